@@ -1,0 +1,51 @@
+"""What a user can do something about, each kind with the exit code that a shell script sees."""
+
+from __future__ import annotations
+
+
+class WssegError(Exception):
+    """A problem that the user can mend: shown as one message without traceback; `exit_code` goes to the shell."""
+
+    exit_code = 1
+
+
+class CheckFailed(WssegError):
+    """A check that was asked for did not hold, such as `eval --min-miou`."""
+
+    exit_code = 1
+
+
+class RecipeError(WssegError):
+    """A recipe or a command line that cannot be followed."""
+
+    exit_code = 2
+
+
+class PluginError(WssegError):
+    """A plugin that is not there, does not load, or is not what its group promises."""
+
+    exit_code = 3
+
+
+class DataError(WssegError):
+    """An image, mask, label or list that is missing or broken."""
+
+    exit_code = 4
+
+
+class StageError(WssegError):
+    """A stage asked for out of order, on old input, or beside another process."""
+
+    exit_code = 5
+
+
+class CheckpointError(WssegError):
+    """Weights that do not fit the network, key by key, or cannot be read."""
+
+    exit_code = 6
+
+
+class TrainingError(WssegError):
+    """Training that cannot go on, such as a loss that is not finite."""
+
+    exit_code = 7

@@ -1,0 +1,215 @@
+"""The data that flows between stages: Sample, ScoreMap, ClassNames, and what goes with them. No torch, no files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import DataError
+
+IGNORE = 255
+"""Mask value of a pixel that belongs to no class: neither learnt from nor judged."""
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+ByteArray = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image of a data set.
+
+    Attributes:
+        image_id: stem as in the data set; may contain "/" for nested folders.
+        image: path of the image file.
+        labels: foreground classes present, counted from 0, ascending; may be empty.
+        mask: ground truth, values as in `ClassNames`; opened only by `prepare`, `eval` and a fully supervised `train_seg`.
+        extras: what a method `needs` beside the image, such as {"saliency": path}.
+        orientation: EXIF turn (1..8) applied when the pixels are read; 1 is as stored.
+    """
+
+    image_id: str
+    image: Path
+    labels: tuple[int, ...]
+    mask: Path | None = None
+    extras: Mapping[str, Path] = field(default_factory=dict)
+    orientation: int = 1
+
+
+@dataclass(frozen=True)
+class ScoreMap:
+    """Per-pixel scores of one image for the classes it carries.
+
+    Attributes:
+        image_id: the image.
+        classes: (K,) int64, foreground classes counted from 0, ascending.
+        scores: (K, h, w) float32 in [0, 1].
+        size: (H, W) of the image in pixels; h, w may be smaller.
+        background: (h, w) float32 in [0, 1] if the method has a background score of its own.
+    """
+
+    image_id: str
+    classes: IntArray
+    scores: FloatArray
+    size: tuple[int, int]
+    background: FloatArray | None = None
+
+    def full(self, background: float | None = None, *, power: float | None = None) -> FloatArray:
+        """Return the scores at image size with the background first, (1+K, H, W) float32.
+
+        background: a constant background score; power: background = (1 - max over classes) ** power. With neither,
+        the map's own background is used.
+
+        Raises:
+            DataError: neither is given and the map has no background of its own.
+        """
+        scores = resize_scores(self.scores, self.size)
+        height, width = self.size
+        if background is not None:
+            first = np.full((height, width), background, np.float32)
+        elif power is not None:
+            highest = scores.max(axis=0) if len(scores) else np.zeros((height, width), np.float32)
+            first = np.power(1.0 - highest, np.float32(power), dtype=np.float32)
+        elif self.background is not None:
+            first = resize_scores(self.background[None], self.size)[0]
+        else:
+            raise DataError(
+                f"score map of {self.image_id!r} has no background of its own; "
+                "set pseudo.background to {threshold: …} or {power: …}"
+            )
+        return np.concatenate([first[None], scores]).astype(np.float32, copy=False)
+
+
+def resize_scores(scores: FloatArray, size: tuple[int, int]) -> FloatArray:
+    """Return (K, h, w) scores resized to (K, H, W), bilinear with half-pixel centres and no antialiasing.
+
+    The same numbers as torch's `interpolate(mode="bilinear", align_corners=False)`, without torch.
+    """
+    scores = np.asarray(scores, np.float32)
+    if scores.shape[1:] == tuple(size):
+        return scores
+    if scores.shape[0] == 0:
+        return np.zeros((0, *size), np.float32)
+    low_y, high_y, part_y = _taps(scores.shape[1], size[0])
+    low_x, high_x, part_x = _taps(scores.shape[2], size[1])
+    rows = scores[:, low_y] * (1 - part_y)[None, :, None] + scores[:, high_y] * part_y[None, :, None]
+    return rows[:, :, low_x] * (1 - part_x) + rows[:, :, high_x] * part_x
+
+
+def _taps(source: int, target: int) -> tuple[IntArray, IntArray, FloatArray]:
+    centre = np.maximum((np.arange(target, dtype=np.float64) + 0.5) * (source / target) - 0.5, 0.0)
+    low = np.minimum(centre.astype(np.int64), source - 1)
+    return low, np.minimum(low + 1, source - 1), (centre - low).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class ClassNames(Sequence[str]):
+    """Names of the foreground classes, and the one place where labels and mask values meet.
+
+    A *label* counts foreground classes from 0. A *mask value* is 0 for background, label + 1 for a class, 255 for ignore.
+    """
+
+    names: tuple[str, ...]
+
+    def __init__(self, names: Iterable[str]) -> None:
+        object.__setattr__(self, "names", tuple(str(name) for name in names))
+        twice = sorted({name for name in self.names if self.names.count(name) > 1})
+        if twice:
+            raise DataError(f"class names stand twice: {', '.join(twice)}")
+        if len(self.names) >= IGNORE:
+            raise DataError(f"{len(self.names)} classes do not fit a mask of one byte; at most {IGNORE - 1}")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.names[index]
+
+    @property
+    def with_background(self) -> tuple[str, ...]:
+        """Names in the order of mask values: "background", then the classes."""
+        return ("background", *self.names)
+
+    def label(self, name: str) -> int:
+        """Return the label of the class called `name`.
+
+        Raises:
+            DataError: no such class.
+        """
+        if name not in self.names:
+            import difflib
+
+            near = difflib.get_close_matches(name, self.names, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise DataError(f"unknown class {name!r}{hint}")
+        return self.names.index(name)
+
+    def mask_value(self, label: int) -> int:
+        """Return the mask value of a label."""
+        return label + 1
+
+    def labels_in(self, mask: npt.NDArray[Any]) -> tuple[int, ...]:
+        """Return the labels of the classes that a mask shows, ascending."""
+        values = np.unique(mask)
+        return tuple(int(v) - 1 for v in values if 0 < v <= len(self.names))
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands: `step` steps are done of `max_steps`; `epoch` counts from 0."""
+
+    step: int
+    max_steps: int
+    epoch: int
+
+    @property
+    def fraction(self) -> float:
+        """Share of the training that is done, in [0, 1]."""
+        return self.step / self.max_steps
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """How a backbone wants its pixels: (pixel / scale - mean) / std, channels in `order`.
+
+    Attributes:
+        mean: per channel, in the network's channel order, after the division by `scale`.
+        std: per channel, likewise.
+        scale: 255 brings pixels into [0, 1]; 1 leaves 0..255.
+        order: channel order of the network.
+    """
+
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    scale: float = 255.0
+    order: Literal["RGB", "BGR"] = "RGB"
+
+    def apply(self, image: npt.NDArray[Any]) -> FloatArray:
+        """Return (H, W, 3) pixels 0..255 in RGB as the network's float32 input, still (H, W, 3)."""
+        pixels = np.asarray(image, np.float32)
+        if self.order == "BGR":
+            pixels = pixels[..., ::-1]
+        return (pixels / np.float32(self.scale) - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
+
+    def invert(self, images: Any) -> Any:
+        """Return RGB pixels in 0..255 (float) of a normalised tensor or array (..., 3, H, W)."""
+        red_first = [2, 1, 0] if self.order == "BGR" else [0, 1, 2]
+        channels = [(images[..., c, :, :] * self.std[c] + self.mean[c]) * self.scale for c in red_first]
+        if isinstance(images, np.ndarray):
+            return np.stack(channels, axis=-3)
+        return _stack(channels)
+
+
+def _stack(channels: list[Any]) -> Any:
+    import torch
+
+    return torch.stack(channels, dim=-3)
+
+
+IMAGENET = Normalization()
+"""Mean and standard deviation of ImageNet in RGB, pixels in [0, 1]."""
