@@ -1,0 +1,116 @@
+"""The words of a recipe section: training, optimiser, schedule, augmentation, inference, CRF. No torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Settings(BaseModel):
+    """Base of everything that a recipe is validated into: unknown keys, texts for numbers and NaN are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class OptimSettings(Settings):
+    """Optimiser of one training section."""
+
+    name: Literal["sgd", "adam", "adamw"] = Field("sgd", description="optimiser")
+    lr: float = Field(gt=0, description="base learning rate; a method's parameter groups multiply it")
+    momentum: float = Field(0.0, ge=0, lt=1, description="momentum of SGD")
+    weight_decay: float = Field(0.0, ge=0, description="weight decay; groups of biases may leave it out, as published")
+    betas: tuple[Share, Share] = Field((0.9, 0.999), description="moment decay rates of Adam and AdamW")
+    nesterov: bool = Field(False, description="Nesterov momentum of SGD")
+
+
+class ScheduleSettings(Settings):
+    """How the learning rate moves: a pure function of the step."""
+
+    name: Literal["poly", "constant", "step", "cosine"] = Field("poly", description="shape of the schedule")
+    power: float = Field(0.9, gt=0, description="poly: (1 - step / max_steps) ** power")
+    steps: int | None = Field(None, ge=1, description="where the schedule ends if not at max_steps; the last rate stays")
+    every: int = Field(1, ge=1, description="the rate moves at every n-th step only")
+    divisor: Literal["max", "max+1"] = Field("max", description="max+1: the last step still has a rate")
+    warmup: int = Field(0, ge=0, description="steps that rise linearly from a tenth of the rate")
+    milestones: tuple[Share, ...] = Field((), description="step: shares of the training after which the rate falls")
+    factor: float = Field(0.1, gt=0, le=1, description="step: what the rate is multiplied with at a milestone")
+
+
+class AugmentSettings(Settings):
+    """Random changes of a training image; what is null or empty does not happen."""
+
+    resize_long: tuple[int, int] | None = Field(None, description="longer side, uniform integer, both ends included")
+    scales: tuple[float, ...] = Field((), description="one of these factors is drawn")
+    scale_range: tuple[float, float] | None = Field(None, description="factor drawn uniformly")
+    flip: float = Field(0.0, ge=0, le=1, description="probability of a left-right mirror image")
+    color_jitter: tuple[float, float, float, float] | None = Field(
+        None, description="brightness, contrast, saturation, hue, as torchvision's ColorJitter"
+    )
+    crop: int | None = Field(None, ge=1, description="side of the square crop in pixels; smaller images are padded")
+
+
+class InferSettings(Settings):
+    """Test-time views of one image."""
+
+    scales: tuple[float, ...] = Field((1.0,), min_length=1, description="sizes of the views relative to the image")
+    flip: bool = Field(False, description="add the mirror image of every view")
+
+
+class CrfSettings(Settings):
+    """A dense CRF by preset, single values overriding it."""
+
+    preset: str = Field("psa", description="psa, irn, ppc, deeplab, deeplab_vgg16_v1, deeplab_vgg16_v2 or seam_seg")
+    iterations: int | None = Field(None, ge=0, description="mean-field steps")
+    gaussian_sxy: float | None = Field(None, gt=0, description="width of the smoothness kernel in pixels")
+    gaussian_weight: float | None = Field(None, ge=0, description="weight of the smoothness kernel")
+    bilateral_sxy: float | None = Field(None, gt=0, description="spatial width of the appearance kernel in pixels")
+    bilateral_srgb: float | None = Field(None, gt=0, description="colour width of the appearance kernel, 0..255")
+    bilateral_weight: float | None = Field(None, ge=0, description="weight of the appearance kernel")
+    backend: Literal["auto", "numba", "torch", "pydensecrf"] = Field(
+        "auto", description="who computes it; no part of the fingerprint"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"preset": value} if isinstance(value, str) else value
+
+
+class TrainSettings(Settings):
+    """What every training section has, beside the plugin that it names."""
+
+    weights: str = Field(description="initial weights: package, none, a path, or train_cls (in train_seg)")
+    augment: AugmentSettings = Field(AugmentSettings(), description="random changes of the training images")
+    batch_size: int = Field(ge=1, description="images of one optimiser step, over all processes and parts")
+    accumulate: int = Field(1, ge=1, description="parts of a step that run one after the other")
+    max_steps: int | None = Field(None, ge=1, description="length of the training in steps (or epochs)")
+    epochs: int | None = Field(None, ge=1, description="length of the training in epochs (or max_steps)")
+    optim: OptimSettings = Field(description="optimiser")
+    schedule: ScheduleSettings = Field(ScheduleSettings(), description="learning-rate schedule")
+    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="arithmetic of the forward pass")
+    sync_batch_norm: bool = Field(False, description="batch statistics over all processes")
+    save_every: int | None = Field(None, ge=1, description="steps between checkpoints; default: a tenth of the training")
+
+    @model_validator(mode="after")
+    def _one_length(self) -> TrainSettings:
+        if (self.max_steps is None) == (self.epochs is None):
+            raise ValueError("give exactly one of max_steps and epochs")
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"batch_size {self.batch_size} is not divisible by accumulate {self.accumulate}")
+        return self
+
+
+class RuntimeSettings(Settings):
+    """How the machine is used; changes no number and is no part of a fingerprint."""
+
+    workers: int | None = Field(None, ge=0, description="worker processes of loaders and per-image loops; null: by cores")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where networks run")
+    tracker: Literal["none", "tensorboard", "wandb", "mlflow", "comet_ml", "aim"] = Field(
+        "none", description="experiment tracker of accelerate, beside metrics.jsonl"
+    )
+    log_every: int = Field(20, ge=1, description="steps between two lines of metrics.jsonl")
