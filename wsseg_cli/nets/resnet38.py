@@ -1,0 +1,150 @@
+"""Wide ResNet-38, "A1" of Wu et al. 2016 (arXiv 1611.10080), as PSA and its heirs use it: stride 8, no classifier."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import RecipeError
+from . import named_normalization
+from .trunk import Freezing, Trunk, freezing_named
+
+_FIRST = ("conv1a", "b2", "b2_1", "b2_2")
+FORMS = {
+    "psa": Freezing(_FIRST, "fixed"),
+    "onestage": Freezing(_FIRST, "fixed"),
+    # The published DeepLab runs never called train(), so their statistics moved; scale and shift were in no group.
+    "deeplab": Freezing((), "affine_fixed"),
+}
+"""What does not learn, by the system that published it."""
+
+# name of the block whose activated input is a tap
+_TAPPED = {"b4": "conv3", "b5": "conv4", "b6": "conv5"}
+
+
+def build(
+    name: str,
+    *,
+    frozen: bool | str = "psa",
+    conv3: Literal["activated", "raw"] = "activated",
+    bn_momentum: float = 0.1,
+    width: int = 64,
+    normalization: str = "imagenet",
+) -> ResNet38:
+    """Return a ResNet-38 trunk.
+
+    frozen: a name in `FORMS`, True (psa) or False; conv3: with batch norm and ReLU (SEAM, PPC) or without (the
+    single-stage system); bn_momentum: 3e-4 in the published DeepLab; width: channels of the first layer, 64 in all publications.
+
+    Raises:
+        RecipeError: unknown value of an option.
+    """
+    if conv3 not in ("activated", "raw"):
+        raise RecipeError(f"unknown value {conv3!r} for conv3 of backbone {name!r}; expected activated or raw")
+    trunk = ResNet38(width=width, raw_conv3=conv3 == "raw", bn_momentum=bn_momentum)
+    trunk.normalization = named_normalization(normalization)
+    trunk.freeze(freezing_named(frozen, FORMS, "psa"))
+    return trunk
+
+
+class ResNet38(Trunk):
+    """Wide ResNet-38 with taps conv3 (stride 4), conv4, conv5, conv6 (stride 8).
+
+    conv3, conv4 and conv5 are the activated inputs of blocks b4, b5 and b6, not the outputs of a stage; conv6 is
+    ReLU(bn7(b7)). Sides: three times n becomes ceil(n / 2).
+    """
+
+    stride = 8
+
+    def __init__(self, width: int = 64, raw_conv3: bool = False, bn_momentum: float = 0.1) -> None:
+        super().__init__()
+        self.raw_conv3 = raw_conv3
+        w = width
+        self.taps = {"conv3": 4 * w, "conv4": 8 * w, "conv5": 16 * w, "conv6": 64 * w}
+        self.conv1a = nn.Conv2d(3, w, 3, padding=1, bias=False)
+        self.b2 = Plain(w, 2 * w, 2 * w, stride=2)
+        self.b2_1 = Plain(2 * w, 2 * w, 2 * w)
+        self.b2_2 = Plain(2 * w, 2 * w, 2 * w)
+        self.b3 = Plain(2 * w, 4 * w, 4 * w, stride=2)
+        self.b3_1 = Plain(4 * w, 4 * w, 4 * w)
+        self.b3_2 = Plain(4 * w, 4 * w, 4 * w)
+        self.b4 = Plain(4 * w, 8 * w, 8 * w, stride=2)
+        self.b4_1 = Plain(8 * w, 8 * w, 8 * w)
+        self.b4_2 = Plain(8 * w, 8 * w, 8 * w)
+        self.b4_3 = Plain(8 * w, 8 * w, 8 * w)
+        self.b4_4 = Plain(8 * w, 8 * w, 8 * w)
+        self.b4_5 = Plain(8 * w, 8 * w, 8 * w)
+        self.b5 = Plain(8 * w, 8 * w, 16 * w, dilation=(1, 2))
+        self.b5_1 = Plain(16 * w, 8 * w, 16 * w, dilation=(2, 2))
+        self.b5_2 = Plain(16 * w, 8 * w, 16 * w, dilation=(2, 2))
+        self.b6 = Bottleneck(16 * w, 32 * w, dilation=4, dropout=0.3)
+        self.b7 = Bottleneck(32 * w, 64 * w, dilation=4, dropout=0.5)
+        self.bn7 = nn.BatchNorm2d(64 * w)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = bn_momentum
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Return {tap: (N, taps[tap], h, w)} of normalised images (N, 3, H, W)."""
+        x = self.conv1a(images)
+        maps: dict[str, Tensor] = {}
+        for name, block in self.named_children():
+            if isinstance(block, Plain | Bottleneck):
+                raw = x
+                x, activated = block(raw)
+                if name in _TAPPED:
+                    maps[_TAPPED[name]] = raw if name == "b4" and self.raw_conv3 else activated
+        maps["conv6"] = F.relu(self.bn7(x), inplace=True)
+        return maps
+
+
+class Plain(nn.Module):
+    """Pre-activation block of two 3x3 convolutions; forward returns (output, activated input)."""
+
+    def __init__(
+        self, channels: int, middle: int, out: int, stride: int = 1, dilation: tuple[int, int] = (1, 1)
+    ) -> None:
+        super().__init__()
+        first, second = dilation
+        self.bn_branch2a = nn.BatchNorm2d(channels)
+        self.conv_branch2a = nn.Conv2d(channels, middle, 3, stride, padding=first, dilation=first, bias=False)
+        self.bn_branch2b1 = nn.BatchNorm2d(middle)
+        self.conv_branch2b1 = nn.Conv2d(middle, out, 3, padding=second, dilation=second, bias=False)
+        projects = channels != out or stride != 1
+        self.conv_branch1 = nn.Conv2d(channels, out, 1, stride, bias=False) if projects else None
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the output, before any activation, and the activated input that a tap hands out."""
+        activated = F.relu(self.bn_branch2a(x), inplace=True)
+        branch = F.relu(self.bn_branch2b1(self.conv_branch2a(activated)), inplace=True)
+        # Without a projection the shortcut is the raw input: the published network does not activate it.
+        shortcut = x if self.conv_branch1 is None else self.conv_branch1(activated)
+        return shortcut + self.conv_branch2b1(branch), activated
+
+
+class Bottleneck(nn.Module):
+    """Pre-activation block 1x1, dilated 3x3, 1x1 with channel dropout; forward returns (output, activated input)."""
+
+    def __init__(self, channels: int, out: int, dilation: int, dropout: float) -> None:
+        super().__init__()
+        quarter, half = out // 4, out // 2
+        self.bn_branch2a = nn.BatchNorm2d(channels)
+        self.conv_branch2a = nn.Conv2d(channels, quarter, 1, bias=False)
+        self.bn_branch2b1 = nn.BatchNorm2d(quarter)
+        self.dropout_2b1 = nn.Dropout2d(dropout)
+        self.conv_branch2b1 = nn.Conv2d(quarter, half, 3, padding=dilation, dilation=dilation, bias=False)
+        self.bn_branch2b2 = nn.BatchNorm2d(half)
+        self.dropout_2b2 = nn.Dropout2d(dropout)
+        self.conv_branch2b2 = nn.Conv2d(half, out, 1, bias=False)
+        self.conv_branch1 = nn.Conv2d(channels, out, 1, bias=False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the output, before any activation, and the activated input that a tap hands out."""
+        activated = F.relu(self.bn_branch2a(x), inplace=True)
+        branch = F.relu(self.bn_branch2b1(self.conv_branch2a(activated)), inplace=True)
+        branch = self.conv_branch2b1(self.dropout_2b1(branch))
+        branch = F.relu(self.bn_branch2b2(branch), inplace=True)
+        branch = self.conv_branch2b2(self.dropout_2b2(branch))
+        return self.conv_branch1(activated) + branch, activated

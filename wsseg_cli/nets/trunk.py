@@ -1,0 +1,82 @@
+"""What all backbones share: their attributes, and parts that never learn whatever `train()` is called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+from torch import nn
+
+from ..errors import RecipeError
+from ..types import Normalization
+
+BatchNormRule = Literal["fixed", "affine_fixed", "learn"]
+
+
+class Freezing(NamedTuple):
+    """Which parts of a trunk never learn.
+
+    Attributes:
+        layers: names of sub-modules whose parameters get no gradient and whose batch norms stay in eval mode.
+        batch_norm: `fixed`: all batch norms use their stored statistics, scale and shift do not learn; `affine_fixed`: batch
+            statistics in training, scale and shift do not learn; `learn`: nothing is held.
+    """
+
+    layers: tuple[str, ...] = ()
+    batch_norm: BatchNormRule = "learn"
+
+
+class Trunk(nn.Module):
+    """Base of the backbones: forward returns {tap: feature map}.
+
+    Attributes:
+        taps: channels of each feature map.
+        stride: pixels of the image to one cell of `conv6`.
+        normalization: how the network wants its pixels.
+    """
+
+    taps: dict[str, int]
+    stride: int
+    normalization: Normalization
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._held: tuple[nn.Module, ...] = ()
+
+    def freeze(self, freezing: Freezing) -> None:
+        """Hold what `freezing` names for good: no gradient, and eval mode through every later `train()`."""
+        frozen = [self.get_submodule(name) for name in freezing.layers]
+        for module in frozen:
+            module.requires_grad_(False)
+        norms = [module for module in self.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        if freezing.batch_norm != "learn":
+            for norm in norms:
+                norm.requires_grad_(False)
+        inside = {id(part) for module in frozen for part in module.modules()}
+        everywhere = freezing.batch_norm == "fixed"
+        # A tuple, not a list of sub-modules: these are registered already under their own names.
+        self._held = tuple(norm for norm in norms if everywhere or id(norm) in inside)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Trunk:
+        """Set training mode, except for the batch norms that `freeze` holds in eval mode."""
+        super().train(mode)
+        for norm in self._held:
+            norm.training = False
+        return self
+
+
+def freezing_named(frozen: bool | str, forms: Mapping[str, Freezing], default: str) -> Freezing:
+    """Return the freezing that the option `frozen` of a backbone means: a name in `forms`, True for `default`, False for none.
+
+    Raises:
+        RecipeError: `forms` has no such name.
+    """
+    name = {True: default, False: "none"}.get(frozen, frozen) if isinstance(frozen, bool) else frozen
+    if name == "none":
+        return Freezing()
+    if name not in forms:
+        raise RecipeError(
+            f"unknown value {frozen!r} for a backbone's `frozen`; expected {', '.join(forms)}, none, true or false"
+        )
+    return forms[name]
