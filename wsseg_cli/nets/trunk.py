@@ -10,7 +10,7 @@ from torch import nn
 from ..errors import RecipeError
 from ..types import Normalization
 
-BatchNormRule = Literal["fixed", "affine_fixed", "learn"]
+BatchNormRule = Literal["fixed", "affine_fixed", "statistics_fixed", "learn"]
 
 
 class Freezing(NamedTuple):
@@ -18,8 +18,9 @@ class Freezing(NamedTuple):
 
     Attributes:
         layers: names of sub-modules whose parameters get no gradient and whose batch norms stay in eval mode.
-        batch_norm: `fixed`: all batch norms use their stored statistics, scale and shift do not learn; `affine_fixed`: batch
-            statistics in training, scale and shift do not learn; `learn`: nothing is held.
+        batch_norm: `fixed`: all batch norms use their stored statistics, scale and shift do not learn; `affine_fixed`:
+            batch statistics in training, scale and shift do not learn; `statistics_fixed`: stored statistics, scale and shift
+            learn; `learn`: nothing is held.
     """
 
     layers: tuple[str, ...] = ()
@@ -49,11 +50,11 @@ class Trunk(nn.Module):
         for module in frozen:
             module.requires_grad_(False)
         norms = [module for module in self.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-        if freezing.batch_norm != "learn":
+        if freezing.batch_norm in ("fixed", "affine_fixed"):
             for norm in norms:
                 norm.requires_grad_(False)
         inside = {id(part) for module in frozen for part in module.modules()}
-        everywhere = freezing.batch_norm == "fixed"
+        everywhere = freezing.batch_norm in ("fixed", "statistics_fixed")
         # A tuple, not a list of sub-modules: these are registered already under their own names.
         self._held = tuple(norm for norm in norms if everywhere or id(norm) in inside)
         self.train(self.training)
@@ -67,12 +68,12 @@ class Trunk(nn.Module):
 
 
 def freezing_named(frozen: bool | str, forms: Mapping[str, Freezing], default: str) -> Freezing:
-    """Return the freezing that the option `frozen` of a backbone means: a name in `forms`, True for `default`, False for none.
+    """Return what the option `frozen` of a backbone means: a name in `forms`, True for `default`, False for none.
 
     Raises:
         RecipeError: `forms` has no such name.
     """
-    name = {True: default, False: "none"}.get(frozen, frozen) if isinstance(frozen, bool) else frozen
+    name = frozen if isinstance(frozen, str) else default if frozen else "none"
     if name == "none":
         return Freezing()
     if name not in forms:

@@ -1,0 +1,179 @@
+"""The DeepLab family in all published forms: `build(form, outputs)` joins a backbone and a head.
+
+A form fixes every detail in which the published codes differ; options of its backbone can be overridden by name.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from ...errors import RecipeError
+from ...types import Normalization
+from .. import backbone as build_backbone
+from ..resnet import CAFFE_LAYOUT
+from ..trunk import Trunk
+from .blocks import batch_norm, group_norm, resize
+from .multi_scale import pyramid_logits
+from .v1 import LargeFOV, PointClassifier, VGGLargeFOV
+from .v2 import NormalisedASPP, SummedASPP, VGGASPP
+from .v3plus import V3Plus
+
+__all__ = ["FORMS", "DeepLab", "Form", "build", "pyramid_logits"]
+
+Head = Callable[[Trunk, int], nn.Module]
+
+
+@dataclass(frozen=True)
+class Form:
+    """One published form: how its head is made, on what, and what happens to the logits.
+
+    Attributes:
+        head: makes the head from the backbone and the number of outputs.
+        backbones: options by the backbones that the form was published with; the first is the default.
+        enlarge: the network's logits have the size of its input; else of the head's feature map.
+        align_corners: of every resize of the logits, in the network and outside.
+        fixed_affine: scale and shift of all batch norms do not learn, the head's neither.
+    """
+
+    head: Head
+    backbones: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    enlarge: bool = False
+    align_corners: bool = False
+    fixed_affine: bool = False
+
+
+_DEEP_RESNET = {"output_stride": 8, "dilation": "torchvision", "stem": "deep"}
+_WANG_RESNET = {**_DEEP_RESNET, "frozen": "deeplab"}
+_RSEPM_RESNET = {"output_stride": 8, "dilation": "undilated_first"}
+_CAFFE_RESNET = {**CAFFE_LAYOUT, "frozen": "batch_norm"}
+_STRIDE_8_RATES, _STRIDE_16_RATES = (1, 12, 24, 36), (1, 6, 12, 18)
+
+
+def _v3plus_wang(trunk: Trunk, outputs: int) -> nn.Module:
+    # The rates of stride 16 at stride 8, and a 3x3 shortcut, are the publication's.
+    return V3Plus(
+        trunk.taps, outputs, rates=_STRIDE_16_RATES, shortcut_kernel=3, dropouts=(0.0, 0.0), norm=batch_norm(3e-4)
+    )
+
+
+def _v3plus_rsepm(trunk: Trunk, outputs: int) -> nn.Module:
+    rates = _STRIDE_8_RATES if trunk.stride == 8 else _STRIDE_16_RATES
+    return V3Plus(trunk.taps, outputs, rates=rates, classifier_kernel=3, classifier_bias=False, align_corners=False)
+
+
+def _v3plus_puzzlecam(trunk: Trunk, outputs: int) -> nn.Module:
+    rates = _STRIDE_8_RATES if trunk.stride == 8 else _STRIDE_16_RATES
+    return V3Plus(trunk.taps, outputs, rates=rates, norm=group_norm(4))
+
+
+FORMS: dict[str, Form] = {
+    # DeepLab of SEAM and PPC: LargeFOV with batch norm
+    "v1": Form(
+        lambda trunk, outputs: LargeFOV(trunk.taps["conv6"], outputs),
+        {"resnet101": _WANG_RESNET, "resnet38": {"frozen": "deeplab", "bn_momentum": 3e-4}},
+        enlarge=True,
+        align_corners=True,
+        fixed_affine=True,
+    ),
+    # container of the COCO start weights of the DeepLab authors
+    "v1_caffe": Form(
+        lambda trunk, outputs: PointClassifier(trunk.taps["conv6"], outputs),
+        {"resnet101": _CAFFE_RESNET},
+        fixed_affine=True,
+    ),
+    # deeplab-pytorch, the DeepLab authors' ResNet-101
+    "v2": Form(
+        lambda trunk, outputs: SummedASPP(trunk.taps["conv6"], outputs),
+        {"resnet101": _CAFFE_RESNET},
+        fixed_affine=True,
+    ),
+    # the same with the small rates of the paper
+    "v2_small": Form(
+        lambda trunk, outputs: SummedASPP(trunk.taps["conv6"], outputs, rates=(3, 6, 9, 12)),
+        {"resnet101": _CAFFE_RESNET},
+        fixed_affine=True,
+    ),
+    # RecurSeed + EdgePredictMix
+    "v2_rsepm": Form(
+        lambda trunk, outputs: SummedASPP(trunk.taps["conv6"], outputs, std=None),
+        {"resnet101": _RSEPM_RESNET, "resnet50": _RSEPM_RESNET},
+    ),
+    # what PPC's code calls DeepLab v2
+    "v2_aspp_bn": Form(
+        lambda trunk, outputs: NormalisedASPP(trunk.taps["conv6"], outputs),
+        {"resnet101": _WANG_RESNET},
+        enlarge=True,
+        align_corners=True,
+        fixed_affine=True,
+    ),
+    # the code base that SEAM's DeepLab comes from
+    "v3plus": Form(
+        _v3plus_wang, {"resnet101": _DEEP_RESNET, "resnet50": _DEEP_RESNET}, enlarge=True, align_corners=True
+    ),
+    "v3plus_rsepm": Form(_v3plus_rsepm, {"resnet101": _RSEPM_RESNET, "resnet50": _RSEPM_RESNET}),
+    "v3plus_puzzlecam": Form(
+        _v3plus_puzzlecam,
+        {"resnet50": {"frozen": "statistics"}, "resnet101": {"frozen": "statistics"}},
+        enlarge=True,
+        align_corners=True,
+    ),
+}
+"""Every published form by name."""
+
+
+class DeepLab(nn.Module):
+    """A backbone, a head on its taps, and the resize of the head's logits.
+
+    Attributes:
+        align_corners: how logits of this network are resized.
+        normalization: how it wants its pixels.
+    """
+
+    def __init__(self, backbone: Trunk, head: nn.Module, enlarge: bool, align_corners: bool) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.enlarge = enlarge
+        self.align_corners = align_corners
+
+    @property
+    def normalization(self) -> Normalization:
+        """How the network wants its pixels."""
+        return self.backbone.normalization
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (N, outputs, H, W) or, where the form does not enlarge, (N, outputs, h, w).
+
+        images: (N, 3, H, W), normalised.
+        """
+        logits = self.head(self.backbone(images))
+        return resize(logits, images.shape[-2:], self.align_corners) if self.enlarge else logits
+
+
+def build(form: str, outputs: int, backbone: str | None = None, **options: Any) -> DeepLab:
+    """Return the DeepLab of the published form `form`, without weights.
+
+    outputs: classes and background. backbone: one that the form was published with, its own options then the default, or
+    any other that has the taps, with that backbone's defaults. options: of the backbone, in place of the form's.
+
+    Raises:
+        RecipeError: unknown form, backbone or option.
+    """
+    if form not in FORMS:
+        near = difflib.get_close_matches(form, FORMS, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise RecipeError(f"unknown form of DeepLab {form!r}; there are {', '.join(FORMS)}{hint}")
+    entry = FORMS[form]
+    name = backbone or next(iter(entry.backbones))
+    trunk = build_backbone(name, **{**entry.backbones.get(name, {}), **options})
+    network = DeepLab(trunk, entry.head(trunk, outputs), entry.enlarge, entry.align_corners)
+    if entry.fixed_affine:
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.requires_grad_(False)
+    return network

@@ -1,0 +1,94 @@
+"""Heads of DeepLab v1: LargeFOV (Chen et al., ICLR 2015), with batch norm on a ResNet, plain on VGG-16."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from .blocks import ConvNormReLU, batch_norm, kaiming_fan_out
+
+
+class LargeFOV(nn.Module):
+    """A 3x3 convolution of rate 12 and a 1x1, each with batch norm, then the classifier (DeepLab of SEAM and PPC).
+
+    Args:
+        channels: of conv6.
+        outputs: classes and background.
+        width: channels between.
+        bn_momentum: of the head's batch norms.
+    """
+
+    def __init__(self, channels: int, outputs: int, width: int = 512, bn_momentum: float = 3e-4) -> None:
+        super().__init__()
+        self.fov = ConvNormReLU(channels, width, 3, batch_norm(bn_momentum), dilation=12)
+        self.mix = ConvNormReLU(width, width, 1, batch_norm(bn_momentum))
+        self.dropout = nn.Dropout(0.5)
+        self.classifier = nn.Conv2d(width, outputs, 1)
+        kaiming_fan_out(self)
+
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        """Return logits (N, outputs, h, w) from conv6."""
+        return self.classifier(self.dropout(self.mix(self.fov(features["conv6"]))))
+
+
+class PointClassifier(nn.Module):
+    """A 1x1 convolution on conv6: what the COCO start weights of the DeepLab authors were trained with.
+
+    Args:
+        channels: of conv6.
+        outputs: classes and background.
+    """
+
+    def __init__(self, channels: int, outputs: int) -> None:
+        super().__init__()
+        self.classifier = nn.Conv2d(channels, outputs, 1)
+
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        """Return logits (N, outputs, h, w) from conv6."""
+        return self.classifier(features["conv6"])
+
+
+class VGGBranch(nn.Sequential):
+    """fc6, fc7, fc8 of DeepLab on VGG-16: a dilated 3x3 and two 1x1 convolutions with dropout between.
+
+    Args:
+        channels: of the trunk's last feature map.
+        outputs: classes and background.
+        rate: dilation of fc6.
+        width: channels between.
+    """
+
+    def __init__(self, channels: int, outputs: int, rate: int, width: int = 1024) -> None:
+        fc8 = nn.Conv2d(width, outputs, 1)
+        nn.init.normal_(fc8.weight, std=0.01)
+        nn.init.zeros_(fc8.bias)  # type: ignore[arg-type]
+        super().__init__()
+        self.add_module("fc6", nn.Conv2d(channels, width, 3, padding=rate, dilation=rate))
+        self.add_module("relu6", nn.ReLU(inplace=True))
+        self.add_module("drop6", nn.Dropout(0.5))
+        self.add_module("fc7", nn.Conv2d(width, width, 1))
+        self.add_module("relu7", nn.ReLU(inplace=True))
+        self.add_module("drop7", nn.Dropout(0.5))
+        self.add_module("fc8", fc8)
+
+
+class VGGLargeFOV(nn.Module):
+    """LargeFOV on VGG-16: one branch of rate 12.
+
+    Args:
+        channels: of the tap.
+        outputs: classes and background.
+        tap: feature map that it reads.
+        average: the 3x3 average pool before fc6 of DeepLab v1.
+    """
+
+    def __init__(self, channels: int, outputs: int, tap: str, average: bool) -> None:
+        super().__init__()
+        self.tap = tap
+        self.pool: nn.Module = nn.AvgPool2d(3, stride=1, padding=1) if average else nn.Identity()
+        self.branch = VGGBranch(channels, outputs, rate=12)
+
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        """Return logits (N, outputs, h, w)."""
+        return self.branch(self.pool(features[self.tap]))

@@ -1,0 +1,202 @@
+"""Bottleneck ResNet-50 and -101 in every form that the published systems use; names of tensors are torchvision's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import RecipeError
+from . import named_normalization
+from .trunk import Freezing, Trunk, freezing_named
+
+BLOCKS: dict[str, tuple[int, int, int, int]] = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
+"""Blocks in each of the four stages."""
+
+CAFFE_LAYOUT: dict[str, Any] = {
+    "output_stride": 8,
+    "dilation": "all_blocks",
+    "stride_place": "1x1",
+    "ceil_pool": True,
+    "bn_momentum": 1e-3,
+    "normalization": "caffe",
+}
+"""Options of the ResNet-101 that the DeepLab authors trained in Caffe."""
+
+Dilation = Literal["none", "torchvision", "undilated_first", "all_blocks"]
+Stem = Literal["7x7", "deep"]
+StridePlace = Literal["3x3", "1x1"]
+
+FORMS = {
+    "onestage": Freezing(("conv1", "bn1"), "fixed"),
+    "irn": Freezing(("conv1", "bn1", "layer1", "layer2"), "statistics_fixed"),
+    "whole": Freezing(("conv1", "bn1", "layer1", "layer2", "layer3", "layer4"), "fixed"),
+    "deeplab": Freezing((), "affine_fixed"),
+    "batch_norm": Freezing((), "fixed"),
+    "statistics": Freezing((), "statistics_fixed"),
+}
+"""What does not learn: the single-stage system, IRN's classifier, IRN's edge network (all), DeepLab of SEAM and PPC
+(batch statistics, but scale and shift were in no parameter group), deeplab-pytorch (batch norm as it was loaded), and
+DeepLab of PuzzleCAM (stored statistics, scale and shift learn)."""
+
+_CHOICES = {
+    "output_stride": (8, 16, 32),
+    "dilation": ("none", "torchvision", "undilated_first", "all_blocks"),
+    "stem": ("7x7", "deep"),
+    "stride_place": ("3x3", "1x1"),
+}
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3, 1x1 convolutions with a shortcut around them.
+
+    Args:
+        channels: of the input.
+        width: of the 3x3 convolution; the output has 4 * width channels.
+        stride: of the block, taken where `stride_place` says.
+        dilation: of the 3x3 convolution.
+        project: the shortcut is a 1x1 convolution (first block of a stage) instead of the identity.
+        stride_place: "3x3" (torchvision) or "1x1", the first convolution (Caffe).
+    """
+
+    def __init__(
+        self, channels: int, width: int, stride: int, dilation: int, project: bool, stride_place: StridePlace
+    ) -> None:
+        super().__init__()
+        first, second = (stride, 1) if stride_place == "1x1" else (1, stride)
+        self.conv1 = nn.Conv2d(channels, width, 1, stride=first, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride=second, padding=dilation, dilation=dilation, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, 4 * width, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(4 * width)
+        self.downsample: nn.Sequential | None = None
+        if project:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(channels, 4 * width, 1, stride=stride, bias=False), nn.BatchNorm2d(4 * width)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, 4 * width, h, w) features, not negative."""
+        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        y = F.relu(self.bn2(self.conv2(y)), inplace=True)
+        y = self.bn3(self.conv3(y))
+        return F.relu(y + (x if self.downsample is None else self.downsample(x)), inplace=True)
+
+
+class ResNet(Trunk):
+    """ResNet without classifier (He et al., CVPR 2016).
+
+    Args:
+        blocks: of the four stages.
+        output_stride: image pixels in one pixel of the last feature map: 8, 16 or 32.
+        dilation: what takes the place of a stride that was removed. "none": nothing (IRN, 1-stage, RecurSeed at stride
+            16, PuzzleCAM); "torchvision": the stage doubles its dilation, its first block lags behind (DeepLab of SEAM
+            and PPC); "undilated_first": the first block has none at all (RecurSeed at stride 8); "all_blocks": the
+            first block, too (Caffe).
+        stem: "7x7" or "deep", three 3x3 convolutions (weights `resnet101s`).
+        stride_place: where a block has its stride, "3x3" or "1x1".
+        ceil_pool: the max-pool rounds its size up (Caffe).
+        bn_momentum: of the running statistics.
+        normalization: name of how the weights want their pixels, "imagenet" or "caffe".
+        frozen: what does not learn: a name in `FORMS`, False for nothing, True for "onestage".
+
+    Raises:
+        RecipeError: unknown value of an option.
+
+    Its taps are conv2, the stem's, and conv3 to conv6, those of layer1 to layer4.
+    """
+
+    def __init__(
+        self,
+        blocks: Sequence[int],
+        *,
+        output_stride: int = 16,
+        dilation: Dilation = "none",
+        stem: Stem = "7x7",
+        stride_place: StridePlace = "3x3",
+        ceil_pool: bool = False,
+        bn_momentum: float = 0.1,
+        normalization: str = "imagenet",
+        frozen: bool | str = False,
+    ) -> None:
+        super().__init__()
+        given = {"output_stride": output_stride, "dilation": dilation, "stem": stem, "stride_place": stride_place}
+        for option, value in given.items():
+            if value not in _CHOICES[option]:
+                raise RecipeError(f"ResNet: {option} is {value!r}, expected one of {_CHOICES[option]}")
+        self.stride = output_stride
+        self.normalization = named_normalization(normalization)
+
+        if stem == "deep":
+            self.conv1: nn.Module = nn.Sequential(
+                nn.Conv2d(3, 64, 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(64),
+                nn.ReLU(inplace=True),
+                nn.Conv2d(64, 64, 3, padding=1, bias=False),
+                nn.BatchNorm2d(64),
+                nn.ReLU(inplace=True),
+                nn.Conv2d(64, 128, 3, padding=1, bias=False),
+            )
+        else:
+            self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
+        channels = 128 if stem == "deep" else 64
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=ceil_pool)
+        self.taps = {"conv2": channels}
+
+        reached, grown = 4, 1
+        for number, (count, width) in enumerate(zip(blocks, (64, 128, 256, 512), strict=True), start=1):
+            stride = 1 if number == 1 or reached == output_stride else 2
+            reached *= stride
+            before = grown
+            if number > 1 and stride == 1 and dilation != "none":
+                grown *= 2
+            first = {"torchvision": before, "undilated_first": 1}.get(dilation, grown)
+            self.add_module(f"layer{number}", _stage(channels, width, count, stride, first, grown, stride_place))
+            channels = 4 * width
+            self.taps[f"conv{number + 2}"] = channels
+
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(module, nn.BatchNorm2d):
+                module.momentum = bn_momentum
+        self.freeze(freezing_named(frozen, FORMS, "onestage"))
+
+    def stem(self, images: Tensor) -> Tensor:
+        """Return the feature map before layer1, (N, 64 or 128, H/4, W/4)."""
+        return self.maxpool(F.relu(self.bn1(self.conv1(images)), inplace=True))
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the feature map of each tap; images: (N, 3, H, W), normalised."""
+        x = self.stem(images)
+        features = {"conv2": x}
+        for number in range(1, 5):
+            x = self.get_submodule(f"layer{number}")(x)
+            features[f"conv{number + 2}"] = x
+        return features
+
+
+def _stage(
+    channels: int, width: int, count: int, stride: int, first: int, dilation: int, stride_place: StridePlace
+) -> nn.Sequential:
+    blocks = [Bottleneck(channels, width, stride, first, True, stride_place)]
+    blocks += [Bottleneck(4 * width, width, 1, dilation, False, stride_place) for _ in range(count - 1)]
+    return nn.Sequential(*blocks)
+
+
+def build(name: str, **options: Any) -> ResNet:
+    """Return the ResNet called `name`, "resnet50" or "resnet101"; options are those of `ResNet`.
+
+    Raises:
+        RecipeError: an option or its value is unknown.
+    """
+    if name not in BLOCKS:
+        raise RecipeError(f"unknown ResNet {name!r}; there are: {', '.join(BLOCKS)}")
+    known = set(ResNet.__init__.__kwdefaults__ or {})
+    if unknown := sorted(set(options) - known):
+        raise RecipeError(f"{name}: unknown option {unknown[0]!r}; there are: {', '.join(sorted(known))}")
+    return ResNet(BLOCKS[name], **options)
