@@ -1,4 +1,4 @@
-"""The table of backbones: a network by name, its taps, how it wants its pixels. Each is imported when it is asked for."""
+"""The table of backbones: a network by name, its taps, how it wants its pixels. Each is imported when asked for."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NORMALIZATIONS: dict[str, Normalization] = {"imagenet": IMAGENET, "caffe": CAFFE
 
 @dataclass(frozen=True)
 class BackboneEntry:
-    """Where a backbone is built (`module.build(name, **options)`), its taps, its Normalization unless one is asked for."""
+    """Where a backbone is built (`module.build(name, **options)`), its taps, its normalization by default."""
 
     module: str
     taps: tuple[str, ...] = ("conv3", "conv4", "conv5", "conv6")
@@ -64,12 +64,14 @@ def normalization(name: str, **options: Any) -> Normalization:
     return named_normalization(options.get("normalization") or _entry(name).normalization)
 
 
-def named_normalization(name: str) -> Normalization:
-    """Return the Normalization called `name`.
+def named_normalization(name: str | Normalization) -> Normalization:
+    """Return the Normalization called `name`; one that is given is returned as it is.
 
     Raises:
         RecipeError: no such name.
     """
+    if isinstance(name, Normalization):
+        return name
     if name not in NORMALIZATIONS:
         raise RecipeError(f"unknown normalization {name!r}; expected one of {', '.join(NORMALIZATIONS)}")
     return NORMALIZATIONS[name]

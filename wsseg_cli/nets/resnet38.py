@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import RecipeError
+from ..types import Normalization
 from . import named_normalization
 from .trunk import Freezing, Trunk, freezing_named
 
@@ -31,12 +32,13 @@ def build(
     conv3: Literal["activated", "raw"] = "activated",
     bn_momentum: float = 0.1,
     width: int = 64,
-    normalization: str = "imagenet",
+    normalization: str | Normalization = "imagenet",
 ) -> ResNet38:
     """Return a ResNet-38 trunk.
 
     frozen: a name in `FORMS`, True (psa) or False; conv3: with batch norm and ReLU (SEAM, PPC) or without (the
-    single-stage system); bn_momentum: 3e-4 in the published DeepLab; width: channels of the first layer, 64 in all publications.
+    single-stage system); bn_momentum: 3e-4 in the published DeepLab; width: channels of the first layer, 64 in all
+    publications.
 
     Raises:
         RecipeError: unknown value of an option.

@@ -1,0 +1,107 @@
+"""VGG-16 with a dilated tail of stride 8 (Chen et al. 2015), forms of PSA, the single-stage system and DeepLab."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import RecipeError
+from ..types import Normalization
+from . import named_normalization
+from .trunk import Freezing, Trunk, freezing_named
+
+FORMS = {
+    "psa": Freezing(("conv1_1", "conv1_2", "conv2_1", "conv2_2")),
+    "onestage": Freezing(("conv1_1", "conv1_2")),
+}
+"""What does not learn, by the system that published it; there is no batch norm."""
+
+Tail = Literal["none", "max", "max_mean"]
+
+# (names of the convolutions, channels in units of the width, dilation), one row to a pooling layer
+_STAGES = (
+    (("conv1_1", "conv1_2"), 1, 1),
+    (("conv2_1", "conv2_2"), 2, 1),
+    (("conv3_1", "conv3_2", "conv3_3"), 4, 1),
+    (("conv4_1", "conv4_2", "conv4_3"), 8, 1),
+    (("conv5_1", "conv5_2", "conv5_3"), 8, 2),
+)
+
+
+def build(
+    name: str,
+    *,
+    frozen: bool | str = "psa",
+    fc6_dilation: int | None = 1,
+    pool5: Tail = "none",
+    ceil_pools: bool = False,
+    width: int = 64,
+    normalization: str | Normalization = "caffe",
+) -> VGG16:
+    """Return a VGG-16 trunk.
+
+    frozen: a name in `FORMS`, True (psa) or False; fc6_dilation: 1 in classifiers, 4 in AffinityNet, 12 in
+    DeepLab-LargeFOV, None for a trunk that ends before fc6; pool5: what stands before fc6 (`max` and `max_mean` in
+    DeepLab v2 and v1; PSA builds both layers and applies neither); ceil_pools: sizes as Caffe rounds them; width:
+    channels of the first layer, 64 in all publications; normalization: the single-stage system says imagenet.
+
+    Raises:
+        RecipeError: unknown value of an option.
+    """
+    if pool5 not in ("none", "max", "max_mean"):
+        raise RecipeError(f"unknown value {pool5!r} for pool5 of backbone {name!r}; expected none, max or max_mean")
+    trunk = VGG16(width, fc6_dilation, pool5, ceil_pools)
+    trunk.normalization = named_normalization(normalization)
+    trunk.freeze(freezing_named(frozen, FORMS, "psa"))
+    return trunk
+
+
+class VGG16(Trunk):
+    """VGG-16 with taps conv3 (stride 4), conv4, conv5, conv6 (stride 8), each after its ReLU and before its pooling.
+
+    conv6 is ReLU(fc7), or what follows conv5 where the trunk has no fc6. Sides: three times n becomes ceil(n / 2).
+    """
+
+    stride = 8
+
+    def __init__(
+        self, width: int = 64, fc6_dilation: int | None = 1, pool5: Tail = "none", ceil_pools: bool = False
+    ) -> None:
+        super().__init__()
+        channels = 3
+        for index, (names, multiple, dilation) in enumerate(_STAGES, 1):
+            for name in names:
+                out = multiple * width
+                self.add_module(name, nn.Conv2d(channels, out, 3, padding=dilation, dilation=dilation))
+                channels = out
+            if index < len(_STAGES):
+                stride = 2 if index <= 3 else 1
+                self.add_module(f"pool{index}", nn.MaxPool2d(3, stride, padding=1, ceil_mode=ceil_pools))
+        self.pool5 = nn.Identity() if pool5 == "none" else nn.MaxPool2d(3, 1, padding=1)
+        self.pool5a = nn.AvgPool2d(3, 1, padding=1) if pool5 == "max_mean" else nn.Identity()
+        self.has_fc = fc6_dilation is not None
+        last = 16 * width if self.has_fc else channels
+        if fc6_dilation is not None:
+            self.fc6 = nn.Conv2d(channels, last, 3, padding=fc6_dilation, dilation=fc6_dilation)
+            self.drop6 = nn.Dropout2d(0.5)
+            self.fc7 = nn.Conv2d(last, last, 1)
+        self.taps = {"conv3": 4 * width, "conv4": 8 * width, "conv5": 8 * width, "conv6": last}
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Return {tap: (N, taps[tap], h, w)} of normalised images (N, 3, H, W)."""
+        x = images
+        maps: dict[str, Tensor] = {}
+        for index, (names, _, _) in enumerate(_STAGES, 1):
+            for name in names:
+                x = F.relu(self.get_submodule(name)(x), inplace=True)
+            if f"conv{index}" in self.taps:
+                maps[f"conv{index}"] = x
+            x = self.get_submodule(f"pool{index}")(x)
+        x = self.pool5a(x)
+        if self.has_fc:
+            x = self.drop6(F.relu(self.fc6(x), inplace=True))
+            x = F.relu(self.fc7(x), inplace=True)
+        maps["conv6"] = x
+        return maps
