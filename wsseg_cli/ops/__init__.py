@@ -1,0 +1,1 @@
+"""Mathematics on tensors and arrays: no paths, no recipe, no device choice."""

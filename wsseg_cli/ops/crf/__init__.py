@@ -1,0 +1,18 @@
+"""Fully connected CRF (Krähenbühl & Koltun 2011). Importing it loads neither torch nor numba."""
+
+from .inference import Backend, dense_crf, labels_of, marginals
+from .presets import PRESETS, CrfParameters, crf_parameters
+from .unary import unary_from_labels, unary_from_scores, with_background
+
+__all__ = [
+    "PRESETS",
+    "Backend",
+    "CrfParameters",
+    "crf_parameters",
+    "dense_crf",
+    "labels_of",
+    "marginals",
+    "unary_from_labels",
+    "unary_from_scores",
+    "with_background",
+]

@@ -1,0 +1,26 @@
+"""The one decorator of compiled functions: releases the GIL, keeps its machine code on disk where it may write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def compiled(function: F) -> F:
+    """Return `function` compiled by numba at its first call.
+
+    Without NaN and infinity rules being given up; only contraction and sign of zero are free.
+    """
+    options: dict[str, Any] = {
+        "nogil": True,
+        "fastmath": {"contract", "arcp", "nsz"},
+        "error_model": "numpy",
+    }
+    try:
+        return cast(F, numba.njit(cache=True, **options)(function))
+    except RuntimeError:  # no folder that numba may write to: compile anew in every process
+        return cast(F, numba.njit(**options)(function))
