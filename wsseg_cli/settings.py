@@ -33,7 +33,7 @@ class ScheduleSettings(Settings):
 
     name: Literal["poly", "constant", "step", "cosine"] = Field("poly", description="shape of the schedule")
     power: float = Field(0.9, gt=0, description="poly: (1 - step / max_steps) ** power")
-    steps: int | None = Field(None, ge=1, description="where the schedule ends if not at max_steps; the last rate stays")
+    steps: int | None = Field(None, ge=1, description="end of the schedule if not max_steps; the last rate stays")
     every: int = Field(1, ge=1, description="the rate moves at every n-th step only")
     divisor: Literal["max", "max+1"] = Field("max", description="max+1: the last step still has a rate")
     warmup: int = Field(0, ge=0, description="steps that rise linearly from a tenth of the rate")
@@ -52,6 +52,21 @@ class AugmentSettings(Settings):
         None, description="brightness, contrast, saturation, hue, as torchvision's ColorJitter"
     )
     crop: int | None = Field(None, ge=1, description="side of the square crop in pixels; smaller images are padded")
+    hsv: tuple[int, int, int] | None = Field(
+        None, description="hue (half degrees), saturation, value: whole steps, uniform up to these either way"
+    )
+    interpolation: Literal["pillow_bicubic", "pillow_bilinear", "opencv_cubic", "opencv_linear"] = Field(
+        "pillow_bicubic", description="how `scales` and `scale_range` resize the image"
+    )
+    placement: Literal["random", "corner"] = Field(
+        "random", description="where an image smaller than the crop comes to lie; corner: padding at bottom and right"
+    )
+    area: tuple[Share, Share] | None = Field(
+        None, description="crop a rectangle of this share of the image's area and resize it to the square"
+    )
+    area_sampler: Literal["tv021", "torchvision"] = Field(
+        "tv021", description="whose rule draws the rectangle: torchvision 0.2.1 or later"
+    )
 
 
 class InferSettings(Settings):
@@ -94,7 +109,7 @@ class TrainSettings(Settings):
     schedule: ScheduleSettings = Field(ScheduleSettings(), description="learning-rate schedule")
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="arithmetic of the forward pass")
     sync_batch_norm: bool = Field(False, description="batch statistics over all processes")
-    save_every: int | None = Field(None, ge=1, description="steps between checkpoints; default: a tenth of the training")
+    save_every: int | None = Field(None, ge=1, description="steps between checkpoints; null: a tenth of all")
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainSettings:
@@ -108,7 +123,7 @@ class TrainSettings(Settings):
 class RuntimeSettings(Settings):
     """How the machine is used; changes no number and is no part of a fingerprint."""
 
-    workers: int | None = Field(None, ge=0, description="worker processes of loaders and per-image loops; null: by cores")
+    workers: int | None = Field(None, ge=0, description="worker processes of loaders and loops; null: by cores")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where networks run")
     tracker: Literal["none", "tensorboard", "wandb", "mlflow", "comet_ml", "aim"] = Field(
         "none", description="experiment tracker of accelerate, beside metrics.jsonl"

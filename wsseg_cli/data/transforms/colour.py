@@ -1,0 +1,137 @@
+"""Colour changes of the uint8 image, and its normalisation. Masks and saliency do not change colour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageEnhance
+
+from ...types import ByteArray, Normalization
+from .step import Arrays
+
+
+@dataclass(frozen=True)
+class Jitter:
+    """One draw of `ColorJitter`.
+
+    order is a permutation of 0 brightness, 1 contrast, 2 saturation, 3 hue; hue is a turn in [-0.5, 0.5], the other
+    three are multipliers.
+    """
+
+    order: tuple[int, ...]
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float
+
+
+@dataclass(frozen=True)
+class ColorJitter:
+    """Brightness, contrast, saturation and hue in random order, as torchvision's ColorJitter does to a Pillow image.
+
+    The four numbers are the half widths: multipliers in [max(0, 1 - b), 1 + b], hue in [-h, h] turns.
+    """
+
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float
+
+    def draw(self, rng: np.random.Generator, size: tuple[int, int]) -> Jitter:
+        """Return the order and the four factors."""
+        order = tuple(int(i) for i in rng.permutation(4))
+        widths = (self.brightness, self.contrast, self.saturation)
+        b, c, s = (float(rng.uniform(max(0.0, 1 - w), 1 + w)) for w in widths)
+        return Jitter(order, b, c, s, float(rng.uniform(-self.hue, self.hue)))
+
+    def apply(self, arrays: Arrays, drawn: Jitter) -> Arrays:
+        """Return the arrays with the image's colours changed."""
+        return {**arrays, "image": color_jitter(arrays["image"], drawn)}
+
+
+def color_jitter(image: ByteArray, jitter: Jitter) -> ByteArray:
+    """Return image (H, W, 3) uint8 after the four changes in their order, rounded to whole levels after each."""
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    for change in jitter.order:
+        if change == 0:
+            picture = ImageEnhance.Brightness(picture).enhance(jitter.brightness)
+        elif change == 1:
+            picture = ImageEnhance.Contrast(picture).enhance(jitter.contrast)
+        elif change == 2:
+            picture = ImageEnhance.Color(picture).enhance(jitter.saturation)
+        else:
+            hue, saturation, value = picture.convert("HSV").split()
+            # Truncated towards zero, then wrapped around one byte: a turn of less than 1/255 changes nothing.
+            turned = (np.asarray(hue, np.int32) + int(jitter.hue * 255)) % 256
+            picture = Image.merge("HSV", (Image.fromarray(turned.astype(np.uint8)), saturation, value)).convert("RGB")
+    return np.asarray(picture)
+
+
+@dataclass(frozen=True)
+class HsvShift:
+    """Whole steps added to hue, saturation and value of OpenCV's HSV (semantic-segmentation-codebase).
+
+    Each is uniform in [-width, width], both ends included; hue runs from 0 to 179 and wraps, the others clip.
+    """
+
+    hue: int = 10
+    saturation: int = 10
+    value: int = 10
+
+    def draw(self, rng: np.random.Generator, size: tuple[int, int]) -> tuple[int, int, int]:
+        """Return the three shifts."""
+        h, s, v = (int(rng.integers(-width, width + 1)) for width in (self.hue, self.saturation, self.value))
+        return h, s, v
+
+    def apply(self, arrays: Arrays, drawn: tuple[int, int, int]) -> Arrays:
+        """Return the arrays with the image's colours shifted."""
+        return {**arrays, "image": hsv_shift(arrays["image"], *drawn)}
+
+
+def hsv_shift(image: ByteArray, hue: int, saturation: int, value: int) -> ByteArray:
+    """Return image (H, W, 3) uint8 RGB with hue (half degrees), saturation and value (levels) shifted."""
+    rgb = image.astype(np.float32)
+    high, low = rgb.max(axis=2), rgb.min(axis=2)
+    spread = high - low
+    safe = np.where(spread == 0, 1, spread)
+    red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
+    sixth = np.where(
+        high == red,
+        (green - blue) / safe,
+        np.where(high == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
+    )
+    # OpenCV rounds all three to whole levels before the shift.
+    h = (np.rint(sixth * 30) + hue) % 180
+    s = np.clip(np.rint(spread * 255 / np.where(high == 0, 1, high)) + saturation, 0, 255)
+    v = np.clip(high + value, 0, 255)
+    return _from_hsv(h, s, v)
+
+
+def _from_hsv(h: np.ndarray, s: np.ndarray, v: np.ndarray) -> ByteArray:
+    sector = h / 30
+    part = sector - np.floor(sector)
+    s = s / 255
+    p, q, t = v * (1 - s), v * (1 - s * part), v * (1 - s * (1 - part))
+    which = np.floor(sector).astype(np.int64) % 6
+    red = np.choose(which, [v, q, p, p, t, v])
+    green = np.choose(which, [t, v, v, q, p, p])
+    blue = np.choose(which, [p, p, t, v, v, q])
+    return np.clip(np.rint(np.stack([red, green, blue], axis=2)), 0, 255).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Normalize:
+    """Pixels as the network wants them, still (H, W, 3) and now float32; saliency divided by 255."""
+
+    normalization: Normalization
+
+    def draw(self, rng: np.random.Generator, size: tuple[int, int]) -> None:
+        """Return nothing: normalising is not random."""
+
+    def apply(self, arrays: Arrays, drawn: None = None) -> Arrays:
+        """Return the normalised arrays."""
+        normalised = {**arrays, "image": self.normalization.apply(arrays["image"])}
+        if "saliency" in arrays:
+            normalised["saliency"] = np.asarray(arrays["saliency"], np.float32) / np.float32(255)
+        return normalised

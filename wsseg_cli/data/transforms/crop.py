@@ -1,0 +1,211 @@
+"""Square crops: at a random place with padding, at the centre, or of a random area resized to the square."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ...types import IGNORE
+from .scale import resize
+from .step import Arrays
+
+Sampler = Literal["tv021", "torchvision"]
+
+
+@dataclass(frozen=True)
+class CropBox:
+    """A window of the image and where it comes to lie in a square canvas, in pixels."""
+
+    side: int
+    top: int
+    left: int
+    canvas_top: int
+    canvas_left: int
+    height: int
+    width: int
+
+    @property
+    def canvas(self) -> tuple[int, int, int, int]:
+        """(xmin, ymin, xmax, ymax) of the image inside the canvas, ends exclusive."""
+        left, top = self.canvas_left, self.canvas_top
+        return left, top, left + self.width, top + self.height
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A square window; smaller images are padded: image, saliency and scores with 0, masks with 255.
+
+    After `Normalize` the 0 is the mean colour, before it black (AffinityNet's published order).
+
+    Attributes:
+        side: of the square in pixels.
+        placement: where a smaller image comes to lie: "random", or "corner" (padding at bottom and right).
+        box: also give `box` (4,) int64, the place of the image inside the canvas, as `CropBox.canvas`.
+    """
+
+    side: int
+    placement: Literal["random", "corner"] = "random"
+    box: bool = False
+
+    def draw(self, rng: np.random.Generator, size: tuple[int, int]) -> CropBox:
+        """Return the window: one draw for the width, then one for the height."""
+        height, width = size
+        left, canvas_left = self._offset(rng, width)
+        top, canvas_top = self._offset(rng, height)
+        return CropBox(self.side, top, left, canvas_top, canvas_left, min(height, self.side), min(width, self.side))
+
+    def _offset(self, rng: np.random.Generator, length: int) -> tuple[int, int]:
+        room = length - self.side
+        if room > 0:
+            return int(rng.integers(room + 1)), 0
+        if self.placement == "corner":
+            return 0, 0
+        return 0, int(rng.integers(-room + 1))
+
+    def apply(self, arrays: Arrays, drawn: CropBox) -> Arrays:
+        """Return the arrays inside the window, (side, side)."""
+        cropped = crop(arrays, drawn)
+        if self.box:
+            cropped["box"] = np.asarray(drawn.canvas, np.int64)
+        return cropped
+
+
+@dataclass(frozen=True)
+class CenterCrop:
+    """The central square window; smaller images are padded on both sides (`Crop` says with what)."""
+
+    side: int
+
+    def draw(self, rng: np.random.Generator | None, size: tuple[int, int]) -> CropBox:
+        """Return the window; nothing is random. Halves round to even, as published."""
+        height, width = size
+        offsets = []
+        for length in (height, width):
+            room = length - self.side
+            offsets.append((round(room / 2), 0) if room > 0 else (0, round(-room / 2)))
+        (top, canvas_top), (left, canvas_left) = offsets
+        return CropBox(self.side, top, left, canvas_top, canvas_left, min(height, self.side), min(width, self.side))
+
+    def apply(self, arrays: Arrays, drawn: CropBox) -> Arrays:
+        """Return the arrays inside the window, (side, side)."""
+        return crop(arrays, drawn)
+
+
+def crop(arrays: Arrays, box: CropBox) -> Arrays:
+    """Return the arrays inside `box`; what the window does not cover is 0, in masks 255."""
+    cropped = dict(arrays)
+    for name, fill in (("image", 0), ("saliency", 0), ("mask", IGNORE)):
+        if name in arrays:
+            cropped[name] = _window(arrays[name], box, fill)
+    if "scores" in arrays:
+        cropped["scores"] = np.stack([_window(score, box, 0) for score in arrays["scores"]])
+    return cropped
+
+
+def _window(array: npt.NDArray[Any], box: CropBox, fill: int) -> npt.NDArray[Any]:
+    canvas = np.full((box.side, box.side, *array.shape[2:]), fill, array.dtype)
+    rows = slice(box.canvas_top, box.canvas_top + box.height)
+    columns = slice(box.canvas_left, box.canvas_left + box.width)
+    canvas[rows, columns] = array[box.top : box.top + box.height, box.left : box.left + box.width]
+    return canvas
+
+
+@dataclass(frozen=True)
+class ResizedCrop:
+    """A random rectangle of the image, resized to a square; its aspect is not kept.
+
+    Attributes:
+        side: of the square in pixels.
+        area: share of the image's area, uniform in this range.
+        ratio: width / height of the rectangle.
+        sampler: `tv021` draws as torchvision 0.2.1, with which the single-stage model was published; `torchvision` as
+            later versions. They differ much: for 500x333 photos `tv021` always takes the centred square.
+    """
+
+    side: int
+    area: tuple[float, float] = (0.9, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    sampler: Sampler = "tv021"
+
+    def draw(self, rng: np.random.Generator, size: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Return (top, left, height, width)."""
+
+        def integer(low: int, high: int) -> int:
+            return int(rng.integers(low, high + 1))
+
+        uniform: Callable[[float, float], float] = lambda low, high: float(rng.uniform(low, high))  # noqa: E731
+        draw = rectangle_tv021 if self.sampler == "tv021" else rectangle_torchvision
+        return draw(size, self.area, self.ratio, uniform=uniform, integer=integer)
+
+    def apply(self, arrays: Arrays, drawn: tuple[int, int, int, int]) -> Arrays:
+        """Return the arrays inside the rectangle at (side, side): image bicubic, mask nearest."""
+        top, left, height, width = drawn
+        rows, columns = slice(top, top + height), slice(left, left + width)
+        cut = dict(arrays)
+        for name in ("image", "mask", "saliency"):
+            if name in arrays:
+                cut[name] = np.ascontiguousarray(arrays[name][rows, columns])
+        if "scores" in arrays:
+            cut["scores"] = arrays["scores"][:, rows, columns]
+        return resize(cut, (self.side, self.side))
+
+
+def rectangle_tv021(
+    size: tuple[int, int],
+    area: tuple[float, float],
+    ratio: tuple[float, float],
+    *,
+    uniform: Callable[[float, float], float],
+    integer: Callable[[int, int], int],
+) -> tuple[int, int, int, int]:
+    """Return (top, left, height, width) of a rectangle as torchvision 0.2.1 draws it.
+
+    uniform(low, high) and integer(low, high), both ends included, are the random draws, in this order for each of ten
+    tries: area, ratio (linear), a coin uniform(0, 1) < 0.5 that swaps the sides, then, if it fits, top and left. After
+    ten failures the centred square of the short side.
+    """
+    height, width = size
+    for _ in range(10):
+        pixels = uniform(*area) * height * width
+        aspect = uniform(*ratio)
+        w, h = round(math.sqrt(pixels * aspect)), round(math.sqrt(pixels / aspect))
+        if uniform(0.0, 1.0) < 0.5:
+            w, h = h, w
+        if w <= width and h <= height:
+            top = integer(0, height - h)
+            return top, integer(0, width - w), h, w
+    short = min(height, width)
+    return (height - short) // 2, (width - short) // 2, short, short
+
+
+def rectangle_torchvision(
+    size: tuple[int, int],
+    area: tuple[float, float],
+    ratio: tuple[float, float],
+    *,
+    uniform: Callable[[float, float], float],
+    integer: Callable[[int, int], int],
+) -> tuple[int, int, int, int]:
+    """Return (top, left, height, width) as later torchvision draws it: ratio log-uniform, no swap.
+
+    After ten failures the largest centred rectangle whose ratio is allowed.
+    """
+    height, width = size
+    for _ in range(10):
+        pixels = uniform(*area) * height * width
+        aspect = math.exp(uniform(math.log(ratio[0]), math.log(ratio[1])))
+        w, h = round(math.sqrt(pixels * aspect)), round(math.sqrt(pixels / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            top = integer(0, height - h)
+            return top, integer(0, width - w), h, w
+    w, h = width, height
+    if width / height < ratio[0]:
+        h = round(width / ratio[0])
+    elif width / height > ratio[1]:
+        w = round(height * ratio[1])
+    return (height - h) // 2, (width - w) // 2, h, w

@@ -1,0 +1,73 @@
+"""What a transform is: parameters are drawn first, then applied; and how steps follow each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Arrays = dict[str, Any]
+"""image (H, W, 3), mask (H, W), saliency (H, W), scores (K, H, W); anything else passes through untouched."""
+
+
+class Step(Protocol):
+    """One joint transform. `apply` is a pure function: the same arrays and draw give the same result."""
+
+    def draw(self, rng: np.random.Generator, size: tuple[int, int]) -> Any:
+        """Return the random parameters for arrays of `size` (H, W)."""
+        ...
+
+    def apply(self, arrays: Arrays, drawn: Any) -> Arrays:
+        """Return the transformed arrays."""
+        ...
+
+
+def image_size(arrays: Arrays) -> tuple[int, int]:
+    """Return (H, W) of the image."""
+    height, width = arrays["image"].shape[:2]
+    return int(height), int(width)
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Steps in order, then tensors: the `Transform` that the loader calls.
+
+    Attributes:
+        steps: the joint transforms.
+        keep: spatial arrays that are wanted beside the image; others are dropped before any work is done.
+    """
+
+    steps: tuple[Step, ...]
+    keep: frozenset[str] = frozenset()
+
+    def __call__(self, arrays: Arrays, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Return the tensors of one sample; all randomness comes from `rng`."""
+        arrays = {k: v for k, v in arrays.items() if k not in SPATIAL or k in self.keep or k == "image"}
+        for step in self.steps:
+            arrays = step.apply(arrays, step.draw(rng, image_size(arrays)))
+        return to_tensors(arrays)
+
+
+SPATIAL = frozenset({"image", "mask", "saliency", "scores"})
+"""Names of the arrays that move with the image."""
+
+
+def to_tensors(arrays: Arrays) -> dict[str, Tensor]:
+    """Return image (3, H, W) float32, mask (H, W) int64, saliency (1, H, W), scores (K, H, W), the rest as it is."""
+    tensors = {}
+    for name, value in arrays.items():
+        if not isinstance(value, np.ndarray):
+            tensors[name] = value
+            continue
+        array = value
+        if name == "image":
+            array = array.transpose(2, 0, 1).astype(np.float32, copy=False)
+        elif name == "mask":
+            array = array.astype(np.int64)
+        elif name == "saliency":
+            array = array[None].astype(np.float32, copy=False)
+        tensors[name] = torch.from_numpy(np.array(array, order="C"))
+    return tensors

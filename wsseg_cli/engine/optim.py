@@ -1,0 +1,102 @@
+"""Optimisers by name, the parameter groups of the PSA family, and learning rates as a pure function of the step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import RecipeError
+from ..settings import OptimSettings, ScheduleSettings
+from ..types import Progress
+
+PSA_MULTIPLIERS = (1.0, 2.0, 10.0, 20.0)
+"""Rates of old weights, old biases, new weights, new biases relative to the recipe's."""
+
+
+def psa_param_groups(
+    model: nn.Module,
+    new: Iterable[nn.Module | nn.Parameter],
+    optim: OptimSettings,
+    *,
+    multipliers: Sequence[float] = PSA_MULTIPLIERS,
+    decay_biases: bool = False,
+) -> list[dict[str, Any]]:
+    """Return four parameter groups: old weights, old biases, new weights, new biases (PSA, and most systems after it).
+
+    new: layers that start at random; all others are old. Biases are the parameters whose name ends in "bias", those of
+    norms included; frozen parameters are in no group. multipliers: of the learning rate, group by group. Biases have no
+    weight decay unless `decay_biases`. A group may be empty.
+    """
+    fresh = {id(p) for part in new for p in ([part] if isinstance(part, nn.Parameter) else part.parameters())}
+    members: list[list[nn.Parameter]] = [[], [], [], []]
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            members[2 * (id(parameter) in fresh) + name.endswith("bias")].append(parameter)
+    return [
+        {
+            "params": parameters,
+            "lr": optim.lr * multiplier,
+            "weight_decay": optim.weight_decay if not is_bias or decay_biases else 0.0,
+        }
+        for parameters, multiplier, is_bias in zip(members, multipliers, (False, True, False, True), strict=True)
+    ]
+
+
+def build_optimizer(groups: list[dict[str, Any]], optim: OptimSettings) -> torch.optim.Optimizer:
+    """Return the optimiser; each group remembers the rate that it starts from as `base_lr`.
+
+    Raises:
+        RecipeError: Nesterov momentum without momentum.
+    """
+    for group in groups:
+        group["params"] = list(group["params"])
+        group.setdefault("lr", optim.lr)
+        group["base_lr"] = group["lr"]
+    if optim.name == "sgd":
+        if optim.nesterov and not optim.momentum:
+            raise RecipeError("optim.nesterov: true needs a momentum above 0 (got 0); give optim.momentum")
+        return torch.optim.SGD(
+            groups, lr=optim.lr, momentum=optim.momentum, weight_decay=optim.weight_decay, nesterov=optim.nesterov
+        )
+    kind = torch.optim.AdamW if optim.name == "adamw" else torch.optim.Adam
+    return kind(groups, lr=optim.lr, betas=optim.betas, weight_decay=optim.weight_decay)
+
+
+def set_rates(optimizer: torch.optim.Optimizer, schedule: ScheduleSettings, progress: Progress) -> None:
+    """Set each group's learning rate to its `base_lr` times `rate` at the step that comes next."""
+    factor = rate(progress.step, progress.max_steps, schedule)
+    for group in optimizer.param_groups:
+        group["lr"] = group["base_lr"] * factor
+
+
+def rate(step: int, max_steps: int, schedule: ScheduleSettings) -> float:
+    """Return what the base learning rate is multiplied with in step `step`, counted from 0.
+
+    The schedule ends at `schedule.steps`, or else at `max_steps`; afterwards the last rate that was used stays. A
+    cosine without `schedule.steps` rises again past `max_steps`, as published. With `warmup` the first steps rise
+    linearly from 0.1 to 1. With `every` the rate moves only at multiples of it (deeplab-pytorch).
+    """
+    end = schedule.steps or max_steps
+    if step < schedule.warmup:
+        return 0.1 + 0.9 * step / schedule.warmup
+    if schedule.every > 1:
+        # The staircase also takes its last step, to 0 after `end` steps; nothing trains with it.
+        step = min(step, end) // schedule.every * schedule.every
+    if schedule.name == "poly":
+        if schedule.divisor == "max+1":
+            return (1 - min(step, end - 1) / (end + 1)) ** schedule.power
+        last = end if schedule.every > 1 else end - 1
+        return (1 - min(step, last) / end) ** schedule.power
+    if schedule.name == "step":
+        passed = sum(step >= round(share * end) for share in schedule.milestones)
+        return schedule.factor**passed
+    if schedule.name == "cosine":
+        if schedule.steps is not None:
+            step = min(step, end)
+        length = max(1, end - schedule.warmup)
+        return (1 + math.cos(math.pi * (step - schedule.warmup) / length)) / 2
+    return 1.0
