@@ -70,7 +70,7 @@ class Fit(Protocol):
     """The training loop, handed to `train`."""
 
     def __call__(self, trainable: Trainable, stage: Stage) -> nn.Module:
-        """Train in `stage.dir` until model.safetensors is written; return the network. Finished parts return at once."""
+        """Train in `stage.dir` up to model.safetensors; return the network. What is finished returns at once."""
         ...
 
 

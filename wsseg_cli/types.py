@@ -28,7 +28,7 @@ class Sample:
         image_id: stem as in the data set; may contain "/" for nested folders.
         image: path of the image file.
         labels: foreground classes present, counted from 0, ascending; may be empty.
-        mask: ground truth, values as in `ClassNames`; opened only by `prepare`, `eval` and a fully supervised `train_seg`.
+        mask: ground truth, values as in `ClassNames`; opened only by `prepare`, `eval` and fully supervised training.
         extras: what a method `needs` beside the image, such as {"saliency": path}.
         orientation: EXIF turn (1..8) applied when the pixels are read; 1 is as stored.
     """
@@ -111,7 +111,7 @@ def _taps(source: int, target: int) -> tuple[IntArray, IntArray, FloatArray]:
 class ClassNames(Sequence[str]):
     """Names of the foreground classes, and the one place where labels and mask values meet.
 
-    A *label* counts foreground classes from 0. A *mask value* is 0 for background, label + 1 for a class, 255 for ignore.
+    A *label* counts foreground classes from 0. A *mask value* is 0 for background, label + 1 for a class, 255: ignore.
     """
 
     names: tuple[str, ...]
@@ -161,11 +161,12 @@ class ClassNames(Sequence[str]):
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training stands: `step` steps are done of `max_steps`; `epoch` counts from 0."""
+    """Where training stands: `step` steps are done of `max_steps`; `epoch` counts from 0; `seed` is the recipe's."""
 
     step: int
     max_steps: int
     epoch: int
+    seed: int = 0
 
     @property
     def fraction(self) -> float:

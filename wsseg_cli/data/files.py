@@ -1,0 +1,66 @@
+"""File names made from image ids, and writing that leaves whole files or none."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError
+
+_UNSAFE = re.compile(r'[%/\\:*?"<>|\x00-\x1f]')
+_LONGEST = 180  # bytes; common file systems allow 255, and a suffix and a temporary prefix are still to come
+
+
+def file_stem(image_id: str) -> str:
+    """Return `image_id` as a file name without suffix: unchanged where safe, `/` and the like percent-encoded."""
+    stem = _UNSAFE.sub(lambda match: f"%{ord(match.group()):02X}", image_id)
+    if stem.startswith("."):
+        stem = "%2E" + stem[1:]
+    if len(stem.encode()) > _LONGEST:
+        kept = stem.encode()[: _LONGEST - 17].decode(errors="ignore")
+        stem = f"{kept}-{hashlib.sha256(image_id.encode()).hexdigest()[:16]}"
+    return stem
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, then rename it: a file that exists is whole.
+
+    Raises:
+        DataError: the file cannot be written, as on a full disk.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def stems_in(folder: Path, suffix: str) -> set[str]:
+    """Return the stems of the files in `folder` that end in `suffix`; listed once, no look at each file."""
+    if not folder.is_dir():
+        return set()
+    with os.scandir(folder) as entries:
+        return {e.name[: -len(suffix)] for e in entries if e.name.endswith(suffix) and not e.name.startswith(".")}
+
+
+def to_header(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return `values` as the metadata of a safetensors file: one key, since the order of several is random."""
+    return {"wsseg": json.dumps(values, sort_keys=True, ensure_ascii=False)}
+
+
+def from_header(metadata: Mapping[str, str] | None) -> dict[str, Any]:
+    """Return the values that `to_header` wrote; empty for other people's files."""
+    try:
+        values = json.loads((metadata or {}).get("wsseg", "{}"))
+    except ValueError:
+        return {}
+    return values if isinstance(values, dict) else {}

@@ -1,0 +1,130 @@
+"""The index of a run: one line an image, with its lists, labels and files; written by `prepare`, read by all others."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import DataError, StageError
+from ..types import ClassNames, Sample
+from .files import write_atomically
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A sample, the lists that it stands in, and its size (H, W) in pixels."""
+
+    sample: Sample
+    lists: tuple[str, ...]
+    size: tuple[int, int]
+
+
+class Index:
+    """All images of a run by id, in the order of the data set."""
+
+    def __init__(self, entries: Iterable[Entry], classes: ClassNames) -> None:
+        self.entries = {entry.sample.image_id: entry for entry in entries}
+        self.classes = classes
+
+    def lists(self) -> list[str]:
+        """Return the names of the lists, in the order of first appearance."""
+        return list(dict.fromkeys(name for entry in self.entries.values() for name in entry.lists))
+
+    def samples(self, *lists: str) -> list[Sample]:
+        """Return the samples that stand in any of `lists`, each once.
+
+        Raises:
+            StageError: a list that was not prepared.
+        """
+        known = self.lists()
+        for name in lists:
+            if name not in known:
+                raise StageError(
+                    f"list {name!r} is not in the index (it has: {', '.join(known) or 'none'}); "
+                    f"run `wsseg prepare --split {name}` first"
+                )
+        return [entry.sample for entry in self.entries.values() if set(lists) & set(entry.lists)]
+
+    def size(self, image_id: str) -> tuple[int, int]:
+        """Return (H, W) of an image."""
+        return self.entries[image_id].size
+
+    def role(self, image_id: str, train: Iterable[str]) -> str:
+        """Return "train" if the image stands in one of the `train` lists, else "val"."""
+        return "train" if set(train) & set(self.entries[image_id].lists) else "val"
+
+
+def write_index(folder: Path, index: Index, roots: Mapping[str, Path]) -> str:
+    """Write index.jsonl, classes.json and roots.json into `folder`; return the content hash of the first two.
+
+    Paths under one of `roots` are kept relative to it, so that a run may move to another machine.
+    """
+    lines = []
+    for entry in index.entries.values():
+        sample = entry.sample
+        line = {
+            "id": sample.image_id,
+            "image": _relative(sample.image, roots),
+            "labels": list(sample.labels),
+            "mask": None if sample.mask is None else _relative(sample.mask, roots),
+            "extras": {name: _relative(path, roots) for name, path in sample.extras.items()},
+            "orientation": sample.orientation,
+            "size": list(entry.size),
+            "lists": list(entry.lists),
+        }
+        lines.append(json.dumps(line, ensure_ascii=False))
+    text = "\n".join(lines) + "\n"
+    classes = json.dumps(list(index.classes), ensure_ascii=False, indent=1) + "\n"
+    places = json.dumps({name: str(path) for name, path in roots.items()}, indent=1) + "\n"
+    for name, content in (("roots.json", places), ("classes.json", classes), ("index.jsonl", text)):
+        write_atomically(folder / name, lambda path, content=content: path.write_text(content, encoding="utf-8"))
+    return hashlib.sha256((classes + text).encode()).hexdigest()
+
+
+def _relative(path: Path, roots: Mapping[str, Path]) -> str:
+    path = path.absolute()
+    for name, root in roots.items():
+        if path.is_relative_to(root):
+            return f"{name}:{path.relative_to(root).as_posix()}"
+    return f":{path.as_posix()}"
+
+
+def read_index(folder: Path) -> Index:
+    """Return the index in `folder`.
+
+    Raises:
+        StageError: not prepared yet. DataError: a broken index.
+    """
+    path = folder / "index.jsonl"
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        classes = ClassNames(json.loads((folder / "classes.json").read_text(encoding="utf-8")))
+        roots = {n: Path(p) for n, p in json.loads((folder / "roots.json").read_text(encoding="utf-8")).items()}
+    except FileNotFoundError:
+        raise StageError(f"{folder} holds no index; run `wsseg prepare` first") from None
+    except (ValueError, OSError) as error:
+        raise DataError(f"{folder}: broken index ({error}); run `wsseg prepare --force`") from None
+    entries = []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            sample = Sample(
+                image_id=row["id"],
+                image=_absolute(row["image"], roots),
+                labels=tuple(row["labels"]),
+                mask=None if row["mask"] is None else _absolute(row["mask"], roots),
+                extras={name: _absolute(place, roots) for name, place in row["extras"].items()},
+                orientation=row["orientation"],
+            )
+            entries.append(Entry(sample, tuple(row["lists"]), (row["size"][0], row["size"][1])))
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise DataError(f"{path}, line {number}: broken ({error!r}); run `wsseg prepare --force`") from None
+    return Index(entries, classes)
+
+
+def _absolute(place: str, roots: Mapping[str, Path]) -> Path:
+    name, _, rest = place.partition(":")
+    return roots[name] / rest if name else Path(rest)

@@ -1,0 +1,151 @@
+"""Samples as training batches; order and augmentation are pure functions of (seed, epoch, index)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from ..errors import DataError, WssegError
+from ..protocols import Stage, Trainable, Transform
+from ..types import Sample
+from .images import read_image, read_mask, read_saliency
+
+
+class TrainingData(Dataset):  # type: ignore[type-arg]
+    """The samples of a stage, each item the tensors of one augmented image; keys are pairs (epoch, index)."""
+
+    def __init__(self, stage: Stage, samples: Sequence[Sample], needs: frozenset[str], transform: Transform) -> None:
+        self.samples = samples
+        self.num_classes = len(stage.classes)
+        self.seed = stage.seed
+        self.targets = stage.targets
+        self.needs = needs
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any] | WssegError:
+        """Return the sample's tensors, or the error that reading it met: raised by the loop, not in the worker."""
+        epoch, index = key
+        try:
+            arrays = sample_arrays(self.samples[index], self.needs, self.num_classes)
+            for name, by_image in self.targets.items():
+                arrays[f"target/{name}"] = by_image[self.samples[index].image_id]
+            tensors: dict[str, Any] = dict(self.transform(arrays, np.random.default_rng([self.seed, epoch, index])))
+        except WssegError as error:
+            return error
+        return tensors | {"image_id": self.samples[index].image_id, "index": torch.tensor(index)}
+
+
+def sample_arrays(sample: Sample, needs: frozenset[str], num_classes: int) -> dict[str, Any]:
+    """Return what is read of a sample: image (H, W, 3) uint8, label (C,) float32, mask and extras (H, W) uint8.
+
+    Raises:
+        DataError: a file that is missing or broken.
+    """
+    label = np.zeros(num_classes, np.float32)
+    label[list(sample.labels)] = 1.0
+    arrays: dict[str, Any] = {"image": read_image(sample.image, sample.orientation), "label": label}
+    for name in sorted(needs):
+        if name == "mask":
+            if sample.mask is None:
+                raise DataError(f"image {sample.image_id!r} has no mask")
+            arrays["mask"] = read_mask(sample.mask)
+        else:
+            if name not in sample.extras:
+                raise DataError(f"image {sample.image_id!r} has no {name} map; the data set's options name the folder")
+            arrays[name] = read_saliency(sample.extras[name])
+    return arrays
+
+
+def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
+    """Return the order (count,) of an epoch's images, a pure function of (seed, epoch)."""
+    return np.random.default_rng([seed, epoch]).permutation(count)
+
+
+def steps_per_epoch(count: int, batch_size: int) -> int:
+    """Return the full batches of an epoch; the incomplete last one is dropped. Fewer images than a batch repeat."""
+    return max(1, count // batch_size)
+
+
+class StepSampler:
+    """The (epoch, index) pairs of this process, one list for each part of each step from `start` on."""
+
+    def __init__(
+        self, count: int, batch_size: int, parts: int, seed: int, steps: range, rank: int = 0, world: int = 1
+    ) -> None:
+        self.count, self.batch_size, self.parts, self.seed, self.steps = count, batch_size, parts, seed, steps
+        self.rank, self.world = rank, world
+
+    def __len__(self) -> int:
+        return len(self.steps) * self.parts
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        per_epoch = steps_per_epoch(self.count, self.batch_size)
+        share = self.batch_size // (self.parts * self.world)
+        epoch_now, order = -1, np.empty(0, np.int64)
+        for step in self.steps:
+            epoch, place = divmod(step, per_epoch)
+            if epoch != epoch_now:
+                epoch_now, order = epoch, epoch_order(self.seed, epoch, self.count)
+            batch = np.take(order, range(place * self.batch_size, (place + 1) * self.batch_size), mode="wrap")
+            for part in range(self.parts):
+                first = (part * self.world + self.rank) * share
+                yield [(epoch, int(index)) for index in batch[first : first + share]]
+
+
+def collate(items: list[dict[str, Any] | WssegError]) -> dict[str, Any] | WssegError:
+    """Return the items as one batch: tensors stacked, names as a list; or the first error among them."""
+    rows: list[dict[str, Any]] = []
+    for item in items:
+        if isinstance(item, WssegError):
+            return item
+        rows.append(item)
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    return {n: torch.stack(column) if isinstance(column[0], torch.Tensor) else column for n, column in columns.items()}
+
+
+def training_batches(
+    stage: Stage,
+    trainable: Trainable,
+    samples: Sequence[Sample],
+    steps: range,
+    *,
+    workers: int,
+    rank: int,
+    world: int,
+    pin: bool,
+) -> Iterator[list[dict[str, Any]]]:
+    """Yield for each step of `steps` its `accumulate` parts, this process' share of them.
+
+    Raises:
+        WssegError: what reading an image met, with the image's name.
+    """
+    s = stage.settings
+    sampler = StepSampler(len(samples), s.batch_size, s.accumulate, stage.seed, steps, rank, world)
+    data = TrainingData(stage, samples, trainable.needs, trainable.train_transform(s.augment))
+    loader = DataLoader(
+        data,
+        batch_sampler=sampler,  # type: ignore[arg-type]
+        collate_fn=collate,
+        num_workers=workers,
+        pin_memory=pin,
+        worker_init_fn=_one_thread if workers else None,
+    )
+    parts: list[dict[str, Any]] = []
+    for batch in loader:
+        if isinstance(batch, WssegError):
+            raise batch
+        parts.append(batch)
+        if len(parts) == s.accumulate:
+            yield parts
+            parts = []
+
+
+def _one_thread(_: int) -> None:
+    torch.set_num_threads(1)

@@ -1,0 +1,161 @@
+"""Stores of per-image results: score maps as safetensors, masks as palette PNG, one file an image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..errors import DataError, StageError
+from ..types import ByteArray, ClassNames, ScoreMap, resize_scores
+from .files import file_stem, from_header, stems_in, to_header, write_atomically
+from .images import read_mask
+
+
+class ScoreStore(Mapping[str, ScoreMap]):
+    """The score maps of one folder by image id, float16 at one `store_stride`; read on demand."""
+
+    suffix = ".safetensors"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, image_id: str) -> Path:
+        """Return the file of an image, there or not."""
+        return self.folder / (file_stem(image_id) + self.suffix)
+
+    def missing(self, image_ids: Iterable[str]) -> list[str]:
+        """Return those of `image_ids` that have no file yet, in their order."""
+        there = stems_in(self.folder, self.suffix)
+        return [image_id for image_id in image_ids if file_stem(image_id) not in there]
+
+    def write(self, scores: ScoreMap, stride: int = 1) -> None:
+        """Write a score map, clipped to [0, 1] and resized to ((H-1)//stride+1, (W-1)//stride+1), as float16."""
+        from safetensors.numpy import save_file
+
+        height, width = scores.size
+        size = ((height - 1) // stride + 1, (width - 1) // stride + 1)
+        arrays = {
+            "classes": np.asarray(scores.classes, np.int64),
+            "scores": np.ascontiguousarray(_stored(scores.scores, size)),
+        }
+        if scores.background is not None:
+            arrays["background"] = np.ascontiguousarray(_stored(scores.background[None], size)[0])
+        header = to_header({"image_id": scores.image_id, "size": [height, width]})
+        write_atomically(self.path(scores.image_id), lambda path: save_file(arrays, path, metadata=header))
+
+    def __getitem__(self, image_id: str) -> ScoreMap:
+        """Return the score map of an image.
+
+        Raises:
+            DataError: no file for it, or a broken one.
+        """
+        return read_scores(self.path(image_id), image_id)
+
+    def __iter__(self) -> Iterator[str]:
+        for stem in sorted(stems_in(self.folder, self.suffix)):
+            yield read_scores(self.folder / (stem + self.suffix)).image_id
+
+    def __len__(self) -> int:
+        return len(stems_in(self.folder, self.suffix))
+
+
+def _stored(scores: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return np.clip(resize_scores(scores, size), 0.0, 1.0).astype(np.float16)
+
+
+def read_scores(path: Path, image_id: str | None = None) -> ScoreMap:
+    """Return the score map in file `path`.
+
+    Raises:
+        DataError: no such file, not a score map, NaN in it, or another image's.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            header = from_header(file.metadata())
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except FileNotFoundError:
+        raise DataError(f"no score map for image {image_id!r}: {path} is missing") from None
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{path}: not a readable score map ({error}); delete it and run the stage again") from None
+    try:
+        height, width = (int(n) for n in header["size"])
+        classes, scores = arrays["classes"], arrays["scores"].astype(np.float32)
+    except (KeyError, ValueError, TypeError):
+        raise DataError(f"{path}: not a score map: no `classes`, `scores` or `size`") from None
+    background = arrays.get("background")
+    if classes.ndim != 1 or scores.ndim != 3 or len(classes) != len(scores):
+        raise DataError(f"{path}: {len(classes)} classes but scores of shape {scores.shape}")
+    if not np.isfinite(scores).all():
+        raise DataError(f"{path}: scores that are not finite")
+    return ScoreMap(
+        image_id=header.get("image_id", image_id or path.stem),
+        classes=classes.astype(np.int64),
+        scores=scores,
+        size=(height, width),
+        background=None if background is None else background.astype(np.float32),
+    )
+
+
+class MaskStore:
+    """The masks of one folder by image id, palette PNGs whose values are those of `ClassNames`."""
+
+    suffix = ".png"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, image_id: str) -> Path:
+        """Return the file of an image, there or not."""
+        return self.folder / (file_stem(image_id) + self.suffix)
+
+    def missing(self, image_ids: Iterable[str]) -> list[str]:
+        """Return those of `image_ids` that have no file yet, in their order."""
+        there = stems_in(self.folder, self.suffix)
+        return [image_id for image_id in image_ids if file_stem(image_id) not in there]
+
+    def write(self, image_id: str, mask: ByteArray) -> None:
+        """Write a (H, W) mask of class values as a palette PNG in VOC's colours."""
+        write_mask(self.path(image_id), mask)
+
+    def read(self, image_id: str, classes: ClassNames, size: tuple[int, int] | None = None) -> ByteArray:
+        """Return the (H, W) mask of an image, its values checked against the classes and, if given, its size.
+
+        Raises:
+            StageError: no mask for the image. DataError: unreadable, another size, or a value above the classes.
+        """
+        path = self.path(image_id)
+        if not path.is_file():
+            raise StageError(f"no mask for image {image_id!r} in {self.folder}; run the stage that writes it first")
+        return checked_mask(path, classes, size)
+
+
+def checked_mask(path: Path, classes: ClassNames, size: tuple[int, int] | None = None) -> ByteArray:
+    """Return the (H, W) mask at `path`, its values and size checked.
+
+    Raises:
+        DataError: unreadable, another size than (H, W) `size`, or a value above the classes that is not 255.
+    """
+    mask = read_mask(path)
+    if size is not None and mask.shape != tuple(size):
+        got, want = "x".join(map(str, mask.shape[::-1])), "x".join(map(str, tuple(size)[::-1]))
+        raise DataError(f"{path}: the mask is {got} pixels, its image {want}")
+    above = mask[(mask > len(classes)) & (mask != 255)]
+    if above.size:
+        raise DataError(
+            f"{path}: mask value {int(above.max())} with {len(classes)} classes (0 is background, 255 ignore)"
+        )
+    return mask
+
+
+def write_mask(path: Path, mask: ByteArray) -> None:
+    """Write a (H, W) uint8 mask as a palette PNG in VOC's colours, whole or not at all."""
+    from .palette import palette_bytes
+
+    picture = Image.fromarray(np.asarray(mask, np.uint8), mode=None)
+    picture.putpalette(palette_bytes())
+    write_atomically(path, lambda temporary: picture.save(temporary, format="PNG", compress_level=1))

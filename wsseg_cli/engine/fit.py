@@ -1,0 +1,284 @@
+"""The training loop, the only one: every method, refiner and segmenter is trained here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..data.files import write_atomically
+from ..data.loader import steps_per_epoch, training_batches
+from ..errors import DataError, RecipeError, TrainingError
+from ..protocols import Stage, Trainable
+from ..settings import RuntimeSettings, TrainSettings
+from ..types import Progress, Sample
+from . import checkpoint, processes
+from .optim import build_optimizer, set_rates
+from .progress import ProgressLine
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class _Step(nn.Module):
+    """The method's step as a module: a data-parallel wrapper then sees one forward and one backward.
+
+    Methods call the network twice, or parts of it. On an unwrapped network inside such a wrapper each process would
+    silently train its own weights.
+    """
+
+    def __init__(self, trainable: Trainable, model: nn.Module) -> None:
+        super().__init__()
+        self.trainable = trainable
+        self.model = model
+
+    def forward(self, batch: dict[str, Any], progress: Progress) -> dict[str, Tensor]:
+        return self.trainable.training_step(self.model, batch, progress)
+
+
+class Loop:
+    """The training loop with its surroundings: `Loop(runtime)(trainable, stage)` trains and returns the network."""
+
+    def __init__(
+        self,
+        runtime: RuntimeSettings,
+        *,
+        header: Mapping[str, Any] | None = None,
+        trunk: Path | None = None,
+        quiet: bool = False,
+    ) -> None:
+        """Keep what a stage knows and a plugin does not.
+
+        header: what model.safetensors says of itself. trunk: the model file behind `weights: train_cls`.
+        """
+        self.runtime = runtime
+        self.header = dict(header or {})
+        self.trunk = trunk
+        self.quiet = quiet
+
+    def __call__(self, trainable: Trainable, stage: Stage) -> nn.Module:
+        """Train in `stage.dir` until model.safetensors is written, from the last checkpoint if there is one.
+
+        Raises:
+            TrainingError: a loss is not finite. DataError: nothing to learn from. CheckpointError: weights do not fit.
+        """
+        device = processes.start(self.runtime.device)
+        finished = stage.dir / checkpoint.MODEL
+        if finished.is_file() and checkpoint.read_header(finished).get("fingerprint") == stage.fingerprint:
+            model = trainable.build_model()
+            checkpoint.load_strictly(model, checkpoint.read_tensors(finished)[0], str(finished))
+            return model.to(device).eval()
+        return self._train(trainable, stage, device)
+
+    def _train(self, trainable: Trainable, stage: Stage, device: torch.device) -> nn.Module:
+        s = stage.settings
+        samples = usable_samples(trainable, stage.samples)
+        max_steps = step_count(s, len(samples))
+        share = processes.world() * s.accumulate
+        if s.batch_size % share:
+            raise RecipeError(
+                f"batch_size {s.batch_size} is not divisible by "
+                f"{processes.world()} processes x accumulate {s.accumulate}"
+            )
+        torch.manual_seed(stage.seed)
+        model = trainable.build_model()
+        said = self._initial(model, s.weights)
+        model.to(device).train()
+        optimizer = build_optimizer(trainable.param_groups(model, s.optim), s.optim)
+        scaler = torch.amp.GradScaler(device.type) if s.precision == "fp16" else None
+        begun = checkpoint.resume(stage.dir, model, optimizer, scaler)
+        if begun:
+            model.to(device)
+        accelerator = self._accelerator(trainable, stage.dir)
+        if s.sync_batch_norm and processes.world() > 1:
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        step_module = accelerator.prepare(_Step(trainable, model))
+        log = _Log(stage.dir / "metrics.jsonl", begun, accelerator if self.runtime.tracker != "none" else None)
+        save_every = s.save_every or max(1, max_steps // 10)
+        per_epoch = steps_per_epoch(len(samples), s.batch_size)
+        batches = training_batches(
+            stage,
+            trainable,
+            samples,
+            range(begun, max_steps),
+            workers=processes.worker_count(self.runtime),
+            rank=processes.rank(),
+            world=processes.world(),
+            pin=device.type == "cuda",
+        )
+        label = stage.dir.name
+        quiet = self.quiet or not processes.is_main()
+        with ProgressLine(label, max_steps, start=begun, word="step", unit_size=s.batch_size, quiet=quiet) as line:
+            for step, parts in enumerate(batches, begun):
+                progress = Progress(step, max_steps, step // per_epoch, stage.seed)
+                rates = set_rates(optimizer, s.schedule, step, max_steps)
+                # Dropout and other draws are a function of (seed, step, process): no random state to store.
+                torch.manual_seed(_seed_of(stage.seed, step, processes.rank()))
+                losses = self._step(step_module, accelerator, parts, progress, s, device, scaler, stage.dir)
+                if scaler:
+                    scaler.step(optimizer)
+                    scaler.update()
+                else:
+                    optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+                trainable.after_step(model, progress)
+                done = step + 1
+                if done % self.runtime.log_every == 0 or done == max_steps or done == 1:
+                    log.write(done, losses, rates)
+                line.advance(**losses)
+                if done % save_every == 0 and done < max_steps and processes.is_main():
+                    log.flush()
+                    checkpoint.write_train_state(stage.dir, done, model, optimizer, scaler)
+        log.close()
+        model.eval()
+        if processes.is_main():
+            header = self.header | {"weights": said, "fingerprint": stage.fingerprint, "steps": max_steps}
+            checkpoint.write_model(stage.dir / checkpoint.MODEL, model, header)
+            checkpoint.drop_train_states(stage.dir)
+        accelerator.end_training()
+        processes.barrier()
+        return model
+
+    def _initial(self, model: nn.Module, weights: str) -> str:
+        if weights != "train_cls":
+            return checkpoint.load_initial(model, weights)
+        if self.trunk is None:
+            raise RecipeError("weights: train_cls starts from this run's classifier; only train_seg can say so")
+        return checkpoint.load_trunk_of(model, self.trunk)
+
+    def _accelerator(self, trainable: Trainable, folder: Path) -> Any:
+        from accelerate import Accelerator
+        from accelerate.utils import DistributedDataParallelKwargs
+
+        # Gradients of a branch that a step leaves idle stay None, so neither momentum nor weight decay moves it.
+        parallel = DistributedDataParallelKwargs(find_unused_parameters=trainable.idle_parameters)
+        tracker = self.runtime.tracker
+        accelerator = Accelerator(
+            cpu=self.runtime.device == "cpu",
+            kwargs_handlers=[parallel],
+            log_with=None if tracker == "none" else tracker,
+            project_dir=None if tracker == "none" else str(folder),
+        )
+        if tracker != "none":
+            accelerator.init_trackers("tracker")
+        return accelerator
+
+    def _step(
+        self,
+        step_module: nn.Module,
+        accelerator: Any,
+        parts: list[dict[str, Any]],
+        progress: Progress,
+        settings: TrainSettings,
+        device: torch.device,
+        scaler: Any,
+        folder: Path,
+    ) -> dict[str, float]:
+        """Run forward and backward of all parts of one step; return the losses, averaged over the parts."""
+        sums: dict[str, float] = {}
+        for number, batch in enumerate(parts):
+            last = number == len(parts) - 1
+            batch = {n: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for n, v in batch.items()}
+            with nullcontext() if last else accelerator.no_sync(step_module):
+                with _autocast(device, settings.precision):
+                    losses = step_module(batch, progress)
+                values = _checked(losses, batch, progress, folder)
+                total = sum(losses.values()) / len(parts)
+                (scaler.scale(total) if scaler else total).backward()  # type: ignore[union-attr]
+            for name, value in values.items():
+                sums[name] = sums.get(name, 0.0) + value / len(parts)
+        return sums
+
+
+def usable_samples(trainable: Trainable, samples: Sequence[Sample]) -> list[Sample]:
+    """Return the samples that can be learnt from, in order: for classifiers those that have a label.
+
+    Raises:
+        DataError: none.
+    """
+    usable = [sample for sample in samples if sample.labels or not trainable.drop_unlabelled]
+    if not usable:
+        why = "no image has a label" if samples else "the list is empty"
+        raise DataError(f"nothing to train on: {why}; see `wsseg prepare`'s report")
+    return usable
+
+
+def step_count(settings: TrainSettings, images: int) -> int:
+    """Return the number of steps of a training section on `images` images."""
+    if settings.max_steps is not None:
+        return settings.max_steps
+    return (settings.epochs or 0) * steps_per_epoch(images, settings.batch_size)
+
+
+def _seed_of(*numbers: int) -> int:
+    import numpy as np
+
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, _DTYPES[precision])
+
+
+def _checked(
+    losses: Mapping[str, Tensor], batch: Mapping[str, Any], progress: Progress, folder: Path
+) -> dict[str, float]:
+    """Return the losses as numbers.
+
+    Raises:
+        TrainingError: one is not finite; names it, the step, the images and the last checkpoint.
+    """
+    names = list(losses)
+    values = torch.stack([losses[name].detach().float().reshape(()) for name in names]).tolist()
+    for name, value in zip(names, values, strict=True):
+        if value != value or value in (float("inf"), float("-inf")):
+            last = checkpoint.last_train_state(folder)
+            raise TrainingError(
+                f"loss `{name}` is {value} at step {progress.step}; images {', '.join(batch['image_id'])}; "
+                f"last good checkpoint: {last.name if last else 'none'}. A smaller learning rate "
+                "(`--set` …`optim.lr=`) or `precision: fp32` often helps"
+            )
+    return dict(zip(names, values, strict=True))
+
+
+class _Log:
+    """metrics.jsonl: a line every few steps; what a broken run wrote after its last checkpoint is dropped first."""
+
+    def __init__(self, path: Path, begun: int, accelerator: Any) -> None:
+        self.path, self.accelerator = path, accelerator
+        self.lines = [line for line in self._old() if line["step"] <= begun]
+
+    def _old(self) -> Iterator[dict[str, Any]]:
+        if not self.path.is_file():
+            return
+        for text in self.path.read_text().splitlines():
+            try:
+                line = json.loads(text)
+            except ValueError:
+                return  # the last line of a killed run
+            yield line
+
+    def write(self, step: int, losses: Mapping[str, float], rates: Sequence[float]) -> None:
+        values = dict(losses)
+        if processes.world() > 1:
+            mean = processes.sum_over_processes(
+                torch.tensor(list(values.values()), dtype=torch.float64, device=processes.start())
+            )
+            values = dict(zip(values, (mean / processes.world()).tolist(), strict=True))
+        self.lines.append({"step": step, **values, "lr": max(rates)})
+        if self.accelerator is not None:
+            self.accelerator.log(values | {"lr": max(rates)}, step=step)
+
+    def flush(self) -> None:
+        if processes.is_main():
+            text = "".join(json.dumps(line) + "\n" for line in self.lines)
+            write_atomically(self.path, lambda path: path.write_text(text))
+
+    def close(self) -> None:
+        self.flush()

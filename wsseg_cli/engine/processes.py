@@ -1,0 +1,86 @@
+"""The processes of a run: who am I, who is main, what all of them computed. One process needs nothing started."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..settings import RuntimeSettings
+
+
+def start(device: str = "auto") -> torch.device:
+    """Start what several processes need (accelerate's PartialState) and return this process' device."""
+    from accelerate import PartialState
+
+    return PartialState(cpu=device == "cpu").device
+
+
+def rank() -> int:
+    """Return the number of this process, 0 for main."""
+    return int(os.environ.get("RANK", 0))
+
+
+def world() -> int:
+    """Return the number of processes."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def is_main() -> bool:
+    """Tell whether this process writes what is written once."""
+    return rank() == 0
+
+
+def barrier() -> None:
+    """Wait for all processes."""
+    if world() > 1:
+        from accelerate.utils import wait_for_everyone
+
+        wait_for_everyone()
+
+
+def agree(value: Any) -> Any:
+    """Return the main process' `value` in all processes; an exception of main is raised in all."""
+    if world() > 1:
+        from accelerate.utils import broadcast_object_list
+
+        value = broadcast_object_list([value], from_process=0)[0]
+    if isinstance(value, BaseException):
+        raise value
+    return value
+
+
+def gather_objects(values: list[Any]) -> list[Any]:
+    """Return the lists of all processes as one, in the order of the processes."""
+    if world() == 1:
+        return values
+    from accelerate.utils import gather_object
+
+    return list(gather_object(values))
+
+
+def gather(x: Tensor) -> Tensor:
+    """Return (world * N, …) of each process' (N, …), same shape in all; carries no gradient."""
+    if world() == 1:
+        return x.detach()
+    parts = [torch.empty_like(x) for _ in range(world())]
+    torch.distributed.all_gather(parts, x.detach().contiguous())
+    return torch.cat(parts)
+
+
+def sum_over_processes(x: Tensor) -> Tensor:
+    """Return the sum of each process' `x`, same shape in all; carries no gradient."""
+    x = x.detach().clone()
+    if world() > 1:
+        torch.distributed.all_reduce(x)
+    return x
+
+
+def worker_count(runtime: RuntimeSettings) -> int:
+    """Return the worker processes of this process: the recipe's, or the cores shared between processes, at most 8."""
+    if runtime.workers is not None:
+        return runtime.workers
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(8, cores // world()))

@@ -1,0 +1,90 @@
+"""The progress line of a long loop: a live bar on a terminal, a line every few per cent elsewhere; on stderr only."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from types import TracebackType
+
+
+class ProgressLine:
+    """Counts towards `total` and shows count, rate, time left and the numbers that matter.
+
+    label: what is done, such as "train-cls"; unit: what is counted for the rate, such as "img"; each step counts as
+    `unit_size` of them. `quiet` shows nothing.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        total: int,
+        *,
+        start: int = 0,
+        word: str = "",
+        unit: str = "img",
+        unit_size: int = 1,
+        quiet: bool = False,
+    ) -> None:
+        self.label, self.total, self.word, self.unit, self.unit_size = label, total, word, unit, unit_size
+        self.count = self.start = start
+        self.quiet = quiet
+        self.numbers: dict[str, float] = {}
+        self.live = not quiet and sys.stderr.isatty() and os.environ.get("TERM", "") != "dumb"
+        self._next_line = 0.0
+        self._bar: object | None = None
+
+    def __enter__(self) -> ProgressLine:
+        self.begun = time.monotonic()
+        if self.live:
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn
+
+            self._bar = Progress(
+                TextColumn("{task.description:<10}"),
+                BarColumn(24),
+                TextColumn("{task.fields[text]}"),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._task = self._bar.add_task(self.label, total=self.total, completed=self.count, text="")
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()  # type: ignore[attr-defined]
+        if not self.quiet and self.live and self.count > self.start:
+            print(self.text(), file=sys.stderr, flush=True)
+
+    def advance(self, by: int = 1, **numbers: float) -> None:
+        """Count `by` more done and show `numbers` beside the count."""
+        self.count += by
+        self.numbers.update(numbers)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self.count, text=self.text(short=True))  # type: ignore[attr-defined]
+        elif not self.quiet and self.total and self.count / self.total >= self._next_line:
+            print(self.text(), file=sys.stderr, flush=True)
+            self._next_line = (int(20 * self.count / self.total) + 1) / 20
+
+    def text(self, short: bool = False) -> str:
+        """Return the line: label, count, numbers, rate, time left."""
+        seconds = max(time.monotonic() - self.begun, 1e-9)
+        rate = (self.count - self.start) * self.unit_size / seconds
+        numbers = "  ".join(f"{name} {value:.4g}" for name, value in self.numbers.items())
+        left = (self.total - self.count) * self.unit_size / rate if rate > 0 else float("inf")
+        eta = f"{_duration(left)} left" if self.count < self.total else f"{_duration(seconds)}"
+        word = f"{self.word} " if self.word else ""
+        parts = [f"{word}{self.count}/{self.total}", numbers, f"{rate:.3g} {self.unit}/s", eta]
+        line = "  ".join(part for part in parts if part)
+        return line if short else f"{self.label:<10} {line}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds == float("inf"):
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
