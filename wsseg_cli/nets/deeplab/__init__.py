@@ -20,7 +20,7 @@ from ..trunk import Trunk
 from .blocks import batch_norm, group_norm, resize
 from .multi_scale import pyramid_logits
 from .v1 import LargeFOV, PointClassifier, VGGLargeFOV
-from .v2 import NormalisedASPP, SummedASPP, VGGASPP
+from .v2 import VGGASPP, NormalisedASPP, SummedASPP
 from .v3plus import V3Plus
 
 __all__ = ["FORMS", "DeepLab", "Form", "build", "pyramid_logits"]
@@ -51,6 +51,7 @@ _DEEP_RESNET = {"output_stride": 8, "dilation": "torchvision", "stem": "deep"}
 _WANG_RESNET = {**_DEEP_RESNET, "frozen": "deeplab"}
 _RSEPM_RESNET = {"output_stride": 8, "dilation": "undilated_first"}
 _CAFFE_RESNET = {**CAFFE_LAYOUT, "frozen": "batch_norm"}
+_VGG = {"frozen": False, "fc6_dilation": None, "ceil_pools": True}
 _STRIDE_8_RATES, _STRIDE_16_RATES = (1, 12, 24, 36), (1, 6, 12, 18)
 
 
@@ -86,6 +87,12 @@ FORMS: dict[str, Form] = {
         {"resnet101": _CAFFE_RESNET},
         fixed_affine=True,
     ),
+    # LargeFOV on VGG-16; the v2 paper trains the same network with its own schedule
+    "v1_vgg16": Form(
+        lambda trunk, outputs: VGGLargeFOV(trunk.taps["conv6"], outputs),
+        {"vgg16": {**_VGG, "pool5": "max_mean"}},
+        align_corners=True,
+    ),
     # deeplab-pytorch, the DeepLab authors' ResNet-101
     "v2": Form(
         lambda trunk, outputs: SummedASPP(trunk.taps["conv6"], outputs),
@@ -97,6 +104,17 @@ FORMS: dict[str, Form] = {
         lambda trunk, outputs: SummedASPP(trunk.taps["conv6"], outputs, rates=(3, 6, 9, 12)),
         {"resnet101": _CAFFE_RESNET},
         fixed_affine=True,
+    ),
+    # ASPP-L and ASPP-S on VGG-16
+    "v2_vgg16": Form(
+        lambda trunk, outputs: VGGASPP(trunk.taps["conv6"], outputs),
+        {"vgg16": {**_VGG, "pool5": "max"}},
+        align_corners=True,
+    ),
+    "v2_vgg16_small": Form(
+        lambda trunk, outputs: VGGASPP(trunk.taps["conv6"], outputs, rates=(2, 4, 8, 12)),
+        {"vgg16": {**_VGG, "pool5": "max"}},
+        align_corners=True,
     ),
     # RecurSeed + EdgePredictMix
     "v2_rsepm": Form(
@@ -158,8 +176,9 @@ class DeepLab(nn.Module):
 def build(form: str, outputs: int, backbone: str | None = None, **options: Any) -> DeepLab:
     """Return the DeepLab of the published form `form`, without weights.
 
-    outputs: classes and background. backbone: one that the form was published with, its own options then the default, or
-    any other that has the taps, with that backbone's defaults. options: of the backbone, in place of the form's.
+    outputs: classes and background. backbone: one that the form was published with, as it was there, or any other
+    that has the taps, with that backbone's defaults; None: the form's first. options: of the backbone, in place of
+    the form's.
 
     Raises:
         RecipeError: unknown form, backbone or option.

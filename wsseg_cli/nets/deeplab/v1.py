@@ -74,21 +74,17 @@ class VGGBranch(nn.Sequential):
 
 
 class VGGLargeFOV(nn.Module):
-    """LargeFOV on VGG-16: one branch of rate 12.
+    """LargeFOV on VGG-16: one branch of rate 12. DeepLab v1, and the same network in v2.
 
     Args:
-        channels: of the tap.
+        channels: of conv6, the trunk without its own fc6.
         outputs: classes and background.
-        tap: feature map that it reads.
-        average: the 3x3 average pool before fc6 of DeepLab v1.
     """
 
-    def __init__(self, channels: int, outputs: int, tap: str, average: bool) -> None:
+    def __init__(self, channels: int, outputs: int) -> None:
         super().__init__()
-        self.tap = tap
-        self.pool: nn.Module = nn.AvgPool2d(3, stride=1, padding=1) if average else nn.Identity()
         self.branch = VGGBranch(channels, outputs, rate=12)
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
-        """Return logits (N, outputs, h, w)."""
-        return self.branch(self.pool(features[self.tap]))
+        """Return logits (N, outputs, h, w) from conv6."""
+        return self.branch(features["conv6"])

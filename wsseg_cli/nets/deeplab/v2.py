@@ -39,20 +39,18 @@ class VGGASPP(nn.Module):
     """ASPP on VGG-16: branches of fc6, fc7 and fc8, logits added up.
 
     Args:
-        channels: of the tap.
+        channels: of conv6, the trunk without its own fc6.
         outputs: classes and background.
-        tap: feature map that it reads.
         rates: dilation of each fc6; (6, 12, 18, 24) is ASPP-L, (2, 4, 8, 12) ASPP-S.
     """
 
-    def __init__(self, channels: int, outputs: int, tap: str, rates: Sequence[int] = (6, 12, 18, 24)) -> None:
+    def __init__(self, channels: int, outputs: int, rates: Sequence[int] = (6, 12, 18, 24)) -> None:
         super().__init__()
-        self.tap = tap
         self.branches = nn.ModuleList(VGGBranch(channels, outputs, rate) for rate in rates)
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
-        """Return logits (N, outputs, h, w)."""
-        return sum(branch(features[self.tap]) for branch in self.branches)  # type: ignore[return-value]
+        """Return logits (N, outputs, h, w) from conv6."""
+        return sum(branch(features["conv6"]) for branch in self.branches)  # type: ignore[return-value]
 
 
 class NormalisedASPP(nn.Module):

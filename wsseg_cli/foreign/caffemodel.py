@@ -1,0 +1,244 @@
+"""Read the weights of a `.caffemodel` without Caffe: just enough of protobuf's wire format, nothing is executed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import CheckpointError
+
+FloatArray = npt.NDArray[np.float32]
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_MOST_AXES = 32
+
+# Types of layers that came before their names: numbers in the second layout of the format.
+_OLD_TYPES = {4: "Convolution", 14: "InnerProduct", 39: "Deconvolution"}
+_OLDEST_TYPES = {"conv": "Convolution", "innerproduct": "InnerProduct"}
+
+
+class Piece(NamedTuple):
+    """A field's bytes and where in the file they begin."""
+
+    start: int
+    view: memoryview
+
+
+Value = int | Piece
+
+
+@dataclass
+class Layer:
+    """One layer that the file holds: name, type as Caffe calls it, its arrays in order."""
+
+    name: str
+    type: str
+    blobs: list[FloatArray] = field(default_factory=list)
+
+
+def read(path: Path) -> dict[str, FloatArray]:
+    """Return the tensors of a `.caffemodel` by the names of its layers: "conv1.weight", "bn_conv1.running_var", ….
+
+    Convolutions and inner products give weight and bias; a BatchNorm gives running mean and variance, divided by their
+    count, and takes weight and bias from the Scale layer behind it. Layers without weights are left out.
+
+    Raises:
+        CheckpointError: no file, or not a whole caffemodel.
+    """
+    return tensors(layers(path), str(path))
+
+
+def layers(path: Path) -> list[Layer]:
+    """Return the layers of a `.caffemodel` that hold arrays, in the order of the file.
+
+    Raises:
+        CheckpointError: no file, or not a whole caffemodel.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+    found = list(_layers(_Message(Piece(0, memoryview(data)), str(path))))
+    if not found:
+        raise CheckpointError(
+            f"{path}: holds no layer with weights; expected a trained .caffemodel, not a .prototxt or a solver state"
+        )
+    return found
+
+
+def tensors(found: list[Layer], where: str) -> dict[str, FloatArray]:
+    """Return the named tensors of layers in the order of a file; `where` is named in errors.
+
+    Raises:
+        CheckpointError: a layer has another number of arrays than its type needs, or a Scale no BatchNorm before it.
+    """
+    named: dict[str, FloatArray] = {}
+    norm = ""
+    for layer in found:
+        if layer.type == "BatchNorm":
+            mean, variance, count = _blobs(layer, (3,), where)
+            norm = layer.name
+            factor = count.reshape(-1)[0] if count.size else np.float32(0)
+            factor = np.float32(1) / factor if factor else np.float32(0)  # as Caffe does with a count of zero
+            named[f"{norm}.running_mean"] = mean.reshape(-1) * factor
+            named[f"{norm}.running_var"] = variance.reshape(-1) * factor
+        elif layer.type == "Scale":
+            weight, *bias = _blobs(layer, (1, 2), where)
+            if not norm:
+                raise CheckpointError(f"{where}: Scale layer {layer.name!r} has no BatchNorm before it")
+            named[f"{norm}.weight"] = weight.reshape(-1)
+            named[f"{norm}.bias"] = bias[0].reshape(-1) if bias else np.zeros(weight.size, np.float32)
+            norm = ""
+        elif layer.type in ("Convolution", "Deconvolution", "InnerProduct"):
+            weight, *bias = _blobs(layer, (1, 2), where)
+            if layer.type == "InnerProduct":
+                weight = weight.reshape(weight.shape[-2:])
+            named[f"{layer.name}.weight"] = weight
+            if bias:
+                named[f"{layer.name}.bias"] = bias[0].reshape(-1)
+        else:
+            raise CheckpointError(
+                f"{where}: layer {layer.name!r} has arrays and the type {layer.type!r}; known are Convolution, "
+                "Deconvolution, InnerProduct, BatchNorm, Scale"
+            )
+    return named
+
+
+def _blobs(layer: Layer, counts: tuple[int, ...], where: str) -> list[FloatArray]:
+    if len(layer.blobs) not in counts:
+        wanted = " or ".join(map(str, counts))
+        raise CheckpointError(
+            f"{where}: layer {layer.name!r} ({layer.type}) has {len(layer.blobs)} arrays, expected {wanted}"
+        )
+    return layer.blobs
+
+
+def _layers(net: _Message) -> Iterator[Layer]:
+    """Yield the layers of a NetParameter that have arrays, in all three layouts of the format."""
+    for number, value in net:
+        if number == 100:
+            message, name_at, type_at, blobs_at = net.inside(value, "layer"), 1, 2, 7
+        elif number == 2:
+            message, name_at, type_at, blobs_at = net.inside(value, "layer"), 4, 5, 6
+            nested = [piece for n, piece in message if n == 1]
+            if nested:  # the oldest layout: name, type and arrays one message deeper
+                message, name_at, type_at, blobs_at = message.inside(nested[-1], "layer"), 1, 2, 50
+        else:
+            continue
+        fields = list(message)
+        blobs = [_blob(message.inside(piece, "blob")) for n, piece in fields if n == blobs_at]
+        if blobs:
+            names = [v for n, v in fields if n == name_at]
+            types = [v for n, v in fields if n == type_at]
+            yield Layer(_text(names), _type(types), blobs)
+
+
+def _type(values: list[Value]) -> str:
+    if values and isinstance(values[-1], int):
+        return _OLD_TYPES.get(values[-1], f"number {values[-1]}")
+    return _OLDEST_TYPES.get(_text(values), _text(values))
+
+
+def _text(values: list[Value]) -> str:
+    last = values[-1] if values else 0
+    return "" if isinstance(last, int) else bytes(last.view).decode("utf-8", "replace")
+
+
+def _blob(message: _Message) -> FloatArray:
+    """Return the array of a BlobProto as float32.
+
+    Raises:
+        CheckpointError: the shape does not hold the numbers that are there.
+    """
+    pieces: list[npt.NDArray[Any]] = []
+    old_shape = {number: 1 for number in (1, 2, 3, 4)}
+    shape: list[int] | None = None
+    has_old = False
+    for number, value in message:
+        if number in old_shape and isinstance(value, int):
+            old_shape[number], has_old = value, True
+        elif number in (5, 8):
+            pieces.append(message.numbers(value, np.dtype("<f4" if number == 5 else "<f8")))
+        elif number == 7:
+            shape = [size for n, v in message.inside(value, "shape") if n == 1 for size in message.integers(v)]
+    values = np.concatenate(pieces).astype(np.float32) if pieces else np.zeros(0, np.float32)
+    if shape is None:
+        shape = [old_shape[n] for n in (1, 2, 3, 4)] if has_old else [values.size]
+    expected = 1
+    for size in shape[: _MOST_AXES + 1]:
+        expected *= size
+    if len(shape) > _MOST_AXES or expected != values.size:
+        raise message.broken(f"an array of {values.size} numbers says that its shape is {shape[:_MOST_AXES]}")
+    return values.reshape(shape)
+
+
+class _Message:
+    """Fields of one protobuf message: (number, value), an int for a varint and a `Piece` for anything else."""
+
+    def __init__(self, piece: Piece, where: str) -> None:
+        self.start, self.view = piece
+        self.where = where
+
+    def broken(self, why: str) -> CheckpointError:
+        return CheckpointError(
+            f"{self.where}: not a whole .caffemodel: {why} (in the message at byte {self.start}); fetch the file again"
+        )
+
+    def inside(self, value: Value, what: str) -> _Message:
+        """Return the message that a field holds."""
+        if isinstance(value, int):
+            raise self.broken(f"a number stands in place of a {what}")
+        return _Message(value, self.where)
+
+    def numbers(self, value: Value, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+        """Return the floating-point numbers of a field, packed or single."""
+        if isinstance(value, int) or len(value.view) % dtype.itemsize:
+            raise self.broken(f"a list of numbers of {dtype.itemsize} bytes each is cut off")
+        return np.frombuffer(value.view, dtype)
+
+    def integers(self, value: Value) -> list[int]:
+        """Return the integers of a field, packed or single."""
+        if isinstance(value, int):
+            return [value]
+        found, at = [], 0
+        while at < len(value.view) and len(found) <= _MOST_AXES:
+            number, at = self._varint(value.view, at)
+            found.append(number)
+        return found
+
+    def _varint(self, view: memoryview, at: int) -> tuple[int, int]:
+        value = 0
+        for shift in range(0, 70, 7):
+            if at >= len(view):
+                raise self.broken("it ends inside a number")
+            byte = view[at]
+            at += 1
+            value |= (byte & 127) << shift
+            if byte < 128:
+                return value, at
+        raise self.broken("a number is longer than ten bytes")
+
+    def __iter__(self) -> Iterator[tuple[int, Value]]:
+        at, end = 0, len(self.view)
+        while at < end:
+            key, at = self._varint(self.view, at)
+            number, wire = key >> 3, key & 7
+            if wire == _VARINT:
+                value, at = self._varint(self.view, at)
+                yield number, value
+                continue
+            if wire == _BYTES:
+                length, at = self._varint(self.view, at)
+            elif wire in (_FIXED32, _FIXED64):
+                length = 4 if wire == _FIXED32 else 8
+            else:
+                raise self.broken(f"a field of the unknown kind {wire}")
+            if length > end - at or number == 0:
+                raise self.broken(f"a field wants {length} bytes, {end - at} are left")
+            yield number, Piece(self.start + at, self.view[at : at + length])
+            at += length
