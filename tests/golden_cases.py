@@ -59,9 +59,9 @@ class Case:
         return self._arrays("outputs.npz")
 
     def probe(self, name: str) -> np.ndarray:
-        """Return input `name` of a `_probe` case, made from the seed and shape in its arguments."""
-        rng = np.random.default_rng(self.arguments[f"seed_{name}"])
-        return rng.standard_normal(self.arguments[f"shape_{name}"]).astype("float32")
+        """Return input `name` of a `_probe` case, made from the seed and shape among its inputs."""
+        rng = np.random.default_rng(int(self.inputs[f"seed_{name}"]))
+        return rng.standard_normal(tuple(self.inputs[f"shape_{name}"])).astype("float32")
 
     def arrays_of_checkpoint(self) -> dict[str, np.ndarray]:
         """Return the reference checkpoint under its published names, filled, scaled and offset as the case says."""

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from ..errors import CheckpointError
 
@@ -41,7 +43,7 @@ class Layer:
     blobs: list[FloatArray] = field(default_factory=list)
 
 
-def read(path: Path) -> dict[str, FloatArray]:
+def read(path: Path | str) -> dict[str, Tensor]:
     """Return the tensors of a `.caffemodel` by the names of its layers: "conv1.weight", "bn_conv1.running_var", ….
 
     Convolutions and inner products give weight and bias; a BatchNorm gives running mean and variance, divided by their
@@ -50,10 +52,10 @@ def read(path: Path) -> dict[str, FloatArray]:
     Raises:
         CheckpointError: no file, or not a whole caffemodel.
     """
-    return tensors(layers(path), str(path))
+    return {name: torch.from_numpy(array) for name, array in tensors(layers(path), str(path)).items()}
 
 
-def layers(path: Path) -> list[Layer]:
+def layers(path: Path | str) -> list[Layer]:
     """Return the layers of a `.caffemodel` that hold arrays, in the order of the file.
 
     Raises:
