@@ -1,0 +1,210 @@
+"""Masks from COCO's annotations: polygons and run lengths to pixels as COCO's own tools do, objects to one class mask.
+
+A polygon is drawn on a grid five times finer and read off at the columns' centres; positions run down the columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from wsseg_cli.errors import DataError
+from wsseg_cli.types import IGNORE, ByteArray
+
+Overlap = Literal["last", "first", "smallest"]
+Crowd = Literal["paint", "ignore", "skip"]
+
+_FAR = 1e6  # pixels; a coordinate beyond is no place in a photo
+_PIXELS = 1 << 28
+
+
+def class_mask(
+    objects: Sequence[tuple[int, Any, bool]],
+    size: tuple[int, int],
+    overlap: Overlap = "last",
+    crowd: Crowd = "paint",
+) -> ByteArray:
+    """Return the (H, W) uint8 class mask of the objects of one image.
+
+    objects: (mask value, segmentation, is a crowd) in the order of the file. overlap: which object keeps a pixel that
+    several claim; "smallest" is the one of fewest pixels, the later one of equals. crowd: "paint" like any object,
+    "ignore" as 255 in its turn, "skip".
+
+    Raises:
+        DataError: a segmentation that is neither polygons nor run lengths of this size.
+    """
+    chosen = [entry for entry in objects if not (entry[2] and crowd == "skip")]
+    columns = [object_columns(segmentation, size) for _, segmentation, _ in chosen]
+    values = [IGNORE if is_crowd and crowd == "ignore" else value for value, _, is_crowd in chosen]
+    order = list(range(len(chosen)))
+    if overlap == "first":
+        order.reverse()
+    elif overlap == "smallest":
+        order.sort(key=lambda index: -int(np.count_nonzero(columns[index])))
+    painted = np.zeros(size[0] * size[1], np.uint8)
+    for index in order:
+        _paint(painted, columns[index], values[index])
+    return np.ascontiguousarray(painted.reshape(size[1], size[0]).T)
+
+
+def object_mask(segmentation: Any, size: tuple[int, int]) -> ByteArray:
+    """Return the (H, W) uint8 mask of one object: 1 inside, 0 outside.
+
+    segmentation: polygons [[x, y, x, y, …], …], whose union it is, or run lengths {"size", "counts"}.
+
+    Raises:
+        DataError: it is neither, or run lengths of another size.
+    """
+    return np.ascontiguousarray(object_columns(segmentation, size).reshape(size[1], size[0]).T)
+
+
+def object_columns(segmentation: Any, size: tuple[int, int]) -> ByteArray:
+    """Return `object_mask` column by column, (W * H,): the order in which COCO counts pixels."""
+    height, width = size
+    if height < 1 or width < 1 or height * width > _PIXELS:
+        raise DataError(f"an image of {width}x{height} pixels cannot have a mask")
+    inside = np.zeros(height * width, np.uint8)
+    if isinstance(segmentation, dict):
+        _fill_runs(inside, _runs(segmentation, size))
+        return inside
+    if not isinstance(segmentation, list) or not segmentation:
+        raise DataError(f"a segmentation of type {type(segmentation).__name__}; expected polygons or run lengths")
+    turns = np.zeros(height * width + 1, np.uint8)
+    for polygon in segmentation:
+        low, high = _turns(_corners(polygon), height, width, turns)
+        if low <= high:
+            _fill_turns(inside, turns, low, high)
+    return inside
+
+
+def _corners(polygon: Any) -> npt.NDArray[np.float64]:
+    try:
+        flat = np.asarray(polygon, np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError("a polygon of something else than numbers") from error
+    if flat.ndim != 1 or len(flat) < 6 or len(flat) % 2:
+        raise DataError(f"a polygon of {flat.size} numbers; expected x and y of at least three corners")
+    if not np.isfinite(flat).all() or np.abs(flat).max() > _FAR:
+        raise DataError("a polygon with a corner far outside of any photo")
+    return flat.reshape(-1, 2)
+
+
+def _runs(segmentation: dict[str, Any], size: tuple[int, int]) -> npt.NDArray[np.int64]:
+    counts, said = segmentation.get("counts"), segmentation.get("size")
+    if said != list(size):
+        raise DataError(f"run lengths of size {said}; the image has {list(size)}")
+    if isinstance(counts, (str, bytes)):
+        lengths = _unpacked(counts.encode() if isinstance(counts, str) else counts)
+    else:
+        if not isinstance(counts, list) or not all(type(count) is int for count in counts):
+            raise DataError("run lengths of something else than whole numbers")
+        lengths = counts
+    total = size[0] * size[1]
+    if any(not 0 <= length <= total for length in lengths) or sum(lengths) != total:
+        raise DataError(f"run lengths that do not add up to the {total} pixels of the image")
+    return np.asarray(lengths, np.int64)
+
+
+def _unpacked(text: bytes) -> list[int]:
+    """Return run lengths from COCO's text form.
+
+    Five bits a character, lowest first, counted from "0"; the sixth bit says that more follow, the fifth of the last is
+    the sign. From the fourth length on, the difference to the length two before is written.
+    """
+    lengths: list[int] = []
+    value = shift = 0
+    for letter in text:
+        bits = letter - 48
+        if not 0 <= bits < 64 or shift > 60:
+            raise DataError("run lengths in no form of COCO's")
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
+        value = shift = 0
+    if shift:
+        raise DataError("run lengths that end within a number")
+    return lengths
+
+
+@numba.njit(cache=True, nogil=True)
+def _turns(corners: npt.NDArray[np.float64], height: int, width: int, turns: npt.NDArray[np.uint8]) -> tuple[int, int]:
+    """Mark in `turns` where a walk down the columns enters or leaves a polygon; return the first and last such place.
+
+    turns: (W * H + 1,), zero before. A place that is crossed twice is none.
+    """
+    fine = 5
+    low, high = height * width, -1
+    count = len(corners)
+    started = False
+    last_x = last_y = 0
+    for corner in range(count):
+        following = (corner + 1) % count
+        # int() cuts towards zero, for negative coordinates too, as the original does
+        from_x, from_y = int(fine * corners[corner, 0] + 0.5), int(fine * corners[corner, 1] + 0.5)
+        to_x, to_y = int(fine * corners[following, 0] + 0.5), int(fine * corners[following, 1] + 0.5)
+        wide, tall = abs(to_x - from_x), abs(to_y - from_y)
+        flat = wide >= tall
+        steps = wide if flat else tall
+        # the slope is taken from the lower end, so that an edge gives the same pixels in both directions
+        backwards = from_x > to_x if flat else from_y > to_y
+        start_x, start_y, end_x, end_y = from_x, from_y, to_x, to_y
+        if backwards:
+            start_x, start_y, end_x, end_y = to_x, to_y, from_x, from_y
+        slope = 0.0
+        if steps > 0:
+            slope = (end_y - start_y) / steps if flat else (end_x - start_x) / steps
+        for step in range(steps + 1):
+            along = steps - step if backwards else step
+            if flat:
+                x, y = start_x + along, int(start_y + slope * along + 0.5)
+            else:
+                x, y = int(start_x + slope * along + 0.5), start_y + along
+            if started and x != last_x:
+                left = min(x, last_x) if x < last_x else x - 1
+                column = (left + 0.5) / fine - 0.5
+                if np.floor(column) == column and 0 <= column <= width - 1:
+                    row = (min(y, last_y) + 0.5) / fine - 0.5
+                    row = np.ceil(min(max(row, 0.0), float(height)))
+                    place = int(column) * height + int(row)
+                    turns[place] ^= 1
+                    low, high = min(low, place), max(high, place)
+            started = True
+            last_x, last_y = x, y
+    return low, high
+
+
+@numba.njit(cache=True, nogil=True)
+def _fill_turns(inside: npt.NDArray[np.uint8], turns: npt.NDArray[np.uint8], low: int, high: int) -> None:
+    """Set `inside` to 1 between every other two of the `turns` in [low, high]; clear these."""
+    within = 0
+    for place in range(low, high + 1):
+        within ^= turns[place]
+        turns[place] = 0
+        if within and place < len(inside):
+            inside[place] = 1
+    if within:
+        inside[high:] = 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _fill_runs(inside: npt.NDArray[np.uint8], lengths: npt.NDArray[np.int64]) -> None:
+    place = 0
+    for index, length in enumerate(lengths):
+        if index % 2:
+            inside[place : place + length] = 1
+        place += length
+
+
+@numba.njit(cache=True, nogil=True)
+def _paint(painted: npt.NDArray[np.uint8], inside: npt.NDArray[np.uint8], value: int) -> None:
+    for place in range(len(inside)):
+        if inside[place]:
+            painted[place] = value
