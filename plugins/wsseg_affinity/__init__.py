@@ -1,0 +1,1 @@
+"""Refiners that learn pairwise affinities and walk along them: PSA (AffinityNet) and IRN."""

@@ -1,0 +1,97 @@
+"""Maps around IRN: fused CAMs, confident labels from two thresholds and a CRF, and the walked scores at image size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from wsseg_cli.errors import DataError
+from wsseg_cli.ops.crf import dense_crf, labels_of
+from wsseg_cli.ops.random_walk import enlarged
+from wsseg_cli.types import IGNORE, ByteArray, FloatArray, IntArray
+
+from .labels import present_values
+
+
+def fused_cams(cams: Sequence[Tensor], classes: Sequence[int], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Return IRN's CAMs at stride 4 and at image size, (K, h, w) and (K, H, W), each map divided by its maximum.
+
+    cams: one (C, h_s, w_s) a scale, image and mirror image already added; classes: present ones, counted from 0; size:
+    (H, W). All scales go to the image size rounded up to 16, so that the cells lie right, and are cropped afterwards.
+    """
+    height, width = size
+    rounded = ((height - 1) // 16 + 1) * 16, ((width - 1) // 16 + 1) * 16
+    chosen = [scale[list(classes)] for scale in cams]
+    if not len(classes):
+        return chosen[0].new_zeros(0, *strided_size(size)), chosen[0].new_zeros(0, *size)
+    strided = torch.stack([_resized(scale, strided_size(size)) for scale in chosen]).sum(0)
+    full = torch.stack([_resized(scale, rounded) for scale in chosen]).sum(0)[..., :height, :width]
+    return strided / (strided.amax((1, 2), keepdim=True) + 1e-5), full / (full.amax((1, 2), keepdim=True) + 1e-5)
+
+
+def strided_size(size: tuple[int, int], stride: int = 4) -> tuple[int, int]:
+    """Return the size ((H-1)//4+1, (W-1)//4+1) of maps on which IRN walks."""
+    return (size[0] - 1) // stride + 1, (size[1] - 1) // stride + 1
+
+
+def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(maps[None], size=size, mode="bilinear", align_corners=False)[0]
+
+
+def thresholded(cams: FloatArray, threshold: float) -> IntArray:
+    """Return the row of [threshold, cams] that is highest, (H, W) in 0..K; background wins ties."""
+    plane = np.full((1, *cams.shape[1:]), threshold, np.float32)
+    return np.concatenate([plane, np.asarray(cams, np.float32)]).argmax(0)
+
+
+def irn_confident_labels(
+    image: ByteArray,
+    cams: FloatArray,
+    classes: IntArray,
+    foreground: float = 0.30,
+    background: float = 0.05,
+    preset: str = "irn",
+    **crf: Any,
+) -> ByteArray:
+    """Return the training labels of IRN, (H, W) uint8 mask values: class, 0 background, 255 unsure.
+
+    image: (H, W, 3) uint8 RGB; cams: (K, H, W) in [0, 1] of the present classes (K,). A pixel is of a class if it is
+    so at the high threshold `foreground`, background if it is so at both, each after a CRF from hard labels among the
+    1+K present ones (Ahn, Cho & Kwak 2019, sec. 4.3). crf: goes to `dense_crf`. Without a class all is background.
+
+    Raises:
+        DataError: thresholds in the wrong order, or scores that are NaN.
+    """
+    if background > foreground:
+        raise DataError(f"background threshold {background} lies above the foreground threshold {foreground}")
+    if not len(classes):
+        return np.zeros(image.shape[:2], np.uint8)
+    if np.isnan(cams).any():
+        raise DataError("class activation maps hold NaN; look for the network or file that made them")
+    values, count = present_values(classes), len(classes) + 1
+    sure, possible = (
+        values[labels_of(dense_crf(image, thresholded(cams, threshold), preset, labels=count, **crf))]
+        for threshold in (foreground, background)
+    )
+    return combined(sure, possible)
+
+
+def combined(sure: IntArray, possible: IntArray) -> ByteArray:
+    """Return `sure` where it names a class, 0 where both are background, 255 elsewhere: (H, W) uint8."""
+    label = np.where((sure == 0) & (possible == 0), 0, IGNORE)
+    return np.where(sure > 0, sure, label).astype(np.uint8)
+
+
+def scores_at_size(walked: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return walked scores four times as large, cropped to (H, W), divided by their one maximum: (K, H, W) in [0, 1].
+
+    walked: (K, h, w) on the grid of `strided_size`. Maps that are zero everywhere stay zero.
+    """
+    scores = enlarged(walked, 4)[:, : size[0], : size[1]]
+    highest = scores.amax() if scores.numel() else torch.zeros(())
+    return scores / highest if float(highest) > 0 else scores

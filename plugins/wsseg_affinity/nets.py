@@ -1,0 +1,99 @@
+"""AffinityNet: features whose distance says whether two cells belong to one class (Ahn & Kwak, CVPR 2018)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wsseg_cli import nets
+from wsseg_cli.errors import RecipeError
+from wsseg_cli.nets.trunk import Trunk
+from wsseg_cli.types import Normalization
+
+TAPS = ("conv4", "conv5", "conv6")
+"""Feature maps that AffinityNet asks of its backbone."""
+
+Norm = Literal["none", "group"]
+
+_EMBEDDED = (64, 128, 256)
+_GROUPS = (8, 16, 32)
+
+
+def affinity_net(backbone: str, **options: Any) -> AffinityNet:
+    """Return the AffinityNet that PSA publishes for the backbone of this name, without weights.
+
+    On VGG-16 fc6 has dilation 4 and the embeddings are group-normalised; every other backbone takes ResNet-38's form.
+    SEAM and PPC have the same network as PSA and choose another radius. options: of the backbone.
+
+    Raises:
+        RecipeError: the backbone lacks a tap or an option of it is unknown.
+    """
+    nets.require_taps(backbone, TAPS)
+    if backbone == "vgg16":
+        return AffinityNet(nets.backbone(backbone, **{"fc6_dilation": 4, **options}), norm="group")
+    return AffinityNet(nets.backbone(backbone, **options))
+
+
+class AffinityNet(nn.Module):
+    """Three feature maps of a backbone, embedded, joined and mixed into 448 channels.
+
+    Args:
+        backbone: a trunk with the taps conv4, conv5 and conv6; where they differ in size, all are brought to conv6's.
+        norm: "group" normalises each embedding (VGG-16), "none" does not (ResNet-38).
+
+    Raises:
+        RecipeError: the trunk lacks a tap, or `norm` is unknown.
+    """
+
+    def __init__(self, backbone: Trunk, norm: Norm = "none") -> None:
+        super().__init__()
+        lacking = [tap for tap in TAPS if tap not in backbone.taps]
+        if lacking:
+            raise RecipeError(f"AffinityNet needs the feature maps {', '.join(lacking)}, which its backbone lacks")
+        if norm not in ("none", "group"):
+            raise RecipeError(f"unknown value {norm!r} for AffinityNet's norm; expected none or group")
+        self.backbone = backbone
+        self.norm = norm
+        conv4, conv5, conv6 = (backbone.taps[tap] for tap in TAPS)
+        self.f8_3 = nn.Conv2d(conv4, _EMBEDDED[0], 1, bias=False)
+        self.f8_4 = nn.Conv2d(conv5, _EMBEDDED[1], 1, bias=False)
+        self.f8_5 = nn.Conv2d(conv6, _EMBEDDED[2], 1, bias=False)
+        if norm == "group":
+            self.gn8_3 = nn.GroupNorm(_GROUPS[0], _EMBEDDED[0])
+            self.gn8_4 = nn.GroupNorm(_GROUPS[1], _EMBEDDED[1])
+            self.gn8_5 = nn.GroupNorm(_GROUPS[2], _EMBEDDED[2])
+        self.f9 = nn.Conv2d(sum(_EMBEDDED), sum(_EMBEDDED), 1, bias=False)
+        for layer in (self.f8_3, self.f8_4, self.f8_5):
+            nn.init.kaiming_normal_(layer.weight)
+        nn.init.xavier_uniform_(self.f9.weight, gain=4)
+
+    @property
+    def normalization(self) -> Normalization:
+        """How the backbone wants its pixels."""
+        return self.backbone.normalization
+
+    @property
+    def new(self) -> tuple[nn.Module, ...]:
+        """Layers with ten times the rate; as published, the group norms of VGG-16 are not among them."""
+        return (self.f8_3, self.f8_4, self.f8_5, self.f9)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return features (N, 448, h, w) at the size of conv6; images: (N, 3, H, W), normalised.
+
+        `wsseg_cli.ops.affinity.feature_affinity` makes affinities of them.
+        """
+        maps = self.backbone(images)
+        size = maps["conv6"].shape[2:]
+        embedded = [self._embed(name, maps[tap], size) for name, tap in zip(("3", "4", "5"), TAPS, strict=True)]
+        return F.elu(self.f9(torch.cat(embedded, 1)))
+
+    def _embed(self, name: str, features: Tensor, size: torch.Size) -> Tensor:
+        x = self.get_submodule(f"f8_{name}")(features)
+        if self.norm == "group":
+            x = self.get_submodule(f"gn8_{name}")(x)
+        x = F.elu(x)
+        # Never on the published trunks, whose three taps have one size.
+        return x if x.shape[2:] == size else F.interpolate(x, size, mode="bilinear", align_corners=False)
