@@ -1,0 +1,95 @@
+"""The small trunk of the toy recipes: learns the toy scenes from scratch in a minute of one CPU core."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import RecipeError
+from . import named_normalization
+from .trunk import Freezing, Trunk, freezing_named
+
+FORMS = {
+    "whole": Freezing(("stem", "block3", "down", "block4", "block5", "last"), "fixed"),
+    "batch_norm": Freezing((), "fixed"),
+}
+"""What does not learn: everything, or the batch norms alone."""
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions with a shortcut around them; channels and size stay."""
+
+    def __init__(self, channels: int, dilation: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, D, h, w) features, not negative."""
+        y = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(x + self.bn2(self.conv2(y)))
+
+
+class Small(Trunk):
+    """A residual network of 200 000 parameters at stride 8, without classifier.
+
+    Args:
+        width: channels at stride 4; twice as many at stride 8, four times as many in `conv6`.
+        dilation: of the second block at stride 8, the dial of the receptive field: with 1 class activation maps show
+            parts of an object, with 4 they are smooth blobs.
+        normalization: how the pixels come in, "imagenet" or "caffe".
+        frozen: what does not learn: a name in `FORMS`, False for nothing, True for "whole".
+
+    Its taps are conv2 and conv3 at stride 4 (stem and first block), conv4 to conv6 at stride 8.
+    """
+
+    def __init__(
+        self, *, width: int = 32, dilation: int = 2, normalization: str = "imagenet", frozen: bool | str = False
+    ) -> None:
+        super().__init__()
+        self.stride = 8
+        self.normalization = named_normalization(normalization)
+        self.taps = {"conv2": width, "conv3": width, "conv4": 2 * width, "conv5": 2 * width, "conv6": 4 * width}
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, width // 2, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(width // 2),
+            nn.ReLU(),
+            nn.Conv2d(width // 2, width, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+        )
+        self.block3 = Residual(width)
+        self.down = nn.Sequential(
+            nn.Conv2d(width, 2 * width, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(2 * width), nn.ReLU()
+        )
+        self.block4 = Residual(2 * width)
+        self.block5 = Residual(2 * width, dilation)
+        self.last = nn.Sequential(nn.Conv2d(2 * width, 4 * width, 1, bias=False), nn.BatchNorm2d(4 * width), nn.ReLU())
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        self.freeze(freezing_named(frozen, FORMS, "whole"))
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the feature map of each tap; images: (N, 3, H, W), normalised."""
+        conv2 = self.stem(images)
+        conv3 = self.block3(conv2)
+        conv4 = self.block4(self.down(conv3))
+        conv5 = self.block5(conv4)
+        return {"conv2": conv2, "conv3": conv3, "conv4": conv4, "conv5": conv5, "conv6": self.last(conv5)}
+
+
+def build(name: str, **options: Any) -> Small:
+    """Return the backbone "small"; options are those of `Small`.
+
+    Raises:
+        RecipeError: an option or its value is unknown.
+    """
+    known = set(Small.__init__.__kwdefaults__ or {})
+    if unknown := sorted(set(options) - known):
+        raise RecipeError(f"{name}: unknown option {unknown[0]!r}; there are: {', '.join(sorted(known))}")
+    return Small(**options)
