@@ -1,0 +1,184 @@
+"""How plugins are found, by entry point: `find` imports nothing, `load` imports one, `check` looks at all."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from . import protocols
+from .errors import PluginError, RecipeError
+from .problems import near
+
+KINDS: dict[str, type[protocols.Plugin]] = {
+    "datasets": protocols.Dataset,
+    "methods": protocols.Method,
+    "refiners": protocols.Refiner,
+    "segmenters": protocols.Segmenter,
+}
+"""The four groups, `wsseg.<group>` as entry points, and the class that each promises."""
+
+HOUSE = "wsseg"
+"""The distribution whose names nobody can take over."""
+
+_TRAINING = ("build_model", "train_transform", "training_step")
+_ASKED: dict[str, tuple[str, ...]] = {
+    "datasets": ("classes", "samples"),
+    "methods": ("build_model", "scores"),
+    "refiners": ("refine",),
+    "segmenters": ("build_model", "logits"),
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """One plugin as its package's metadata names it; nothing is imported."""
+
+    group: str
+    name: str
+    package: str
+    version: str
+    target: str
+    entry: importlib.metadata.EntryPoint
+
+    @property
+    def builtin(self) -> bool:
+        """True for a plugin of this distribution."""
+        return self.package.lower() == HOUSE
+
+    @property
+    def origin(self) -> str:
+        """Package and version, as messages name them."""
+        return f"{self.package} {self.version}"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A plugin and what is known about it; `problem` is empty if it is well."""
+
+    plugin: Found
+    paper: str = ""
+    problem: str = ""
+
+
+def short_group(group: str) -> str:
+    """Return "methods" for "wsseg.methods", "methods" or "method".
+
+    Raises:
+        RecipeError: no such group.
+    """
+    short = group.removeprefix("wsseg.")
+    short = short if short in KINDS else f"{short}s"
+    if short not in KINDS:
+        raise RecipeError(f"no group of plugins {group!r}; there are {', '.join(KINDS)}{near(group, KINDS)}")
+    return short
+
+
+def find(group: str | None = None) -> list[Found]:
+    """Return the installed plugins of one group, or of all, by group and name; reads metadata only."""
+    groups = [short_group(group)] if group else list(KINDS)
+    return [plugin for one in groups for plugin in sorted(_entries(one), key=lambda p: (not p.builtin, p.name))]
+
+
+def _entries(group: str) -> Iterator[Found]:
+    for entry in importlib.metadata.entry_points(group=f"wsseg.{group}"):
+        package = entry.dist.name if entry.dist else "unknown package"
+        version = entry.dist.version if entry.dist else "?"
+        yield Found(group, entry.name, package, version, entry.value, entry)
+
+
+def one(group: str, name: str) -> Found:
+    """Return the plugin that `name` means in `group`, without importing it.
+
+    Raises:
+        PluginError: none of that name, or two packages offer it.
+    """
+    group = short_group(group)
+    plugins = find(group)
+    named = [plugin for plugin in plugins if plugin.name == name]
+    if not named:
+        names = sorted({plugin.name for plugin in plugins})
+        raise PluginError(
+            f"no plugin {name!r} in wsseg.{group}; installed: {', '.join(names) or 'none'}{near(name, names)}"
+            "\n  `wsseg plugins list` shows all; a new one comes with `pip install`"
+        )
+    if named[0].builtin:
+        return named[0]
+    if len(named) > 1:
+        both = " and ".join(plugin.origin for plugin in named)
+        raise PluginError(f"plugin {name!r} of wsseg.{group} is offered by {both}; uninstall one of them")
+    return named[0]
+
+
+def load(group: str, name: str) -> type[protocols.Plugin]:
+    """Return the class of one plugin, imported and checked.
+
+    Raises:
+        PluginError: not found, offered twice, does not load, or is not what its group promises.
+    """
+    return load_found(one(group, name))
+
+
+def load_found(plugin: Found) -> type[protocols.Plugin]:
+    """Return the class behind an entry point, imported and checked.
+
+    Raises:
+        PluginError: it does not load or is not what its group promises.
+    """
+    try:
+        cls = plugin.entry.load()
+    # a stranger's module may raise anything when imported, sys.exit included; all of it means that it does not load
+    except (Exception, SystemExit) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise PluginError(f"plugin {plugin.name!r} ({plugin.origin}) does not load: {reason}") from error
+    problem = _broken_promise(plugin.group, cls)
+    if problem:
+        raise PluginError(f"plugin {plugin.name!r} ({plugin.origin}) is no {plugin.group[:-1]}: {problem}")
+    return cls
+
+
+def _broken_promise(group: str, cls: object) -> str:
+    """Return why an imported object is not a plugin of its group, or nothing."""
+    base = KINDS[group]
+    if not inspect.isclass(cls) or not issubclass(cls, base):
+        return f"{cls!r} does not subclass wsseg_cli.protocols.{base.__name__}"
+    if not (inspect.isclass(cls.Options) and issubclass(cls.Options, protocols.PluginOptions)):
+        return f"its Options does not subclass {protocols.PluginOptions.__name__}"
+    abstract: frozenset[str] = getattr(cls, "__abstractmethods__", frozenset())
+    asked = list(_ASKED[group])
+    learns = issubclass(cls, protocols.Trainable) and (group != "refiners" or getattr(cls, "learns", False))
+    own_loop = getattr(cls, "train", None) is not getattr(base, "train", None)
+    if learns and not (own_loop and group != "refiners"):
+        asked += [name for name in _TRAINING if name not in asked]
+    if group == "refiners" and learns and not own_loop:
+        asked.append("train")
+    absent = [name for name in asked if name in abstract or getattr(cls, name) is getattr(base, name)]
+    return f"it lacks {', '.join(absent)}" if absent else ""
+
+
+def check(importing: bool = True) -> list[Checked]:
+    """Return every installed plugin with its paper and, if it is broken, why.
+
+    importing: really import each, which takes as long as torch does; otherwise its source is read, which finds what
+    is not installed, what does not parse and what is not there, in milliseconds.
+    """
+    from .inspection import look
+
+    results = []
+    plugins = find()
+    for plugin in plugins:
+        rivals = [p for p in plugins if (p.group, p.name) == (plugin.group, plugin.name) and p is not plugin]
+        if rivals and not plugin.builtin:
+            owner = next((p for p in rivals if p.builtin), rivals[0])
+            verb = "belongs to" if owner.builtin else "is offered by"
+            results.append(Checked(plugin, problem=f"the name {plugin.name!r} {verb} {owner.origin}, too"))
+        elif importing:
+            try:
+                results.append(Checked(plugin, paper=load_found(plugin).paper))
+            except PluginError as error:
+                results.append(Checked(plugin, problem=str(error).split(": ", 1)[-1]))
+        else:
+            paper, problem = look(plugin.target)
+            results.append(Checked(plugin, paper, problem))
+    return results

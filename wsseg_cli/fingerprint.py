@@ -1,0 +1,120 @@
+"""What the result of a stage depends on: its values in the recipe, what it reads, and how two such records differ."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .problems import show
+from .sections import SECTION, Recipe
+from .settings import Settings
+
+
+def reads_of(recipe: Recipe, stage: str) -> tuple[str, ...]:
+    """Return the stages whose results a stage reads, by rule; of `eval`, those it can read."""
+    scores = "refine" if recipe.refine else "cam"
+    if stage == "prepare":
+        return ()
+    if stage == "train-seg":
+        section = recipe.train_seg
+        pseudo = ("pseudo",) if section is None or section.masks == "pseudo" else ()
+        return ("prepare", *pseudo, *(("train-cls",) if section and section.weights == "train_cls" else ()))
+    before = {
+        "train-cls": (),
+        "cam": ("train-cls",),
+        "refine": ("cam",),
+        "pseudo": (scores,),
+        "eval": ("cam", "refine", "pseudo", "train-seg"),
+    }
+    return ("prepare", *before[stage])
+
+
+def asks(recipe: Recipe, stage: str) -> dict[str, Any]:
+    """Return the values of the recipe that the result of a stage depends on, by address; `${…}` not filled in."""
+    key = SECTION[stage]
+    section = getattr(recipe, key)
+    values = {f"{key}.{name}": value for name, value in _flat(_numbers(section))} if section is not None else {}
+    if stage in ("train-cls", "refine", "train-seg"):
+        values["seed"] = recipe.seed
+        values["dataset.train"] = list(recipe.dataset.train)
+    if stage in ("cam", "refine"):
+        values["dataset.train"] = list(recipe.dataset.train)
+        values["dataset.score"] = list(recipe.dataset.scored)
+    if stage == "refine" and recipe.cam:
+        values |= {f"cam.labels.{name}": value for name, value in recipe.cam.labels.model_dump().items()}
+    if stage == "eval":
+        values["dataset.score"] = list(recipe.dataset.scored)
+        values["dataset.val"] = recipe.dataset.val
+    return values
+
+
+def _numbers(section: Settings) -> dict[str, Any]:
+    """Return a section without what changes no number: when checkpoints are written and who computes a CRF."""
+    data = section.model_dump(mode="json")
+    for holder in (data, data.get("train")):
+        if isinstance(holder, dict):
+            holder.pop("save_every", None)
+    if isinstance(data.get("crf"), dict):
+        data["crf"].pop("backend", None)
+    return data
+
+
+def _flat(data: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in data.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
+
+
+def differences(stage: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what differs between two records of a stage, upstream first."""
+    old_reads, new_reads = old.get("reads", {}), new.get("reads", {})
+    for source in dict.fromkeys([*old_reads, *new_reads]):
+        before, after = old_reads.get(source), new_reads.get(source)
+        if before == after:
+            continue
+        if before is None or after is None:
+            yield f"{stage} {'now' if before is None else 'no longer'} reads {source}"
+        elif "index" in before and "index" in after:
+            yield "the index of prepare has changed"
+        elif "folder" in before or "folder" in after:
+            words = [
+                f"the folder of --use {source}" if "folder" in x else f"the run's {source}" for x in (before, after)
+            ]
+            yield f"{words[0]} has changed" if words[0] == words[1] else f"{stage} read {words[0]}, now {words[1]}"
+        else:
+            yield from differences(source, before, after)
+    old_asks, new_asks = old.get("asks", {}), new.get("asks", {})
+    for key in dict.fromkeys([*old_asks, *new_asks]):
+        if old_asks.get(key) != new_asks.get(key):
+            yield f"{key}: {_said(old_asks, key)} → {_said(new_asks, key)}"
+
+
+def _said(values: Mapping[str, Any], key: str) -> str:
+    value = values.get(key, "(not there)")
+    return value if isinstance(value, str) else show(value)
+
+
+def content_hash(folder: Path) -> str:
+    """Return the hash of the names and contents of the files in a folder, our own records and pictures aside."""
+    total = hashlib.sha256()
+    for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+        name = file.relative_to(folder).as_posix()
+        if name.startswith("overlays/") or name in ("stage.json", "done.json", "failures.jsonl"):
+            continue
+        with file.open("rb") as stream:
+            # names and contents are hashed by themselves, so that no content can pass for another name
+            inner = hashlib.sha256()
+            while block := stream.read(1 << 20):
+                inner.update(block)
+        total.update(hashlib.sha256(name.encode()).digest() + inner.digest())
+    return total.hexdigest()
+
+
+def digest(node: Mapping[str, Any]) -> str:
+    """Return the hash of a record of plain values."""
+    return hashlib.sha256(json.dumps(node, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:32]

@@ -1,0 +1,117 @@
+"""What can be said of a plugin from its source alone, without importing it: `plugins list` answers without torch."""
+
+from __future__ import annotations
+
+import ast
+import importlib.machinery
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+MOST_FILES = 200
+"""Files of one plugin package that are followed; a package beyond that is taken for well."""
+
+
+def look(target: str) -> tuple[str, str]:
+    """Return (paper, problem) of an entry point `package.module:Class`; what cannot be seen counts as well.
+
+    Follows the imports at the top of the plugin's own modules and reports what is not installed, what does not parse
+    and a class that is not there, in the words that importing would use.
+    """
+    module, _, attribute = target.partition(":")
+    try:
+        file = _file_of(module)
+        if file is None:
+            return "", ""
+        problem = _missing_import(module, file)
+        tree = ast.parse(file.read_bytes())
+    except ModuleNotFoundError as error:
+        return "", f"ModuleNotFoundError: {error}"
+    except SyntaxError as error:
+        return "", f"SyntaxError: {error.msg} ({Path(error.filename or module).name}, line {error.lineno})"
+    except (OSError, ValueError) as error:
+        return "", f"{type(error).__name__}: {error}"
+    if problem:
+        return "", problem
+    name = attribute.split(".")[0]
+    names = _bound_names(tree)
+    if name and name not in names and "*" not in names:
+        return "", f"AttributeError: module {module!r} has no attribute {name!r}"
+    return _paper(tree, name), ""
+
+
+def _file_of(module: str) -> Path | None:
+    """Return the source file of a module without importing its package; None if it is no source file.
+
+    Raises:
+        ModuleNotFoundError: there is no such module.
+    """
+    head, *rest = module.split(".")
+    spec = importlib.util.find_spec(head)
+    known = head
+    for part in rest:
+        if spec is None or spec.submodule_search_locations is None:
+            break
+        known = f"{known}.{part}"
+        spec = importlib.machinery.PathFinder.find_spec(known, list(spec.submodule_search_locations))
+    if spec is None or known != module:
+        raise ModuleNotFoundError(f"No module named {(known if spec is None else module)!r}")
+    return Path(spec.origin) if spec.origin and spec.origin.endswith(".py") else None
+
+
+def _missing_import(module: str, file: Path) -> str:
+    """Return why importing `module` would fail for want of another module, or nothing."""
+    own = module.split(".")[0]
+    queue, seen = [(own, _file_of(own)), (module, file)], {module}
+    while queue and len(seen) < MOST_FILES:
+        name, path = queue.pop()
+        if path is None:
+            continue
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        for wanted in _imports(ast.parse(path.read_bytes(), filename=str(path)), package):
+            if wanted in seen:
+                continue
+            seen.add(wanted)
+            if wanted.split(".")[0] == own:
+                queue.append((wanted, _file_of(wanted)))
+            elif importlib.util.find_spec(wanted.split(".")[0]) is None:
+                return f"ModuleNotFoundError: No module named {wanted.split('.')[0]!r}"
+    return ""
+
+
+def _imports(tree: ast.Module, package: str) -> Iterator[str]:
+    """Yield the modules that stand in unconditional imports at the top of a file."""
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parts = package.split(".") if package else []
+            above = parts[: len(parts) - node.level + 1] if node.level else []
+            name = ".".join([*above, *([node.module] if node.module else [])])
+            if name:
+                yield name
+
+
+def _bound_names(tree: ast.Module) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names.update((alias.asname or alias.name).split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    return names
+
+
+def _paper(tree: ast.Module, name: str) -> str:
+    """Return the text of `paper` in the class body."""
+    for node in tree.body:
+        if not (isinstance(node, ast.ClassDef) and node.name == name):
+            continue
+        for item in node.body:
+            targets = item.targets if isinstance(item, ast.Assign) else [getattr(item, "target", None)]
+            value = getattr(item, "value", None)
+            if any(isinstance(t, ast.Name) and t.id == "paper" for t in targets) and isinstance(value, ast.Constant):
+                return str(value.value)
+    return ""

@@ -1,0 +1,265 @@
+"""Reading a recipe: find it, apply --set, validate it whole, fill in ${ENV} for the running stage, load its plugin."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from . import discovery, yaml_core
+from .errors import PluginError, RecipeError
+from .problems import Problem, near, problems_of, render, show
+from .protocols import Plugin, PluginOptions
+from .sections import PLUGIN, SECTION, STAGES, Recipe, unused
+from .yaml_core import Address, Document
+
+__all__ = ["SECTION", "STAGES", "LoadedRecipe", "Recipe", "builtin", "check", "load", "locate"]
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_S = TypeVar("_S", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class LoadedRecipe:
+    """A recipe that is valid as far as the house can tell, with the file and lines that it came from.
+
+    Attributes:
+        recipe: the sections, `${…}` not filled in.
+        path: the file.
+        document: its values after --set, and their lines.
+    """
+
+    recipe: Recipe
+    path: Path
+    document: Document = field(repr=False)
+
+    def section(self, stage: str) -> Any:
+        """Return the section of a stage (or "runtime") with `${…}` filled in from the environment.
+
+        Raises:
+            RecipeError: the recipe has no such section, or a variable that it uses is not set.
+        """
+        key = SECTION.get(stage, stage.replace("-", "_"))
+        section = getattr(self.recipe, key)
+        if section is None:
+            raise RecipeError(
+                f"{self.path.name} has no section {key}; it has {', '.join(SECTION[s] for s in self.recipe.stages)}"
+            )
+        return self._filled((key,), section)
+
+    def plugin(self, stage: str) -> tuple[type[Plugin], PluginOptions]:
+        """Return the plugin class of "prepare", "train-cls", "refine" or "train-seg" and its validated options.
+
+        Raises:
+            PluginError: the plugin is not there or is broken.
+            RecipeError: its options do not fit, or a variable that they use is not set.
+        """
+        group, key, inner = PLUGIN[stage]
+        section = self.section(stage)
+        choice = getattr(section, inner) if inner else section
+        at: Address = (key, inner, "options") if inner else (key, "options")
+        cls = discovery.load(group, choice.name)
+        options, problems = _options(cls, choice.options, at)
+        if options is None:
+            raise _error(self.path, problems, self.document)
+        return cls, options
+
+    def check(self) -> list[str]:
+        """Return all that is wrong with the plugins of this recipe and their options, a line each."""
+        return render(_plugin_problems(self.document), self.document.lines)
+
+    def _filled(self, at: Address, section: _S) -> _S:
+        missing: list[Problem] = []
+        data = _fill(section.model_dump(mode="json", exclude_unset=True), at, missing)
+        if missing:
+            raise _error(self.path, missing, self.document)
+        return _validated(type(section), data)
+
+
+def load(name_or_path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> LoadedRecipe:
+    """Return a validated recipe: a file of that name in the working directory, else a built-in one.
+
+    overrides: `a.b=value` as --set takes them, applied in order; values by the rules of the file.
+
+    Raises:
+        RecipeError: no such recipe, or anything in it that is wrong, all at once.
+    """
+    path = locate(name_or_path)
+    document = _read(path, overrides)
+    recipe, problems = _house(document)
+    if recipe is None or problems:
+        raise _error(path, problems, document)
+    return LoadedRecipe(recipe, path, document)
+
+
+def check(name_or_path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> list[str]:
+    """Return all that is wrong with a recipe, house rules and plugins together, a line each; [] if nothing is.
+
+    Raises:
+        RecipeError: no such recipe, or no YAML.
+    """
+    document = _read(locate(name_or_path), overrides)
+    _, problems = _house(document)
+    return render([*problems, *_plugin_problems(document)], document.lines)
+
+
+def folders() -> list[Path]:
+    """Return where built-in recipes stand: beside the source tree, or in the installed package."""
+    here = Path(__file__).resolve().parent
+    # an editable install leaves a copy in the package that goes stale, so the source tree comes first
+    beside, packaged = here.parent / "recipes", here / "recipes"
+    return [beside] if (here.parent / "pyproject.toml").is_file() and beside.is_dir() else [packaged]
+
+
+def builtin() -> list[tuple[Path, str]]:
+    """Return the built-in recipes as (file, description from its first comment line), by name."""
+    files = sorted(file for folder in folders() for file in folder.glob("*.yaml"))
+    return [(file, _first_comment(file)) for file in files]
+
+
+def locate(name_or_path: str | os.PathLike[str]) -> Path:
+    """Return the file that a recipe's name or path means.
+
+    Raises:
+        RecipeError: there is none.
+    """
+    name = os.fspath(name_or_path)
+    candidates = [Path(name), Path(f"{name}.yaml")]
+    if Path(name).name == name:
+        candidates += [folder / f"{name.removesuffix('.yaml')}.yaml" for folder in folders()]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    known = [path.stem for path, _ in builtin()]
+    raise RecipeError(
+        f"no recipe {name!r}, neither a file nor built in{near(Path(name).stem, known)}"
+        "\n  `wsseg recipes list` shows the built-in ones"
+    )
+
+
+def _first_comment(file: Path) -> str:
+    first = file.read_text(encoding="utf-8").partition("\n")[0]
+    return first.lstrip("# ").strip() if first.startswith("#") else ""
+
+
+def _read(path: Path, overrides: Sequence[str]) -> Document:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} cannot be read: {error}") from error
+    document = yaml_core.parse(text, path.name)
+    if not isinstance(document.data, dict):
+        raise RecipeError(f"{path.name} holds {show(document.data)}; a recipe is a mapping with name, dataset, …")
+    for override in overrides:
+        _override(document, override)
+    return document
+
+
+def _override(document: Document, override: str) -> None:
+    """Put one `a.b=value` into the document; sections on the way are made."""
+    address, sign, text = override.partition("=")
+    keys = tuple(address.strip().split("."))
+    if not sign or not all(keys):
+        raise RecipeError(f"--set {override!r}: expected key=value, such as train_cls.optim.lr=0.02")
+    value = yaml_core.parse_value(text, f"--set {override!r}")
+    here = document.data
+    for depth, key in enumerate(keys[:-1], 1):
+        if here.get(key) is None:
+            here[key] = {}
+        here = here[key]
+        if not isinstance(here, dict):
+            raise RecipeError(f"--set {override!r}: {'.'.join(keys[:depth])} is {show(here)}, not a section")
+    here[keys[-1]] = value
+    for old in [old for old in document.lines if old[: len(keys)] == keys]:
+        del document.lines[old]
+    document.lines[keys] = "--set"
+
+
+def _house(document: Document) -> tuple[Recipe | None, list[Problem]]:
+    """Return the recipe, None if it does not fit together, and all that is wrong but for plugins and their options."""
+    malformed: list[Problem] = []
+    _walk_texts(document.data, (), malformed)
+    try:
+        recipe = _validated(Recipe, document.data)
+    except ValidationError as error:
+        return None, [*problems_of(error, Recipe), *malformed]
+    why = [Problem(address, f"is not used: {reason}") for address, reason in unused(recipe)]
+    return recipe, [*malformed, *why]
+
+
+def _validated(model: type[_S], data: Any) -> _S:
+    # JSON mode: lists may stand for tuples and texts for paths, while a text for a number is still refused
+    return model.model_validate_json(json.dumps(data))
+
+
+def _options(cls: type[Plugin], data: Mapping[str, Any], at: Address) -> tuple[PluginOptions | None, list[Problem]]:
+    try:
+        return _validated(cls.Options, data), []
+    except ValidationError as error:
+        return None, problems_of(error, cls.Options, at)
+
+
+def _plugin_problems(document: Document) -> list[Problem]:
+    problems: list[Problem] = []
+    for group, key, inner in PLUGIN.values():
+        section = document.data.get(key)
+        choice = section.get(inner) if isinstance(section, dict) and inner else section
+        if not isinstance(choice, dict) or not isinstance(choice.get("name"), str):
+            continue
+        at: Address = (key, inner) if inner else (key,)
+        try:
+            cls = discovery.load(group, choice["name"])
+        except PluginError as error:
+            problems.append(Problem((*at, "name"), str(error).partition("\n")[0]))
+            continue
+        options = choice.get("options", {})
+        if isinstance(options, dict):
+            problems += _options(cls, options, (*at, "options"))[1]
+        if group == "refiners" and isinstance(section, dict):
+            problems += _learning(cls, choice["name"], section)
+    return problems
+
+
+def _learning(cls: type[Plugin], name: str, section: Mapping[str, Any]) -> list[Problem]:
+    learns, trained = getattr(cls, "learns", False), section.get("train") is not None
+    if learns and not trained:
+        return [Problem(("refine", "train"), f"is missing: refiner {name!r} learns")]
+    if trained and not learns:
+        return [Problem(("refine", "train"), f"is not used: refiner {name!r} learns nothing")]
+    return []
+
+
+def _walk_texts(data: Any, at: Address, problems: list[Problem]) -> None:
+    """Collect texts whose `${` is no variable."""
+    if isinstance(data, dict):
+        for key, value in data.items():
+            _walk_texts(value, (*at, key), problems)
+    elif isinstance(data, list):
+        for index, value in enumerate(data):
+            _walk_texts(value, (*at, index), problems)
+    elif isinstance(data, str) and "${" in _VARIABLE.sub("", data):
+        problems.append(Problem(at, f"{show(data)} is no ${{NAME}} of letters, digits and '_'"))
+
+
+def _fill(data: Any, at: Address, missing: list[Problem]) -> Any:
+    if isinstance(data, dict):
+        return {key: _fill(value, (*at, key), missing) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_fill(value, (*at, index), missing) for index, value in enumerate(data)]
+    if not isinstance(data, str):
+        return data
+    for name in _VARIABLE.findall(data):
+        if not os.environ.get(name):
+            missing.append(Problem(at, f"the environment variable {name} is not set; `export {name}=…`"))
+    return _VARIABLE.sub(lambda match: os.environ.get(match[1], ""), data)
+
+
+def _error(path: Path, problems: Sequence[Problem], document: Document) -> RecipeError:
+    count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
+    return RecipeError("\n  ".join([f"{path.name} has {count}", *render(problems, document.lines)]))

@@ -1,0 +1,243 @@
+"""One run directory: what is asked of each stage, what is done already, and whether to skip, continue or refuse."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Literal
+
+from . import __version__, yaml_core
+from .errors import StageError
+from .fingerprint import asks, content_hash, differences, digest, reads_of
+from .lock import RunLock
+from .recipe import LoadedRecipe
+from .records import now, read_json, versions, write_json, write_text
+from .sections import STAGES
+
+SCHEMA_VERSION = 1
+PER_IMAGE: frozenset[str] = frozenset({"cam", "refine", "pseudo"})
+"""Stages that write one file an image and are done list by list."""
+
+State = Literal["new", "continue", "done"]
+
+
+class RunDir:
+    """One directory with everything that a recipe produced."""
+
+    def __init__(self, path: Path, recipe: LoadedRecipe, use: Mapping[str, Path] | None = None) -> None:
+        """Open a run; nothing is written.
+
+        path: the directory; recipe: what is asked; use: folders in our own form in the place of a stage's, by stage.
+
+        Raises:
+            StageError: `use` names no stage or no folder.
+        """
+        self.path = Path(path)
+        self.recipe = recipe
+        self.use = {stage: Path(folder) for stage, folder in (use or {}).items()}
+        for stage, folder in self.use.items():
+            if stage not in STAGES:
+                raise StageError(f"--use {stage}={folder}: no stage {stage!r}; there are {', '.join(STAGES)}")
+            if not folder.is_dir() or not any(folder.iterdir()):
+                raise StageError(f"--use {stage}={folder}: no such folder, or nothing in it")
+        self._lock = RunLock(self.path / "lock")
+        self._begun: dict[str, float] = {}
+        self._hashes: dict[Path, str] = {}
+
+    def folder(self, stage: str) -> Path:
+        """Return the folder of a stage; it need not exist."""
+        return self.path / stage
+
+    def source(self, stage: str, reads: str) -> Path:
+        """Return the folder of what `stage` reads: the run's own, or the one that --use gave."""
+        return self.use.get(reads, self.folder(reads))
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Return a context in which this process alone works in the run.
+
+        Raises:
+            StageError: another process does.
+        """
+        return self._lock
+
+    # what is asked
+
+    def reads(self, stage: str) -> tuple[str, ...]:
+        """Return the stages whose results `stage` reads."""
+        reads = reads_of(self.recipe.recipe, stage)
+        if stage != "eval":
+            return reads
+        given = self._use_of(stage)
+        return tuple(s for s in reads if s == "prepare" or s in given or (self.folder(s) / "done.json").is_file())
+
+    def fingerprint(self, stage: str) -> str:
+        """Return the hash of what is asked of a stage, and of everything that it reads."""
+        return digest(self._node(stage))
+
+    def _node(self, stage: str) -> dict[str, Any]:
+        """Return what the fingerprint is the hash of: this stage's values and those of what it reads."""
+        reads: dict[str, Any] = {}
+        given = self._use_of(stage)
+        for source in self.reads(stage):
+            if source in given:
+                reads[source] = {"folder": given[source]["hash"]}
+            elif source == "prepare":
+                reads[source] = {"index": (self.done("prepare") or {}).get("index")}
+            else:
+                reads[source] = self._node(source)
+        return {"asks": asks(self.recipe.recipe, stage), "reads": reads}
+
+    def _use_of(self, stage: str) -> dict[str, dict[str, str]]:
+        """Return the folders that stand in for what `stage` reads: this command's, or those it was made with."""
+        wanted = reads_of(self.recipe.recipe, stage)
+        if stage not in self._begun:
+            started = read_json(self.folder(stage) / "stage.json") or {}
+            return {source: entry for source, entry in started.get("use", {}).items() if source in wanted}
+        return self._given(stage)
+
+    def _given(self, stage: str) -> dict[str, dict[str, str]]:
+        wanted = reads_of(self.recipe.recipe, stage)
+        return {
+            source: {"path": str(folder), "hash": self._content(folder)}
+            for source, folder in self.use.items()
+            if source in wanted
+        }
+
+    def _content(self, folder: Path) -> str:
+        if folder not in self._hashes:
+            self._hashes[folder] = content_hash(folder)
+        return self._hashes[folder]
+
+    # what is done
+
+    def done(self, stage: str) -> dict[str, Any] | None:
+        """Return what done.json of a stage says, whether or not it is up to date; None if the stage is not done."""
+        return read_json(self.folder(stage) / "done.json")
+
+    def started(self, stage: str) -> dict[str, Any] | None:
+        """Return what stage.json of a stage says; None if it never began."""
+        return read_json(self.folder(stage) / "stage.json")
+
+    def changes(self, stage: str) -> list[str]:
+        """Return the keys that differ between what is there and what is asked, `cam.infer.scales: [1.0] → [0.5, 1.0]`.
+
+        Empty if nothing is there or all agrees.
+        """
+        started = self.started(stage)
+        if started is None or started.get("fingerprint") == self.fingerprint(stage):
+            return []
+        return list(dict.fromkeys(differences(stage, started, self._node(stage)))) or ["the form of its records"]
+
+    def look(self, stage: str, lists: Sequence[str] = (), force: bool = False) -> State:
+        """Return what `begin` would return, without writing anything.
+
+        Raises:
+            StageError: what is there was made with other settings or from other input.
+        """
+        self._begun.setdefault(stage, time.monotonic())
+        unread = [source for source in self.use if source not in reads_of(self.recipe.recipe, stage)[1:]]
+        if unread:
+            raise StageError(f"--use {unread[0]}=…: {stage} does not read {unread[0]}")
+        if force or self.started(stage) is None:
+            return "new"
+        changed = self.changes(stage)
+        if changed and stage == "eval" and not any(line.startswith("eval.") for line in changed):
+            return "new"
+        if changed:
+            lines = "\n  ".join(changed)
+            raise StageError(
+                f"{self.folder(stage)} was made with other settings\n  {lines}"
+                f"\n  `--force` makes it anew; `--run OTHER` keeps it"
+            )
+        done = self.done(stage)
+        if done is None:
+            return "continue"
+        return "done" if set(lists) <= set(done.get("lists", ())) else "continue"
+
+    def begin(self, stage: str, lists: Sequence[str] = (), force: bool = False) -> State:
+        """Start a stage, or find that it is done: "new", "continue" or "done".
+
+        lists: the lists of images that are asked for, in a per-image stage. force: throw away what is there.
+
+        Raises:
+            StageError: what is there was made with other settings or from other input.
+        """
+        state = self.look(stage, lists, force)
+        if state == "done":
+            return state
+        folder = self.folder(stage)
+        if force and folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._write_recipe()
+        self._begun[stage] = time.monotonic()
+        if state == "new":
+            (folder / "done.json").unlink(missing_ok=True)
+            record = {"schema_version": SCHEMA_VERSION, "stage": stage, "fingerprint": self.fingerprint(stage)}
+            record |= self._node(stage) | {"use": self._given(stage), "started": now(), "versions": versions()}
+            write_json(folder / "stage.json", record)
+        return state
+
+    def finish(self, stage: str, lists: Sequence[str] = (), **facts: Any) -> dict[str, Any]:
+        """Write done.json with `facts` (counts and the like) and return it; lists join those done before."""
+        before = self.done(stage) or {}
+        started = self.started(stage) or {}
+        seconds = round(time.monotonic() - self._begun.get(stage, time.monotonic()), 2)
+        record: dict[str, Any] = {
+            "schema_version": SCHEMA_VERSION,
+            "stage": stage,
+            "fingerprint": started.get("fingerprint", self.fingerprint(stage)),
+            "lists": list(dict.fromkeys([*before.get("lists", ()), *lists])),
+            "started": started.get("started"),
+            "finished": now(),
+            "seconds": round(before.get("seconds", 0.0) + seconds, 2),
+            "versions": versions(),
+        }
+        record |= facts
+        write_json(self.folder(stage) / "done.json", record)
+        return record
+
+    def require(self, stage: str, lists: Sequence[str] = ()) -> dict[str, Any]:
+        """Return done.json of a stage that another one reads; of a --use folder, its hash and path.
+
+        Raises:
+            StageError: the stage is missing, partial, or older than what the recipe asks.
+        """
+        if stage in self.use:
+            return {"fingerprint": self._content(self.use[stage]), "use": str(self.use[stage])}
+        run = f"run `wsseg {stage}` first"
+        if self.started(stage) is None:
+            raise StageError(f"{self.folder(stage)} is missing: {run}")
+        changed = self.changes(stage)
+        if changed:
+            lines = "\n  ".join(changed)
+            raise StageError(
+                f"{self.folder(stage)} is stale\n  {lines}\n  run `wsseg {stage} --force` first, or use another --run"
+            )
+        done = self.done(stage)
+        if done is None:
+            raise StageError(f"{self.folder(stage)} is not finished: {run}")
+        missing = [name for name in lists if name not in done.get("lists", ())]
+        if missing:
+            raise StageError(
+                f"{self.folder(stage)} has no list {missing[0]!r}: run `wsseg {stage} --split {missing[0]}` first"
+            )
+        return done
+
+    def other_versions(self, stage: str) -> list[str]:
+        """Return what was of another version when the stage ran, such as `torch 2.6.0, now 2.15.0`."""
+        then = (self.done(stage) or self.started(stage) or {}).get("versions", {})
+        return [f"{name} {old}, now {new}" for name, new in versions().items() if (old := then.get(name, new)) != new]
+
+    def _write_recipe(self) -> None:
+        recipe = self.recipe.recipe
+        head = (
+            f"# The resolved recipe of this run, for people; read from {self.recipe.path.name}, wsseg {__version__}.\n"
+        )
+        text = head + yaml_core.dump(recipe.model_dump(mode="json"))
+        path = self.path / "recipe.yaml"
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            write_text(path, text)

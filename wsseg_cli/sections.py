@@ -1,0 +1,231 @@
+"""The sections of a recipe, one a stage, and the recipe as a whole. Options of plugins are the plugins' own."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from .settings import (
+    CrfSettings,
+    InferSettings,
+    OptimSettings,
+    RuntimeSettings,
+    ScheduleSettings,
+    Settings,
+    TrainSettings,
+)
+from .yaml_core import Address
+
+STAGES: tuple[str, ...] = ("prepare", "train-cls", "cam", "refine", "pseudo", "train-seg", "eval")
+"""The stages by the names of their commands, in order."""
+
+SECTION: dict[str, str] = {stage: stage.replace("-", "_") for stage in STAGES} | {"prepare": "dataset"}
+"""The section of the recipe that says what a stage does."""
+
+PLUGIN: dict[str, tuple[str, str, str]] = {
+    "prepare": ("datasets", "dataset", ""),
+    "train-cls": ("methods", "train_cls", "method"),
+    "refine": ("refiners", "refine", "refiner"),
+    "train-seg": ("segmenters", "train_seg", "segmenter"),
+}
+"""The stages that run a plugin: its group, the section, and the key that names it (the section itself if "")."""
+
+
+def _as_tuple(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
+Lists = Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+
+
+class PluginChoice(Settings):
+    """A plugin by name and its options, which the plugin itself validates."""
+
+    name: str = Field(description="name of the plugin, as in `wsseg plugins list`")
+    options: dict[str, Any] = Field({}, description="options of the plugin, as in `wsseg plugins show NAME`")
+
+
+class DatasetSettings(PluginChoice):
+    """The data set and the lists that a run works on."""
+
+    train: Lists = Field(description="list or lists that are trained on")
+    val: str | None = Field(None, description="list that is never trained on")
+    score: Lists | None = Field(None, description="list or lists where everything is judged; default: the train list")
+
+    @field_validator("train", "val", "score")
+    @classmethod
+    def _file_names(cls, value: Any) -> Any:
+        names = (value,) if isinstance(value, str) else value or ()
+        for name in names:
+            if not re.fullmatch(r"\w[\w.+-]{0,99}", name):
+                raise ValueError(f"{name!r} cannot name a list: letters, digits, '_', '-', '.' and '+' only")
+        if len(set(names)) < len(names):
+            raise ValueError(f"a list stands twice (got {', '.join(names)})")
+        return value
+
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """Lists where everything is judged."""
+        return self.score or self.train
+
+    @property
+    def lists(self) -> tuple[str, ...]:
+        """All lists that the recipe names, each once: train, val, score."""
+        return tuple(dict.fromkeys((*self.train, *([self.val] if self.val else []), *self.scored)))
+
+
+class TrainClsSettings(TrainSettings):
+    """Training of the classifier."""
+
+    method: PluginChoice = Field(description="method that learns from image labels")
+
+    @model_validator(mode="after")
+    def _not_itself(self) -> TrainClsSettings:
+        if self.weights == "train_cls":
+            raise ValueError("weights: train_cls means this very network; use package, none or a path")
+        return self
+
+
+class LabelSources(Settings):
+    """Where the image labels of a score map come from, by the role of its list."""
+
+    train: Literal["given", "predicted"] = Field("given", description="images of the train and score lists")
+    val: Literal["given", "predicted"] = Field("predicted", description="images of every other list")
+
+
+class CamSettings(Settings):
+    """Class activation maps."""
+
+    labels: LabelSources = Field(LabelSources(), description="whether image labels are given or predicted")
+    infer: InferSettings = Field(InferSettings(), description="test-time views")
+    store_stride: int = Field(4, ge=1, description="how coarse the stored maps are; 1 is full resolution")
+
+
+class RefineSettings(Settings):
+    """Refinement of score maps."""
+
+    refiner: PluginChoice = Field(description="refiner that makes the score maps better")
+    train: TrainSettings | None = Field(None, description="training of a refiner that learns")
+    infer: InferSettings = Field(InferSettings(), description="test-time views")
+    store_stride: int = Field(4, ge=1, description="how coarse the stored maps are; 1 is full resolution")
+
+
+class BackgroundSettings(Settings):
+    """How background gets a score: a threshold or (1 - highest score) ** power."""
+
+    threshold: float | None = Field(None, ge=0, le=1, description="constant background score")
+    power: float | None = Field(None, gt=0, description="exponent alpha of (1 - highest score) ** alpha")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> BackgroundSettings:
+        if (self.threshold is None) == (self.power is None):
+            raise ValueError("give exactly one of threshold and power, or null for the maps' own background")
+        return self
+
+
+class PseudoSettings(Settings):
+    """Pseudo-masks from score maps."""
+
+    background: BackgroundSettings | None = Field(
+        description="{threshold: …}, {power: …}, or null where the score maps bring a background of their own"
+    )
+    crf: CrfSettings | None = Field(None, description="dense CRF, a preset's name or {preset: …, …}; null: none")
+
+
+class TrainSegSettings(TrainSettings):
+    """Training of the segmentation network."""
+
+    segmenter: PluginChoice = Field(description="segmenter that learns from masks")
+    masks: Literal["pseudo", "ground_truth"] = Field("pseudo", description="what it learns from")
+
+
+class ThresholdSettings(Settings):
+    """Background thresholds at which score maps are judged."""
+
+    start: float = Field(0.0, ge=0, le=1, description="first threshold")
+    stop: float = Field(1.0, ge=0, le=1, description="last threshold")
+    step: float = Field(0.01, gt=0, description="distance of two thresholds")
+
+    @model_validator(mode="after")
+    def _ascending(self) -> ThresholdSettings:
+        if self.stop < self.start:
+            raise ValueError(f"stop {self.stop} lies below start {self.start}")
+        return self
+
+
+class EvalSettings(Settings):
+    """How results are judged."""
+
+    infer: InferSettings = Field(InferSettings(), description="test-time views of the segmentation network")
+    crf: CrfSettings | None = Field(None, description="dense CRF on the network's class scores; null: none")
+    thresholds: ThresholdSettings = Field(ThresholdSettings(), description="thresholds of the score-map curve")
+
+
+class Recipe(Settings):
+    """One experiment, read alone. A section that is null or left out means that its stage does not run."""
+
+    name: str = Field(pattern=r"^\w[\w.+-]{0,99}$", description="name of the experiment; the run is runs/NAME")
+    seed: int = Field(0, ge=0, lt=2**32, description="root of all random numbers")
+    reference: dict[str, Any] | None = Field(None, description="published numbers, printed beside ours")
+    dataset: DatasetSettings = Field(description="the data set; the section of prepare")
+    train_cls: TrainClsSettings | None = Field(None, description="training of the classifier")
+    cam: CamSettings | None = Field(None, description="class activation maps")
+    refine: RefineSettings | None = Field(None, description="refinement of score maps")
+    pseudo: PseudoSettings | None = Field(None, description="pseudo-masks")
+    train_seg: TrainSegSettings | None = Field(None, description="training of the segmentation network")
+    eval: EvalSettings = Field(EvalSettings(), description="how results are judged")
+    runtime: RuntimeSettings = Field(RuntimeSettings(), description="how the machine is used; changes no number")
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Stages that this recipe has, in order."""
+        return tuple(stage for stage in STAGES if getattr(self, SECTION[stage]) is not None)
+
+    @model_validator(mode="after")
+    def _stages_fit(self) -> Recipe:
+        if self.cam and not self.train_cls:
+            raise ValueError("cam needs a train_cls section, which names the method")
+        if self.train_seg and self.train_seg.weights == "train_cls" and not self.train_cls:
+            raise ValueError("train_seg.weights: train_cls needs a train_cls section")
+        return self
+
+
+def unused(recipe: Recipe) -> list[tuple[Address, str]]:
+    """Return (address, why) of every key that stands in the recipe and that nothing would read."""
+    found: list[tuple[Address, str]] = []
+    trainings: list[tuple[Address, TrainSettings | None]] = [
+        (("train_cls",), recipe.train_cls),
+        (("refine", "train"), recipe.refine.train if recipe.refine else None),
+        (("train_seg",), recipe.train_seg),
+    ]
+    for at, training in trainings:
+        if training is not None:
+            found += [((*at, "optim", key), why) for key, why in _unused_optim(training.optim)]
+            found += [((*at, "schedule", key), why) for key, why in _unused_schedule(training.schedule)]
+    if recipe.train_seg is None:
+        found += [(("eval", key), "no train_seg section") for key in ("infer", "crf") if _said(recipe.eval, key)]
+    if recipe.cam is None and recipe.refine is None and _said(recipe.eval, "thresholds"):
+        found.append((("eval", "thresholds"), "no cam section"))
+    return found
+
+
+def _unused_optim(optim: OptimSettings) -> list[tuple[str, str]]:
+    keys = ("betas",) if optim.name == "sgd" else ("momentum", "nesterov")
+    return [(key, f"optimiser {optim.name} has none") for key in keys if _said(optim, key)]
+
+
+def _unused_schedule(schedule: ScheduleSettings) -> list[tuple[str, str]]:
+    readers = {"power": ("poly",), "milestones": ("step",), "factor": ("step",), "divisor": ("poly", "cosine")}
+    return [
+        (key, f"schedule {schedule.name} has none")
+        for key, names in readers.items()
+        if schedule.name not in names and _said(schedule, key)
+    ]
+
+
+def _said(settings: Settings, key: str) -> bool:
+    """Return whether a key stands in the recipe with another value than its default, which may be written out."""
+    default = type(settings).model_fields[key].get_default(call_default_factory=True)
+    return key in settings.model_fields_set and getattr(settings, key) != default
