@@ -49,6 +49,11 @@ def scaled_size(size: Size, scale: float, rounding: Literal["round", "floor"] = 
     return max(1, whole(size[0] * scale)), max(1, whole(size[1] * scale))
 
 
+def strided_size(size: Size, stride: int) -> Size:
+    """Return (h, w) of the feature map that a network of this stride gives for an image of `size`."""
+    return (size[0] - 1) // stride + 1, (size[1] - 1) // stride + 1
+
+
 def pillow_resize(array: ByteArray, size: Size, kernel: Kernel = "bicubic") -> ByteArray:
     """Return a uint8 array (H, W) or (H, W, 3) at `size` as Pillow resizes it: antialiased, rounded to whole levels."""
     if array.shape[:2] == tuple(size):

@@ -91,7 +91,7 @@ def multi_scale_logits(
 
     merge: `mean_logits` and align_corners True are semantic-segmentation-codebase's; `mean_probabilities` (the
     logarithm of the mean is returned) and False are RS+EPM's; `max_logits` takes the highest logit of any view.
-    forward: normalised views (V, 3, h, w) -> logits (V, 1+C, h', w'), by default the model, which is expected in eval mode.
+    forward: normalised views (V, 3, h, w) -> logits (V, 1+C, h', w'), by default the model, expected in eval mode.
     """
     forward = forward or model
     device = next((p.device for p in model.parameters()), torch.device("cpu"))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from ...types import ByteArray, Normalization
+from ...types import ByteArray, FloatArray, IntArray, Normalization
 from .step import Arrays
 
 
@@ -91,33 +91,53 @@ class HsvShift:
 
 def hsv_shift(image: ByteArray, hue: int, saturation: int, value: int) -> ByteArray:
     """Return image (H, W, 3) uint8 RGB with hue (half degrees), saturation and value (levels) shifted."""
-    rgb = image.astype(np.float32)
-    high, low = rgb.max(axis=2), rgb.min(axis=2)
-    spread = high - low
-    safe = np.where(spread == 0, 1, spread)
+    h, s, v = _to_hsv(image)
+    return _from_hsv((h + hue) % 180, np.clip(s + saturation, 0, 255), np.clip(v + value, 0, 255))
+
+
+def _to_hsv(image: ByteArray) -> tuple[IntArray, IntArray, IntArray]:
+    # OpenCV divides by multiplying with whole numbers of 1/4096; the rounding shows in single levels.
+    rgb = image.astype(np.int64)
     red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
-    sixth = np.where(
+    high = rgb.max(axis=2)
+    spread = high - rgb.min(axis=2)
+    levels = np.maximum(np.arange(256), 1)
+    per_value = np.rint(255 * 4096 / levels).astype(np.int64)
+    per_spread = np.rint(30 * 4096 / levels).astype(np.int64)
+    turn = np.where(
         high == red,
-        (green - blue) / safe,
-        np.where(high == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
+        green - blue,
+        np.where(high == green, blue - red + 2 * spread, red - green + 4 * spread),
     )
-    # OpenCV rounds all three to whole levels before the shift.
-    h = (np.rint(sixth * 30) + hue) % 180
-    s = np.clip(np.rint(spread * 255 / np.where(high == 0, 1, high)) + saturation, 0, 255)
-    v = np.clip(high + value, 0, 255)
-    return _from_hsv(h, s, v)
+    hue = (turn * per_spread[spread] + 2048) >> 12
+    saturation = (spread * per_value[high] + 2048) >> 12
+    return hue % 180, saturation, high
 
 
-def _from_hsv(h: np.ndarray, s: np.ndarray, v: np.ndarray) -> ByteArray:
+def _from_hsv(h: IntArray, s: IntArray, v: IntArray) -> ByteArray:
     sector = h / 30
     part = sector - np.floor(sector)
-    s = s / 255
-    p, q, t = v * (1 - s), v * (1 - s * part), v * (1 - s * (1 - part))
+    share = s / 255
+    p, q, t = v * (1 - share), v * (1 - share * part), v * (1 - share * (1 - part))
     which = np.floor(sector).astype(np.int64) % 6
     red = np.choose(which, [v, q, p, p, t, v])
     green = np.choose(which, [t, v, v, q, p, p])
     blue = np.choose(which, [p, p, t, v, v, q])
-    return np.clip(np.rint(np.stack([red, green, blue], axis=2)), 0, 255).astype(np.uint8)
+    levels = np.stack([red, green, blue], axis=2)
+    # OpenCV's vector code cuts fractions off, 32 columns at a time; its scalar code rounds the columns that remain.
+    vector = levels.shape[1] // 32 * 32
+    levels[:, :vector] = np.floor(levels[:, :vector] + 1e-4)
+    return np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+
+
+def truncated_pixels(image: FloatArray, normalization: Normalization) -> ByteArray:
+    """Return uint8 RGB pixels (H, W, 3) of a normalised RGB image as the published code gives them to its CRF.
+
+    Computed in float64 and cut off, not rounded: many levels come back one too low (174, 53 and 23 of the 256 levels of
+    R, G and B with ImageNet's values). Our own CRF takes the picture itself.
+    """
+    restored = image * np.asarray(normalization.std, np.float64) + np.asarray(normalization.mean, np.float64)
+    return np.clip(restored * normalization.scale, 0, 255).astype(np.uint8)
 
 
 @dataclass(frozen=True)

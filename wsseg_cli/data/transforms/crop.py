@@ -77,17 +77,22 @@ class Crop:
 
 @dataclass(frozen=True)
 class CenterCrop:
-    """The central square window; smaller images are padded on both sides (`Crop` says with what)."""
+    """The central square window; smaller images are padded on both sides (`Crop` says with what).
+
+    rounding: half of an odd rest goes to the even number (PSA), or the window up and left (RS+EPM).
+    """
 
     side: int
+    rounding: Literal["even", "down"] = "even"
 
     def draw(self, rng: np.random.Generator | None, size: tuple[int, int]) -> CropBox:
-        """Return the window; nothing is random. Halves round to even, as published."""
+        """Return the window; nothing is random."""
         height, width = size
         offsets = []
         for length in (height, width):
             room = length - self.side
-            offsets.append((round(room / 2), 0) if room > 0 else (0, round(-room / 2)))
+            offset = room // 2 if self.rounding == "down" else round(abs(room) / 2) * (1 if room > 0 else -1)
+            offsets.append((max(offset, 0), max(-offset, 0)))
         (top, canvas_top), (left, canvas_left) = offsets
         return CropBox(self.side, top, left, canvas_top, canvas_left, min(height, self.side), min(width, self.side))
 
@@ -101,13 +106,14 @@ def crop(arrays: Arrays, box: CropBox) -> Arrays:
     cropped = dict(arrays)
     for name, fill in (("image", 0), ("saliency", 0), ("mask", IGNORE)):
         if name in arrays:
-            cropped[name] = _window(arrays[name], box, fill)
+            cropped[name] = window(arrays[name], box, fill)
     if "scores" in arrays:
-        cropped["scores"] = np.stack([_window(score, box, 0) for score in arrays["scores"]])
+        cropped["scores"] = np.stack([window(score, box, 0) for score in arrays["scores"]])
     return cropped
 
 
-def _window(array: npt.NDArray[Any], box: CropBox, fill: int) -> npt.NDArray[Any]:
+def window(array: npt.NDArray[Any], box: CropBox, fill: float) -> npt.NDArray[Any]:
+    """Return an array (H, W, …) inside `box`, (side, side, …), `fill` where it does not reach."""
     canvas = np.full((box.side, box.side, *array.shape[2:]), fill, array.dtype)
     rows = slice(box.canvas_top, box.canvas_top + box.height)
     columns = slice(box.canvas_left, box.canvas_left + box.width)
