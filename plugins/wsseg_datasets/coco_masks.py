@@ -38,16 +38,18 @@ def class_mask(
         DataError: a segmentation that is neither polygons nor run lengths of this size.
     """
     chosen = [entry for entry in objects if not (entry[2] and crowd == "skip")]
-    columns = [object_columns(segmentation, size) for _, segmentation, _ in chosen]
     values = [IGNORE if is_crowd and crowd == "ignore" else value for value, _, is_crowd in chosen]
+    canvas = _Canvas(size)
     order = list(range(len(chosen)))
     if overlap == "first":
         order.reverse()
     elif overlap == "smallest":
-        order.sort(key=lambda index: -int(np.count_nonzero(columns[index])))
+        pixels = [int(canvas.draw(segmentation).sum()) for _, segmentation, _ in chosen]
+        order.sort(key=lambda index: -pixels[index])
     painted = np.zeros(size[0] * size[1], np.uint8)
     for index in order:
-        _paint(painted, columns[index], values[index])
+        canvas.draw(chosen[index][1])
+        _paint(painted, canvas.inside, values[index], canvas.low, canvas.high)
     return np.ascontiguousarray(painted.reshape(size[1], size[0]).T)
 
 
@@ -59,26 +61,37 @@ def object_mask(segmentation: Any, size: tuple[int, int]) -> ByteArray:
     Raises:
         DataError: it is neither, or run lengths of another size.
     """
-    return np.ascontiguousarray(object_columns(segmentation, size).reshape(size[1], size[0]).T)
+    canvas = _Canvas(size)
+    canvas.draw(segmentation)
+    return np.ascontiguousarray(canvas.inside.reshape(size[1], size[0]).T)
 
 
-def object_columns(segmentation: Any, size: tuple[int, int]) -> ByteArray:
-    """Return `object_mask` column by column, (W * H,): the order in which COCO counts pixels."""
-    height, width = size
-    if height < 1 or width < 1 or height * width > _PIXELS:
-        raise DataError(f"an image of {width}x{height} pixels cannot have a mask")
-    inside = np.zeros(height * width, np.uint8)
-    if isinstance(segmentation, dict):
-        _fill_runs(inside, _runs(segmentation, size))
-        return inside
-    if not isinstance(segmentation, list) or not segmentation:
-        raise DataError(f"a segmentation of type {type(segmentation).__name__}; expected polygons or run lengths")
-    turns = np.zeros(height * width + 1, np.uint8)
-    for polygon in segmentation:
-        low, high = _turns(_corners(polygon), height, width, turns)
-        if low <= high:
-            _fill_turns(inside, turns, low, high)
-    return inside
+class _Canvas:
+    """The pixels of one object, column by column, the order in which COCO counts them; used again for the next."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        height, width = self.size = size
+        if height < 1 or width < 1 or height * width > _PIXELS:
+            raise DataError(f"an image of {width}x{height} pixels cannot have a mask")
+        self.inside = np.zeros(height * width, np.uint8)
+        self.turns = np.zeros(height * width + 1, np.uint8)
+        self.low, self.high = 0, -1
+
+    def draw(self, segmentation: Any) -> ByteArray:
+        """Return the part of `inside` from the first to the last pixel of an object, after wiping the one before."""
+        self.inside[self.low : self.high + 1] = 0
+        self.low, self.high = len(self.inside), -1
+        if isinstance(segmentation, dict):
+            _fill_runs(self.inside, _runs(segmentation, self.size))
+            self.low, self.high = 0, len(self.inside) - 1
+        elif isinstance(segmentation, list) and segmentation:
+            for polygon in segmentation:
+                low, high = _turns(_corners(polygon), *self.size, self.turns)
+                _fill_turns(self.inside, self.turns, low, high)
+                self.low, self.high = min(self.low, low), max(self.high, high)
+        else:
+            raise DataError(f"a segmentation of type {type(segmentation).__name__}; expected polygons or run lengths")
+        return self.inside[self.low : self.high + 1]
 
 
 def _corners(polygon: Any) -> npt.NDArray[np.float64]:
@@ -185,13 +198,11 @@ def _turns(corners: npt.NDArray[np.float64], height: int, width: int, turns: npt
 def _fill_turns(inside: npt.NDArray[np.uint8], turns: npt.NDArray[np.uint8], low: int, high: int) -> None:
     """Set `inside` to 1 between every other two of the `turns` in [low, high]; clear these."""
     within = 0
-    for place in range(low, high + 1):
+    for place in range(low, min(high + 1, len(inside))):
         within ^= turns[place]
         turns[place] = 0
-        if within and place < len(inside):
-            inside[place] = 1
-    if within:
-        inside[high:] = 1
+        inside[place] |= within
+    turns[-1] = 0
 
 
 @numba.njit(cache=True, nogil=True)
@@ -204,7 +215,6 @@ def _fill_runs(inside: npt.NDArray[np.uint8], lengths: npt.NDArray[np.int64]) ->
 
 
 @numba.njit(cache=True, nogil=True)
-def _paint(painted: npt.NDArray[np.uint8], inside: npt.NDArray[np.uint8], value: int) -> None:
-    for place in range(len(inside)):
-        if inside[place]:
-            painted[place] = value
+def _paint(painted: npt.NDArray[np.uint8], inside: npt.NDArray[np.uint8], value: int, low: int, high: int) -> None:
+    for place in range(low, min(high + 1, len(inside))):
+        painted[place] = value if inside[place] else painted[place]

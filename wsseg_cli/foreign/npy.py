@@ -23,6 +23,7 @@ LARGEST = 2 << 30
 """Bytes of the largest file that is read; a whole file of CAMs at full resolution of a COCO photo has a tenth of it."""
 
 _NPY = b"\x93NUMPY"
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|O8?)")
 
 
@@ -76,14 +77,11 @@ def parse(data: bytes) -> Any:
 def _header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     try:
         version = np.lib.format.read_magic(stream)
-        if version == (1, 0):
-            shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-        elif version == (2, 0):
-            shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
-        else:
-            raise Refused(f"has the .npy version {version[0]}.{version[1]}, which plain arrays do not need")
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, OverflowError, UserWarning) as error:
-        raise error if isinstance(error, Refused) else Refused(f"has a broken .npy header ({error})") from error
+        if version not in _HEADERS:
+            raise ValueError(f"version {version[0]}.{version[1]}")
+        shape, fortran, dtype = _HEADERS[version](stream)
+    except Exception as error:  # numpy reads the header as Python text, which can fail in any way
+        raise Refused(f"has a broken .npy header ({type(error).__name__}: {str(error)[:80]})") from error
     if dtype.str != "|O" and not _DTYPE.fullmatch(dtype.str):
         raise Refused(f"holds an array of type {dtype.str[:40]}")
     return shape, fortran, dtype

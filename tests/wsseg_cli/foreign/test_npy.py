@@ -53,7 +53,7 @@ def check_values(got: dict[Any, Any]) -> None:
             assert got[key].dtype == want.dtype and got[key].shape == want.shape
         elif isinstance(value, np.ndarray):
             np.testing.assert_array_equal(got[key], value)
-            assert got[key].dtype == value.dtype.newbyteorder("=")
+            assert got[key].dtype.newbyteorder("=") == value.dtype.newbyteorder("=")
     assert got["number"] == 3 and got[5] == [1, (2, "x"), None] and got[7]["inner"].shape == (0, 2)
 
 
