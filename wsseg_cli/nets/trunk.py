@@ -19,8 +19,8 @@ class Freezing(NamedTuple):
     Attributes:
         layers: names of sub-modules whose parameters get no gradient and whose batch norms stay in eval mode.
         batch_norm: `fixed`: all batch norms use their stored statistics, scale and shift do not learn; `affine_fixed`:
-            batch statistics in training, scale and shift do not learn; `statistics_fixed`: stored statistics, scale and shift
-            learn; `learn`: nothing is held.
+            batch statistics in training, scale and shift do not learn; `statistics_fixed`: stored statistics, scale and
+            shift learn; `learn`: nothing is held.
     """
 
     layers: tuple[str, ...] = ()

@@ -1,0 +1,1 @@
+"""Plain class activation maps: the baseline of every table."""

@@ -1,0 +1,93 @@
+"""PyTorch checkpoints of other people (.pth, .pt, .bin): the one place that calls `torch.load`."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor
+
+from ..errors import CheckpointError
+
+_WRAPPERS = ("state_dict", "model")
+_DEEPEST = 4
+_PARALLEL = "module."
+_HALF = (torch.float16, torch.bfloat16)
+
+
+def read(source: Path | str | BinaryIO) -> dict[str, Tensor]:
+    """Return the tensors of a PyTorch checkpoint by name, on the CPU; nothing that the file says is executed.
+
+    {"state_dict": …} and {"model": …} are unwrapped, the "module." of a data-parallel network is taken off, half
+    precision becomes float32. What stands beside the tensors (an epoch, a version) is left out.
+
+    Raises:
+        CheckpointError: the file cannot be read, is cut off, holds anything but tensors and plain containers, or has
+            no tensors where a checkpoint has them.
+    """
+    name = str(source) if isinstance(source, Path | str) else "the checkpoint"
+    entries = _unwrapped(load(source), name)
+    tensors = {key: _plain(key, value, name) for key, value in entries.items() if isinstance(value, Tensor)}
+    if not tensors:
+        found = ", ".join(f"{key} ({type(value).__name__})" for key, value in list(entries.items())[:8]) or "nothing"
+        raise CheckpointError(f"{name} has no tensors where a checkpoint has them; it holds {found}")
+    while all(key.startswith(_PARALLEL) for key in tensors):
+        tensors = {key.removeprefix(_PARALLEL): value for key, value in tensors.items()}
+    return tensors
+
+
+def load(source: Path | str | BinaryIO) -> Any:
+    """Return what `torch.save` wrote: tensors, numbers and strings in plain containers; nothing is executed.
+
+    Raises:
+        CheckpointError: the file cannot be read, is cut off, or holds anything else.
+    """
+    if isinstance(source, Path | str):
+        try:
+            with open(source, "rb") as file:
+                return _loaded(file, str(source))
+        except OSError as error:
+            raise CheckpointError(f"cannot read {source}: {error.strerror or error}") from error
+    return _loaded(source, "the checkpoint")
+
+
+def _loaded(file: BinaryIO, name: str) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's advice to whoever wrote the file
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        lines = str(error).split("WeightsUnpickler error:")[-1].strip().splitlines()
+        reason = lines[0] if lines else "no reason given"
+        raise CheckpointError(
+            f"{name} is refused: it is damaged or holds more than tensors and plain containers ({reason}). "
+            "Nothing of it was executed. Save the state_dict alone and convert that."
+        ) from error
+    except Exception as error:  # a damaged file can fail anywhere inside torch's reader, with any type
+        lines = str(error).splitlines()
+        reason = lines[0] if lines else type(error).__name__
+        raise CheckpointError(
+            f"{name} is damaged or no PyTorch checkpoint ({reason}); is the download complete?"
+        ) from error
+
+
+def _unwrapped(content: Any, name: str) -> dict[str, Any]:
+    for _ in range(_DEEPEST):  # a file may say that a dict holds itself
+        if not isinstance(content, Mapping):
+            break
+        inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
+        if inner is None:
+            return {str(key): value for key, value in content.items()}
+        content = inner
+    raise CheckpointError(f"{name} holds a {type(content).__name__}; expected a dict of tensors by name")
+
+
+def _plain(key: str, value: Tensor, name: str) -> Tensor:
+    if value.layout != torch.strided or value.is_quantized:
+        raise CheckpointError(f"{key} in {name} is sparse or quantised; only dense tensors are read")
+    value = value.detach()
+    return value.float() if value.dtype in _HALF else value
