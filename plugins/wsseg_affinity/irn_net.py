@@ -1,0 +1,185 @@
+"""Networks of IRN (Ahn, Cho & Kwak, CVPR 2019): the classifier for CAMs, the boundary and displacement network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wsseg_cli import nets
+from wsseg_cli.errors import RecipeError
+from wsseg_cli.nets.resnet import BLOCKS
+from wsseg_cli.nets.trunk import Trunk
+from wsseg_cli.ops.cam import class_activation_maps
+from wsseg_cli.types import Normalization
+
+TAPS = ("conv2", "conv3", "conv4", "conv5", "conv6")
+
+
+class IRNClassifier(nn.Module):
+    """A ResNet-50 and a linear classifier without bias behind global average pooling.
+
+    Args:
+        num_classes: foreground classes.
+        backbone: name of the backbone; batch norms keep their statistics, the stem, layer1 and layer2 do not learn.
+        options: of the backbone.
+    """
+
+    def __init__(self, num_classes: int, backbone: str = "resnet50", **options: Any) -> None:
+        super().__init__()
+        self.backbone = nets.backbone(backbone, **{"frozen": "irn", **options})
+        self.classifier = nn.Conv2d(self.backbone.taps["conv6"], num_classes, 1, bias=False)
+
+    @property
+    def normalization(self) -> Normalization:
+        """How the network wants its pixels."""
+        return self.backbone.normalization
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return class logits (N, C) of images (N, 3, H, W)."""
+        return self.classifier(self.backbone(images)["conv6"].mean((2, 3), keepdim=True)).flatten(1)
+
+    def cams(self, images: Tensor) -> Tensor:
+        """Return class activation maps (N, C, h, w), not negative."""
+        return F.relu(class_activation_maps(self.backbone(images)["conv6"], self.classifier.weight))
+
+
+class Projection(nn.Module):
+    """1x1 convolution, group norm, enlargement by a whole factor, ReLU; the enlargement stands before the ReLU.
+
+    Args:
+        channels: of the input.
+        outputs: channels of the output.
+        groups: of the norm.
+        factor: of the enlargement, bilinear, corners not aligned.
+        eps: of the norm.
+    """
+
+    def __init__(self, channels: int, outputs: int, groups: int, factor: int = 1, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, outputs, 1, bias=False)
+        self.norm = nn.GroupNorm(groups, outputs, eps=eps)
+        self.factor = factor
+
+    def forward(self, x: Tensor, like: Tensor | None = None) -> Tensor:
+        """Return (N, outputs, factor * h, factor * w), cut at the right and bottom to the size of `like`."""
+        x = self.norm(self.conv(x))
+        if self.factor > 1:
+            x = F.interpolate(x, scale_factor=self.factor, mode="bilinear", align_corners=False)
+        if like is not None:
+            x = x[..., : like.shape[-2], : like.shape[-1]]
+        return F.relu(x)
+
+
+class EdgeHead(nn.Module):
+    """Class boundaries at a quarter of the image's size, from all five feature maps.
+
+    Args:
+        taps: channels of the backbone's feature maps.
+        eps: of the group norms.
+    """
+
+    def __init__(self, taps: Mapping[str, int], eps: float = 1e-5) -> None:
+        super().__init__()
+        factors = (1, 1, 2, 4, 4)
+        self.heads = nn.ModuleList(
+            Projection(taps[tap], 32, 4, factor, eps) for tap, factor in zip(TAPS, factors, strict=True)
+        )
+        self.classifier = nn.Conv2d(5 * 32, 1, 1)
+
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        """Return edge logits (N, 1, h, w) at the size of conv3."""
+        like = features["conv3"]
+        return self.classifier(
+            torch.cat([head(features[t], like) for head, t in zip(self.heads, TAPS, strict=True)], 1)
+        )
+
+
+class DisplacementHead(nn.Module):
+    """Vector from each cell towards its instance's centroid, at a quarter of the image's size; channels dy, dx.
+
+    Args:
+        taps: channels of the backbone's feature maps.
+    """
+
+    mean: Tensor
+
+    def __init__(self, taps: Mapping[str, int]) -> None:
+        super().__init__()
+        shapes = ((64, 8, 1), (128, 16, 1), (256, 16, 1), (256, 16, 2), (256, 16, 2))
+        self.heads = nn.ModuleList(Projection(taps[tap], *shape) for tap, shape in zip(TAPS, shapes, strict=True))
+        self.deep = Projection(3 * 256, 256, 16, 2)
+        self.mix = Projection(64 + 128 + 256, 256, 16)
+        self.field = nn.Conv2d(256, 2, 1, bias=False)
+        self.register_buffer("mean", torch.zeros(2))
+
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        """Return the field as it learns, (N, 2, h, w) in cells at the size of conv3; its mean is not taken off."""
+        first, second, third, *rest = [head(features[t]) for head, t in zip(self.heads, TAPS, strict=True)]
+        low = [x[..., : third.shape[-2], : third.shape[-1]] for x in rest]
+        deep = self.deep(torch.cat([third, *low], 1), like=second)
+        return self.field(self.mix(torch.cat([first, second, deep], 1)))
+
+    def centred(self, field: Tensor) -> Tensor:
+        """Return the field with its mean over the data set taken off, as instances need it."""
+        return field - self.mean[:, None, None]
+
+
+class IRNet(nn.Module):
+    """Boundary and displacement heads on a ResNet that never learns.
+
+    Args:
+        backbone: name of the backbone.
+        displacement: with the displacement head (IRN); the boundary network of RecurSeed has none.
+        eps: of the boundary head's group norms: 1e-5 in IRN, 1e-3 in RecurSeed.
+        options: of the backbone.
+
+    Raises:
+        RecipeError: the backbone has no feature map before its first stage.
+    """
+
+    def __init__(
+        self, backbone: str = "resnet50", *, displacement: bool = True, eps: float = 1e-5, **options: Any
+    ) -> None:
+        super().__init__()
+        if backbone not in BLOCKS:
+            raise RecipeError(
+                f"the boundary network reads conv2, the map before the first stage, which backbone {backbone!r} does not "
+                f"give; choose one of {', '.join(BLOCKS)}"
+            )
+        self.backbone: Trunk = nets.backbone(backbone, **{"frozen": "whole", **options})
+        self.edge = EdgeHead(self.backbone.taps, eps)
+        self.displacement = DisplacementHead(self.backbone.taps) if displacement else None
+
+    @property
+    def normalization(self) -> Normalization:
+        """How the network wants its pixels."""
+        return self.backbone.normalization
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return edge logits (N, 1, h, w) and the field (N, 2, h, w) as it learns, at a quarter of the images' size."""
+        with torch.no_grad():
+            features = self.backbone(images)
+        return self.edge(features), None if self.displacement is None else self.displacement(features)
+
+    @torch.no_grad()
+    def infer(self, image: Tensor, padded: int = 512) -> tuple[Tensor, Tensor | None]:
+        """Return boundary probabilities (1, h, w) and the centred field (2, h, w), h = (H - 1) // 4 + 1.
+
+        image: (3, H, W), normalised. Zeros fill it at the right and bottom up to `padded` pixels, the published size,
+        because the group norms see the padding. A larger image, which IRN would cut, is padded to a multiple of 16.
+        The boundary logit is the mean over the image and its mirror image, the field that of the image.
+        """
+        height, width = image.shape[1:]
+        sides = [max(padded, -(-side // 16) * 16) for side in (height, width)]
+        pair = F.pad(torch.stack([image, image.flip(-1)]), (0, sides[1] - width, 0, sides[0] - height))
+        h, w = (height - 1) // 4 + 1, (width - 1) // 4 + 1
+        logits, field = self(pair)
+        logits = logits[..., :h, :w]
+        edge = ((logits[0] + logits[1].flip(-1)) / 2).sigmoid()
+        if field is None or self.displacement is None:
+            return edge, None
+        return edge, self.displacement.centred(field[0, :, :h, :w])

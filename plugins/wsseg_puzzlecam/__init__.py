@@ -1,0 +1,1 @@
+"""PuzzleCAM (Jo & Yu, ICIP 2021)."""

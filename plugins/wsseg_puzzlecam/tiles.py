@@ -1,0 +1,45 @@
+"""Cutting a batch into tiles and putting maps of the tiles together again (PuzzleCAM)."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from wsseg_cli.errors import RecipeError
+
+
+def tiled(images: Tensor, pieces: int) -> Tensor:
+    """Return the tiles of a batch, (pieces * N, D, H / s, W / s) with s the root of `pieces`.
+
+    The tile is the outer index: first the top left tile of every image, then the next to the right.
+
+    Raises:
+        RecipeError: pieces is no square, or does not cut the sides evenly.
+    """
+    side = _side(pieces)
+    n, channels, height, width = images.shape
+    if height % side or width % side:
+        raise RecipeError(f"images of {width}x{height} pixels do not fall into {pieces} equal tiles; change the crop")
+    tiles = images.reshape(n, channels, side, height // side, side, width // side)
+    return tiles.permute(2, 4, 0, 1, 3, 5).reshape(pieces * n, channels, height // side, width // side)
+
+
+def merged(maps: Tensor, pieces: int) -> Tensor:
+    """Return the maps of whole images, (N, D, s * h, s * w), from those of their tiles (pieces * N, D, h, w).
+
+    Raises:
+        RecipeError: pieces is no square.
+    """
+    side = _side(pieces)
+    count, channels, h, w = maps.shape
+    n = count // pieces
+    whole = maps.reshape(side, side, n, channels, h, w).permute(2, 3, 0, 4, 1, 5)
+    return whole.reshape(n, channels, side * h, side * w)
+
+
+def _side(pieces: int) -> int:
+    side = math.isqrt(max(pieces, 0))
+    if side < 1 or side * side != pieces:
+        raise RecipeError(f"an image cannot be cut into {pieces} tiles of equal sides; expected 1, 4, 9, 16, …")
+    return side

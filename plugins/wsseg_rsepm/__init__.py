@@ -1,0 +1,1 @@
+"""RecurSeed + EdgePredictMix (Jo, Yu & Kim, arXiv 2204.06754)."""

@@ -1,0 +1,178 @@
+"""The single-stage network of RecurSeed + EdgePredictMix, and the fusion of its test-time views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wsseg_cli import nets
+from wsseg_cli.nets.deeplab.v3plus import V3Plus
+from wsseg_cli.types import Normalization
+
+Mode = Literal["nearest", "bilinear"]
+"""How maps are resized: the released command says nearest, the multi-stage networks bilinear (corners not aligned)."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What one forward pass gives.
+
+    Attributes:
+        cams: (N, C, h, w) class maps without ReLU.
+        class_logits: (N, C), their spatial mean.
+        mask_logits: (N, 1+C, h4, w4) of the decoder, background first, a quarter of the image's size.
+        features: the backbone's feature maps by tap, conv2 to conv6 (the paper's C1 to C5).
+    """
+
+    cams: Tensor
+    class_logits: Tensor
+    mask_logits: Tensor
+    features: dict[str, Tensor]
+
+
+class RSEPM(nn.Module):
+    """ResNet-50 with a classifier on its last feature map and a decoder like DeepLab v3+ (Jo, Yu & Kim, 2204.06754).
+
+    Args:
+        num_classes: foreground classes.
+        backbone: name of the backbone.
+        options: of the backbone.
+    """
+
+    def __init__(self, num_classes: int, backbone: str = "resnet50", **options: Any) -> None:
+        super().__init__()
+        self.backbone = nets.backbone(backbone, **options)
+        taps = self.backbone.taps
+        self.classifier = nn.Conv2d(taps["conv6"], num_classes, 1, bias=False)
+        rates = (1, 12, 24, 36) if self.backbone.stride == 8 else (1, 6, 12, 18)
+        self.head = V3Plus(
+            taps,
+            num_classes + 1,
+            rates=rates,
+            shortcut=256,
+            classifier_kernel=3,
+            classifier_bias=False,
+            align_corners=False,
+        )
+
+    @property
+    def normalization(self) -> Normalization:
+        """How the network wants its pixels."""
+        return self.backbone.normalization
+
+    def forward(self, images: Tensor) -> Outputs:
+        """Return maps, class logits, mask logits and features of images (N, 3, H, W)."""
+        features = self.backbone(images)
+        cams = self.classifier(features["conv6"])
+        return Outputs(cams, cams.mean((2, 3)), self.head(features), features)
+
+
+def resized(maps: Tensor, size: Sequence[int], mode: Mode) -> Tensor:
+    """Return (N, D, h, w) maps at `size`; nearest takes the floor of index times ratio."""
+    if tuple(maps.shape[-2:]) == tuple(size):
+        return maps
+    corners = None if mode == "nearest" else False
+    return F.interpolate(maps, size=tuple(size), mode=mode, align_corners=corners)
+
+
+def view_pairs(image: Tensor, scales: Sequence[float], flip: bool = True) -> Iterator[Tensor]:
+    """Yield the views of each scale, (1, 3, h, w), or (2, 3, h, w) with the mirror image second.
+
+    image: (3, H, W), normalised; sizes are truncated, the resize is bilinear, corners not aligned.
+    """
+    height, width = image.shape[1:]
+    for scale in scales:
+        plain = resized(image[None], (int(height * scale), int(width * scale)), "bilinear")
+        yield torch.cat([plain, plain.flip(-1)]) if flip else plain
+
+
+def turned_back(maps: Tensor) -> Tensor:
+    """Return maps of a view and, if there is one, of its mirror image, with the second mirrored back."""
+    return maps if len(maps) == 1 else torch.stack([maps[0], maps[1].flip(-1)])
+
+
+@torch.no_grad()
+def fused_probabilities(
+    network: Callable[[Tensor], Tensor],
+    image: Tensor,
+    scales: Sequence[float] = (1.0, 0.5, 1.5, 2.0),
+    flip: bool = True,
+    mode: Mode = "bilinear",
+) -> Tensor:
+    """Return mean class probabilities over all views, (1+C, H, W) at the size of the first scale's view.
+
+    image: (3, H, W), normalised. network: images -> logits (N, 1+C, h, w). Per view: logits resized to the view,
+    softmax, resized to the first view's size.
+    """
+    parts: list[Tensor] = []
+    size: Sequence[int] = ()
+    for views in view_pairs(image, scales, flip):
+        size = size or views.shape[-2:]
+        parts.extend(_probabilities(network(views), views, size, mode))
+    return torch.stack(parts).mean(0)
+
+
+def _probabilities(logits: Tensor, views: Tensor, size: Sequence[int], mode: Mode) -> Tensor:
+    return turned_back(resized(resized(logits, views.shape[-2:], mode).softmax(1), size, mode))
+
+
+@dataclass(frozen=True)
+class Fused:
+    """What all views of one image say together.
+
+    Attributes:
+        class_scores: (C,) mean sigmoid scores.
+        probabilities: (1+C, H, W) mean mask probabilities.
+        cams: (V, C, h, w) class maps of each view, mirrored back, at the size of conv4 of the first.
+        features: (1, D, h, w) sums over the views by tap, at the same size.
+    """
+
+    class_scores: Tensor
+    probabilities: Tensor
+    cams: Tensor
+    features: dict[str, Tensor]
+
+
+@torch.no_grad()
+def fused(
+    network: RSEPM,
+    image: Tensor,
+    scales: Sequence[float] = (1.0, 0.5, 1.5, 2.0),
+    flip: bool = True,
+    mode: Mode = "nearest",
+    features: bool = False,
+) -> Fused:
+    """Return what the views of an image (3, H, W), normalised, say together; the first scale fixes all sizes.
+
+    features: add up the feature maps, too (they take the most memory).
+    """
+    scores, masks, cams = [], [], []
+    sums: dict[str, Tensor] = {}
+    size: Sequence[int] = ()
+    grid: Sequence[int] = ()
+    for views in view_pairs(image, scales, flip):
+        out = network(views)
+        size = size or views.shape[-2:]
+        grid = grid or out.features["conv4"].shape[-2:]
+        scores.append(out.class_logits.sigmoid())
+        masks.extend(_probabilities(out.mask_logits, views, size, mode))
+        cams.append(turned_back(resized(out.cams, grid, mode)))
+        for tap, maps in out.features.items() if features else ():
+            added = turned_back(resized(maps, grid, mode)).sum(0, keepdim=True)
+            sums[tap] = sums[tap] + added if tap in sums else added
+    return Fused(torch.cat(scores).mean(0), torch.stack(masks).mean(0), torch.cat(cams), sums)
+
+
+def seed(probabilities: Tensor, present: Tensor, size: tuple[int, int], eps: float = 1e-5) -> Tensor:
+    """Return the maps (K, H, W) of the classes that are there, each divided by its own maximum + eps.
+
+    probabilities: (1+C, h, w), background first, which is thrown away; present: (C,) bool. So every class that passes
+    has a peak of about 1 somewhere.
+    """
+    maps = resized(probabilities[None], size, "bilinear")[0, 1:][present]
+    return maps / (maps.amax((1, 2), keepdim=True) + eps)
