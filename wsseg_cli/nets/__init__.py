@@ -21,26 +21,30 @@ NORMALIZATIONS: dict[str, Normalization] = {"imagenet": IMAGENET, "caffe": CAFFE
 """Normalizations by the name that the option `normalization` of a backbone takes."""
 
 
+TAPS = ("conv3", "conv4", "conv5", "conv6")
+"""Feature maps that every backbone of ours has. Names carry ResNet-38's meaning; `conv6` is always the last."""
+
+
 @dataclass(frozen=True)
 class BackboneEntry:
     """Where a backbone is built (`module.build(name, **options)`), its taps, its normalization by default."""
 
     module: str
-    taps: tuple[str, ...] = ("conv3", "conv4", "conv5", "conv6")
+    taps: tuple[str, ...] = TAPS
     normalization: str = "imagenet"
 
 
 BACKBONES: dict[str, BackboneEntry] = {
     "resnet38": BackboneEntry("wsseg_cli.nets.resnet38"),
     "vgg16": BackboneEntry("wsseg_cli.nets.vgg", normalization="caffe"),
-    "resnet50": BackboneEntry("wsseg_cli.nets.resnet"),
-    "resnet101": BackboneEntry("wsseg_cli.nets.resnet"),
+    "resnet50": BackboneEntry("wsseg_cli.nets.resnet", ("conv2", *TAPS)),
+    "resnet101": BackboneEntry("wsseg_cli.nets.resnet", ("conv2", *TAPS)),
     "efficientnet_lite0": BackboneEntry("wsseg_cli.nets.efficientnet_lite"),
     "efficientnet_lite1": BackboneEntry("wsseg_cli.nets.efficientnet_lite"),
     "efficientnet_lite2": BackboneEntry("wsseg_cli.nets.efficientnet_lite"),
-    "small": BackboneEntry("wsseg_cli.nets.small"),
+    "small": BackboneEntry("wsseg_cli.nets.small", ("conv2", *TAPS)),
 }
-"""Every backbone by name. A tap is a named feature map with ResNet-38's meaning; `conv6` is always the last."""
+"""Every backbone by name."""
 
 
 def backbone(name: str, **options: Any) -> Trunk:

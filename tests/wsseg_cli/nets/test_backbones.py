@@ -23,9 +23,8 @@ def test_required_taps() -> None:
         nets.require_taps("resnet38", {"conv9", "conv6"})
 
 
-@pytest.mark.parametrize("name", ["resnet38", "vgg16"])
+@pytest.mark.parametrize("name", nets.BACKBONES)
 def test_table_agrees_with_network(name: str) -> None:
-    small = {"resnet38": {"width": 2}, "vgg16": {"width": 2}}[name]
-    trunk = nets.backbone(name, **small)
+    trunk = nets.backbone(name, **{"resnet38": {"width": 2}, "vgg16": {"width": 2}}.get(name, {}))
     assert tuple(trunk.taps) == nets.BACKBONES[name].taps
     assert trunk.normalization == nets.normalization(name)
