@@ -32,8 +32,8 @@ def padded_views(
         height, width = plain.shape[1:]
         if height > canvas[0] or width > canvas[1]:
             raise DataError(
-                f"an image of {image.shape[1]}x{image.shape[0]} pixels is {width}x{height} at scale {scale:g} and does not "
-                f"fit the padded size {canvas[1]}x{canvas[0]}; give smaller scales or a larger padded size"
+                f"an image of {image.shape[1]}x{image.shape[0]} pixels is {width}x{height} at scale {scale:g} and does "
+                f"not fit the padded size {canvas[1]}x{canvas[0]}; give smaller scales or a larger padded size"
             )
         for turned in (plain, plain.flip(2)) if infer.flip else (plain,):
             padded, place = centre_pad(turned, canvas)
@@ -64,8 +64,8 @@ def merge_padded(
 ) -> Tensor:
     """Return one score map (1+C, H, W) from the masks of all views.
 
-    Per view: padding cut away, bilinear to (H, W), mirrored back; then the mean over the views, closed classes set to 0,
-    background ** background_power. The rows do not sum to 1.
+    Per view: padding cut away, bilinear to (H, W), mirrored back; then the mean over the views, closed classes set
+    to 0, background ** background_power. The rows do not sum to 1.
 
     masks: (V, 1+C, Ph, Pw) in [0, 1], background first; places: (V, 4) as `padded_views` gives them; gate: (C,) bool or
     0/1; flip: every second view is a mirror image.

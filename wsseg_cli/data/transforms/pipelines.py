@@ -50,7 +50,7 @@ def segmentation_transform(augment: AugmentSettings, *, normalize: Normalization
 def affinity_transform(
     augment: AugmentSettings, *, normalize: Normalization = IMAGENET, pool: int = 8, box: bool = False
 ) -> Pipeline:
-    """Return the transform of AffinityNet: colours, crop, normalise, flip, scores mean-pooled (PSA, section 3.3).
+    """Return the transform of AffinityNet: colours, crop, normalise, flip, scores mean-pooled (PSA).
 
     The crop stands before normalising, as published: padding is black, not the mean colour. pool: side of the cells, 1
     leaves scores and masks as they are.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -57,7 +58,7 @@ class Rescale:
 
     def apply(self, arrays: Arrays, drawn: float) -> Arrays:
         """Return the arrays at `drawn` times their size."""
-        rounding = "floor" if self.interpolation == "opencv_linear" else "round"
+        rounding: Literal["round", "floor"] = "floor" if self.interpolation == "opencv_linear" else "round"
         return resize(arrays, scaled_size(image_size(arrays), drawn, rounding), self.interpolation, drawn)
 
 

@@ -167,5 +167,3 @@ def test_later_torchvision_falls_back_to_the_largest_allowed_rectangle() -> None
         (333, 500), (0.99, 1.0), (3 / 4, 4 / 3), uniform=rng.uniform, integer=lambda low, high: low
     )
     assert got == (0, 28, 333, 444)
-
-
