@@ -15,6 +15,10 @@ class Settings(BaseModel):
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+NotNegativeInt = Annotated[int, Field(ge=0)]
+PositiveShare = Annotated[float, Field(gt=0, le=1)]
 
 
 class OptimSettings(Settings):
@@ -44,15 +48,17 @@ class ScheduleSettings(Settings):
 class AugmentSettings(Settings):
     """Random changes of a training image; what is null or empty does not happen."""
 
-    resize_long: tuple[int, int] | None = Field(None, description="longer side, uniform integer, both ends included")
-    scales: tuple[float, ...] = Field((), description="one of these factors is drawn")
-    scale_range: tuple[float, float] | None = Field(None, description="factor drawn uniformly")
+    resize_long: tuple[Count, Count] | None = Field(
+        None, description="longer side, uniform integer, both ends included"
+    )
+    scales: tuple[Positive, ...] = Field((), description="one of these factors is drawn")
+    scale_range: tuple[Positive, Positive] | None = Field(None, description="factor drawn uniformly")
     flip: float = Field(0.0, ge=0, le=1, description="probability of a left-right mirror image")
-    color_jitter: tuple[float, float, float, float] | None = Field(
+    color_jitter: tuple[NotNegative, NotNegative, NotNegative, Annotated[float, Field(ge=0, le=0.5)]] | None = Field(
         None, description="brightness, contrast, saturation, hue, as torchvision's ColorJitter"
     )
     crop: int | None = Field(None, ge=1, description="side of the square crop in pixels; smaller images are padded")
-    hsv: tuple[int, int, int] | None = Field(
+    hsv: tuple[NotNegativeInt, NotNegativeInt, NotNegativeInt] | None = Field(
         None, description="hue (half degrees), saturation, value: whole steps, uniform up to these either way"
     )
     interpolation: Literal["pillow_bicubic", "pillow_bilinear", "opencv_cubic", "opencv_linear"] = Field(
@@ -61,18 +67,31 @@ class AugmentSettings(Settings):
     placement: Literal["random", "corner"] = Field(
         "random", description="where an image smaller than the crop comes to lie; corner: padding at bottom and right"
     )
-    area: tuple[Share, Share] | None = Field(
+    area: tuple[PositiveShare, PositiveShare] | None = Field(
         None, description="crop a rectangle of this share of the image's area and resize it to the square"
     )
     area_sampler: Literal["tv021", "torchvision"] = Field(
         "tv021", description="whose rule draws the rectangle: torchvision 0.2.1 or later"
     )
 
+    @model_validator(mode="after")
+    def _one_size_rule(self) -> AugmentSettings:
+        sizes = {"resize_long": self.resize_long, "scale_range": self.scale_range, "area": self.area}
+        for key, pair in sizes.items():
+            if pair is not None and pair[0] > pair[1]:
+                raise ValueError(f"{key}: the first of {list(pair)} is the larger one; expected [smallest, largest]")
+        given = [key for key, value in {**sizes, "scales": self.scales or None}.items() if value is not None]
+        if len(given) > 1:
+            raise ValueError(f"give one of {', '.join(given)}; each says how large the image becomes")
+        if self.area is not None and self.crop is None:
+            raise ValueError("area needs crop, the side of the square that the rectangle is resized to")
+        return self
+
 
 class InferSettings(Settings):
     """Test-time views of one image."""
 
-    scales: tuple[float, ...] = Field((1.0,), min_length=1, description="sizes of the views relative to the image")
+    scales: tuple[Positive, ...] = Field((1.0,), min_length=1, description="sizes of the views relative to the image")
     flip: bool = Field(False, description="add the mirror image of every view")
 
 

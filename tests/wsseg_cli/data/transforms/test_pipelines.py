@@ -39,7 +39,7 @@ def names(transform: Any) -> list[str]:
 def test_order_of_classification() -> None:
     augment = AugmentSettings(resize_long=(48, 64), flip=0.5, color_jitter=JITTER, crop=56)
     assert names(classification_transform(augment)) == ["ResizeLong", "Flip", "ColorJitter", "Normalize", "Crop"]
-    single = augment.model_copy(update={"area": (0.9, 1.0)})
+    single = AugmentSettings(area=(0.9, 1.0), flip=0.5, color_jitter=JITTER, crop=56)
     assert names(classification_transform(single)) == ["ResizedCrop", "Flip", "ColorJitter", "Normalize"]
     assert names(classification_transform(AugmentSettings())) == ["Normalize"]
 
@@ -93,3 +93,18 @@ def test_masks_stay_whole_numbers_and_pad_with_ignore() -> None:
     mask = segmentation_transform(augment)(sample(), np.random.default_rng(0))["mask"]
     assert mask.dtype == torch.int64 and set(mask.unique().tolist()) == {0, 1, 2, 255}
     assert (mask != 255).sum() == 30 * 40
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"resize_long": (512, 256)}, "resize_long: the first of"),
+        ({"resize_long": (256, 512), "scales": (1.0,)}, "give one of resize_long, scales"),
+        ({"area": (0.9, 1.0)}, "area needs crop"),
+        ({"color_jitter": (0.3, 0.3, 0.3, 0.6)}, "less than or equal to 0.5"),
+        ({"scales": (0.0,)}, "greater than 0"),
+    ],
+)
+def test_augmentation_that_cannot_be_is_refused(words: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        AugmentSettings(**words)
