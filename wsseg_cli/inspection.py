@@ -7,6 +7,7 @@ import importlib.machinery
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 MOST_FILES = 200
 """Files of one plugin package that are followed; a package beyond that is taken for well."""
@@ -37,7 +38,7 @@ def look(target: str) -> tuple[str, str]:
     names = _bound_names(tree)
     if name and name not in names and "*" not in names:
         return "", f"AttributeError: module {module!r} has no attribute {name!r}"
-    return _paper(tree, name), ""
+    return str(_plain_values(tree, name).get("paper", "")), ""
 
 
 def _file_of(module: str) -> Path | None:
@@ -104,14 +105,29 @@ def _bound_names(tree: ast.Module) -> set[str]:
     return names
 
 
-def _paper(tree: ast.Module, name: str) -> str:
-    """Return the text of `paper` in the class body."""
-    for node in tree.body:
-        if not (isinstance(node, ast.ClassDef) and node.name == name):
-            continue
-        for item in node.body:
-            targets = item.targets if isinstance(item, ast.Assign) else [getattr(item, "target", None)]
-            value = getattr(item, "value", None)
-            if any(isinstance(t, ast.Name) and t.id == "paper" for t in targets) and isinstance(value, ast.Constant):
-                return str(value.value)
-    return ""
+def class_values(target: str) -> dict[str, Any]:
+    """Return the plain values (texts, sets of texts, …) in the class body behind an entry point; {} if none is seen."""
+    module, _, name = target.partition(":")
+    try:
+        file = _file_of(module)
+        return _plain_values(ast.parse(file.read_bytes()), name) if file else {}
+    except (OSError, ValueError, SyntaxError, ModuleNotFoundError):
+        return {}
+
+
+def _plain_values(tree: ast.Module, name: str) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    bodies = [node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name]
+    for item in (item for body in bodies for item in body):
+        targets = item.targets if isinstance(item, ast.Assign) else [getattr(item, "target", None)]
+        value = getattr(item, "value", None)
+        # frozenset({"saliency"}) is no literal, its argument is
+        if isinstance(value, ast.Call) and getattr(value.func, "id", "") == "frozenset" and len(value.args) == 1:
+            value = value.args[0]
+        for one in targets:
+            if isinstance(one, ast.Name) and isinstance(value, ast.expr):
+                try:
+                    values[one.id] = ast.literal_eval(value)
+                except ValueError:
+                    continue
+    return values

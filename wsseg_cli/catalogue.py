@@ -1,0 +1,73 @@
+"""A built-in recipe in one line: method, supervision, stages, what it needs. No plugin is imported."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from . import recipe as recipes
+from .discovery import one
+from .errors import PluginError
+from .inspection import class_values
+from .sections import Recipe
+
+
+@dataclass(frozen=True)
+class Card:
+    """One built-in recipe."""
+
+    name: str
+    method: str
+    supervision: str
+    stages: tuple[str, ...]
+    needs: tuple[str, ...]
+    description: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return asdict(self)
+
+
+def cards() -> list[Card]:
+    """Return a card of every built-in recipe, by name."""
+    return [card(file, description) for file, description in recipes.builtin()]
+
+
+def card(file: Path, description: str = "") -> Card:
+    """Return the card of one recipe.
+
+    Raises:
+        RecipeError: the recipe is not valid.
+    """
+    text = file.read_text(encoding="utf-8")
+    recipe = recipes.load(file).recipe
+    return Card(
+        name=file.stem,
+        method=recipe.train_cls.method.name if recipe.train_cls else "-",
+        supervision=supervision(recipe),
+        stages=recipe.stages,
+        needs=tuple(dict.fromkeys(re.findall(r"\$\{(\w+)\}", _without_comments(text)))),
+        description=description,
+    )
+
+
+def supervision(recipe: Recipe) -> str:
+    """Return what a recipe learns from: I image labels, S saliency maps, F pixel masks."""
+    if recipe.train_seg is not None and recipe.train_seg.masks == "ground_truth":
+        return "F"
+    if recipe.train_cls is None:
+        return "-"
+    try:
+        target = one("methods", recipe.train_cls.method.name).target
+    except PluginError:
+        return "?"
+    # PPC needs saliency on one of its two bases only, so an option that says so counts as well
+    options = recipe.train_cls.method.options
+    saliency = "saliency" in class_values(target).get("needs", ()) or options.get("base") == "eps"
+    return "I+S" if saliency else "I"
+
+
+def _without_comments(text: str) -> str:
+    return "\n".join(line for line in text.split("\n") if not line.lstrip().startswith("#"))

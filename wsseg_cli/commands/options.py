@@ -1,0 +1,104 @@
+"""Options that several commands share, and what they open."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .. import recipe as recipes
+from ..errors import RecipeError
+from ..run import RunDir
+from ..sections import STAGES
+from ..stages import Context
+
+
+def recipe_names(incomplete: str) -> list[str]:
+    """Return the built-in recipes and YAML files here that begin so, for shell completion."""
+    names = [file.stem for file, _ in recipes.builtin()] + [str(file) for file in Path().glob("*.yaml")]
+    return sorted(name for name in names if name.startswith(incomplete))
+
+
+def run_names(incomplete: str) -> list[str]:
+    """Return the runs under runs/ that begin so, for shell completion."""
+    return sorted(str(path.parent) for path in Path("runs").glob("*/recipe.yaml") if str(path).startswith(incomplete))
+
+
+RecipeOpt = Annotated[
+    str,
+    typer.Option(
+        "--recipe",
+        "-r",
+        help="A recipe: a YAML file, or a built-in name (`wsseg recipes list`).",
+        autocompletion=recipe_names,
+        metavar="NAME|PATH",
+    ),
+]
+RunOpt = Annotated[
+    Path | None,
+    typer.Option(
+        "--run",
+        help="Directory of the run; default: runs/NAME.",
+        file_okay=False,
+        autocompletion=run_names,
+        metavar="DIR",
+    ),
+]
+SetOpt = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override one value of the recipe, such as seed=1; repeatable.", metavar="KEY=VALUE"),
+]
+ForceOpt = Annotated[bool, typer.Option("--force", help="Throw away what is there and make it anew.")]
+DryRunOpt = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+JsonOpt = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")]
+QuietOpt = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no remarks; results only.")]
+SplitOpt = Annotated[
+    str | None, typer.Option("--split", help="Work on this list of images, not on the recipe's.", metavar="NAME")
+]
+UseOpt = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--use",
+        help="A folder of files in place of an earlier stage's, such as cam=DIR; repeatable.",
+        metavar="STAGE=DIR",
+    ),
+]
+OverlaysOpt = Annotated[
+    int, typer.Option("--overlays", min=0, help="Also write the first N as pictures over their photos.", metavar="N")
+]
+
+
+def open_run(
+    recipe: str,
+    run: Path | None,
+    overrides: Sequence[str] | None,
+    use: Sequence[str] | None = None,
+    **flags: Any,
+) -> Context:
+    """Return the context of a command: the recipe validated, the run opened, nothing written.
+
+    Raises:
+        RecipeError: the recipe or --use cannot be followed.
+    """
+    loaded = recipes.load(recipe, overrides or ())
+    folders: dict[str, Path] = {}
+    for text in use or ():
+        stage, sign, folder = text.partition("=")
+        if not sign or stage not in STAGES or not folder:
+            raise RecipeError(f"--use {text!r}: expected STAGE=DIR, such as cam=DIR; stages are {', '.join(STAGES)}")
+        if stage in folders:
+            raise RecipeError(f"--use {stage} stands twice")
+        folders[stage] = Path(folder)
+    directory = run if run is not None else Path("runs") / loaded.recipe.name
+    return Context(RunDir(directory, loaded, folders), loaded, **flags)
+
+
+def command_line(command: str, recipe: str, run: Path | None, overrides: Sequence[str] | None, *more: str) -> str:
+    """Return a command as one would type it for the same recipe, run and overrides."""
+    words = ["wsseg", command, "--recipe", recipe]
+    words += ["--run", str(run)] if run is not None else []
+    words += [word for text in overrides or () for word in ("--set", text)]
+    return shlex.join([*words, *more])

@@ -1,0 +1,146 @@
+"""wsseg plugins: list, show."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from .. import console
+from ..discovery import Found, check, find, load_found, one
+from ..errors import CheckFailed, PluginError
+from ..problems import near
+from ..protocols import Method, Plugin, Refiner, Trainable
+from .options import JsonOpt
+
+app = typer.Typer(help="Installed plugins: list, show.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def plugin_names(incomplete: str) -> list[str]:
+    """Return the names of installed plugins that begin so, for shell completion."""
+    return sorted({plugin.name for plugin in find() if plugin.name.startswith(incomplete)})
+
+
+@app.command("list", epilog="Example: wsseg plugins list --strict")
+def list_(
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Really import each plugin; exit 1 if one is broken.")
+    ] = False,
+    as_json: JsonOpt = False,
+) -> None:
+    """List datasets, methods, refiners and segmenters, ours and others', and what is broken."""
+    checked = check(importing=strict)
+    if as_json:
+        rows = [
+            {
+                "group": c.plugin.group,
+                "name": c.plugin.name,
+                "package": c.plugin.package,
+                "version": c.plugin.version,
+                "state": "broken" if c.problem else "ok",
+                "problem": c.problem or None,
+                "paper": c.paper or None,
+            }
+            for c in checked
+        ]
+        console.say_json({"plugins": rows})
+    else:
+        lines = [
+            (c.plugin.group, c.plugin.name, c.plugin.origin, "BROKEN" if c.problem else "ok", c.problem or c.paper)
+            for c in checked
+        ]
+        console.say(console.table(lines))
+        console.note("Next: wsseg plugins show NAME")
+    broken = [c.plugin.name for c in checked if c.problem]
+    if strict and broken:
+        raise CheckFailed(f"{len(broken)} of {len(checked)} plugins are broken: {', '.join(broken)}")
+
+
+@app.command("show", epilog="Example: wsseg plugins show cam")
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a plugin.", autocompletion=plugin_names)],
+    group: Annotated[
+        str | None, typer.Option("--group", help="datasets, methods, refiners or segmenters.", metavar="GROUP")
+    ] = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Show what a plugin is and needs, and its options: name, type, default, bounds, meaning."""
+    groups = [group] if group else sorted({plugin.group for plugin in find() if plugin.name == name})
+    if not groups:
+        names = sorted({plugin.name for plugin in find()})
+        raise PluginError(f"no plugin {name!r}; installed: {', '.join(names) or 'none'}{near(name, names)}")
+    for number, chosen in enumerate(groups):
+        plugin = one(chosen, name)
+        cls = load_found(plugin)
+        if as_json:
+            continue
+        if number:
+            console.say()
+        _describe(plugin, cls)
+    if as_json:
+        shown = [_as_dict(one(chosen, name)) for chosen in groups]
+        console.say_json({"plugins": shown})
+
+
+def _describe(plugin: Found, cls: type[Plugin]) -> None:
+    summary = (cls.__doc__ or "").strip().split("\n")[0]
+    facts = [("name", f"{plugin.name} ({plugin.group[:-1]}, {plugin.origin})")]
+    facts += [(word, text) for word, text in (("what", summary), ("paper", cls.paper), ("needs", _needs(cls))) if text]
+    console.say(console.table(facts))
+    options = [
+        (key, _type(field), _default(field), _bounds(field), field.description or "")
+        for key, field in cls.Options.model_fields.items()
+    ]
+    console.say("options" if options else "options  none")
+    if options:
+        console.say("  " + console.table(options, ("name", "type", "default", "bounds", "")).replace("\n", "\n  "))
+
+
+def _as_dict(plugin: Found) -> dict[str, Any]:
+    cls = load_found(plugin)
+    return {
+        "group": plugin.group,
+        "name": plugin.name,
+        "package": plugin.package,
+        "version": plugin.version,
+        "paper": cls.paper or None,
+        "needs": sorted(cls.needs) if issubclass(cls, Trainable) else [],
+        "options": cls.Options.model_json_schema(),
+    }
+
+
+def _needs(cls: type[Plugin]) -> str:
+    words = [f"{need} of each image" for need in sorted(cls.needs)] if issubclass(cls, Trainable) else []
+    if issubclass(cls, Method):
+        words.append(f"a backbone with {', '.join(sorted(cls.taps))}")
+    if issubclass(cls, Refiner) and cls.learns:
+        words.append("refine.train")
+    return "; ".join(words)
+
+
+def _type(field: FieldInfo) -> str:
+    annotation = field.annotation
+    text = (
+        annotation.__name__ if isinstance(annotation, type) and not hasattr(annotation, "__args__") else str(annotation)
+    )
+    return text.replace("typing.", "").replace("pathlib.", "").replace("NoneType", "None")
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    if value is PydanticUndefined or hasattr(value, "model_dump"):
+        return "see type"
+    return json.dumps(value, default=str, ensure_ascii=False)
+
+
+def _bounds(field: FieldInfo) -> str:
+    words = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "min_length": "length >=", "max_length": "length <="}
+    found = [
+        (word, getattr(limit, key)) for limit in field.metadata for key, word in words.items() if hasattr(limit, key)
+    ]
+    return ", ".join(f"{word} {value}" for word, value in found if value is not None)

@@ -1,0 +1,88 @@
+"""wsseg recipes: list, show, copy, check."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .. import catalogue, console
+from .. import recipe as recipes
+from ..errors import CheckFailed, RecipeError
+from .options import JsonOpt, SetOpt, recipe_names
+
+app = typer.Typer(help="Built-in recipes: list, show, copy, check.", no_args_is_help=True, rich_markup_mode=None)
+
+NameArg = Annotated[
+    str, typer.Argument(metavar="NAME|PATH", help="A built-in recipe or a file.", autocompletion=recipe_names)
+]
+
+
+@app.command("list", epilog="Example: wsseg recipes list")
+def list_(as_json: JsonOpt = False) -> None:
+    """List the built-in recipes: method, supervision (I image labels, S saliency), stages, what they need."""
+    cards = catalogue.cards()
+    if as_json:
+        console.say_json({"recipes": [card.as_dict() for card in cards]})
+        return
+    rows = [(c.name, c.method, c.supervision, " ".join(c.stages), " ".join(c.needs), c.description) for c in cards]
+    console.say(console.table(rows, ("recipe", "method", "from", "stages", "needs", "")))
+    console.note("Next: wsseg recipes copy NAME my.yaml")
+
+
+@app.command("show", epilog="Example: wsseg recipes show quickstart")
+def show(name: NameArg) -> None:
+    """Print a recipe as it stands in its file."""
+    console.say(recipes.locate(name).read_text(encoding="utf-8").rstrip("\n"))
+
+
+@app.command("copy", epilog="Example: wsseg recipes copy quickstart my.yaml")
+def copy(
+    name: NameArg,
+    to: Annotated[Path, typer.Argument(metavar="FILE", help="The new file.")],
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+) -> None:
+    """Copy a recipe to a file of your own, to edit it."""
+    source = recipes.locate(name)
+    target = to / source.name if to.is_dir() else to
+    if target.suffix != ".yaml":
+        raise RecipeError(f"{target}: name the copy *.yaml")
+    if target.exists() and not force:
+        raise RecipeError(f"{target} is there already; another name, or --force")
+    if not target.parent.is_dir():
+        raise RecipeError(f"there is no folder {target.parent}")
+    shutil.copyfile(source, target)
+    console.say(str(target))
+    console.note(f"Next: edit it, then wsseg recipes check {target}")
+
+
+@app.command("check", epilog="Example: wsseg recipes check my.yaml")
+def check(
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME|PATH…", help="Recipes to check.", autocompletion=recipe_names)
+    ],
+    set_: SetOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Validate recipes, the options of their plugins included; exit 1 if anything is wrong."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        try:
+            found[name] = recipes.check(name, set_ or ())
+        except RecipeError as error:
+            found[name] = str(error).split("\n")
+    if as_json:
+        console.say_json({"recipes": [{"recipe": name, "problems": problems} for name, problems in found.items()]})
+    bad = {name: problems for name, problems in found.items() if problems}
+    if bad:
+        raise CheckFailed("\n".join("\n  ".join([f"{name}: {_count(p)}", *p]) for name, p in bad.items()))
+    if not as_json:
+        for name in names:
+            console.say(f"{name} is valid")
+        console.note(f"Next: wsseg run --recipe {names[0]}")
+
+
+def _count(problems: list[str]) -> str:
+    return f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"

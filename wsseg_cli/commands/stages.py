@@ -1,0 +1,236 @@
+"""The seven stages, a command each, and `run`, which does them in order."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .. import console
+from ..run import PER_IMAGE
+from ..sections import STAGES
+from ..stages import Context, Result, run_all, run_stage
+from .options import (
+    DryRunOpt,
+    ForceOpt,
+    JsonOpt,
+    OverlaysOpt,
+    QuietOpt,
+    RecipeOpt,
+    RunOpt,
+    SetOpt,
+    SplitOpt,
+    UseOpt,
+    command_line,
+    open_run,
+)
+
+
+class What(str, Enum):
+    """What `eval` can judge."""
+
+    cam = "cam"
+    refine = "refine"
+    pseudo = "pseudo"
+    seg = "seg"
+
+
+StageName = Enum("StageName", {name: name for name in STAGES}, type=str)  # type: ignore[misc]
+
+
+def prepare(
+    recipe: RecipeOpt,
+    run: RunOpt = None,
+    split: SplitOpt = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out broken images and write their list.")] = False,
+    set_: SetOpt = None,
+    force: ForceOpt = False,
+    dry_run: DryRunOpt = False,
+    as_json: JsonOpt = False,
+    quiet: QuietOpt = False,
+) -> None:
+    """Read the data set, check every file, write the index and the data report."""
+    context = open_run(recipe, run, set_, force=force, dry_run=dry_run, quiet=quiet)
+    result = run_stage("prepare", context, split=split, skip_bad=skip_bad)
+    _tell(result, context, as_json, recipe, run, set_)
+
+
+def train_cls(
+    recipe: RecipeOpt,
+    run: RunOpt = None,
+    set_: SetOpt = None,
+    force: ForceOpt = False,
+    dry_run: DryRunOpt = False,
+    as_json: JsonOpt = False,
+    quiet: QuietOpt = False,
+) -> None:
+    """Train the classifier from image-level labels; goes on from the last checkpoint."""
+    context = open_run(recipe, run, set_, force=force, dry_run=dry_run, quiet=quiet)
+    _tell(run_stage("train-cls", context), context, as_json, recipe, run, set_)
+
+
+def cam(
+    recipe: RecipeOpt,
+    run: RunOpt = None,
+    split: SplitOpt = None,
+    overlays: OverlaysOpt = 0,
+    set_: SetOpt = None,
+    force: ForceOpt = False,
+    dry_run: DryRunOpt = False,
+    as_json: JsonOpt = False,
+    quiet: QuietOpt = False,
+) -> None:
+    """Compute class activation maps for the images of the train and score lists, or of --split."""
+    context = open_run(recipe, run, set_, force=force, dry_run=dry_run, quiet=quiet)
+    result = run_stage("cam", context, split=split, overlays=overlays)
+    _tell(result, context, as_json, recipe, run, set_, split)
+
+
+def refine(
+    recipe: RecipeOpt,
+    run: RunOpt = None,
+    split: SplitOpt = None,
+    use: UseOpt = None,
+    overlays: OverlaysOpt = 0,
+    set_: SetOpt = None,
+    force: ForceOpt = False,
+    dry_run: DryRunOpt = False,
+    as_json: JsonOpt = False,
+    quiet: QuietOpt = False,
+) -> None:
+    """Refine score maps; trains the refiner first if it is one that learns."""
+    context = open_run(recipe, run, set_, use, force=force, dry_run=dry_run, quiet=quiet)
+    result = run_stage("refine", context, split=split, overlays=overlays)
+    _tell(result, context, as_json, recipe, run, set_, split)
+
+
+def pseudo(
+    recipe: RecipeOpt,
+    run: RunOpt = None,
+    split: SplitOpt = None,
+    use: UseOpt = None,
+    overlays: OverlaysOpt = 0,
+    set_: SetOpt = None,
+    force: ForceOpt = False,
+    dry_run: DryRunOpt = False,
+    as_json: JsonOpt = False,
+    quiet: QuietOpt = False,
+) -> None:
+    """Turn score maps into pseudo-masks: background threshold or power, and a dense CRF if the recipe has one."""
+    context = open_run(recipe, run, set_, use, force=force, dry_run=dry_run, quiet=quiet)
+    result = run_stage("pseudo", context, split=split, overlays=overlays)
+    _tell(result, context, as_json, recipe, run, set_, split)
+
+
+def train_seg(
+    recipe: RecipeOpt,
+    run: RunOpt = None,
+    use: UseOpt = None,
+    set_: SetOpt = None,
+    force: ForceOpt = False,
+    dry_run: DryRunOpt = False,
+    as_json: JsonOpt = False,
+    quiet: QuietOpt = False,
+) -> None:
+    """Train the segmentation network on the pseudo-masks; goes on from the last checkpoint."""
+    context = open_run(recipe, run, set_, use, force=force, dry_run=dry_run, quiet=quiet)
+    _tell(run_stage("train-seg", context), context, as_json, recipe, run, set_)
+
+
+def evaluate(
+    recipe: RecipeOpt,
+    run: RunOpt = None,
+    what: Annotated[What | None, typer.Option("--what", help="Judge this alone; default: all there is.")] = None,
+    split: SplitOpt = None,
+    use: UseOpt = None,
+    sweep: Annotated[bool, typer.Option("--sweep", help="Print the score of the maps at every threshold.")] = False,
+    min_miou: Annotated[
+        float | None, typer.Option("--min-miou", min=0, max=100, help="Exit 1 if an mIoU (in %) is lower.", metavar="X")
+    ] = None,
+    set_: SetOpt = None,
+    force: ForceOpt = False,
+    dry_run: DryRunOpt = False,
+    as_json: JsonOpt = False,
+    quiet: QuietOpt = False,
+) -> None:
+    """Judge score maps, pseudo-masks and the network against the truth: one confusion matrix over each list."""
+    context = open_run(recipe, run, set_, use, force=force, dry_run=dry_run, quiet=quiet)
+    chosen = what.value if what else None
+    result = run_stage("eval", context, what=chosen, split=split, sweep=sweep, min_miou=min_miou)
+    _tell(result, context, as_json, recipe, run, set_)
+
+
+def run_command(
+    recipe: RecipeOpt,
+    run: RunOpt = None,
+    start: Annotated[StageName | None, typer.Option("--from", help="First stage to run.")] = None,
+    end: Annotated[StageName | None, typer.Option("--to", help="Last stage to run.")] = None,
+    set_: SetOpt = None,
+    force: ForceOpt = False,
+    dry_run: DryRunOpt = False,
+    as_json: JsonOpt = False,
+    quiet: QuietOpt = False,
+) -> None:
+    """Run all stages that the recipe has, in order; what is up to date is skipped."""
+    context = open_run(recipe, run, set_, force=force, dry_run=dry_run, quiet=quiet)
+    results = run_all(
+        context,
+        start.value if start else None,
+        end.value if end else None,
+        report=None if as_json else _lines,
+    )
+    if as_json:
+        stages = [{"stage": result.stage, "skipped": result.skipped} | result.data for result in results]
+        console.say_json({"run": str(context.run.path), "stages": stages})
+    elif not quiet and not dry_run:
+        console.note("Next: wsseg recipes list")
+
+
+def _lines(result: Result) -> None:
+    for line in result.lines:
+        console.say(line)
+
+
+def _tell(
+    result: Result,
+    context: Context,
+    as_json: bool,
+    recipe: str,
+    run: Path | None,
+    overrides: list[str] | None,
+    split: str | None = None,
+) -> None:
+    """Print the result of one stage, and the command that comes next."""
+    if as_json:
+        console.say_json({"stage": result.stage, "run": str(context.run.path), "skipped": result.skipped} | result.data)
+        return
+    _lines(result)
+    stages = context.recipe.recipe.stages
+    after = stages[stages.index(result.stage) + 1 :]
+    if context.quiet or context.dry_run:
+        return
+    if not after:
+        console.note(f"Next: wsseg status {context.run.path}")
+        return
+    # another list goes on through the per-image stages alone: nothing is trained on it
+    following = next((s for s in after if s in PER_IMAGE or s == "eval"), after[0]) if split else after[0]
+    more = ("--split", split) if split else ()
+    console.note(f"Next: {command_line(following, recipe, run, overrides, *more)}")
+
+
+def register(app: typer.Typer) -> None:
+    """Put the seven stages and `run` on the command line."""
+    examples: dict[str, tuple[Any, str]] = {
+        "prepare": (prepare, "wsseg prepare --recipe quickstart"),
+        "train-cls": (train_cls, "wsseg train-cls --recipe quickstart --set train_cls.max_steps=50"),
+        "cam": (cam, "wsseg cam --recipe quickstart --overlays 20"),
+        "refine": (refine, "wsseg refine --recipe my.yaml --use cam=other/cams"),
+        "pseudo": (pseudo, "wsseg pseudo --recipe quickstart --split val"),
+        "train-seg": (train_seg, "wsseg train-seg --recipe quickstart --run runs/second"),
+        "eval": (evaluate, "wsseg eval --recipe quickstart --what cam --sweep"),
+        "run": (run_command, "wsseg run --recipe quickstart --to pseudo"),
+    }
+    for name, (function, example) in examples.items():
+        app.command(name, epilog=f"Example: {example}")(function)

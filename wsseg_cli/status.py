@@ -1,0 +1,116 @@
+"""How far a run is, a line a stage: done, partial, stale, missing. Read from the run directory, without torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from .data.index import read_index
+from .errors import WssegError
+from .lock import holder
+from .recipe import load
+from .run import PER_IMAGE, RunDir
+
+StageState = Literal["done", "partial", "stale", "missing"]
+
+_SUFFIX = {"cam": "*.safetensors", "refine": "*.safetensors", "pseudo": "*.png"}
+_TRAINING = {"train-cls": "train_cls", "refine": "refine.train", "train-seg": "train_seg"}
+
+
+@dataclass(frozen=True)
+class StageStatus:
+    """One stage of a run: its state, how far it is, and what is to be known about it."""
+
+    stage: str
+    state: StageState
+    detail: str
+    notes: tuple[str, ...] = ()
+
+
+def open_existing(path: Path, recipe: str | None = None, overrides: list[str] | None = None) -> RunDir:
+    """Return a run that is there, with the given recipe or with the one that it was last used with.
+
+    Raises:
+        RecipeError: the directory holds no recipe, or the recipe is not valid.
+    """
+    return RunDir(path, load(recipe if recipe is not None else path / "recipe.yaml", overrides or ()))
+
+
+def working(run: RunDir) -> str:
+    """Return who works in the run at this moment, or nothing."""
+    found = holder(run.path / "lock")
+    return f"process {found.get('pid')} on {found.get('host')} since {found.get('since')}" if found else ""
+
+
+def status(run: RunDir) -> list[StageStatus]:
+    """Return the status of every stage that the recipe has, in order."""
+    return [_status(run, stage) for stage in run.recipe.recipe.stages]
+
+
+def _status(run: RunDir, stage: str) -> StageStatus:
+    notes = tuple(run.other_versions(stage))
+    started, done = run.started(stage), run.done(stage)
+    if started is None:
+        return StageStatus(stage, "missing", "")
+    changed = run.changes(stage)
+    if changed:
+        return StageStatus(stage, "stale", "; ".join(changed), notes)
+    if done is None:
+        return StageStatus(stage, "partial", _progress(run, stage, started), notes)
+    missing = [name for name in _lists(run, stage) if name not in done.get("lists", ())]
+    if missing:
+        return StageStatus(stage, "partial", f"{_progress(run, stage, started)}, without {', '.join(missing)}", notes)
+    return StageStatus(stage, "done", _facts(done), notes)
+
+
+def _lists(run: RunDir, stage: str) -> tuple[str, ...]:
+    data = run.recipe.recipe.dataset
+    return tuple(dict.fromkeys((*data.train, *data.scored))) if stage in PER_IMAGE else ()
+
+
+def _progress(run: RunDir, stage: str, started: dict[str, Any]) -> str:
+    parts = []
+    if stage in _TRAINING and (step := last_step(run.folder(stage))):
+        total = started.get("asks", {}).get(f"{_TRAINING[stage]}.max_steps")
+        parts.append(f"step {step}/{total}" if total else f"step {step}")
+    if stage in PER_IMAGE:
+        count = sum(1 for _ in run.folder(stage).rglob(_SUFFIX[stage]) if "overlays" not in _.parts)
+        parts.append(f"{count}/{_images(run, stage)} images")
+    if (run.folder(stage) / "failures.jsonl").is_file():
+        parts.append("some failed, see failures.jsonl")
+    return ", ".join(parts) or "begun"
+
+
+def _images(run: RunDir, stage: str) -> str:
+    try:
+        return str(len(read_index(run.folder("prepare")).samples(*_lists(run, stage))))
+    except WssegError:
+        return "?"
+
+
+def last_step(folder: Path) -> int | None:
+    """Return the last step that training wrote down, in its metrics or as a checkpoint, in any of its parts."""
+    steps = [int(path.name.removeprefix("step_")) for path in folder.rglob("step_*") if path.name[5:].isdigit()]
+    for path in folder.rglob("metrics.jsonl"):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        try:
+            steps.append(int(json.loads(lines[-1])["step"]))
+        except (IndexError, ValueError, KeyError, TypeError):
+            # a line that is being written at this moment
+            continue
+    return max(steps, default=None)
+
+
+def _facts(done: dict[str, Any]) -> str:
+    parts = []
+    if isinstance(done.get("counts"), dict):
+        parts.append(", ".join(f"{name} {count}" for name, count in done["counts"].items()))
+    elif "images" in done:
+        parts.append(f"{done['images']} images")
+    if done.get("lists") and not isinstance(done.get("counts"), dict):
+        parts.append(f"lists {', '.join(done['lists'])}")
+    parts.append(f"{done.get('seconds', 0):.0f} s")
+    parts.append(f"finished {str(done.get('finished', '?')).replace('+00:00', 'Z')}")
+    return ", ".join(parts)
