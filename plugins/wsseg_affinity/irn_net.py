@@ -147,8 +147,8 @@ class IRNet(nn.Module):
         super().__init__()
         if backbone not in BLOCKS:
             raise RecipeError(
-                f"the boundary network reads conv2, the map before the first stage, which backbone {backbone!r} does not "
-                f"give; choose one of {', '.join(BLOCKS)}"
+                f"the boundary network reads conv2, the map before its stages, and backbone {backbone!r} gives none; "
+                f"choose one of {', '.join(BLOCKS)}"
             )
         self.backbone: Trunk = nets.backbone(backbone, **{"frozen": "whole", **options})
         self.edge = EdgeHead(self.backbone.taps, eps)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,8 @@ from ..errors import CheckpointError
 FloatArray = npt.NDArray[np.float32]
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_MOST_AXES = 32
+# Far above any network; they keep a file made to fill the memory from doing so.
+_MOST_AXES, _MOST_BLOBS, _MOST_LAYERS = 32, 64, 20000
 
 # Types of layers that came before their names: numbers in the second layout of the format.
 _OLD_TYPES = {4: "Convolution", 14: "InnerProduct", 39: "Deconvolution"}
@@ -65,7 +67,10 @@ def layers(path: Path | str) -> list[Layer]:
         data = Path(path).read_bytes()
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
-    found = list(_layers(_Message(Piece(0, memoryview(data)), str(path))))
+    net = _Message(Piece(0, memoryview(data)), str(path))
+    found = list(islice(_layers(net), _MOST_LAYERS + 1))
+    if len(found) > _MOST_LAYERS:
+        raise net.broken(f"it has more than {_MOST_LAYERS} layers")
     if not found:
         raise CheckpointError(
             f"{path}: holds no layer with weights; expected a trained .caffemodel, not a .prototxt or a solver state"
@@ -127,28 +132,33 @@ def _layers(net: _Message) -> Iterator[Layer]:
             message, name_at, type_at, blobs_at = net.inside(value, "layer"), 1, 2, 7
         elif number == 2:
             message, name_at, type_at, blobs_at = net.inside(value, "layer"), 4, 5, 6
-            nested = [piece for n, piece in message if n == 1]
-            if nested:  # the oldest layout: name, type and arrays one message deeper
-                message, name_at, type_at, blobs_at = message.inside(nested[-1], "layer"), 1, 2, 50
+            nested = next((piece for n, piece in message if n == 1), None)
+            if nested is not None:  # the oldest layout: name, type and arrays one message deeper
+                message, name_at, type_at, blobs_at = message.inside(nested, "layer"), 1, 2, 50
         else:
             continue
-        fields = list(message)
-        blobs = [_blob(message.inside(piece, "blob")) for n, piece in fields if n == blobs_at]
-        if blobs:
-            names = [v for n, v in fields if n == name_at]
-            types = [v for n, v in fields if n == type_at]
-            yield Layer(_text(names), _type(types), blobs)
+        layer = Layer("", "")
+        for field_number, value in message:
+            if field_number == name_at:
+                layer.name = _text(value)
+            elif field_number == type_at:
+                layer.type = _type(value)
+            elif field_number == blobs_at:
+                layer.blobs.append(_blob(message.inside(value, "blob")))
+            if len(layer.blobs) > _MOST_BLOBS:
+                raise message.broken(f"a layer has more than {_MOST_BLOBS} arrays")
+        if layer.blobs:
+            yield layer
 
 
-def _type(values: list[Value]) -> str:
-    if values and isinstance(values[-1], int):
-        return _OLD_TYPES.get(values[-1], f"number {values[-1]}")
-    return _OLDEST_TYPES.get(_text(values), _text(values))
+def _type(value: Value) -> str:
+    if isinstance(value, int):
+        return _OLD_TYPES.get(value, f"number {value}")
+    return _OLDEST_TYPES.get(_text(value), _text(value))
 
 
-def _text(values: list[Value]) -> str:
-    last = values[-1] if values else 0
-    return "" if isinstance(last, int) else bytes(last.view).decode("utf-8", "replace")
+def _text(value: Value) -> str:
+    return "" if isinstance(value, int) else bytes(value.view[:1000]).decode("utf-8", "replace")
 
 
 def _blob(message: _Message) -> FloatArray:
@@ -157,18 +167,21 @@ def _blob(message: _Message) -> FloatArray:
     Raises:
         CheckpointError: the shape does not hold the numbers that are there.
     """
-    pieces: list[npt.NDArray[Any]] = []
+    single, double = bytearray(), bytearray()
     old_shape = {number: 1 for number in (1, 2, 3, 4)}
     shape: list[int] | None = None
     has_old = False
     for number, value in message:
         if number in old_shape and isinstance(value, int):
             old_shape[number], has_old = value, True
-        elif number in (5, 8):
-            pieces.append(message.numbers(value, np.dtype("<f4" if number == 5 else "<f8")))
+        elif number in (5, 8) and not isinstance(value, int):
+            data = single if number == 5 else double
+            data += value.view
         elif number == 7:
             shape = [size for n, v in message.inside(value, "shape") if n == 1 for size in message.integers(v)]
-    values = np.concatenate(pieces).astype(np.float32) if pieces else np.zeros(0, np.float32)
+    if len(single) % 4 or len(double) % 8:
+        raise message.broken("a list of numbers is cut off")
+    values = np.frombuffer(single, "<f4") if single else np.frombuffer(double, "<f8")
     if shape is None:
         shape = [old_shape[n] for n in (1, 2, 3, 4)] if has_old else [values.size]
     expected = 1
@@ -176,7 +189,7 @@ def _blob(message: _Message) -> FloatArray:
         expected *= size
     if len(shape) > _MOST_AXES or expected != values.size:
         raise message.broken(f"an array of {values.size} numbers says that its shape is {shape[:_MOST_AXES]}")
-    return values.reshape(shape)
+    return values.astype(np.float32).reshape(shape)
 
 
 class _Message:
@@ -196,12 +209,6 @@ class _Message:
         if isinstance(value, int):
             raise self.broken(f"a number stands in place of a {what}")
         return _Message(value, self.where)
-
-    def numbers(self, value: Value, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-        """Return the floating-point numbers of a field, packed or single."""
-        if isinstance(value, int) or len(value.view) % dtype.itemsize:
-            raise self.broken(f"a list of numbers of {dtype.itemsize} bytes each is cut off")
-        return np.frombuffer(value.view, dtype)
 
     def integers(self, value: Value) -> list[int]:
         """Return the integers of a field, packed or single."""
