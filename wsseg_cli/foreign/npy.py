@@ -160,7 +160,7 @@ def _fill_array(budget: Budget, array: npt.NDArray[Any], state: Any) -> None:
         if not isinstance(numbers, bytes) or len(numbers) != count * dtype.itemsize:
             raise Refused(f"holds an array {shape} {dtype} with another number of bytes")
     budget.spend(len(numbers))
-    array.__setstate__((1, shape, dtype, bool(fortran), numbers))
+    array.__setstate__((1, shape, dtype, bool(fortran), numbers))  # type: ignore[arg-type]
 
 
 def _from_buffer(

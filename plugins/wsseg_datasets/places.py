@@ -1,0 +1,44 @@
+"""Paths made from names that stand in other people's files: below a folder, or refused."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+from wsseg_cli.errors import DataError
+
+
+def below(root: Path, name: str, said_by: str) -> Path:
+    """Return `root` / `name`.
+
+    said_by: what names it, for the message.
+
+    Raises:
+        DataError: a name that leads out of `root`, or is no file name.
+    """
+    return root / relative(name, said_by)
+
+
+def relative(name: str, said_by: str) -> PurePosixPath:
+    """Return `name` as a relative path without "." and "..".
+
+    Raises:
+        DataError: absolute, with "..", empty, or with characters that no file name has.
+    """
+    path = PurePosixPath(name)
+    if not name.strip() or path.is_absolute() or ".." in path.parts or not path.parts:
+        raise DataError(f"{said_by} names the file {name[:120]!r}; expected a path below its folder")
+    if any(letter < " " or letter in ":\\" for letter in name):
+        raise DataError(f"{said_by} names the file {name[:120]!r}, which is no file name")
+    return path
+
+
+def existing(root: Path, names: list[str], what: str) -> Path:
+    """Return the first of `names` that is there below `root`.
+
+    Raises:
+        DataError: none is.
+    """
+    for name in names:
+        if (root / name).exists():
+            return root / name
+    raise DataError(f"{root}: no {what}; looked for {', '.join(names)}")

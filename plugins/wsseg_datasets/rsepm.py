@@ -1,0 +1,99 @@
+"""The layout of RecurSeed and EdgePredictMix: LIST/image, LIST/mask and LIST/xml; a list is what its folder holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from wsseg_cli.data.class_files import read_class_names
+from wsseg_cli.data.files import stems_in
+from wsseg_cli.errors import DataError
+from wsseg_cli.protocols import Dataset, PluginOptions
+from wsseg_cli.types import ClassNames, Sample
+
+from .places import existing
+from .voc_xml import kept, labels_of, read_objects
+
+_FOLDERS = {"val": ["validation", "val"]}
+
+
+class RSEPM(Dataset):
+    """Photos, masks and VOC annotations side by side, a folder a list; labels come from the annotations."""
+
+    paper = "Jo, Yu and Kim, https://arxiv.org/abs/2204.06754"
+
+    class Options(PluginOptions):
+        """Options of this layout."""
+
+        root: Path = Field(description="folder with train/, train_aug/, validation/ …")
+        classes: Path | None = Field(
+            None, description="class names, JSON or text; by default all names in the annotations in alphabetical order"
+        )
+        difficult: bool = Field(True, description="objects marked difficult give labels, as published")
+        flat: bool = Field(False, description="objects whose box has no width or height give labels; published: no")
+        saliency: Path | None = Field(None, description="folder of saliency maps, one PNG an image")
+
+    def __init__(self, options: PluginOptions, work: Path) -> None:
+        super().__init__(options, work)
+        self._classes: ClassNames | None = None
+
+    def classes(self) -> ClassNames:
+        """Return the class names.
+
+        Raises:
+            DataError: a broken file, or no annotation that names any.
+        """
+        if self._classes is None:
+            self._classes = self._named() if self.options.classes is None else read_class_names(self.options.classes)
+        return self._classes
+
+    def samples(self, split: str) -> Iterator[Sample]:
+        """Yield the images of a list by name. A list without xml/ has no labels, one without mask/ no masks.
+
+        Raises:
+            DataError: no such list, an image without its annotation, or an annotation that is broken.
+        """
+        folder = self._folder(split)
+        classes = self.classes()
+        masks, notes = folder / "mask", folder / "xml"
+        has_masks, has_notes = stems_in(masks, ".png"), notes.is_dir()
+        saliency = self.options.saliency
+        for stem in sorted(stems_in(folder / "image", ".jpg")):
+            yield Sample(
+                image_id=stem,
+                image=folder / "image" / f"{stem}.jpg",
+                labels=self._labels(notes / f"{stem}.xml", classes) if has_notes else (),
+                mask=masks / f"{stem}.png" if stem in has_masks else None,
+                extras={} if saliency is None else {"saliency": saliency / f"{stem}.png"},
+            )
+
+    def facts(self) -> dict[str, Any]:
+        """Return which objects give labels."""
+        rules = self.options
+        return {"labels": f"from annotations, difficult {'kept' if rules.difficult else 'dropped'}"}
+
+    def _folder(self, split: str) -> Path:
+        names = _FOLDERS.get(split, [split])
+        if any("/" in name or name.startswith(".") for name in names):
+            raise DataError(f"{self.options.root}: no list {split!r}")
+        folder = existing(self.options.root, names, f"list {split!r}")
+        if not (folder / "image").is_dir():
+            raise DataError(f"{folder}: no folder image/; expected image/, mask/ and xml/")
+        return folder
+
+    def _labels(self, path: Path, classes: ClassNames) -> tuple[int, ...]:
+        objects = kept(read_objects(path), difficult=self.options.difficult, flat=self.options.flat)
+        try:
+            return labels_of(objects, classes)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
+
+    def _named(self) -> ClassNames:
+        files = sorted(self.options.root.glob("*/xml/*.xml"))
+        names = sorted({entry.name for path in files for entry in read_objects(path)})
+        if not names:
+            raise DataError(f"{self.options.root}: no annotation names a class; dataset.options.classes can name them")
+        return ClassNames(names)

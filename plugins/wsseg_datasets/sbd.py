@@ -1,0 +1,71 @@
+"""SBD beside VOC: which images `train_aug` has, and masks out of SBD's MATLAB files. Used by `voc`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from wsseg_cli.data.files import stems_in
+from wsseg_cli.data.stores import write_mask
+from wsseg_cli.errors import DataError
+from wsseg_cli.foreign.mat import read_sbd_mask
+
+from .lists import read_list
+from .places import existing, relative
+
+_NAMED = 10  # broken files that a message names
+
+
+def sbd_folder(root: Path) -> Path:
+    """Return the folder with SBD's `cls`, `train.txt` and `val.txt`, wherever in an unpacked release `root` points.
+
+    Raises:
+        DataError: it is not there.
+    """
+    lists = ["train.txt", "dataset/train.txt", "benchmark_RELEASE/dataset/train.txt"]
+    folder = existing(root, lists, "SBD list train.txt").parent
+    existing(folder, ["cls"], "folder of SBD's class masks")
+    return folder
+
+
+def sbd_ids(folder: Path) -> list[str]:
+    """Return the ids of SBD's own lists train and val, in this order; VOC's images are divided otherwise there."""
+    return [*read_list(folder / "train.txt"), *read_list(folder / "val.txt")]
+
+
+def merged_ids(sbd: Iterable[str], train: Iterable[str], val: Iterable[str]) -> list[str]:
+    """Return the ids of `train_aug`: SBD's and VOC's train without VOC's val, sorted. 10 582 with the real lists.
+
+    sbd: ids of SBD's train and val; train, val: VOC's lists.
+    """
+    return sorted((set(sbd) | set(train)) - set(val))
+
+
+def sbd_masks(folder: Path, image_ids: Sequence[str], out: Path) -> dict[str, Path]:
+    """Return a palette PNG for each of `image_ids` that SBD has a mask of, written to `out` where it is missing.
+
+    Values are 0 for background and class + 1; SBD has no 255.
+
+    Raises:
+        DataError: files that cannot be read; all are counted, the first named.
+    """
+    known = stems_in(folder / "cls", ".mat")
+    wanted = [relative(image_id, "a list").as_posix() for image_id in image_ids if image_id in known]
+    done = stems_in(out, ".png")
+
+    def convert(image_id: str) -> str | None:
+        try:
+            write_mask(out / f"{image_id}.png", read_sbd_mask(folder / "cls" / f"{image_id}.mat"))
+        except DataError as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        failures = [reason for reason in pool.map(convert, [i for i in wanted if i not in done]) if reason]
+    if failures:
+        lines = "".join(f"\n  {reason}" for reason in failures[:_NAMED])
+        more = f"\n  … and {len(failures) - _NAMED} more" if len(failures) > _NAMED else ""
+        raise DataError(f"{folder / 'cls'}: {len(failures)} broken masks:{lines}{more}")
+    return {image_id: out / f"{image_id}.png" for image_id in wanted}

@@ -1,0 +1,56 @@
+"""Class names from files as the field writes them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError
+from ..types import ClassNames
+
+_LARGEST = 1 << 20
+_BACKGROUND = ("background", "__background__", "_background_")
+
+
+def read_class_names(path: Path) -> ClassNames:
+    """Return the foreground classes that a file names; a leading "background" is left out.
+
+    Read are: JSON with a list of names, or with `class_names` in it (RecurSeed); text with a name a line, or with a
+    number before each name (EPS's labels.txt).
+
+    Raises:
+        DataError: missing, too large, or in another form.
+    """
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise DataError(f"{path}: above {_LARGEST:,} bytes; expected a list of class names")
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as class names ({error})") from error
+    names = _of_json(path, text) if path.suffix.lower() == ".json" else _of_lines(text)
+    if names and names[0].lower() in _BACKGROUND:
+        names = names[1:]
+    if not names:
+        raise DataError(f"{path}: names no class; expected one a line, or a JSON list")
+    return ClassNames(names)
+
+
+def _of_json(path: Path, text: str) -> list[str]:
+    try:
+        content: Any = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: no JSON ({error})") from error
+    names = content.get("class_names") if isinstance(content, dict) else content
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise DataError(f'{path}: expected a list of class names, or {{"class_names": [...]}}')
+    return names
+
+
+def _of_lines(text: str) -> list[str]:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    parts = [line.split(None, 1) for line in lines]
+    for first in (0, 1):
+        if all(len(part) == 2 and part[0] == str(number) for number, part in enumerate(parts, first)):
+            return [part[1] for part in parts]
+    return lines
