@@ -1,4 +1,4 @@
-"""What this machine has: versions, devices, CRF backends, plugins, caches; one fix for each problem. No torch import."""
+"""What this machine has: versions, devices, CRF backends, plugins, caches; one fix for each problem. No torch."""
 
 from __future__ import annotations
 
@@ -54,10 +54,7 @@ def _version(package: str) -> str | None:
 def _versions() -> Iterator[Finding]:
     yield Finding("versions", "wsseg", "ok", f"{__version__} in {Path(__file__).parent}")
     python = platform.python_version()
-    if sys.version_info >= (3, 10):
-        yield Finding("versions", "python", "ok", f"{python}, {platform.platform()}")
-    else:
-        yield Finding("versions", "python", "PROBLEM", python, "use Python 3.10 or later")
+    yield Finding("versions", "python", "ok", f"{python}, {platform.platform()}")
     for name in ("torch", "torchvision", "accelerate", "numpy", "pydantic", "typer"):
         version = _version(name)
         if version is None:
@@ -125,17 +122,16 @@ def _gpu() -> Finding:
 def _crf() -> Iterator[Finding]:
     for name, module, fix in (
         ("numba", "numba", "pip install numba"),
-        ("torch", "torch", "pip install wsseg"),
+        ("torch", "torch", "pip install torch torchvision"),
     ):
         if importlib.util.find_spec(module) is None:
             yield Finding("crf", name, "PROBLEM", "not installed", fix)
         else:
             yield Finding("crf", name, "ok", _version(module) or "installed")
     found = importlib.util.find_spec("pydensecrf") is not None
-    hint = "not installed, and not needed: pip install 'wsseg[pydensecrf]'"
-    yield Finding(
-        "crf", "pydensecrf", "ok" if found else "none", _version("pydensecrf2") or "installed" if found else hint
-    )
+    hint = "not needed; pip install 'wsseg[pydensecrf]'"
+    words = (_version("pydensecrf2") or "installed") if found else hint
+    yield Finding("crf", "pydensecrf", "ok" if found else "none", words)
 
 
 def _extras() -> Iterator[Finding]:
@@ -151,12 +147,12 @@ def _extras() -> Iterator[Finding]:
 def _plugins() -> Iterator[Finding]:
     if not any(plugin.builtin for plugin in find()):
         yield Finding(
-            "plugins", "wsseg", "PROBLEM", "its own plugins are not registered", "pip install -e . (or wsseg) anew"
+            "plugins", "wsseg", "PROBLEM", "its own plugins are not registered", "install wsseg anew: pip install -e ."
         )
     for checked in check(importing=False):
         plugin = checked.plugin
         if checked.problem:
-            fix = f"mend or remove it: pip uninstall {plugin.package}"
+            fix = "install wsseg anew" if plugin.builtin else f"mend it, or pip uninstall {plugin.package}"
             yield Finding(
                 "plugins", f"{plugin.group}/{plugin.name}", "PROBLEM", f"{plugin.origin}: {checked.problem}", fix
             )

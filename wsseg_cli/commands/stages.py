@@ -222,15 +222,23 @@ def _tell(
 
 def register(app: typer.Typer) -> None:
     """Put the seven stages and `run` on the command line."""
-    examples: dict[str, tuple[Any, str]] = {
-        "prepare": (prepare, "wsseg prepare --recipe quickstart"),
-        "train-cls": (train_cls, "wsseg train-cls --recipe quickstart --set train_cls.max_steps=50"),
-        "cam": (cam, "wsseg cam --recipe quickstart --overlays 20"),
-        "refine": (refine, "wsseg refine --recipe my.yaml --use cam=other/cams"),
-        "pseudo": (pseudo, "wsseg pseudo --recipe quickstart --split val"),
-        "train-seg": (train_seg, "wsseg train-seg --recipe quickstart --run runs/second"),
-        "eval": (evaluate, "wsseg eval --recipe quickstart --what cam --sweep"),
-        "run": (run_command, "wsseg run --recipe quickstart --to pseudo"),
+    commands: dict[str, tuple[Any, str, str]] = {
+        "prepare": (prepare, "Read the data set, write the index.", "prepare --recipe quickstart"),
+        "train-cls": (
+            train_cls,
+            "Train the classifier from image-level labels.",
+            "train-cls --recipe quickstart --set train_cls.max_steps=50",
+        ),
+        "cam": (cam, "Compute class activation maps.", "cam --recipe quickstart --overlays 20"),
+        "refine": (refine, "Refine score maps.", "refine --recipe my.yaml --use cam=other/cams"),
+        "pseudo": (pseudo, "Turn score maps into pseudo-masks.", "pseudo --recipe quickstart --split val"),
+        "train-seg": (
+            train_seg,
+            "Train the segmentation network.",
+            "train-seg --recipe quickstart --run runs/second",
+        ),
+        "eval": (evaluate, "Judge maps, masks and network.", "eval --recipe quickstart --what cam --sweep"),
+        "run": (run_command, "Run all stages of a recipe.", "run --recipe quickstart --to pseudo"),
     }
-    for name, (function, example) in examples.items():
-        app.command(name, epilog=f"Example: {example}")(function)
+    for name, (function, short, example) in commands.items():
+        app.command(name, short_help=short, epilog=f"Example: wsseg {example}")(function)

@@ -76,5 +76,9 @@ def doctor(as_json: JsonOpt = False) -> None:
 
 def register(app: typer.Typer) -> None:
     """Put `status` and `doctor` on the command line."""
-    app.command("status", epilog="Example: wsseg status runs/quickstart")(status_command)
-    app.command("doctor", epilog="Example: wsseg doctor --json")(doctor)
+    app.command("status", short_help="Show how far runs are.", epilog="Example: wsseg status runs/quickstart")(
+        status_command
+    )
+    app.command("doctor", short_help="Check this machine and installation.", epilog="Example: wsseg doctor --json")(
+        doctor
+    )
