@@ -10,8 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsseg_cli import nets
-from wsseg_cli.errors import RecipeError
-from wsseg_cli.nets.resnet import BLOCKS
 from wsseg_cli.nets.trunk import Trunk
 from wsseg_cli.ops.cam import class_activation_maps
 from wsseg_cli.types import Normalization
@@ -79,12 +77,13 @@ class EdgeHead(nn.Module):
 
     Args:
         taps: channels of the backbone's feature maps.
+        stride: of its last one, 16 in the publication.
         eps: of the group norms.
     """
 
-    def __init__(self, taps: Mapping[str, int], eps: float = 1e-5) -> None:
+    def __init__(self, taps: Mapping[str, int], stride: int = 16, eps: float = 1e-5) -> None:
         super().__init__()
-        factors = (1, 1, 2, 4, 4)
+        factors = (1, 1, 2, min(stride, 16) // 4, stride // 4)
         self.heads = nn.ModuleList(
             Projection(taps[tap], 32, 4, factor, eps) for tap, factor in zip(TAPS, factors, strict=True)
         )
@@ -103,13 +102,15 @@ class DisplacementHead(nn.Module):
 
     Args:
         taps: channels of the backbone's feature maps.
+        stride: of its last one, 16 in the publication.
     """
 
     mean: Tensor
 
-    def __init__(self, taps: Mapping[str, int]) -> None:
+    def __init__(self, taps: Mapping[str, int], stride: int = 16) -> None:
         super().__init__()
-        shapes = ((64, 8, 1), (128, 16, 1), (256, 16, 1), (256, 16, 2), (256, 16, 2))
+        fifth, sixth = min(stride, 16) // 8, stride // 8
+        shapes = ((64, 8, 1), (128, 16, 1), (256, 16, 1), (256, 16, fifth), (256, 16, sixth))
         self.heads = nn.ModuleList(Projection(taps[tap], *shape) for tap, shape in zip(TAPS, shapes, strict=True))
         self.deep = Projection(3 * 256, 256, 16, 2)
         self.mix = Projection(64 + 128 + 256, 256, 16)
@@ -129,7 +130,7 @@ class DisplacementHead(nn.Module):
 
 
 class IRNet(nn.Module):
-    """Boundary and displacement heads on a ResNet that never learns.
+    """Boundary and displacement heads on a trunk that never learns, ResNet-50 in the publication.
 
     Args:
         backbone: name of the backbone.
@@ -138,21 +139,17 @@ class IRNet(nn.Module):
         options: of the backbone.
 
     Raises:
-        RecipeError: the backbone has no feature map before its first stage.
+        RecipeError: the backbone lacks one of the feature maps; conv2, before its first stage, is rare.
     """
 
     def __init__(
         self, backbone: str = "resnet50", *, displacement: bool = True, eps: float = 1e-5, **options: Any
     ) -> None:
         super().__init__()
-        if backbone not in BLOCKS:
-            raise RecipeError(
-                f"the boundary network reads conv2, the map before its stages, and backbone {backbone!r} gives none; "
-                f"choose one of {', '.join(BLOCKS)}"
-            )
+        nets.require_taps(backbone, TAPS)
         self.backbone: Trunk = nets.backbone(backbone, **{"frozen": "whole", **options})
-        self.edge = EdgeHead(self.backbone.taps, eps)
-        self.displacement = DisplacementHead(self.backbone.taps) if displacement else None
+        self.edge = EdgeHead(self.backbone.taps, self.backbone.stride, eps)
+        self.displacement = DisplacementHead(self.backbone.taps, self.backbone.stride) if displacement else None
 
     @property
     def normalization(self) -> Normalization:

@@ -151,7 +151,9 @@ def fused(
 
     features: add up the feature maps, too (they take the most memory).
     """
-    scores, masks, cams = [], [], []
+    scores: list[Tensor] = []
+    masks: list[Tensor] = []
+    cams: list[Tensor] = []
     sums: dict[str, Tensor] = {}
     size: Sequence[int] = ()
     grid: Sequence[int] = ()

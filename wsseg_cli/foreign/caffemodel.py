@@ -214,7 +214,8 @@ class _Message:
         """Return the integers of a field, packed or single."""
         if isinstance(value, int):
             return [value]
-        found, at = [], 0
+        found: list[int] = []
+        at = 0
         while at < len(value.view) and len(found) <= _MOST_AXES:
             number, at = self._varint(value.view, at)
             found.append(number)
