@@ -149,7 +149,7 @@ FAMILIES: dict[str, Family] = {
     # the same start weights for every branch: has to be said
     "deeplab-vgg16-aspp": Family("Caffe: VGG-16 for DeepLab's ASPP", families.deeplab_vgg16_aspp),
     "mxnet": Family(
-        "ImageNet ResNet-38, ilsvrc-cls_rna-a1_cls1000_ep-0001.params", mxnet, (r"(arg:)?res2a_branch2a_",)
+        "ImageNet ResNet-38, ilsvrc-cls_rna-a1_cls1000_ep-0001.params", mxnet, (r"(arg:)?res2a_branch2a_weight",)
     ),
 }
 """Name maps by the word that `wsseg convert weights --from` takes."""
