@@ -40,6 +40,7 @@ class Stage:
         cams: score maps of the stage before by image id, read on demand; None in `train-cls`.
         targets: extra per-image targets of this part, {name: {image_id: array}}.
         fingerprint: identifies what is trained here; a finished model of another one is not taken over.
+        workers: worker processes for per-image loops of the plugin's own.
     """
 
     dir: Path
@@ -50,6 +51,7 @@ class Stage:
     cams: Mapping[str, ScoreMap] | None = None
     targets: Targets = field(default_factory=dict)
     fingerprint: str = ""
+    workers: int = 0
 
     def part(self, name: str, targets: Targets | None = None, settings: TrainSettings | None = None) -> Stage:
         """Return this stage in a sub-folder, with extra per-image targets and, if given, other settings."""
@@ -159,7 +161,7 @@ class Trainable(Plugin):
         """Return how the network wants its pixels: by default what belongs to `options.backbone`."""
         from . import nets
 
-        return nets.normalization(self.options.backbone)
+        return nets.normalization(self.options.backbone, **getattr(self.options, "backbone_options", {}))
 
 
 class Method(Trainable):
@@ -214,6 +216,7 @@ class Refiner(Trainable):
 class Segmenter(Trainable):
     """Learns per-pixel classes from masks."""
 
+    needs: ClassVar[frozenset[str]] = frozenset({"mask"})
     drop_unlabelled: ClassVar[bool] = False
 
     def __init__(self, options: PluginOptions, classes: ClassNames) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import DataError, StageError
@@ -28,6 +28,13 @@ class Index:
     def __init__(self, entries: Iterable[Entry], classes: ClassNames) -> None:
         self.entries = {entry.sample.image_id: entry for entry in entries}
         self.classes = classes
+
+    def add(self, other: Index) -> None:
+        """Add the images of another list; an image that is here already also stands in that list."""
+        for image_id, entry in other.entries.items():
+            known = self.entries.get(image_id)
+            lists = (*known.lists, *entry.lists) if known else entry.lists
+            self.entries[image_id] = replace(known or entry, lists=tuple(dict.fromkeys(lists)))
 
     def lists(self) -> list[str]:
         """Return the names of the lists, in the order of first appearance."""
@@ -92,8 +99,13 @@ def _relative(path: Path, roots: Mapping[str, Path]) -> str:
     return f":{path.as_posix()}"
 
 
+def extra_index(folder: Path, split: str) -> Path:
+    """Return the folder for the index of a list that the recipe does not name."""
+    return folder / "lists" / split
+
+
 def read_index(folder: Path) -> Index:
-    """Return the index in `folder`.
+    """Return the index in `folder`, with the lists that were added to it.
 
     Raises:
         StageError: not prepared yet. DataError: a broken index.
@@ -122,7 +134,10 @@ def read_index(folder: Path) -> Index:
             entries.append(Entry(sample, tuple(row["lists"]), (row["size"][0], row["size"][1])))
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise DataError(f"{path}, line {number}: broken ({error!r}); run `wsseg prepare --force`") from None
-    return Index(entries, classes)
+    index = Index(entries, classes)
+    for added in sorted((folder / "lists").glob("*/index.jsonl")):
+        index.add(read_index(added.parent))
+    return index
 
 
 def _absolute(place: str, roots: Mapping[str, Path]) -> Path:

@@ -115,7 +115,7 @@ class Loop:
         with ProgressLine(label, max_steps, start=begun, word="step", unit_size=s.batch_size, quiet=quiet) as line:
             for step, parts in enumerate(batches, begun):
                 progress = Progress(step, max_steps, step // per_epoch, stage.seed)
-                rates = set_rates(optimizer, s.schedule, step, max_steps)
+                set_rates(optimizer, s.schedule, progress)
                 # Dropout and other draws are a function of (seed, step, process): no random state to store.
                 torch.manual_seed(_seed_of(stage.seed, step, processes.rank()))
                 losses = self._step(step_module, accelerator, parts, progress, s, device, scaler, stage.dir)
@@ -128,7 +128,7 @@ class Loop:
                 trainable.after_step(model, progress)
                 done = step + 1
                 if done % self.runtime.log_every == 0 or done == max_steps or done == 1:
-                    log.write(done, losses, rates)
+                    log.write(done, losses, [group["lr"] for group in optimizer.param_groups])
                 line.advance(**losses)
                 if done % save_every == 0 and done < max_steps and processes.is_main():
                     log.flush()

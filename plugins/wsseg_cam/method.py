@@ -1,0 +1,72 @@
+"""Plain CAM: a multi-label classifier whose last linear layer is applied at every cell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from wsseg_cli import nets
+from wsseg_cli.data.transforms import classification_transform
+from wsseg_cli.engine.optim import psa_param_groups
+from wsseg_cli.ops.cam import multi_scale
+from wsseg_cli.ops.losses import multilabel_soft_margin
+from wsseg_cli.protocols import Method, PluginOptions, Transform
+from wsseg_cli.settings import AugmentSettings, InferSettings, OptimSettings
+from wsseg_cli.types import ByteArray, Progress, ScoreMap
+
+from .net import Activation, CamNet
+
+
+class CAM(Method):
+    """Class activation maps of a classifier with global average pooling, fused over scales and mirror images."""
+
+    paper = "Zhou et al., CVPR 2016, https://arxiv.org/abs/1512.04150; as in PSA, Ahn and Kwak, CVPR 2018"
+
+    class Options(PluginOptions):
+        """Options of plain CAM."""
+
+        backbone: str = Field("resnet38", description="trunk of the classifier")
+        backbone_options: dict[str, Any] = Field({}, description="options of the trunk, such as {output_stride: 16}")
+        dropout: float = Field(0.5, ge=0, lt=1, description="channels of the last feature map dropped in training")
+        activation: Activation = Field("relu", description="of the maps; sqrt_relu as PSA's VGG-16")
+        class_threshold: float = Field(0.5, ge=0, le=1, description="score from which a class counts as predicted")
+
+    def build_model(self) -> CamNet:
+        """Return the classifier."""
+        o = self.options
+        backbone = nets.backbone(o.backbone, **o.backbone_options)
+        return CamNet(backbone, len(self.classes), dropout=o.dropout, activation=o.activation)
+
+    def param_groups(self, model: nn.Module, optim: OptimSettings) -> list[dict[str, Any]]:
+        """Return PSA's four groups: old weights, old biases, new weights, new biases at 1, 2, 10, 20 times the rate."""
+        return psa_param_groups(model, [model.fc8], optim)  # type: ignore[list-item]
+
+    def train_transform(self, augment: AugmentSettings) -> Transform:
+        """Return the transform of classifier training."""
+        return classification_transform(augment, normalize=self.normalization)
+
+    def training_step(self, model: nn.Module, batch: dict[str, Any], progress: Progress) -> dict[str, Tensor]:
+        """Return {"cls": multi-label soft margin loss}."""
+        return {"cls": multilabel_soft_margin(model(batch["image"]), batch["label"])}
+
+    def scores(
+        self, model: nn.Module, image: ByteArray, labels: tuple[int, ...] | None, infer: InferSettings
+    ) -> ScoreMap:
+        """Return the maps of the image's (or the predicted) classes, each divided by its maximum."""
+        activation = Tensor.relu if self.options.activation == "relu" else _square_root
+        return multi_scale(
+            model,
+            image,
+            labels,
+            infer,
+            normalization=self.normalization,
+            forward=model.raw_cams,  # type: ignore[arg-type]
+            activation=activation,
+            class_threshold=self.options.class_threshold,
+        )
+
+
+def _square_root(maps: Tensor) -> Tensor:
+    return maps.relu().sqrt()

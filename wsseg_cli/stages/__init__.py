@@ -1,0 +1,116 @@
+"""The seven stages, a function each; what surrounds every one of them; running them in order. No torch at import."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from ..errors import StageError, WssegError
+from ..recipe import LoadedRecipe
+from ..run import RunDir, State
+from ..sections import STAGES
+
+MODULES = {stage: stage.replace("-", "_") for stage in STAGES} | {"eval": "evaluate"}
+"""Module of each stage."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a stage is run with: the run, its recipe, and the flags of the command line."""
+
+    run: RunDir
+    recipe: LoadedRecipe
+    force: bool = False
+    dry_run: bool = False
+    quiet: bool = False
+
+    @property
+    def prepared(self) -> Path:
+        """Folder of the index."""
+        return self.run.folder("prepare")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a stage brought: lines for people, data for programs, whether it was done already."""
+
+    stage: str
+    lines: list[str] = field(default_factory=list)
+    data: dict[str, Any] = field(default_factory=dict)
+    skipped: bool = False
+
+
+def run_stage(name: str, context: Context, **options: Any) -> Result:
+    """Run one stage, or find that it is up to date.
+
+    options: those of the stage's command: `split`, `overlays`, `skip_bad`, `what`, `sweep`, `min_miou`.
+
+    Raises:
+        WssegError: whatever a user can mend.
+    """
+    stage = import_module(f".{MODULES[name]}", __package__)
+    context.recipe.section(name)
+    if context.dry_run:
+        state = context.run.look(name, force=context.force)
+        said = {"new": "would run", "continue": "would continue", "done": "is up to date"}[state]
+        return Result(name, [f"{name} {said}"], {"state": state})
+    with _locked(context):
+        result: Result = stage.run(context, **options)
+    return result
+
+
+def run_all(
+    context: Context,
+    start: str | None = None,
+    end: str | None = None,
+    report: Callable[[Result], None] | None = None,
+) -> list[Result]:
+    """Run the stages that the recipe has, from `start` to `end`, in order; `report` is called after each.
+
+    Raises:
+        StageError: `start` or `end` is no stage of the recipe.
+    """
+    stages = list(context.recipe.recipe.stages)
+    for name, flag in ((start, "--from"), (end, "--to")):
+        if name is not None and name not in stages:
+            raise StageError(f"{flag} {name}: the recipe has the stages {', '.join(stages)}")
+    first = stages.index(start) if start else 0
+    last = stages.index(end) if end else len(stages) - 1
+    if first > last:
+        raise StageError(f"--from {start} comes after --to {end}")
+    results = []
+    for name in stages[first : last + 1]:
+        results.append(run_stage(name, context))
+        if report is not None:
+            report(results[-1])
+    return results
+
+
+def _locked(context: Context) -> Any:
+    from ..engine import processes
+
+    processes.start(context.recipe.section("runtime").device)
+    return context.run.lock() if processes.is_main() else nullcontext()
+
+
+def begin(context: Context, stage: str, lists: tuple[str, ...] = ()) -> State:
+    """Let the main process decide whether a stage is new, continued or done, and tell the others."""
+    from ..engine import processes
+
+    answer: Any = None
+    if processes.is_main():
+        try:
+            answer = context.run.begin(stage, lists, context.force)
+        except WssegError as error:
+            answer = error
+    state: State = processes.agree(answer)
+    return state
+
+
+def up_to_date(stage: str) -> Result:
+    """Return the result of a stage that had nothing to do."""
+    return Result(stage, [f"{stage} is up to date"], {"state": "done"}, skipped=True)

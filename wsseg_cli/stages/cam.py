@@ -1,0 +1,73 @@
+"""cam: score maps of the train and score lists, or of another list, from the trained classifier."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from ..data.images import read_image
+from ..data.index import read_index
+from ..data.stores import ScoreStore
+from ..engine import checkpoint, processes
+from ..engine.each import Work
+from ..errors import StageError
+from ..protocols import Method
+from ..sections import CamSettings
+from . import Context, Result, begin, up_to_date
+from .per_image import LabelRule, device_and_workers, label_rule, lists_of, run_each
+from .pictures import write_overlays
+from .plugins import method_of, trained
+
+
+def run(context: Context, split: str | None = None, overlays: int = 0) -> Result:
+    """Write cam/ID.safetensors for every image of the lists."""
+    context.run.require("prepare")
+    context.run.require("train-cls")
+    index = read_index(context.prepared)
+    lists = lists_of(context, split)
+    samples = index.samples(*lists)
+    folder = context.run.folder("cam")
+    section = context.recipe.section("cam")
+    state = begin(context, "cam", lists)
+    if state != "done":
+        method = method_of(context, index.classes)
+        model_file = context.run.folder("train-cls") / checkpoint.MODEL
+        if not model_file.is_file():
+            raise StageError(f"{model_file} is missing; run `wsseg train-cls --force`")
+        device, workers = device_and_workers(context)
+        arguments = (method, model_file, context.prepared, folder, section, label_rule(context), device)
+        run_each(context, "cam", samples, ScoreStore(folder).missing, _computer, arguments, workers)
+        if processes.is_main():
+            context.run.finish("cam", lists, images=len(ScoreStore(folder)))
+        processes.barrier()
+    pictures = write_overlays(folder, ScoreStore(folder), samples, index.classes, overlays)
+    if state == "done":
+        done = up_to_date("cam")
+        return replace(done, lines=done.lines + pictures)
+    return Result("cam", [f"cam        {len(samples)}/{len(samples)}", *pictures], {"images": len(samples)})
+
+
+def _computer(
+    method: Method,
+    model_file: Path,
+    prepared: Path,
+    folder: Path,
+    section: CamSettings,
+    rule: LabelRule,
+    device: str,
+) -> Work:
+    """Return the function that writes the score map of one image."""
+    import torch
+
+    index = read_index(prepared)
+    store = ScoreStore(folder)
+    model = trained(method, model_file, device)
+
+    def compute(image_id: str) -> None:
+        sample = index.entries[image_id].sample
+        image = read_image(sample.image, sample.orientation)
+        with torch.inference_mode():
+            scores = method.scores(model, image, rule.labels(index, image_id), section.infer)
+        store.write(replace(scores, image_id=image_id), section.store_stride)
+
+    return compute

@@ -1,0 +1,103 @@
+"""The data report: what a data set holds and what about it may hurt, for people and programs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from ..data.index import Index
+from ..sections import DatasetSettings
+
+OFTEN = 0.8
+"""Share of a class's images in which another class also stands, from which on CAMs are likely to confuse the two."""
+
+
+def data_report(index: Index, section: DatasetSettings, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return counts of every list, images per class, co-occurrence, sizes, warnings, and the data set's own facts."""
+    classes = index.classes
+    lists = {}
+    for name in index.lists():
+        samples = index.samples(name)
+        per_class = Counter(label for sample in samples for label in sample.labels)
+        lists[name] = {
+            "images": len(samples),
+            "labels per image": round(sum(per_class.values()) / len(samples), 3),
+            "without label": sum(not sample.labels for sample in samples),
+            "with mask": sum(sample.mask is not None for sample in samples),
+            "images per class": {classes[label]: per_class.get(label, 0) for label in range(len(classes))},
+        }
+    trained = index.samples(*section.train)
+    sizes = [entry.size for entry in index.entries.values()]
+    pairs = _often_together(trained, classes)
+    overlap = _overlap(index, section)
+    report = {
+        "dataset": section.name,
+        "classes": list(classes),
+        "lists": lists,
+        "often together": pairs,
+        "sizes": {
+            "smallest": [min(h for h, _ in sizes), min(w for _, w in sizes)],
+            "largest": [max(h for h, _ in sizes), max(w for _, w in sizes)],
+        },
+        "turned by EXIF": sum(e.sample.orientation != 1 for e in index.entries.values()),
+        "in train and val": len(overlap),
+        **facts,
+    }
+    report["warnings"] = _warnings(report, section)
+    return report
+
+
+def _often_together(samples: list[Any], classes: Any) -> list[dict[str, Any]]:
+    single = Counter(label for sample in samples for label in sample.labels)
+    both = Counter((a, b) for sample in samples for a in sample.labels for b in sample.labels if a != b)
+    rows = [
+        {"class": classes[a], "with": classes[b], "share": round(count / single[a], 3), "images": single[a]}
+        for (a, b), count in both.items()
+        if count / single[a] >= OFTEN and single[a] > 1
+    ]
+    return sorted(rows, key=lambda row: (-row["share"], row["class"], row["with"]))
+
+
+def _overlap(index: Index, section: DatasetSettings) -> list[str]:
+    if section.val is None or section.val in section.train:
+        return []
+    trained = {sample.image_id for sample in index.samples(*section.train)}
+    return sorted(trained & {sample.image_id for sample in index.samples(section.val)})
+
+
+def _warnings(report: Mapping[str, Any], section: DatasetSettings) -> list[str]:
+    lines = []
+    for name, counts in report["lists"].items():
+        if name in section.train:
+            empty = [c for c, n in counts["images per class"].items() if n == 0]
+            if empty:
+                lines.append(f"{name}: no image of {', '.join(empty)}: these classes cannot be learnt")
+        if counts["without label"]:
+            use = "left out of training" if name in section.train else "all background where labels are given"
+            lines.append(f"{name}: {counts['without label']} images without a label, {use}")
+    for row in report["often together"][:5]:
+        lines.append(f"{row['class']} stands with {row['with']} in {row['share']:.0%}: CAMs will confuse them")
+    if report["in train and val"]:
+        lines.append(f"{report['in train and val']} images stand in both the training and the validation list")
+    if report.get("left out"):
+        lines.append(f"{report['left out']} images left out as unusable: see bad.jsonl")
+    if report.get("labels that disagree with masks"):
+        lines.append(f"{report['labels that disagree with masks']} images whose labels disagree with their masks")
+    return lines
+
+
+def report_lines(report: Mapping[str, Any]) -> list[str]:
+    """Return the report as the lines that `prepare` prints."""
+    counts = ", ".join(f"{row['images']} {name}" for name, row in report["lists"].items())
+    first = next(iter(report["lists"].values()))
+    lines = [
+        f"prepare    {report['dataset']}: {counts}, {len(report['classes'])} classes, "
+        f"{first['labels per image']:.1f} labels per image"
+    ]
+    known = {"dataset", "classes", "lists", "often together", "sizes", "turned by EXIF", "in train and val", "warnings"}
+    facts = {k: v for k, v in report.items() if k not in known | {"left out", "labels that disagree with masks"}}
+    lines += [f"           {name}: {value}" for name, value in facts.items()]
+    if report["turned by EXIF"]:
+        lines.append(f"           {report['turned by EXIF']} images turned as their EXIF orientation says")
+    return lines + [f"           warning: {text}" for text in report["warnings"]]

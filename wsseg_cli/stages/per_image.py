@@ -1,0 +1,115 @@
+"""What the per-image stages share: the lists they work on, whose labels are given, the loop, and how it ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..data.files import write_atomically
+from ..data.index import Index
+from ..engine import processes
+from ..engine.each import Work, each, share
+from ..errors import DataError
+from ..types import Sample
+from . import Context
+
+
+def lists_of(context: Context, split: str | None) -> tuple[str, ...]:
+    """Return the lists of a per-image stage: train and score, or the one that --split names."""
+    data = context.recipe.recipe.dataset
+    return (split,) if split else tuple(dict.fromkeys((*data.train, *data.scored)))
+
+
+@dataclass(frozen=True)
+class LabelRule:
+    """Whether an image's labels are given, by the role of its lists: train (which covers score) or val."""
+
+    train_lists: frozenset[str]
+    train: str
+    val: str
+
+    def labels(self, index: Index, image_id: str) -> tuple[int, ...] | None:
+        """Return the image's labels, or None where they are to be predicted."""
+        known = self.train_lists & set(index.entries[image_id].lists)
+        source = self.train if known else self.val
+        return index.entries[image_id].sample.labels if source == "given" else None
+
+    def source(self, split: str) -> str:
+        """Return "given" or "predicted" for the images of a list."""
+        return self.train if split in self.train_lists else self.val
+
+
+def label_rule(context: Context) -> LabelRule:
+    """Return the recipe's rule, `cam.labels`."""
+    data = context.recipe.recipe.dataset
+    cam = context.recipe.recipe.cam
+    train = cam.labels.train if cam else "given"
+    val = cam.labels.val if cam else "predicted"
+    return LabelRule(frozenset((*data.train, *data.scored)), train, val)
+
+
+def device_and_workers(context: Context) -> tuple[str, int]:
+    """Return where networks run and how many worker processes help; a GPU is fed by this process alone."""
+    runtime = context.recipe.section("runtime")
+    device = str(processes.start(runtime.device))
+    return device, processes.worker_count(runtime) if device == "cpu" else 0
+
+
+def run_each(
+    context: Context,
+    stage: str,
+    samples: Sequence[Sample],
+    missing: Callable[[Sequence[str]], list[str]],
+    setup: Callable[..., Work],
+    arguments: tuple[Any, ...],
+    workers: int,
+) -> None:
+    """Do the missing images of this process, then let all processes agree that nothing failed.
+
+    Raises:
+        DataError: some images failed; their reasons stand in failures.jsonl, the others are kept.
+    """
+    ids = [sample.image_id for sample in samples]
+    mine = share(ids)
+    todo = processes_share(missing(ids))
+    done = each(
+        todo,
+        setup,
+        arguments,
+        workers=workers,
+        label=stage,
+        quiet=context.quiet,
+        total=len(mine) if len(todo) < len(mine) else len(todo),
+    )
+    failures = processes.gather_objects(list(done.failures.items()))
+    report_failures(context.run.folder(stage), stage, failures, len(ids))
+
+
+def processes_share(missing: Sequence[str]) -> list[str]:
+    """Return this process' share of the missing images, as the main process listed them."""
+    return share(processes.agree(list(missing)))
+
+
+def report_failures(folder: Path, stage: str, failures: Sequence[tuple[str, str]], count: int) -> None:
+    """Write failures.jsonl and raise, if any image failed.
+
+    Raises:
+        DataError: with the count and the first reasons.
+    """
+    path = folder / "failures.jsonl"
+    if not failures:
+        if processes.is_main():
+            path.unlink(missing_ok=True)
+        return
+    if processes.is_main():
+        text = "".join(json.dumps({"id": i, "reason": r}, ensure_ascii=False) + "\n" for i, r in failures)
+        write_atomically(path, lambda to: to.write_text(text, encoding="utf-8"))
+    shown = "\n  ".join(f"{image_id}: {reason}" for image_id, reason in failures[:5])
+    more = f"\n  … and {len(failures) - 5} more" if len(failures) > 5 else ""
+    raise DataError(
+        f"{stage}: {len(failures)} of {count} images failed, the others are done "
+        f"(all reasons in {path})\n  {shown}{more}"
+    )

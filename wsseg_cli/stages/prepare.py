@@ -1,0 +1,161 @@
+"""prepare: open every file of the data set once, list all that is wrong, write the index and the data report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..data.files import write_atomically
+from ..data.images import open_picture, read_image, read_saliency
+from ..data.index import Entry, Index, extra_index, write_index
+from ..data.stores import checked_mask
+from ..engine import processes
+from ..engine.each import Work, each
+from ..errors import DataError
+from ..protocols import Dataset
+from ..types import ClassNames, Sample
+from . import Context, Result, begin, up_to_date
+from .data_report import data_report, report_lines
+
+
+def run(context: Context, skip_bad: bool = False, split: str | None = None) -> Result:
+    """Write prepare/index.jsonl, classes.json and report.json; `split` adds another list than the recipe's.
+
+    Raises:
+        DataError: files that are missing or broken (all are named), unless `skip_bad`.
+    """
+    section = context.recipe.section("prepare")
+    folder = context.prepared
+    if split is not None and split not in section.lists:
+        return _add_list(context, split, skip_bad)
+    if begin(context, "prepare") == "done":
+        return up_to_date("prepare")
+    error: DataError | None = None
+    result = None
+    if processes.is_main():
+        try:
+            data, roots = _open(context)
+            index, facts = _index(context, data, section.lists, skip_bad)
+            digest = write_index(folder, index, roots)
+            report = data_report(index, section, facts | data.facts())
+            text = json.dumps(report, indent=1, ensure_ascii=False)
+            write_atomically(folder / "report.json", lambda path: path.write_text(text))
+            counts = {name: len(index.samples(name)) for name in index.lists()}
+            context.run.finish("prepare", lists=section.lists, index=digest, counts=counts)
+            result = Result("prepare", report_lines(report), report)
+        except DataError as caught:
+            error = caught
+    answer: Result = processes.agree(error or result)
+    return answer
+
+
+def _open(context: Context) -> tuple[Dataset, dict[str, Path]]:
+    cls, options = context.recipe.plugin("prepare")
+    work = context.prepared / "data"
+    data: Dataset = cls(options, work)  # type: ignore[arg-type, assignment, call-arg]
+    roots = {"work": work.absolute()}
+    for name, value in options.model_dump().items():
+        if isinstance(value, str | Path) and str(value) and Path(value).is_dir():
+            roots[name] = Path(value).absolute()
+    return data, roots
+
+
+def _index(context: Context, data: Dataset, lists: Sequence[str], skip_bad: bool) -> tuple[Index, dict[str, Any]]:
+    classes = data.classes()
+    samples, member_of = _collect(data, lists)
+    runtime = context.recipe.section("runtime")
+    done = each(
+        list(samples),
+        _checker,
+        (samples, classes),
+        workers=processes.worker_count(runtime),
+        label="prepare",
+        quiet=context.quiet,
+    )
+    bad = {image_id: done.failures[image_id] for image_id in samples if image_id in done.failures}
+    _write_bad(context.prepared / "bad.jsonl", bad)
+    if bad and not skip_bad:
+        shown = "\n  ".join([*list(bad.values())[:20], *([f"… and {len(bad) - 20} more"] if len(bad) > 20 else [])])
+        raise DataError(
+            f"{len(bad)} of {len(samples)} images cannot be used (all in {context.prepared / 'bad.jsonl'})\n  {shown}\n"
+            "  mend them, or leave them out with `wsseg prepare --skip-bad`"
+        )
+    entries, disagree = [], []
+    for image_id, sample in samples.items():
+        if image_id in bad:
+            continue
+        size, in_mask = done.results[image_id]
+        entries.append(Entry(sample, tuple(member_of[image_id]), size))
+        if in_mask is not None and set(in_mask) != set(sample.labels):
+            disagree.append(image_id)
+    if not entries:
+        raise DataError("no image can be used; see the list above")
+    return Index(entries, classes), {"left out": len(bad), "labels that disagree with masks": len(disagree)}
+
+
+def _collect(data: Dataset, lists: Iterable[str]) -> tuple[dict[str, Sample], dict[str, list[str]]]:
+    samples: dict[str, Sample] = {}
+    member_of: dict[str, list[str]] = {}
+    for name in lists:
+        seen: set[str] = set()
+        for sample in data.samples(name):
+            image_id = sample.image_id
+            if image_id in seen:
+                raise DataError(f"image id {image_id!r} stands twice in list {name!r}; ids must be unique")
+            seen.add(image_id)
+            sample = replace(sample, labels=tuple(sorted(set(sample.labels))))
+            if samples.setdefault(image_id, sample) != sample:
+                raise DataError(f"image {image_id!r} has other files or labels in list {name!r} than before")
+            member_of.setdefault(image_id, []).append(name)
+        if not seen:
+            raise DataError(f"list {name!r} names no image")
+    return samples, member_of
+
+
+def _write_bad(path: Path, bad: dict[str, str]) -> None:
+    if bad:
+        text = "".join(json.dumps({"id": i, "reason": r}, ensure_ascii=False) + "\n" for i, r in bad.items())
+        write_atomically(path, lambda to: to.write_text(text, encoding="utf-8"))
+
+
+def _checker(samples: dict[str, Sample], classes: ClassNames) -> Work:
+    """Return the function that opens all files of one image: its size (H, W), and the labels that its mask shows."""
+
+    def check(image_id: str) -> tuple[tuple[int, int], tuple[int, ...] | None]:
+        sample = samples[image_id]
+        image = read_image(sample.image, sample.orientation)
+        size = (image.shape[0], image.shape[1])
+        for label in sample.labels:
+            if not 0 <= label < len(classes):
+                raise DataError(f"{image_id!r}: label {label} with {len(classes)} classes")
+        in_mask = None
+        if sample.mask is not None:
+            in_mask = classes.labels_in(checked_mask(sample.mask, classes, size))
+        for path in sample.extras.values():
+            if not path.is_file():
+                raise DataError(f"{image_id!r}: {path} is missing")
+            open_picture(path)
+            read_saliency(path)
+        return size, in_mask
+
+    return check
+
+
+def _add_list(context: Context, split: str, skip_bad: bool) -> Result:
+    """Index another list beside the recipe's: nothing that is done becomes stale by it."""
+    context.run.require("prepare")
+    answer: Any = None
+    if processes.is_main():
+        try:
+            data, roots = _open(context)
+            index, _ = _index(context, data, [split], skip_bad)
+            write_index(extra_index(context.prepared, split), index, roots)
+            count = len(index.entries)
+            answer = Result("prepare", [f"prepare    {split}: {count} images"], {"lists": {split: count}})
+        except DataError as error:
+            answer = error
+    result: Result = processes.agree(answer)
+    return result

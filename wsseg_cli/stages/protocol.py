@@ -1,0 +1,48 @@
+"""The protocol of a number: everything that must be known to compare it with another one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..engine import checkpoint
+from . import Context
+from .per_image import label_rule
+
+
+def protocol_of(context: Context, artefact: str, split: str, images: int) -> dict[str, Any]:
+    """Return split, images, labels given or predicted, views, CRF, initial weights and supervision of a result."""
+    recipe = context.recipe.recipe
+    protocol: dict[str, Any] = {"split": split, "images": images, "classes": "mean over classes and background"}
+    if artefact == "seg":
+        protocol |= {"labels": "none", "infer": recipe.eval.infer.model_dump(mode="json"), "crf": _crf(recipe.eval.crf)}
+        header = checkpoint.read_header(context.run.folder("train-seg") / checkpoint.MODEL)
+        protocol["initial weights"] = header.get("weights", "unknown")
+        truth = header.get("masks") == "ground_truth"
+        protocol["supervision"] = "fully supervised" if truth else _supervision(context)
+        return protocol
+    protocol["labels"] = label_rule(context).source(split)
+    if recipe.cam is not None:
+        protocol["infer"] = recipe.cam.infer.model_dump(mode="json")
+        protocol["store_stride"] = recipe.cam.store_stride
+    if recipe.refine is not None and artefact != "cam":
+        protocol["refiner"] = recipe.refine.refiner.name
+    protocol["crf"] = _crf(recipe.pseudo.crf) if artefact == "pseudo" and recipe.pseudo else None
+    if artefact == "pseudo" and recipe.pseudo and recipe.pseudo.background:
+        protocol["background"] = recipe.pseudo.background.model_dump(exclude_none=True)
+    model = context.run.folder("train-cls") / checkpoint.MODEL
+    if model.is_file():
+        protocol["initial weights"] = checkpoint.read_header(model).get("weights", "unknown")
+    protocol["supervision"] = _supervision(context)
+    return protocol
+
+
+def _supervision(context: Context) -> str:
+    """Return I (image labels), or I+S where the method also reads saliency maps."""
+    if context.recipe.recipe.train_cls is None:
+        return "unknown"
+    cls, _ = context.recipe.plugin("train-cls")
+    return "I+S" if "saliency" in getattr(cls, "needs", ()) else "I"
+
+
+def _crf(section: Any) -> Any:
+    return None if section is None else section.model_dump(mode="json", exclude_none=True, exclude={"backend"})

@@ -1,0 +1,89 @@
+"""pseudo: score maps to masks, by threshold or background power, with a dense CRF if asked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ..data.images import read_image
+from ..data.index import read_index
+from ..data.stores import MaskStore, ScoreStore, stems_in
+from ..engine import processes
+from ..engine.each import Work
+from ..errors import DataError
+from ..ops.crf import dense_crf
+from ..sections import BackgroundSettings, PseudoSettings
+from ..types import ByteArray, ScoreMap
+from . import Context, Result, begin, up_to_date
+from .per_image import device_and_workers, lists_of, run_each
+from .pictures import write_overlays
+
+
+def run(context: Context, split: str | None = None, overlays: int = 0) -> Result:
+    """Write pseudo/ID.png, values as in ClassNames, for every image of the lists."""
+    context.run.require("prepare")
+    lists = lists_of(context, split)
+    reads = "refine" if context.recipe.recipe.refine else "cam"
+    context.run.require(reads, lists)
+    index = read_index(context.prepared)
+    samples = index.samples(*lists)
+    section = context.recipe.section("pseudo")
+    folder = context.run.folder("pseudo")
+    state = begin(context, "pseudo", lists)
+    if state != "done":
+        device, workers = device_and_workers(context)
+        arguments = (context.prepared, context.run.source("pseudo", reads), folder, section, device)
+        run_each(context, "pseudo", samples, MaskStore(folder).missing, _computer, arguments, workers)
+        if processes.is_main():
+            context.run.finish("pseudo", lists, images=len(stems_in(folder, MaskStore.suffix)))
+        processes.barrier()
+    pictures = write_overlays(folder, MaskStore(folder), samples, index.classes, overlays)
+    if state == "done":
+        done = up_to_date("pseudo")
+        return replace(done, lines=done.lines + pictures)
+    return Result("pseudo", [f"pseudo     {len(samples)}/{len(samples)}", *pictures], {"images": len(samples)})
+
+
+def _computer(prepared: Path, source: Path, folder: Path, section: PseudoSettings, device: str) -> Work:
+    """Return the function that writes the pseudo-mask of one image."""
+    index = read_index(prepared)
+    scores, masks = ScoreStore(source), MaskStore(folder)
+
+    def compute(image_id: str) -> None:
+        sample = index.entries[image_id].sample
+        score_map = scores[image_id]
+        if score_map.size != index.size(image_id):
+            raise DataError(f"score map of {image_id!r} is for {score_map.size}, the image is {index.size(image_id)}")
+        if len(score_map.classes) and int(score_map.classes.max()) >= len(index.classes):
+            raise DataError(
+                f"score map of {image_id!r} has class {int(score_map.classes.max())}; there are {len(index.classes)}"
+            )
+        image = read_image(sample.image, sample.orientation) if section.crf else None
+        masks.write(image_id, pseudo_mask(score_map, section, image, device))
+
+    return compute
+
+
+def pseudo_mask(
+    scores: ScoreMap, section: PseudoSettings, image: ByteArray | None = None, device: str = "cpu"
+) -> ByteArray:
+    """Return the (H, W) mask of class values that a recipe's `pseudo` section makes of a score map.
+
+    image: (H, W, 3) uint8, needed with a CRF. A map without a class is all background.
+    """
+    if len(scores.classes) == 0:
+        return np.zeros(scores.size, np.uint8)
+    full = with_background(scores, section.background)
+    if section.crf is not None and image is not None:
+        full = dense_crf(image, full, section.crf, backend=section.crf.backend, device=device)
+    values = np.concatenate([[0], scores.classes + 1]).astype(np.uint8)
+    return values[full.argmax(axis=0)]
+
+
+def with_background(scores: ScoreMap, background: BackgroundSettings | None) -> np.ndarray:
+    """Return the (1+K, H, W) scores with the background that a recipe asks for, or the map's own."""
+    if background is None:
+        return scores.full()
+    return scores.full(background.threshold, power=background.power)

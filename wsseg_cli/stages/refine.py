@@ -1,0 +1,98 @@
+"""refine: train the refiner if it learns, then make every score map better."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from ..data.images import read_image
+from ..data.index import read_index
+from ..data.stores import ScoreStore
+from ..engine import checkpoint, processes
+from ..engine.each import Work
+from ..engine.fit import Loop
+from ..errors import RecipeError
+from ..protocols import Refiner, Stage
+from ..sections import RefineSettings
+from . import Context, Result, begin, up_to_date
+from .per_image import LabelRule, device_and_workers, label_rule, lists_of, run_each
+from .pictures import write_overlays
+from .plugins import check_extras, header_of, refiner_of, trained
+
+
+def run(context: Context, split: str | None = None, overlays: int = 0) -> Result:
+    """Write refine/ID.safetensors for every image of the lists; train in refine/train first if the refiner learns."""
+    context.run.require("prepare")
+    lists = lists_of(context, split)
+    context.run.require("cam", lists)
+    index = read_index(context.prepared)
+    section = context.recipe.section("refine")
+    refiner = refiner_of(context, index.classes)
+    if refiner.learns and section.train is None:
+        raise RecipeError(f"refiner {section.refiner.name!r} has to be trained: give refine.train")
+    samples = index.samples(*lists)
+    folder = context.run.folder("refine")
+    state = begin(context, "refine", lists)
+    if state != "done":
+        source = context.run.source("refine", "cam")
+        if refiner.learns:
+            _train(context, refiner, section, index, source)
+        device, workers = device_and_workers(context)
+        model_file = folder / "train" / checkpoint.MODEL if refiner.learns else None
+        arguments = (refiner, model_file, context.prepared, source, folder, section, label_rule(context), device)
+        run_each(context, "refine", samples, ScoreStore(folder).missing, _computer, arguments, workers)
+        if processes.is_main():
+            context.run.finish("refine", lists, images=len(ScoreStore(folder)))
+        processes.barrier()
+    pictures = write_overlays(folder, ScoreStore(folder), samples, index.classes, overlays)
+    if state == "done":
+        done = up_to_date("refine")
+        return replace(done, lines=done.lines + pictures)
+    line = f"refine     {len(samples)}/{len(samples)}  {section.refiner.name}"
+    return Result("refine", [line, *pictures], {"images": len(samples)})
+
+
+def _train(context: Context, refiner: Refiner, section: RefineSettings, index, source: Path) -> None:  # type: ignore[no-untyped-def]
+    samples = index.samples(*context.recipe.recipe.dataset.train)
+    check_extras(section.refiner.name, refiner.needs, samples)
+    runtime = context.recipe.section("runtime")
+    loop = Loop(runtime, header=header_of(context, "refine", refiner), quiet=context.quiet)
+    stage = Stage(
+        dir=context.run.folder("refine") / "train",
+        samples=samples,
+        classes=index.classes,
+        settings=section.train,  # type: ignore[arg-type]
+        seed=context.recipe.recipe.seed,
+        cams=ScoreStore(source),
+        fingerprint=context.run.fingerprint("refine"),
+        workers=processes.worker_count(runtime),
+    )
+    refiner.train(stage, loop)
+    processes.barrier()
+
+
+def _computer(
+    refiner: Refiner,
+    model_file: Path | None,
+    prepared: Path,
+    source: Path,
+    folder: Path,
+    section: RefineSettings,
+    rule: LabelRule,
+    device: str,
+) -> Work:
+    """Return the function that refines the score map of one image."""
+    import torch
+
+    index = read_index(prepared)
+    coarse, store = ScoreStore(source), ScoreStore(folder)
+    model = trained(refiner, model_file, device) if model_file else None
+
+    def compute(image_id: str) -> None:
+        sample = index.entries[image_id].sample
+        image = read_image(sample.image, sample.orientation)
+        with torch.inference_mode():
+            scores = refiner.refine(model, image, rule.labels(index, image_id), coarse[image_id], section.infer)
+        store.write(replace(scores, image_id=image_id), section.store_stride)
+
+    return compute

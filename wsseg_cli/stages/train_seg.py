@@ -1,0 +1,60 @@
+"""train-seg: train the segmentation network on pseudo-masks, or on ground truth where the recipe says so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..data.index import read_index
+from ..data.stores import MaskStore
+from ..engine import checkpoint, processes
+from ..engine.fit import Loop
+from ..errors import DataError
+from ..protocols import Stage
+from . import Context, Result, begin, up_to_date
+from .plugins import header_of, segmenter_of
+
+
+def run(context: Context) -> Result:
+    """Write train-seg/model.safetensors and metrics.jsonl."""
+    context.run.require("prepare")
+    section = context.recipe.section("train-seg")
+    train = context.recipe.recipe.dataset.train
+    if section.masks == "pseudo":
+        context.run.require("pseudo", train)
+    if section.weights == "train_cls":
+        context.run.require("train-cls")
+    index = read_index(context.prepared)
+    segmenter = segmenter_of(context, index.classes)
+    samples = index.samples(*train)
+    if section.masks == "pseudo":
+        masks = MaskStore(context.run.source("train-seg", "pseudo"))
+        missing = masks.missing([sample.image_id for sample in samples])
+        if missing:
+            raise DataError(f"{len(missing)} of {len(samples)} images have no pseudo-mask, such as {missing[0]!r}")
+        samples = [replace(sample, mask=masks.path(sample.image_id)) for sample in samples]
+    else:
+        lacking = [sample.image_id for sample in samples if sample.mask is None]
+        if lacking:
+            raise DataError(f"masks: ground_truth, but {len(lacking)} images have no mask, such as {lacking[0]!r}")
+    if begin(context, "train-seg") == "done":
+        return up_to_date("train-seg")
+    folder = context.run.folder("train-seg")
+    trunk = context.run.folder("train-cls") / checkpoint.MODEL if section.weights == "train_cls" else None
+    header = header_of(context, "train-seg", segmenter) | {"masks": section.masks}
+    loop = Loop(context.recipe.section("runtime"), header=header, trunk=trunk, quiet=context.quiet)
+    stage = Stage(
+        dir=folder,
+        samples=samples,
+        classes=index.classes,
+        settings=section,
+        seed=context.recipe.recipe.seed,
+        fingerprint=context.run.fingerprint("train-seg"),
+    )
+    segmenter.train(stage, loop)
+    weights = checkpoint.read_header(folder / checkpoint.MODEL).get("weights", "unknown")
+    if processes.is_main():
+        context.run.finish("train-seg", images=len(samples), weights=weights, masks=section.masks)
+    processes.barrier()
+    supervision = "ground truth (fully supervised)" if section.masks == "ground_truth" else "pseudo-masks"
+    line = f"train-seg  {section.segmenter.name} on {len(samples)} {supervision}; initial weights: {weights}"
+    return Result("train-seg", [line], {"weights": weights, "images": len(samples), "masks": section.masks})
