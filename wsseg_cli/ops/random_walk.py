@@ -10,6 +10,7 @@ import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -23,36 +24,65 @@ from .paths import path_affinity, path_pairs
 class _Structure:
     """Places of the non-zero entries of a symmetric matrix with the given pairs and a unit diagonal, as CSR.
 
-    `entries` says where each value stands in [pair affinities, 1]; `rows` is the row of each value.
+    `entries` says where each value stands in [pair affinities, 1].
     """
 
     starts: Tensor
     columns: Tensor
-    rows: Tensor
     entries: Tensor
 
 
 @lru_cache(maxsize=16)
 def _structure(pairs: Pairs) -> _Structure:
-    cells = pairs.size[0] * pairs.size[1]
-    one, other = pairs.index()
-    diagonal = torch.arange(cells)
-    number = torch.arange(len(one))
-    rows = torch.cat([one, other, diagonal])
-    columns = torch.cat([other, one, diagonal])
-    entries = torch.cat([number, number, torch.full((cells,), len(one))])
-    order = torch.argsort(rows * cells + columns)
-    rows = rows[order]
-    starts = torch.zeros(cells + 1, dtype=torch.int64)
-    starts[1:] = torch.bincount(rows, minlength=cells).cumsum(0)
-    return _Structure(starts.int(), columns[order].int(), rows, entries[order])
+    h, w = pairs.size
+    count = h * w
+    # one column for each direction, its opposite and the diagonal, from the lowest neighbour to the highest: read row
+    # by row it is the matrix in CSR order, without a sort
+    signed = [(dy, dx) for dy, dx in pairs.offsets] + [(-dy, -dx) for dy, dx in pairs.offsets] + [(0, 0)]
+    place = {offset: column for column, offset in enumerate(sorted(signed))}
+    entry = np.full((h, w, len(signed)), -1, np.int32)
+    number = 0
+    for (dy, dx), (top, bottom, left, right) in pairs.windows():
+        size = max(0, bottom - top) * max(0, right - left)
+        numbers = np.arange(number, number + size, dtype=np.int32).reshape(bottom - top, right - left)
+        entry[top:bottom, left:right, place[dy, dx]] = numbers
+        entry[top + dy : bottom + dy, left + dx : right + dx, place[-dy, -dx]] = numbers
+        number += size
+    entry[:, :, place[0, 0]] = number
+    there = entry >= 0
+    starts = np.concatenate([[0], there.reshape(count, -1).sum(1).cumsum()]).astype(np.int32)
+    entries = entry[there]
+    steps = np.array([dy * w + dx for dy, dx in sorted(signed)], np.int32)
+    columns = np.add(np.arange(count, dtype=np.int32).reshape(h, w, 1), steps, out=entry)[there]
+    return _Structure(torch.from_numpy(starts), torch.from_numpy(columns), torch.from_numpy(entries))
 
 
-def transition_matrix(affinity: Tensor, pairs: Pairs, beta: float) -> Tensor:
-    """Return the transposed transition matrix T' of a walk, (hw, hw) float64 sparse CSR, rows sum to 1.
+@dataclass(frozen=True)
+class Transition:
+    """One step of a walk: T = W / column sums (Ahn & Kwak 2018, eq. 3).
 
-    T = W / column sums with W = A ** beta elementwise and A the symmetric affinity with unit diagonal (Ahn & Kwak
-    2018, eq. 3). affinity: (P,) of `pairs`, in [0, 1]; beta: sharpens, > 0.
+    Attributes:
+        weights: W = A ** beta elementwise, (hw, hw) float64 sparse CSR, A the symmetric affinity with unit diagonal.
+        sums: (hw, 1) sums of W's columns, which are those of its rows.
+    """
+
+    weights: Tensor
+    sums: Tensor
+
+    @property
+    def cells(self) -> int:
+        """Number of cells of the grid."""
+        return len(self.sums)
+
+    def step(self, columns: Tensor) -> Tensor:
+        """Return T' @ columns for columns (hw, K): one step for K score maps."""
+        return (self.weights @ columns).div_(self.sums)
+
+
+def transition_matrix(affinity: Tensor, pairs: Pairs, beta: float) -> Transition:
+    """Return the transition matrix of a walk.
+
+    affinity: (P,) of `pairs`, in [0, 1]; beta: sharpens, > 0.
 
     Raises:
         DataError: an affinity is negative or not finite, their number is wrong, or beta is not positive.
@@ -60,24 +90,29 @@ def transition_matrix(affinity: Tensor, pairs: Pairs, beta: float) -> Tensor:
     if not 0 < beta < float("inf"):
         raise DataError(f"beta of a random walk is {beta}; expected a positive number (0 would link all cells alike)")
     s = _structure(pairs)
-    if affinity.ndim != 1 or 2 * len(affinity) + len(s.starts) - 1 != len(s.columns):
-        raise DataError(f"{tuple(affinity.shape)} affinities for {(len(s.columns) - len(s.starts) + 1) // 2} pairs")
-    if not bool(((affinity >= 0) & torch.isfinite(affinity)).all()):
+    cells = len(s.starts) - 1
+    number = (len(s.columns) - cells) // 2
+    if tuple(affinity.shape) != (number,):
+        raise DataError(f"{tuple(affinity.shape)} affinities for {number} pairs of a grid {pairs.size}")
+    if number and not (float(affinity.min()) >= 0 and float(affinity.max()) < float("inf")):
         raise DataError("affinities of a random walk are negative or not finite; look for the network that made them")
     device = affinity.device
-    weights = torch.cat([affinity.detach().double() ** beta, torch.ones(1, dtype=torch.float64, device=device)])
-    values, rows = weights[s.entries.to(device)], s.rows.to(device)
-    cells = len(s.starts) - 1
-    # W is symmetric: the sum of a column is the sum of the row
-    sums = torch.zeros(cells, dtype=torch.float64, device=device).index_add_(0, rows, values)
+    weights = torch.ones(number + 1, dtype=torch.float64, device=device)
+    weights[:-1] = affinity.detach()
+    weights[:-1].pow_(beta)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse CSR tensor support")
-        return torch.sparse_csr_tensor(
-            s.starts.to(device), s.columns.to(device), values / sums[rows], (cells, cells), check_invariants=False
+        matrix = torch.sparse_csr_tensor(
+            s.starts.to(device),
+            s.columns.to(device),
+            weights.index_select(0, s.entries.to(device)),
+            (cells, cells),
+            check_invariants=False,
         )
+    return Transition(matrix, matrix @ torch.ones(cells, 1, dtype=torch.float64, device=device))
 
 
-def random_walk(scores: Tensor, transition: Tensor, steps: int) -> Tensor:
+def random_walk(scores: Tensor, transition: Transition, steps: int) -> Tensor:
     """Return scores after `steps` steps, (K, h, w): scores @ T^steps (Ahn & Kwak 2018, eq. 4).
 
     scores: (K, h, w), one map a class, only those present; transition: from `transition_matrix`. Each new score is a
@@ -86,23 +121,23 @@ def random_walk(scores: Tensor, transition: Tensor, steps: int) -> Tensor:
     Raises:
         DataError: scores are not finite, of another grid, or steps is negative.
     """
-    if scores.ndim != 3 or scores.shape[1] * scores.shape[2] != transition.shape[0]:
-        raise DataError(f"scores of shape {tuple(scores.shape)} for a walk over {transition.shape[0]} cells")
+    if scores.ndim != 3 or scores.shape[1] * scores.shape[2] != transition.cells:
+        raise DataError(f"scores of shape {tuple(scores.shape)} for a walk over {transition.cells} cells")
     if steps < 0:
         raise DataError(f"a random walk of {steps} steps; expected 0 or more")
     if not bool(torch.isfinite(scores).all()):
         raise DataError("scores of a random walk are NaN or infinite; look for the file or network that made them")
-    columns = scores.detach().flatten(1).T.contiguous().to(transition.dtype)
+    columns = scores.detach().flatten(1).T.contiguous().to(transition.sums.dtype)
     if columns.shape[1]:
         for _ in range(steps):
-            columns = transition @ columns
+            columns = transition.step(columns)
     return columns.T.reshape(scores.shape).to(scores.dtype)
 
 
 def walk_radius(size: tuple[int, int], radius: int = 5) -> int:
     """Return the radius that SEAM and PPC take on a grid (h, w): smaller where a side is below 11, except at 56x56."""
     shorter = min(size)
-    return (shorter - 1) // 2 if shorter < 11 else radius
+    return min(radius, (shorter - 1) // 2) if shorter < 11 else radius
 
 
 def pooled(scores: Tensor, stride: int = 8) -> Tensor:

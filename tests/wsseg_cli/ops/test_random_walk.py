@@ -131,7 +131,7 @@ def test_bad_affinities(value: float) -> None:
     pairs = neighbour_pairs((1, 2), 2, "full")
     with pytest.raises(DataError, match="affinities of a random walk"):
         transition_matrix(torch.tensor([value]), pairs, 8.0)
-    with pytest.raises(DataError, match="affinities for 1 pairs"):
+    with pytest.raises(DataError, match="affinities for 1 pairs of a grid"):
         transition_matrix(torch.ones(2), pairs, 8.0)
 
 
