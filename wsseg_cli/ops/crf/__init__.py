@@ -1,6 +1,6 @@
 """Fully connected CRF (Krähenbühl & Koltun 2011). Importing it loads neither torch nor numba."""
 
-from .inference import Backend, dense_crf, labels_of, marginals
+from .inference import Backend, available_backends, choose_backend, dense_crf, labels_of, marginals
 from .presets import PRESETS, CrfParameters, crf_parameters
 from .unary import unary_from_labels, unary_from_scores, with_background
 
@@ -8,6 +8,8 @@ __all__ = [
     "PRESETS",
     "Backend",
     "CrfParameters",
+    "available_backends",
+    "choose_backend",
     "crf_parameters",
     "dense_crf",
     "labels_of",

@@ -2,23 +2,51 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import DataError
+from ...errors import DataError, RecipeError
+from ...settings import CrfSettings
 from ...types import ByteArray, FloatArray, IntArray
+from .features import as_flat, merge_equal_rows
 from .presets import CrfParameters, crf_parameters
 from .unary import unary_from_labels, unary_from_scores
 
 Backend = Literal["auto", "numba", "torch", "pydensecrf"]
+LARGEST_ENERGY = 1e30
+
+
+def available_backends() -> dict[str, bool]:
+    """Return which backends are installed, by name; nothing is imported."""
+    return {name: find_spec(name) is not None for name in ("numba", "torch", "pydensecrf")}
+
+
+def choose_backend(backend: Backend = "auto", device: str = "cpu") -> str:
+    """Return the backend that will run: with `auto` torch on a CUDA device, else numba.
+
+    Raises:
+        RecipeError: unknown, or not installed.
+    """
+    chosen = backend
+    if backend == "auto":
+        chosen = "torch" if str(device).startswith("cuda") else "numba"
+    there = available_backends()
+    if chosen not in there:
+        raise RecipeError(f"unknown CRF backend {chosen!r}; expected auto, {', '.join(there)}")
+    if not there[chosen]:
+        package = "wsseg[pydensecrf]" if chosen == "pydensecrf" else chosen
+        others = ", ".join(["auto", *(name for name, installed in there.items() if installed)])
+        raise RecipeError(f"CRF backend {chosen!r} is not installed: pip install '{package}', or set backend: {others}")
+    return chosen
 
 
 def dense_crf(
     image: ByteArray,
     values: npt.NDArray[Any],
-    preset: Any = "psa",
+    preset: str | CrfSettings | CrfParameters = "psa",
     *,
     labels: int | None = None,
     backend: Backend = "auto",
@@ -28,25 +56,25 @@ def dense_crf(
     """Return the marginals of scores or hard labels under a preset, (L, H, W) float32, summing to one over L.
 
     image: (H, W, 3) uint8 RGB. values: scores (L, H, W) for most presets; for `irn` and `ppc`, whose energies come
-    from hard labels, (H, W) integers, or scores whose argmax is taken. preset: a name, a recipe's CRF section or
-    `CrfParameters`. labels: with hard labels the number L of all labels, which the energies depend on; by default
-    the rows of the scores, or one more than the highest label.
+    from hard labels, (H, W) integers, or scores whose argmax is taken. preset: a name, a recipe's CRF section (its
+    backend holds if none is given here) or parameters. labels: with hard labels the number L of all labels, which the
+    energies depend on; by default the rows of the scores, or one more than the highest label.
 
     Raises:
         DataError: image and values do not fit, or hold what no CRF can use.
         RecipeError: unknown preset or backend.
     """
     parameters = preset if isinstance(preset, CrfParameters) else crf_parameters(preset)
+    if backend == "auto" and isinstance(preset, CrfSettings):
+        backend = preset.backend
     values = np.asarray(values)
     if parameters.unary == "scores":
         unary = unary_from_scores(values, clip=parameters.clip)
     else:
-        hard = values
+        rows = int(values.max(initial=0)) + 1
         if values.ndim == 3:
-            unary_from_scores(values)
-            hard = values.argmax(axis=0)
-        count = labels or (len(values) if values.ndim == 3 else int(values.max(initial=0)) + 1)
-        unary = unary_from_labels(hard, count, certainty=parameters.certainty)
+            rows, values = len(values), unary_from_scores(values, clip=np.finfo(np.float32).tiny).argmin(axis=0)
+        unary = unary_from_labels(values, labels or rows, certainty=parameters.certainty)
     return marginals(image, unary, parameters, backend=backend, device=device, threads=threads)
 
 
@@ -61,28 +89,37 @@ def marginals(
 ) -> FloatArray:
     """Return the marginals Q of a fully connected CRF after `parameters.iterations` mean-field steps.
 
-    image: (H, W, 3) uint8 RGB. unary: (L, H, W) energies. Returns (L, H, W) float32, summing to one over L.
+    Krähenbühl & Koltun 2011, algorithm 1, Potts compatibility, kernels normalised symmetrically. image: (H, W, 3)
+    uint8 RGB. unary: (L, H, W) energies; a single label gives ones. device: where the torch backend computes.
+    threads: cores for one image with numba; several Python threads may call at once. Returns (L, H, W) float32,
+    summing to one over L.
 
     Raises:
         DataError: wrong type or shape, or energies that are not finite.
+        RecipeError: unknown backend, or one that is not installed.
     """
-    from .lattice import build_lattice
-    from .mean_field import mean_field
+    _check(image, unary, threads)
+    chosen = choose_backend(backend, device)
+    if len(unary) == 1:
+        return np.ones(unary.shape, np.float32)
+    energies = as_flat(unary)
+    if chosen == "pydensecrf":
+        from .library import library_mean_field
 
-    count, height, width = unary.shape
-    if count == 1:
-        return np.ones((1, height, width), np.float32)
-    n = height * width
-    rows = np.ascontiguousarray(-unary.reshape(count, n).T)
-    q = mean_field(
-        rows,
-        np.ones(count, np.float32),
-        build_lattice(_features(image, parameters, parameters.gaussian_sxy)),
-        build_lattice(_features(image, parameters, parameters.bilateral_sxy, parameters.bilateral_srgb)),
-        (parameters.gaussian_weight, parameters.bilateral_weight),
-        parameters.iterations,
-    )
-    return np.ascontiguousarray(q.T).reshape(count, height, width)
+        return library_mean_field(image, energies, parameters).reshape(unary.shape)
+    first, row, copies = merge_equal_rows(energies)
+    distinct = energies if len(first) == len(energies) else energies[first]
+    if len(first) == 1:
+        return np.full(unary.shape, 1 / len(unary), np.float32)
+    if chosen == "torch":
+        from .torch_lattice import torch_mean_field
+
+        q = torch_mean_field(image, distinct, copies, parameters, device)
+    else:
+        from .mean_field import image_kernels, mean_field
+
+        q = mean_field(distinct, copies, *image_kernels(image, parameters, threads), parameters.iterations, threads)
+    return (q if len(first) == len(energies) else q[row]).reshape(unary.shape)
 
 
 def labels_of(marginals: FloatArray) -> IntArray:
@@ -90,10 +127,17 @@ def labels_of(marginals: FloatArray) -> IntArray:
     return marginals.argmax(axis=0)
 
 
-def _features(image: ByteArray, parameters: CrfParameters, sxy: float, srgb: float | None = None) -> FloatArray:
-    y, x = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
-    first, second = (x, y) if parameters.feature_order == "xy" else (y, x)
-    planes = [first / np.float32(sxy), second / np.float32(sxy)]
-    if srgb is not None:
-        planes += list(np.moveaxis(image.astype(np.float32) / np.float32(srgb), -1, 0))
-    return np.stack(planes, axis=-1).reshape(-1, len(planes))
+def _check(image: ByteArray, unary: FloatArray, threads: int) -> None:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise DataError(f"CRF image has shape {image.shape} and type {image.dtype}, expected (H, W, 3) uint8 in RGB")
+    if unary.ndim != 3 or 0 in unary.shape:
+        raise DataError(f"CRF energies have shape {unary.shape}, expected (labels, H, W), none of them 0")
+    if unary.shape[1:] != image.shape[:2]:
+        raise DataError(
+            f"CRF scores are {unary.shape[1]} x {unary.shape[2]} pixels, the image {image.shape[0]} x {image.shape[1]}"
+            " (height x width); resize the scores to the image first"
+        )
+    if not np.abs(unary).max() <= LARGEST_ENERGY:
+        raise DataError("CRF energies hold NaN, infinity or numbers beyond 1e30; look for what made the scores")
+    if threads < 1:
+        raise DataError(f"threads of the CRF is {threads}, expected at least 1")

@@ -1,104 +1,192 @@
-"""Mean-field inference of a dense CRF on the CPU: all labels of a pixel filtered together, one pass over the pixels a step."""
+"""Mean-field inference of a dense CRF on the CPU: one pass over the pixels a step, all labels of a pixel together."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ...types import FloatArray
+from ...types import ByteArray, FloatArray
 from .compiled import compiled
-from .lattice import Lattice
+from .features import appearance_features, position_features
+from .lanes import exp, full, highest, load, maximum, store, total
+from .lattice import Lattice, build_lattice
+from .presets import CrfParameters
 
 f32 = np.float32
+ABSENT = f32(-3e38)
+"""Logit of the columns that only fill up a vector."""
+LARGEST_KEPT = 1 << 21
+"""Pixels of the largest image whose smoothness lattice (24 bytes a pixel and more) is kept for the next one."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One Gaussian kernel of the CRF: its lattice and its weight w (Krähenbühl & Koltun 2011, eq. 3)."""
+
+    lattice: Lattice
+    weight: float
+
+
+def image_kernels(image: ByteArray, parameters: CrfParameters, threads: int = 1) -> tuple[Kernel, Kernel]:
+    """Return the smoothness and the appearance kernel of an image (H, W, 3) uint8.
+
+    The first depends on the size alone and is kept for a run of images of one size.
+
+    Raises:
+        DataError: a kernel is too narrow for the lattice.
+    """
+    height, width = image.shape[:2]
+    order = parameters.feature_order
+    keep = height * width <= LARGEST_KEPT
+    smooth = _smooth_lattice if keep else _smooth_lattice.__wrapped__
+    features = appearance_features(image, parameters.bilateral_sxy, parameters.bilateral_srgb, order)
+    with ExitStack() as stack:
+        each = _mapper(stack, threads)
+        built: dict[int, Lattice] = {}
+
+        def build(which: int) -> None:
+            built[which] = build_lattice(features) if which else smooth(height, width, parameters.gaussian_sxy, order)
+
+        each(build, range(2))
+    return Kernel(built[0], parameters.gaussian_weight), Kernel(built[1], parameters.bilateral_weight)
+
+
+@lru_cache(maxsize=4)
+def _smooth_lattice(height: int, width: int, sxy: float, order: str) -> Lattice:
+    return build_lattice(position_features(height, width, sxy, order))
 
 
 def mean_field(
-    minus_unary: FloatArray,
-    copies: FloatArray,
-    smooth: Lattice,
-    bilateral: Lattice,
-    weights: tuple[float, float],
+    unary: FloatArray,
+    copies: npt.NDArray[np.int64],
+    smooth: Kernel,
+    bilateral: Kernel,
     iterations: int,
+    threads: int = 1,
 ) -> FloatArray:
     """Return the marginals after parallel mean-field steps (Krähenbühl & Koltun 2011, algorithm 1).
 
-    minus_unary: (N, c) float32. copies: (c,) float32, how many equal labels each row stands for.
-    Returns (N, c) float32.
+    unary: (L, N) energies. copies: (L,) how many equal labels each row stands for. smooth, bilateral: kernels of two
+    and five features. threads: Python threads that share the work; compiled code holds no lock. Returns (L, N) float32.
     """
-    n, c = minus_unary.shape
-    old = [np.zeros((lattice.vertices + 1, c), f32) for lattice in (smooth, bilateral)]
-    new = [np.zeros_like(values) for values in old]
-    q = np.empty((n, c), f32)
-    for step in range(iterations + 1):
-        gains = weights if step else (0.0, 0.0)
-        _pixels(
-            minus_unary,
-            copies,
-            (smooth.ids, smooth.weights, old[0], new[0]),
-            (bilateral.ids, bilateral.weights, old[1], new[1]),
-            np.asarray(gains, f32),
-            q,
-        )
-        for k, lattice in enumerate((smooth, bilateral)):
-            old[k], new[k] = _blur(lattice.neighbours, new[k], old[k])
-    return q
+    count, n = unary.shape
+    width = 4 if count <= 4 else 8
+    columns = -(-count // width) * width
+    pixels, blur = _kernels(width)
+    kernels = (smooth, bilateral)
+    logits = np.full((n, columns), ABSENT, f32)
+    np.negative(unary.T, out=logits[:, :count])
+    equals = np.zeros(columns, f32)
+    equals[:count] = copies
+    q = np.empty((n, columns), f32)
+    flat, flat_q = logits.reshape(-1), q.reshape(-1)
+    values = [np.zeros((kernel.lattice.vertices + 1) * columns, f32) for kernel in kernels]
+    spare = [np.zeros_like(v) for v in values]
+    # every thread splats into sums of its own, so that no two write to one vertex
+    sums = [np.zeros((threads, v.size), f32) for v in values]
+    bounds = np.linspace(0, n, threads + 1).astype(np.int64)
+    constants = (
+        *(array for kernel in kernels for array in (kernel.lattice.ids, kernel.lattice.weights)),
+        f32(smooth.weight),
+        f32(bilateral.weight),
+        equals,
+        flat,
+    )
+    with ExitStack() as stack:
+        each = _mapper(stack, threads)
+        for step in range(iterations + 1):
+            first, last = step == 0, step == iterations
+
+            def refresh(t: int, first: bool = first, last: bool = last) -> None:
+                pixels(*constants, *values, sums[0][t], sums[1][t], flat_q, bounds[t], bounds[t + 1], first, last)
+
+            def spread(k: int) -> None:
+                values[k], spare[k] = blur(kernels[k].lattice.neighbours, sums[k], values[k], spare[k], columns)
+
+            each(refresh, range(threads))
+            if not last:
+                each(spread, range(2))
+    return np.ascontiguousarray(q[:, :count].T)
 
 
-@compiled
-def _pixels(minus_unary, copies, smooth, bilateral, gains, q):  # type: ignore[no-untyped-def]
-    """Slice the messages, take the softmax into q, and splat it for the next step."""
-    ids_s, weights_s, old_s, new_s = smooth
-    ids_b, weights_b, old_b, new_b = bilateral
-    n, c = minus_unary.shape
-    gain_s, gain_b = gains
-    new_s[:] = f32(0)
-    new_b[:] = f32(0)
-    logits = np.empty(c, np.float32)
-    for k in range(n):
-        for i in range(c):
-            logits[i] = minus_unary[k, i]
-        for r in range(3):
-            w = weights_s[k, r] * gain_s
-            row = old_s[ids_s[k, r]]
-            for i in range(c):
-                logits[i] += w * row[i]
-        for r in range(6):
-            w = weights_b[k, r] * gain_b
-            row = old_b[ids_b[k, r]]
-            for i in range(c):
-                logits[i] += w * row[i]
-        top = logits[0]
-        for i in range(1, c):
-            top = max(top, logits[i])
-        total = f32(0)
-        for i in range(c):
-            e = np.exp(logits[i] - top)
-            logits[i] = e
-            total += copies[i] * e
-        inverse = f32(1) / total
-        for i in range(c):
-            logits[i] *= inverse
-            q[k, i] = logits[i]
-        for r in range(3):
-            w = weights_s[k, r]
-            row = new_s[ids_s[k, r]]
-            for i in range(c):
-                row[i] += w * logits[i]
-        for r in range(6):
-            w = weights_b[k, r]
-            row = new_b[ids_b[k, r]]
-            for i in range(c):
-                row[i] += w * logits[i]
+def _mapper(stack: ExitStack, threads: int) -> Callable[[Callable[[int], None], range], None]:
+    """Return the function that calls another for every number of a range and waits for all."""
+    if threads == 1:
+        return lambda function, numbers: [function(i) for i in numbers] and None
+    pool = stack.enter_context(ThreadPoolExecutor(threads, "crf"))
+    return lambda function, numbers: list(pool.map(function, numbers)) and None
 
 
-@compiled
-def _blur(neighbours, old, new):  # type: ignore[no-untyped-def]
-    c = old.shape[1]
-    for j in range(neighbours.shape[0]):
-        for v in range(neighbours.shape[1]):
-            a, b = old[neighbours[j, v, 0]], old[neighbours[j, v, 1]]
-            m, o = old[v], new[v]
-            for i in range(c):
-                o[i] = m[i] + f32(0.5) * (a[i] + b[i])
-        old, new = new, old
-    return old, new
+@lru_cache
+def _kernels(width: int) -> tuple[Any, Any]:
+    """Return the two compiled passes for vectors of `width` labels."""
+
+    @compiled
+    def pixels(  # type: ignore[no-untyped-def]
+        ids_s, weights_s, ids_b, weights_b, gain_s, gain_b, equals, minus_unary, values_s, values_b, sums_s, sums_b, q,
+        start, stop, first, last
+    ):  # fmt: skip
+        """Slice both messages, take the softmax, splat it for the next step; the last one goes to q instead."""
+        columns = equals.size
+        scratch = np.empty(columns, np.float32)
+        if not last:
+            sums_s[:] = f32(0)
+            sums_b[:] = f32(0)
+        for k in range(start, stop):
+            top = full(ABSENT, width)
+            for o in range(0, columns, width):
+                logit = load(minus_unary, k * columns + o, width)
+                if not first:
+                    message_s, message_b = full(f32(0), width), full(f32(0), width)
+                    for r in range(3):
+                        message_s = message_s + load(values_s, ids_s[k, r] * columns + o, width) * weights_s[k, r]
+                    for r in range(6):
+                        message_b = message_b + load(values_b, ids_b[k, r] * columns + o, width) * weights_b[k, r]
+                    logit = logit + message_s * gain_s + message_b * gain_b
+                top = maximum(top, logit)
+                store(scratch, o, logit)
+            peak = highest(top)
+            weight = full(f32(0), width)
+            for o in range(0, columns, width):
+                e = exp(load(scratch, o, width) - peak)
+                weight = weight + e * load(equals, o, width)
+                store(scratch, o, e)
+            share = f32(1) / total(weight)
+            for o in range(0, columns, width):
+                e = load(scratch, o, width) * share
+                if last:
+                    store(q, k * columns + o, e)
+                    continue
+                for r in range(3):
+                    at = ids_s[k, r] * columns + o
+                    store(sums_s, at, load(sums_s, at, width) + e * weights_s[k, r])
+                for r in range(6):
+                    at = ids_b[k, r] * columns + o
+                    store(sums_b, at, load(sums_b, at, width) + e * weights_b[k, r])
+
+    @compiled
+    def blur(neighbours, sums, old, new, columns):  # type: ignore[no-untyped-def]
+        """Add up the threads' sums and blur along every axis; returns the result and the array left over."""
+        half = f32(0.5)
+        for i in range(0, old.size, width):
+            value = load(sums[0], i, width)
+            for t in range(1, sums.shape[0]):
+                value = value + load(sums[t], i, width)
+            store(old, i, value)
+        for j in range(neighbours.shape[0]):
+            for v in range(neighbours.shape[1]):
+                a, b, at = neighbours[j, v, 0] * columns, neighbours[j, v, 1] * columns, v * columns
+                for o in range(0, columns, width):
+                    around = load(old, a + o, width) + load(old, b + o, width)
+                    store(new, at + o, load(old, at + o, width) + around * half)
+            old, new = new, old
+        return old, new
+
+    return pixels, blur

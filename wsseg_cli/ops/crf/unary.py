@@ -21,8 +21,8 @@ def unary_from_scores(scores: npt.ArrayLike, *, clip: float = 1e-5, scale: float
     p = np.asarray(scores, np.float32)
     if p.ndim != 3 or p.shape[0] == 0:
         raise DataError(f"CRF scores have shape {p.shape}, expected (labels, H, W) with at least one label")
-    bad = int(np.count_nonzero(np.isnan(p)))
-    if bad:
+    if p.size and np.isnan(p.max()):
+        bad = int(np.count_nonzero(np.isnan(p)))
         raise DataError(f"CRF scores hold {bad} NaN of {p.size} values; look for the network or file that made them")
     if scale is not None:
         if not 0 < scale <= 1:
