@@ -95,15 +95,15 @@ def read_mask(path: Path) -> ByteArray:
     Raises:
         DataError: unreadable, or an RGB picture instead of indices.
     """
-    picture = open_picture(path)
-    if picture.mode == "1":
-        picture = decode(picture, path).convert("L").point(lambda v: 1 if v else 0)
-    if picture.mode not in ("P", "L"):
-        raise DataError(
-            f"{path}: a mask of mode {picture.mode}; expected class values as palette or 8-bit grey PNG "
-            "(`wsseg convert masks` brings colour-coded masks into that form)"
-        )
-    return np.array(decode(picture, path))
+    with open_picture(path) as picture:
+        if picture.mode == "1":
+            return np.array(decode(picture, path).convert("L").point(lambda v: 1 if v else 0))
+        if picture.mode not in ("P", "L"):
+            raise DataError(
+                f"{path}: a mask of mode {picture.mode}; expected class values as palette or 8-bit grey PNG "
+                "(`wsseg convert masks` brings colour-coded masks into that form)"
+            )
+        return np.array(decode(picture, path))
 
 
 def read_saliency(path: Path) -> ByteArray:

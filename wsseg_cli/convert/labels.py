@@ -1,0 +1,200 @@
+"""`wsseg convert labels`: `cls_labels.npy` in both key styles from and to tables with class names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ..data.class_files import read_class_names
+from ..data.files import file_stem, stems_in, write_atomically
+from ..data.images import read_mask
+from ..data.label_table import read_label_table, write_label_table
+from ..errors import DataError, RecipeError
+from ..foreign.npy import read
+from ..foreign.npy_out import npy_bytes
+from ..types import ClassNames, FloatArray
+
+Keys = Literal["id", "number"]
+
+_VOC_NUMBER = re.compile(r"((?:19|20)\d\d)(\d{6})")
+_VOC_ID = re.compile(r"(\d{4})_(\d{6})")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labels of many images: a multi-hot vector (C,) float32 for each id."""
+
+    vectors: dict[str, FloatArray]
+    classes: ClassNames | None
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How labels compare with what masks show, over the images that have both.
+
+    Attributes:
+        compared: images with labels and a mask.
+        equal: those whose classes are the same.
+        only_labels: by class, images that only the labels say to show it.
+        only_masks: by class, images where only the mask has it.
+    """
+
+    compared: int
+    equal: int
+    only_labels: tuple[int, ...]
+    only_masks: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ConvertedLabels:
+    """What was written: images, images without a label, images by class, and the comparison with masks if asked for."""
+
+    out: Path
+    images: int
+    without: int
+    counts: tuple[int, ...]
+    classes: ClassNames | None
+    agreement: Agreement | None = None
+
+
+def run(
+    source: Path, out: Path, *, classes: Path | None = None, keys: Keys = "id", masks: Path | None = None
+) -> ConvertedLabels:
+    """Convert labels; the forms are told by the suffixes: `.npy`, `.csv`, `.jsonl`.
+
+    classes: file with the class names in the order of the vector; needed between `.npy` and a table, except that a
+    table without it gives its names in alphabetical order. keys: how `.npy` names images, by id or, as IRN does, by the
+    number of a VOC id. masks: folder of masks to compare the labels with.
+
+    Raises:
+        DataError: a broken file. RecipeError: names are needed, or another suffix.
+    """
+    names = None if classes is None else read_class_names(classes)
+    labels = read_labels(source, names)
+    if out.suffix.lower() == ".npy":
+        write_labels_npy(out, labels, keys)
+    elif out.suffix.lower() in (".csv", ".jsonl"):
+        write_label_table(out, _names(labels, source))
+    else:
+        raise RecipeError(f"{out}: labels are written as .npy, .csv or .jsonl")
+    matrix = np.array(list(labels.vectors.values())).reshape(len(labels.vectors), -1)
+    return ConvertedLabels(
+        out=out,
+        images=len(matrix),
+        without=int((matrix.sum(axis=1) == 0).sum()),
+        counts=tuple(int(count) for count in matrix.sum(axis=0)),
+        classes=labels.classes,
+        agreement=None if masks is None else compare(labels.vectors, masks),
+    )
+
+
+def read_labels(source: Path, classes: ClassNames | None = None) -> Labels:
+    """Return the labels in a `.npy` of a dict, or in a table.
+
+    Raises:
+        DataError: a broken file, or names and vectors that do not fit.
+    """
+    if source.suffix.lower() in (".csv", ".jsonl"):
+        table = read_label_table(source)
+        classes = classes or ClassNames(sorted({name for names in table.values() for name in names}))
+        return Labels({i: _vector(source, i, names, classes) for i, names in table.items()}, classes)
+    vectors = vectors_of(read(source), str(source))
+    length = len(next(iter(vectors.values()), ()))
+    if classes is not None and len(classes) != length:
+        raise DataError(f"{source}: vectors of {length} classes, but {len(classes)} names")
+    return Labels(vectors, classes)
+
+
+def vectors_of(value: Any, said_by: str) -> dict[str, FloatArray]:
+    """Return the label vectors (C,) float32 by image id of a dict as `cls_labels.npy` holds it.
+
+    Keys may be ids or IRN's numbers: 2007000032 is 2007_000032.
+
+    Raises:
+        DataError: no such dict, vectors of different lengths, or with other values than 0 and 1.
+    """
+    if not isinstance(value, dict) or not value:
+        raise DataError(f"{said_by}: holds no dict of image ids; expected a file like cls_labels.npy")
+    vectors: dict[str, FloatArray] = {}
+    length = None
+    for key, vector in value.items():
+        image_id = _id_of(key)
+        if not isinstance(vector, np.ndarray) or vector.ndim != 1 or vector.dtype.kind not in "biuf":
+            raise DataError(f"{said_by}: image {key!r:.80} has no vector of labels")
+        length = len(vector) if length is None else length
+        if len(vector) != length or not np.isin(vector, (0, 1)).all():
+            raise DataError(f"{said_by}: image {key!r:.80}: expected {length} values, each 0 or 1")
+        if image_id in vectors:
+            raise DataError(f"{said_by}: image {image_id!r:.80} stands twice")
+        vectors[image_id] = vector.astype(np.float32)
+    return vectors
+
+
+def write_labels_npy(out: Path, labels: Labels, keys: Keys = "id") -> None:
+    """Write `cls_labels.npy` as the repositories read it: a dict of float32 vectors by id, or by number as in IRN.
+
+    Raises:
+        DataError: `keys` is "number" and an id is none of VOC's.
+    """
+    named: dict[Any, Any] = {
+        image_id if keys == "id" else _number_of(image_id): v for image_id, v in labels.vectors.items()
+    }
+    data = npy_bytes(named)
+    write_atomically(out, lambda path: path.write_bytes(data))
+
+
+def compare(vectors: Mapping[str, FloatArray], masks: Path) -> Agreement:
+    """Return how labels agree with the classes that the masks in a folder show.
+
+    Raises:
+        DataError: a mask that cannot be read.
+    """
+    there = stems_in(masks, ".png")
+    both = [image_id for image_id in vectors if file_stem(image_id) in there]
+    length = len(next(iter(vectors.values()), ()))
+    said, shown = np.zeros((len(both), length), bool), np.zeros((len(both), length), bool)
+    for row, image_id in enumerate(both):
+        said[row] = vectors[image_id] > 0
+        values = np.unique(read_mask(masks / f"{file_stem(image_id)}.png"))
+        shown[row, [int(value) - 1 for value in values if 0 < value <= length]] = True
+    return Agreement(
+        compared=len(both),
+        equal=int((said == shown).all(axis=1).sum()),
+        only_labels=tuple(int(count) for count in (said & ~shown).sum(axis=0)),
+        only_masks=tuple(int(count) for count in (shown & ~said).sum(axis=0)),
+    )
+
+
+def _names(labels: Labels, source: Path) -> dict[str, tuple[str, ...]]:
+    if labels.classes is None:
+        raise RecipeError(f"{source} holds no class names; --classes FILE gives them, one a line, in the file's order")
+    return {i: tuple(labels.classes[int(k)] for k in np.flatnonzero(vector)) for i, vector in labels.vectors.items()}
+
+
+def _vector(source: Path, image_id: str, names: tuple[str, ...], classes: ClassNames) -> FloatArray:
+    vector = np.zeros(len(classes), np.float32)
+    for name in names:
+        try:
+            vector[classes.label(name)] = 1
+        except DataError as error:
+            raise DataError(f"{source}: image {image_id!r:.80}: {error}") from error
+    return vector
+
+
+def _id_of(key: Any) -> str:
+    if isinstance(key, str):
+        return key
+    match = _VOC_NUMBER.fullmatch(str(key))
+    return f"{match[1]}_{match[2]}" if match else str(key)
+
+
+def _number_of(image_id: str) -> int:
+    match = _VOC_ID.fullmatch(image_id)
+    if match is None:
+        raise DataError(f"image {image_id!r:.80} has no number; only ids like 2007_000032 have one")
+    return int(match[1] + match[2])
