@@ -24,7 +24,7 @@ class Detections:
 
 
 def centroids(displacement: FloatArray, iterations: int = 300) -> IntArray:
-    """Return where every cell ends that follows the field, (2, h, w) rows and columns (Ahn, Cho & Kwak 2019, sec. 5.1).
+    """Return where every cell ends that follows the field, (2, h, w) rows and columns (Ahn, Cho & Kwak 2019).
 
     displacement: (2, h, w) in cells, channels dy, dx. Each step reads the field bilinearly at the cell's place and
     stays inside the map; the end is rounded, halves to even.

@@ -62,7 +62,7 @@ def irn_confident_labels(
 
     image: (H, W, 3) uint8 RGB; cams: (K, H, W) in [0, 1] of the present classes (K,). A pixel is of a class if it is
     so at the high threshold `foreground`, background if it is so at both, each after a CRF from hard labels among the
-    1+K present ones (Ahn, Cho & Kwak 2019, sec. 4.3). crf: goes to `dense_crf`. Without a class all is background.
+    1+K present ones (Ahn, Cho & Kwak 2019). crf: goes to `dense_crf`. Without a class all is background.
 
     Raises:
         DataError: thresholds in the wrong order, or scores that are NaN.

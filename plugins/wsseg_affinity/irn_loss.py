@@ -65,7 +65,7 @@ def irn_loss(
     mean_over_processes: MeanOverProcesses | None = None,
     eps: float = 1e-5,
 ) -> IrnLoss:
-    """Return the loss of IRN (Ahn, Cho & Kwak 2019, eqs. 4 to 8), sums and counts over the whole batch.
+    """Return the loss of IRN (Ahn, Cho & Kwak 2019), sums and counts over the whole batch.
 
     edge_logit: (N, 1, h, w); displacement: (N, 2, h, w), channels dy, dx, in cells; labels: (N, P) of `pairs`, which
     come from `path_pairs`. mean_over_processes: as in `affinity_loss`.

@@ -75,7 +75,7 @@ def pair_offsets(radius: int) -> tuple[Offset, ...]:
 
 
 def neighbour_pairs(size: tuple[int, int], radius: int, border: Border = "reference") -> Pairs:
-    """Return the pairs of a grid (h, w) within `radius` in PSA's order (Ahn & Kwak 2018, sec. 3.3).
+    """Return the pairs of a grid (h, w) within `radius` in PSA's order (Ahn & Kwak 2018).
 
     A grid with fewer than `radius` rows or 2 radius - 1 columns has no pair under the published border.
     """
@@ -83,7 +83,7 @@ def neighbour_pairs(size: tuple[int, int], radius: int, border: Border = "refere
 
 
 def feature_affinity(features: Tensor, pairs: Pairs) -> Tensor:
-    """Return a_ij = exp(-mean_d |f_i - f_j|), (N, P) in (0, 1] (Ahn & Kwak 2018, eq. 1).
+    """Return a_ij = exp(-mean_d |f_i - f_j|), (N, P) in (0, 1] (Ahn & Kwak 2018).
 
     features: (N, D, h, w).
 
@@ -153,7 +153,7 @@ class AffinityLoss:
 def affinity_loss(
     affinity: Tensor, labels: PairLabels, mean_over_processes: MeanOverProcesses | None = None, eps: float = 1e-5
 ) -> AffinityLoss:
-    """Return the loss of AffinityNet (Ahn & Kwak 2018, eqs. 4 to 7), sums and counts over the whole batch.
+    """Return the loss of AffinityNet (Ahn & Kwak 2018), sums and counts over the whole batch.
 
     affinity: (N, P) in [0, 1]; labels: (N, P). mean_over_processes: the counts of a batch that is spread over several
     processes; averaging the gradients over them then gives the gradient of the whole batch's loss, as published. An

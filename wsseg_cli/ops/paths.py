@@ -18,7 +18,7 @@ def offset_paths(radius: int) -> tuple[Path, ...]:
     """Return the path of every direction of `pair_offsets`, the short ones first, PSA's order within a length.
 
     A path holds the cells (y, x) of the rectangle from (0, 0) to (dy, dx) that lie closer than one cell to the straight
-    line, both ends included, the far end first (Ahn, Cho & Kwak 2019, sec. 4.2.1). Its first cell is the offset.
+    line, both ends included, the far end first (Ahn, Cho & Kwak 2019). Its first cell is the offset.
     """
     return tuple(sorted((_path(dy, dx) for dy, dx in pair_offsets(radius)), key=len))
 
@@ -39,7 +39,7 @@ def path_pairs(size: tuple[int, int], radius: int, border: Border = "reference")
 
 
 def path_affinity(edge: Tensor, pairs: Pairs) -> Tensor:
-    """Return a_ij = 1 - max of the edge along the path from i to j, (N, P) (Ahn, Cho & Kwak 2019, eq. 7).
+    """Return a_ij = 1 - max of the edge along the path from i to j, (N, P) (Ahn, Cho & Kwak 2019).
 
     edge: (N, h, w) probability of a class boundary in [0, 1]; pairs: from `path_pairs`.
 

@@ -59,7 +59,7 @@ def _structure(pairs: Pairs) -> _Structure:
 
 @dataclass(frozen=True)
 class Transition:
-    """One step of a walk: T = W / column sums (Ahn & Kwak 2018, eq. 3).
+    """One step of a walk: T = W / column sums (Ahn & Kwak 2018).
 
     Attributes:
         weights: W = A ** beta elementwise, (hw, hw) float64 sparse CSR, A the symmetric affinity with unit diagonal.
@@ -113,7 +113,7 @@ def transition_matrix(affinity: Tensor, pairs: Pairs, beta: float) -> Transition
 
 
 def random_walk(scores: Tensor, transition: Transition, steps: int) -> Tensor:
-    """Return scores after `steps` steps, (K, h, w): scores @ T^steps (Ahn & Kwak 2018, eq. 4).
+    """Return scores after `steps` steps, (K, h, w): scores @ T^steps (Ahn & Kwak 2018).
 
     scores: (K, h, w), one map a class, only those present; transition: from `transition_matrix`. Each new score is a
     weighted mean of old ones, so negative scores are allowed and no value leaves their range.
@@ -158,7 +158,7 @@ def enlarged(scores: Tensor, stride: int = 8) -> Tensor:
 
 
 def edge_walk(scores: Tensor, edge: Tensor, *, radius: int = 5, beta: float = 10.0, steps_log2: int = 8) -> Tensor:
-    """Return scores walked around edges, (K, h, w) (Ahn, Cho & Kwak 2019, eqs. 8 and 9), not yet normalised.
+    """Return scores walked around edges, (K, h, w) (Ahn, Cho & Kwak 2019), not yet normalised.
 
     scores: (K, h, w) without background; edge: (h, w) boundary probability in [0, 1]. All pairs inside the grid count;
     scores are damped by 1 - edge first. beta: as in `transition_matrix`; steps: 2 ** steps_log2.
