@@ -1,0 +1,225 @@
+"""A folder of one's own photos: labels in a table or as class folders, masks and saliency if there are any."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from wsseg_cli.data.images import exif_orientation, open_picture
+from wsseg_cli.errors import DataError
+from wsseg_cli.protocols import Dataset, PluginOptions
+from wsseg_cli.types import ClassNames, Sample
+
+from .label_table import read_label_table
+from .places import relative
+
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+_SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+
+
+@dataclass(frozen=True)
+class _Photo:
+    path: Path
+    names: tuple[str, ...]
+
+
+class Folder(Dataset):
+    """Photos in a folder, labels in labels.csv or .jsonl or by class folder; ids are paths without suffix.
+
+    EXIF orientation is applied, unless a mask has the size of the photo as it is stored: then the masks were drawn on
+    unturned pixels.
+    """
+
+    class Options(PluginOptions):
+        """Options of a folder; relative paths other than `root` count from `root`."""
+
+        root: Path = Field(description="folder of the photos; may have sub-folders")
+        labels: Path | None = Field(
+            None,
+            description="table with columns image and labels, CSV or JSONL; by default sub-folders are classes",
+        )
+        classes: tuple[str, ...] | None = Field(
+            None, min_length=1, description="class names in the order of mask values; by default all names, sorted"
+        )
+        masks: Path | None = Field(None, description="folder of mask PNGs named like the photos; needs `classes`")
+        saliency: Path | None = Field(None, description="folder of saliency PNGs named like the photos")
+        lists: dict[str, Path] = Field({}, description="list files by name, one image a line, such as train and val")
+        val_share: float = Field(
+            0.2, gt=0, lt=1, description="without `lists`: share of the photos in `val`, drawn by a hash of the id"
+        )
+
+    def classes(self) -> ClassNames:
+        """Return the class names.
+
+        Raises:
+            DataError: none, or masks without a word on what their values mean.
+        """
+        if self.options.classes is not None:
+            return ClassNames(self.options.classes)
+        if self.options.masks is not None:
+            raise DataError("masks hold numbers: say in the option `classes` which names they stand for, from 1 on")
+        names = sorted({name for photo in self._photos.values() for name in photo.names})
+        if not names:
+            raise DataError(f"{self.options.root}: no image has a label")
+        return ClassNames(names)
+
+    def samples(self, split: str) -> Iterator[Sample]:
+        """Yield the photos of a list, without `lists` in the order of their ids.
+
+        Raises:
+            DataError: no such list, an id in it that is not there, or a name that is no class.
+        """
+        classes = self.classes()
+        ids = self._ids(split)
+        masks, saliency = self._sub_folder("masks"), self._sub_folder("saliency")
+        for image_id in ids:
+            photo = self._photos[image_id]
+            yield Sample(
+                image_id=image_id,
+                image=photo.path,
+                labels=self._labels(image_id, photo, classes),
+                mask=_existing(masks, image_id),
+                extras={} if saliency is None else {"saliency": saliency / f"{image_id}.png"},
+                orientation=self._turned.get(image_id, 1),
+            )
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a look at the folder shows and the index does not."""
+        facts: dict[str, Any] = {"photos turned by EXIF orientation": len(self._turned)}
+        if self.options.labels is not None:
+            facts["photos that the table does not name"] = len(set(self._on_disk.values()) - self._paths)
+        return facts
+
+    @cached_property
+    def _root(self) -> Path:
+        root: Path = self.options.root.expanduser()
+        if not root.is_dir():
+            raise DataError(f"no folder {root} of photos; set the data set's option `root`")
+        return root
+
+    @cached_property
+    def _on_disk(self) -> dict[str, Path]:
+        """Every photo by its path from the root, with suffix, sorted; masks and saliency maps are none."""
+        others = [folder for folder in (self._sub_folder("masks"), self._sub_folder("saliency")) if folder]
+        found = [path for path in self._root.rglob("*") if path.suffix.lower() in PICTURES and path.is_file()]
+        inside = [path for path in found if not any(path.is_relative_to(folder) for folder in others)]
+        names = {path.relative_to(self._root).as_posix(): path for path in inside}
+        return {name: names[name] for name in sorted(names) if not any(p.startswith(".") for p in name.split("/"))}
+
+    @cached_property
+    def _photos(self) -> dict[str, _Photo]:
+        """The photos of the data set by id, sorted."""
+        if self.options.labels is not None:
+            named = read_label_table(self._root / self.options.labels.expanduser())
+        else:
+            named = {name: [name.split("/")[0]] for name in self._on_disk if "/" in name}
+            if not named:
+                raise DataError(
+                    f"{self._root} has neither class folders with photos nor the option `labels`, a table with the "
+                    "columns image and labels"
+                )
+        by_id: dict[str, list[str]] = {}
+        for name in self._on_disk:
+            by_id.setdefault(_without_suffix(name), []).append(name)
+        photos: dict[str, _Photo] = {}
+        for name, names in named.items():
+            name = relative(name, "the table of labels").as_posix()
+            image_id = _without_suffix(name)
+            files = by_id.get(image_id, [])
+            if len(files) > 1 and (name not in files or image_id in photos or self.options.labels is None):
+                raise DataError(f"image id {image_id!r} stands for {' and '.join(files)}; ids must be unique")
+            if image_id in photos:
+                raise DataError(f"image id {image_id!r} stands twice in the table of labels; ids must be unique")
+            path = self._root / (name if name in files or not files else files[0])
+            photos[image_id] = _Photo(path, tuple(names))
+        return dict(sorted(photos.items()))
+
+    @cached_property
+    def _paths(self) -> set[Path]:
+        return {photo.path for photo in self._photos.values()}
+
+    @cached_property
+    def _turned(self) -> dict[str, int]:
+        """The EXIF orientation by id of the photos that are to be turned; empty where masks forbid it."""
+        masks = self._sub_folder("masks")
+        turned: dict[str, int] = {}
+        telling: list[bool] = []
+        silent: list[bool] = []  # a half turn or a square leaves the size as it is, so it says less
+        for image_id, photo in self._photos.items():
+            try:
+                picture = open_picture(photo.path)
+                orientation, size = exif_orientation(picture), picture.size
+                picture.close()
+                mask = _existing(masks, image_id)
+                if orientation == 1:
+                    continue
+                turned[image_id] = orientation
+                if mask is None:
+                    continue
+                with open_picture(mask) as opened:
+                    unturned = opened.size == size
+            except DataError:
+                continue  # `prepare` opens every file and names those that cannot be read
+            (telling if orientation in _SIDEWAYS and size[0] != size[1] else silent).append(unturned)
+        return {} if any(telling or silent) else turned
+
+    def _sub_folder(self, option: str) -> Path | None:
+        given: Path | None = getattr(self.options, option)
+        if given is None:
+            return None
+        folder = self._root / given.expanduser()
+        if not folder.is_dir():
+            raise DataError(f"no folder {folder}; set the data set's option `{option}`")
+        return folder
+
+    def _ids(self, split: str) -> list[str]:
+        lists: dict[str, Path] = self.options.lists
+        if not lists:
+            if split not in ("train", "val"):
+                raise DataError(f"no list {split!r}: without the option `lists` there are train and val")
+            ids = [i for i in self._photos if (_place(i) < self.options.val_share) == (split == "val")]
+            if not ids:
+                raise DataError(
+                    f"{len(self._photos)} photos are too few to divide by val_share {self.options.val_share}: "
+                    f"{split!r} got none; name them in `lists`"
+                )
+            return ids
+        if split not in lists:
+            raise DataError(f"no list {split!r}; the option `lists` has {', '.join(lists)}")
+        path = self._root / lists[split].expanduser()
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"list {split!r}: {path} cannot be read ({error})") from None
+        ids = [_without_suffix(line.strip()) for line in lines if line.strip()]
+        unknown = [image_id for image_id in ids if image_id not in self._photos]
+        if unknown:
+            raise DataError(f"{path}: {len(unknown)} images are not in the data set, first {unknown[0]!r}")
+        return ids
+
+    def _labels(self, image_id: str, photo: _Photo, classes: ClassNames) -> tuple[int, ...]:
+        try:
+            return tuple(sorted({classes.label(name) for name in photo.names}))
+        except DataError as error:
+            raise DataError(f"image {image_id!r}: {error}; there are {', '.join(classes)}") from None
+
+
+def _without_suffix(name: str) -> str:
+    suffix = Path(name).suffix
+    return name[: -len(suffix)] if suffix.lower() in PICTURES else name
+
+
+def _existing(folder: Path | None, image_id: str) -> Path | None:
+    path = None if folder is None else folder / f"{image_id}.png"
+    return path if path is not None and path.is_file() else None
+
+
+def _place(image_id: str) -> float:
+    """Return a number in [0, 1) that depends on the id alone: a photo stays in its list when others come."""
+    return int.from_bytes(hashlib.sha256(image_id.encode()).digest()[:8], "big") / 2**64

@@ -1,0 +1,89 @@
+"""Tables of image labels: a CSV or JSONL file with the columns `image` and `labels`."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from wsseg_cli.errors import DataError
+
+_LARGEST = 256 << 20
+_BETWEEN = re.compile(r"[;|]|,(?=\S)")
+
+
+def names_in_cell(cell: str) -> list[str]:
+    """Return the class names in a cell: parted by ";", "|", or a comma without a space behind it."""
+    return [name.strip() for name in _BETWEEN.split(cell) if name.strip()]
+
+
+def read_label_table(path: Path) -> dict[str, list[str]]:
+    """Return the class names of each image that a table names, in the table's order.
+
+    A .jsonl file has one object a line, {"image": …, "labels": […] or one string}; any other is CSV with a header.
+
+    Raises:
+        DataError: missing, no text, without these columns, or an image that stands twice; with the line's number.
+    """
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise DataError(f"{path}: above {_LARGEST:,} bytes; expected a table of labels")
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as a table of labels ({error})") from None
+    rows = _json_rows(path, text) if path.suffix.lower() in (".jsonl", ".ndjson") else _csv_rows(path, text)
+    table: dict[str, list[str]] = {}
+    for line, image, names in rows:
+        if image in table:
+            raise DataError(f"{path}, line {line}: image {image!r} stands twice")
+        table[image] = names
+    if not table:
+        raise DataError(f"{path}: names no image")
+    return table
+
+
+def _csv_rows(path: Path, text: str) -> list[tuple[int, str, list[str]]]:
+    reader = csv.reader(text.splitlines())
+    try:
+        header = [column.strip().lower() for column in next(reader, [])]
+        if "image" not in header or "labels" not in header:
+            found = ", ".join(map(repr, header)) or "nothing"
+            raise DataError(f"{path}: expected a header with the columns image and labels; found {found}")
+        image_at, labels_at = header.index("image"), header.index("labels")
+        rows = []
+        for cells in reader:
+            if not any(cell.strip() for cell in cells):
+                continue
+            image = cells[image_at].strip() if len(cells) > image_at else ""
+            if not image or len(cells) > len(header):
+                raise DataError(
+                    f"{path}, line {reader.line_num}: {len(cells)} cells under {len(header)} columns; several names "
+                    "in a cell are parted by ';' or '|', or the cell is quoted"
+                )
+            names = names_in_cell(cells[labels_at]) if len(cells) > labels_at else []
+            rows.append((reader.line_num, image, names))
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}: no CSV ({error})") from None
+    return rows
+
+
+def _json_rows(path: Path, text: str) -> list[tuple[int, str, list[str]]]:
+    rows = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            entry: Any = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path}, line {number}: no JSON ({error})") from None
+        image = entry.get("image") if isinstance(entry, dict) else None
+        labels = entry.get("labels") if isinstance(entry, dict) else None
+        if not isinstance(image, str) or not image.strip():
+            raise DataError(f'{path}, line {number}: expected {{"image": "…", "labels": ["…"]}}')
+        names = names_in_cell(labels) if isinstance(labels, str) else labels
+        if not isinstance(names, list) or not all(isinstance(name, str) and name.strip() for name in names):
+            raise DataError(f"{path}, line {number}: labels of {image!r} are {labels!r:.60}; expected class names")
+        rows.append((number, image.strip(), [name.strip() for name in names]))
+    return rows

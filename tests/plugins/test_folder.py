@@ -1,0 +1,197 @@
+"""A folder of photos: tables, class folders, lists, masks and EXIF orientation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from wsseg_datasets.folder import Folder
+from wsseg_datasets.label_table import names_in_cell, read_label_table
+
+from wsseg_cli.errors import DataError
+
+
+def photo(path: Path, size: tuple[int, int] = (8, 6), orientation: int = 1) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    exif = Image.Exif()
+    if orientation != 1:
+        exif[0x0112] = orientation
+    Image.new("RGB", size).save(path, exif=exif)
+    return path
+
+
+def folder(root: Path, **options: Any) -> Folder:
+    return Folder(Folder.Options(root=root, **options), root / "work")
+
+
+def both(data: Folder) -> dict[str, Any]:
+    return {s.image_id: s for split in ("train", "val") for s in data.samples(split)}
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for i in range(20):
+        photo(tmp_path / "trip" / f"p{i:02d}.jpg")
+    rows = [f"trip/p{i:02d}.jpg,{'dog' if i % 2 else 'cat;dog'}" for i in range(20)]
+    (tmp_path / "labels.csv").write_text("image,labels\n" + "\n".join(rows) + "\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("cell", "names"),
+    [
+        ("dog", ["dog"]),
+        ("dog; cat", ["dog", "cat"]),
+        ("dog|potted plant", ["dog", "potted plant"]),
+        ("dog,cat", ["dog", "cat"]),
+        ("rocks, wet", ["rocks, wet"]),
+        ("", []),
+        (";", []),
+    ],
+)
+def test_names_in_a_cell(cell: str, names: list[str]) -> None:
+    assert names_in_cell(cell) == names
+
+
+def test_a_table_of_labels(photos: Path) -> None:
+    data = folder(photos, labels=Path("labels.csv"))
+    assert list(data.classes()) == ["cat", "dog"]
+    samples = both(data)
+    assert len(samples) == 20
+    assert samples["trip/p00"].labels == (0, 1) and samples["trip/p01"].labels == (1,)
+    assert all(s.image.is_file() and s.mask is None for s in samples.values())
+
+
+def test_the_division_depends_on_the_id_alone(photos: Path) -> None:
+    before = {s.image_id for s in folder(photos, labels=Path("labels.csv")).samples("val")}
+    photo(photos / "trip" / "new.jpg")
+    with (photos / "labels.csv").open("a") as table:
+        table.write("trip/new,dog\n")
+    after = {s.image_id for s in folder(photos, labels=Path("labels.csv")).samples("val")}
+    assert 0 < len(before) < 10
+    assert before == after - {"trip/new"}
+
+
+def test_jsonl_and_ids_without_suffix(photos: Path) -> None:
+    (photos / "l.jsonl").write_text(
+        '{"image": "trip/p00", "labels": ["a b", "c"]}\n\n{"image": "trip/p01.jpg", "labels": "c|d"}\n'
+        '{"image": "trip/p02", "labels": []}\n'
+    )
+    (photos / "all.txt").write_text("trip/p00.jpg\ntrip/p01\ntrip/p02\n")
+    data = folder(photos, labels=Path("l.jsonl"), lists={"all": Path("all.txt")})
+    assert [s.labels for s in data.samples("all")] == [(0, 1), (1, 2), ()]
+    assert data.facts()["photos that the table does not name"] == 17
+    with pytest.raises(DataError, match="no list 'train'; the option `lists` has all"):
+        list(data.samples("train"))
+
+
+def test_class_folders(tmp_path: Path) -> None:
+    for name in ("dog/a.jpg", "dog/b.png", "cat/deep/a.jpg", "cat/.hidden.jpg", "stray.jpg"):
+        photo(tmp_path / name)
+    (tmp_path / "all.txt").write_text("dog/a\ndog/b\ncat/deep/a\n")
+    data = folder(tmp_path, lists={"all": Path("all.txt")})
+    assert list(data.classes()) == ["cat", "dog"]
+    assert {s.image_id: s.labels for s in data.samples("all")} == {"dog/a": (1,), "dog/b": (1,), "cat/deep/a": (0,)}
+
+
+def test_masks_need_class_names_and_are_no_photos(tmp_path: Path) -> None:
+    photo(tmp_path / "dog" / "a.jpg")
+    photo(tmp_path / "dog" / "b.jpg")
+    photo(tmp_path / "masks" / "dog" / "a.png")
+    (tmp_path / "all.txt").write_text("dog/a\ndog/b\n")
+    options = {"masks": Path("masks"), "lists": {"all": Path("all.txt")}}
+    with pytest.raises(DataError, match="option `classes`"):
+        folder(tmp_path, **options).classes()
+    data = folder(tmp_path, classes=("cat", "dog"), **options)
+    first, second = data.samples("all")
+    assert first.mask == tmp_path / "masks" / "dog" / "a.png" and second.mask is None
+    assert first.labels == (1,)
+
+
+@pytest.mark.parametrize(
+    ("mask_size", "applied"), [(None, True), ((6, 8), True), ((8, 6), False)], ids=["none", "turned", "as stored"]
+)
+def test_exif_orientation_is_applied_unless_a_mask_has_the_stored_size(
+    tmp_path: Path, mask_size: tuple[int, int] | None, applied: bool
+) -> None:
+    photo(tmp_path / "dog" / "a.jpg", orientation=6)
+    photo(tmp_path / "dog" / "b.jpg", orientation=3)
+    (tmp_path / "masks").mkdir()
+    if mask_size:
+        photo(tmp_path / "masks" / "dog" / "a.png", mask_size)
+        photo(tmp_path / "masks" / "dog" / "b.png")
+    (tmp_path / "all.txt").write_text("dog/a\ndog/b\n")
+    data = folder(tmp_path, classes=("dog",), masks=Path("masks"), lists={"all": Path("all.txt")})
+    assert [s.orientation for s in data.samples("all")] == ([6, 3] if applied else [1, 1])
+    assert data.facts()["photos turned by EXIF orientation"] == (2 if applied else 0)
+
+
+def test_files_that_cannot_be_read_are_left_to_prepare(tmp_path: Path) -> None:
+    photo(tmp_path / "dog" / "a.jpg")
+    (tmp_path / "dog" / "b.jpg").write_bytes(b"")
+    (tmp_path / "labels.csv").write_text("image,labels\ndog/a.jpg,dog\ndog/b.jpg,dog\ndog/gone.jpg,dog\n")
+    (tmp_path / "all.txt").write_text("dog/a\ndog/b\ndog/gone\n")
+    data = folder(tmp_path, labels=Path("labels.csv"), lists={"all": Path("all.txt")})
+    assert [s.image.name for s in data.samples("all")] == ["a.jpg", "b.jpg", "gone.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file,labels\na.jpg,dog\n", "columns image and labels; found 'file', 'labels'"),
+        ("image,labels\na.jpg,dog,cat\n", "line 2: 3 cells under 2 columns"),
+        ("image,labels\na.jpg,dog\na.jpg,cat\n", "line 3: image 'a.jpg' stands twice"),
+        ("image,labels\n", "names no image"),
+        ("", "found nothing"),
+    ],
+)
+def test_broken_tables(tmp_path: Path, text: str, message: str) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_label_table(table)
+
+
+@pytest.mark.parametrize("line", ["{", "[1]", '{"image": 3}', '{"image": "a", "labels": 4}', '{"image": "a"}'])
+def test_broken_json_lines(tmp_path: Path, line: str) -> None:
+    table = tmp_path / "labels.jsonl"
+    table.write_text('{"image": "b", "labels": []}\n' + line + "\n")
+    with pytest.raises(DataError, match="line 2"):
+        read_label_table(table)
+
+
+def test_names_and_ids_that_mean_nothing(photos: Path) -> None:
+    with pytest.raises(DataError, match=r"trip/p\d+': unknown class 'dog'.*did you mean 'dogs'"):
+        both(folder(photos, labels=Path("labels.csv"), classes=("cat", "dogs")))
+    (photos / "list.txt").write_text("trip/p00\ntrip/p99\n")
+    with pytest.raises(DataError, match="1 images are not in the data set, first 'trip/p99'"):
+        list(folder(photos, labels=Path("labels.csv"), lists={"train": Path("list.txt")}).samples("train"))
+    (photos / "labels.csv").write_text("image,labels\n../../etc/passwd.png,dog\n")
+    with pytest.raises(DataError, match="expected a path below its folder"):
+        both(folder(photos, labels=Path("labels.csv")))
+
+
+def test_one_id_for_two_files(tmp_path: Path) -> None:
+    photo(tmp_path / "dog" / "a.jpg")
+    photo(tmp_path / "dog" / "a.png")
+    with pytest.raises(DataError, match=r"'dog/a' stands for dog/a.jpg and dog/a.png"):
+        folder(tmp_path).classes()
+    (tmp_path / "labels.csv").write_text("image,labels\ndog/a.jpg,dog\ndog/a.png,cat\n")
+    with pytest.raises(DataError, match="ids must be unique"):
+        folder(tmp_path, labels=Path("labels.csv")).classes()
+
+
+def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no folder .*nowhere of photos"):
+        folder(tmp_path / "nowhere").classes()
+    with pytest.raises(DataError, match="neither class folders"):
+        folder(tmp_path).classes()
+    photo(tmp_path / "dog" / "a.jpg")
+    with pytest.raises(DataError, match=r"too few to divide|no folder"):
+        both(folder(tmp_path))
+    with pytest.raises(DataError, match="`saliency`"):
+        list(folder(tmp_path, saliency=Path("sal")).samples("train"))
+    with pytest.raises(DataError, match="without the option `lists`"):
+        list(folder(tmp_path).samples("test"))
