@@ -12,7 +12,7 @@ from wsseg_cli.data.stores import write_mask
 from wsseg_cli.errors import DataError
 from wsseg_cli.foreign.mat import read_sbd_mask
 
-from .id_lists import read_list
+from .lists import read_list
 from .places import existing, relative
 
 _NAMED = 10  # broken files that a message names

@@ -7,7 +7,7 @@ import pytest
 from dev_data import dev_data
 from PIL import Image
 from scipy.io import savemat
-from wsseg_datasets.id_lists import id_of_line, read_list
+from wsseg_datasets.lists import id_of_line, read_list
 from wsseg_datasets.sbd import merged_ids, sbd_folder, sbd_ids, sbd_masks
 
 from wsseg_cli.errors import DataError

@@ -7,7 +7,7 @@ import pytest
 from dev_data import dev_data
 from golden_cases import Case, golden
 from PIL import Image
-from wsseg_datasets.id_lists import id_of_line, read_list
+from wsseg_datasets.lists import id_of_line, read_list
 
 from wsseg_cli.convert.labels import Labels, read_labels, run, write_labels_npy
 from wsseg_cli.errors import DataError, RecipeError
