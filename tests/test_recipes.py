@@ -1,0 +1,32 @@
+"""Every recipe in the tree is valid, says what it is in its first line, and is named like its file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wsseg_cli import catalogue, recipe
+
+RECIPES = sorted((Path(__file__).resolve().parents[1] / "recipes").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
+def test_recipe_is_valid_with_its_plugins(file: Path) -> None:
+    assert recipe.check(file) == []
+    loaded = recipe.load(file)
+    assert loaded.recipe.name == file.stem
+
+
+@pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
+def test_recipe_says_what_it_is(file: Path) -> None:
+    lines = file.read_text(encoding="utf-8").split("\n")
+    assert lines[0].startswith("# ") and len(lines[0]) > 20, "the first line is the description in `recipes list`"
+    assert f"wsseg run --recipe {file.stem}" in "\n".join(lines[:25]), "the head names the command"
+    card = catalogue.card(file)
+    assert card.supervision in ("I", "I+S", "F")
+
+
+def test_there_are_recipes() -> None:
+    assert "quickstart" in [file.stem for file in RECIPES]
+    assert [file for file, _ in recipe.builtin()] == RECIPES
