@@ -14,7 +14,7 @@ from wsseg_cli.errors import DataError
 from wsseg_cli.protocols import Dataset, PluginOptions
 from wsseg_cli.types import ClassNames, Sample
 
-from .id_lists import read_list
+from .lists import read_list
 from .sbd import merged_ids, sbd_folder, sbd_ids, sbd_masks
 from .voc_xml import kept, labels_of, read_objects
 
