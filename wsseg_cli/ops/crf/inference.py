@@ -21,7 +21,14 @@ LARGEST_ENERGY = 1e30
 
 def available_backends() -> dict[str, bool]:
     """Return which backends are installed, by name; nothing is imported."""
-    return {name: find_spec(name) is not None for name in ("numba", "torch", "pydensecrf")}
+    return {name: _is_installed(name) for name in ("numba", "torch", "pydensecrf")}
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ImportError:
+        return False
 
 
 def choose_backend(backend: Backend = "auto", device: str = "cpu") -> str:

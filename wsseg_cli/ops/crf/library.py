@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...errors import RecipeError
 from ...types import ByteArray, FloatArray
 from .features import appearance_features, position_features
 from .presets import CrfParameters
 
 
 def library_mean_field(image: ByteArray, unary: FloatArray, parameters: CrfParameters) -> FloatArray:
-    """Return the marginals (L, N) that pydensecrf computes. image: (H, W, 3) uint8. unary: (L, N) energies."""
-    from pydensecrf.densecrf import DenseCRF
+    """Return the marginals (L, N) that pydensecrf computes. image: (H, W, 3) uint8. unary: (L, N) energies.
+
+    Raises:
+        RecipeError: the package does not load.
+    """
+    try:
+        from pydensecrf.densecrf import DenseCRF
+    except ImportError as error:
+        raise RecipeError(
+            f"CRF backend 'pydensecrf' does not load ({error}): reinstall it, or set backend: auto"
+        ) from None
 
     height, width = image.shape[:2]
     order = parameters.feature_order
