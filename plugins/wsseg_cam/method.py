@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from wsseg_cli import nets
 from wsseg_cli.data.transforms import classification_transform
-from wsseg_cli.engine.optim import psa_param_groups
+from wsseg_cli.engine.optim import PSA_MULTIPLIERS, psa_param_groups
 from wsseg_cli.ops.cam import multi_scale
 from wsseg_cli.ops.losses import multilabel_soft_margin
 from wsseg_cli.protocols import Method, PluginOptions, Transform
@@ -31,6 +31,9 @@ class CAM(Method):
         backbone_options: dict[str, Any] = Field({}, description="options of the trunk, such as {output_stride: 16}")
         dropout: float = Field(0.5, ge=0, lt=1, description="channels of the last feature map dropped in training")
         activation: Activation = Field("relu", description="of the maps; sqrt_relu as PSA's VGG-16")
+        rates: tuple[float, float, float, float] = Field(
+            PSA_MULTIPLIERS, description="learning rates of old weights, old biases, new weights, new biases, in multiples"
+        )
         class_threshold: float = Field(0.5, ge=0, le=1, description="score from which a class counts as predicted")
 
     def build_model(self) -> CamNet:
@@ -40,8 +43,8 @@ class CAM(Method):
         return CamNet(backbone, len(self.classes), dropout=o.dropout, activation=o.activation)
 
     def param_groups(self, model: nn.Module, optim: OptimSettings) -> list[dict[str, Any]]:
-        """Return PSA's four groups: old weights, old biases, new weights, new biases at 1, 2, 10, 20 times the rate."""
-        return psa_param_groups(model, [model.fc8], optim)  # type: ignore[list-item]
+        """Return PSA's four groups: old weights, old biases, new weights, new biases, each at its own rate."""
+        return psa_param_groups(model, [model.fc8], optim, multipliers=self.options.rates)  # type: ignore[list-item]
 
     def train_transform(self, augment: AugmentSettings) -> Transform:
         """Return the transform of classifier training."""
