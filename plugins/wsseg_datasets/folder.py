@@ -12,11 +12,11 @@ from typing import Any
 from pydantic import Field
 
 from wsseg_cli.data.images import exif_orientation, open_picture
+from wsseg_cli.data.label_table import read_label_table
 from wsseg_cli.errors import DataError
 from wsseg_cli.protocols import Dataset, PluginOptions
 from wsseg_cli.types import ClassNames, Sample
 
-from .label_table import read_label_table
 from .places import relative
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from PIL import Image
 from wsseg_datasets.folder import Folder
-from wsseg_datasets.label_table import names_in_cell, read_label_table
 
+from wsseg_cli.data.label_table import names_in_cell, read_label_table
 from wsseg_cli.errors import DataError
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from ..data.class_files import read_class_names
 from ..data.files import file_stem, stems_in, write_atomically
 from ..data.images import read_mask
-from ..data.label_table import read_label_table, write_label_table
+from ..data.label_table import read_label_table, without_suffix, write_label_table
 from ..errors import DataError, RecipeError
 from ..foreign.npy import read
 from ..foreign.npy_out import npy_bytes
@@ -100,7 +100,7 @@ def read_labels(source: Path, classes: ClassNames | None = None) -> Labels:
         DataError: a broken file, or names and vectors that do not fit.
     """
     if source.suffix.lower() in (".csv", ".jsonl"):
-        table = read_label_table(source)
+        table = {without_suffix(name): names for name, names in read_label_table(source).items()}
         classes = classes or ClassNames(sorted({name for names in table.values() for name in names}))
         return Labels({i: _vector(source, i, names, classes) for i, names in table.items()}, classes)
     vectors = vectors_of(read(source), str(source))
@@ -170,13 +170,13 @@ def compare(vectors: Mapping[str, FloatArray], masks: Path) -> Agreement:
     )
 
 
-def _names(labels: Labels, source: Path) -> dict[str, tuple[str, ...]]:
+def _names(labels: Labels, source: Path) -> dict[str, list[str]]:
     if labels.classes is None:
         raise RecipeError(f"{source} holds no class names; --classes FILE gives them, one a line, in the file's order")
-    return {i: tuple(labels.classes[int(k)] for k in np.flatnonzero(vector)) for i, vector in labels.vectors.items()}
+    return {i: [labels.classes[int(k)] for k in np.flatnonzero(vector)] for i, vector in labels.vectors.items()}
 
 
-def _vector(source: Path, image_id: str, names: tuple[str, ...], classes: ClassNames) -> FloatArray:
+def _vector(source: Path, image_id: str, names: list[str], classes: ClassNames) -> FloatArray:
     vector = np.zeros(len(classes), np.float32)
     for name in names:
         try:

@@ -116,7 +116,7 @@ def test_what_does_not_fit(tmp_path: Path) -> None:
         np.save(source, np.array(value, dtype=object) if isinstance(value, dict) else np.array(value))
         with pytest.raises(DataError, match=r"a\.npy"):
             read_labels(source)
-    (tmp_path / "t.csv").write_text("image_id,labels\na,dog;cow\n")
+    (tmp_path / "t.csv").write_text("image,labels\na,dog;cow\n")
     (tmp_path / "three.json").write_text('["dog", "sofa", "cat"]')
     with pytest.raises(DataError, match="'a': unknown class 'cow'"):
         run(tmp_path / "t.csv", source, classes=tmp_path / "three.json")

@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from dev_data import dev_data
+from PIL import Image
+from wsseg_datasets.folder import Folder
+from wsseg_datasets.huggingface import HuggingFace
+
+from wsseg_cli.data.images import read_image, read_mask
+from wsseg_cli.data.label_table import write_label_table
+from wsseg_cli.data.stores import write_mask
+from wsseg_cli.errors import DataError
+
+datasets = pytest.importorskip("datasets")
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
+
+NAMES = ("cat", "dog", "sofa")
+LISTS: dict[str, dict[str, tuple[str, ...]]] = {
+    "train": {"a": ("dog", "sofa"), "sub/b": ("cat",)},
+    "val": {"c": ("dog",)},
+}
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Keep the library from the network and from the home folder."""
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "elsewhere")
+    yield
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def photo(path: Path, orientation: int = 1) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = np.random.default_rng(len(path.name)).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path, exif=exif)
+
+
+def imagefolder(root: Path, masks: bool = True, orientation: int = 1) -> Path:
+    for split, images in LISTS.items():
+        rows = []
+        for image_id, names in images.items():
+            photo(root / split / f"{image_id}.jpg", orientation)
+            row: dict[str, Any] = {"file_name": f"{image_id}.jpg", "labels": list(names)}
+            if masks:
+                write_mask(root / split / "masks" / f"{image_id}.png", np.full((6, 8), 2, np.uint8))
+                row["mask_file_name"] = f"masks/{image_id}.png"
+            rows.append(json.dumps(row))
+        (root / split / "metadata.jsonl").write_text("\n".join(rows) + "\n")
+    return root
+
+
+def parquet(root: Path, columns: dict[str, Any], split: str = "train") -> Path:
+    features = {name: values.pop("feature") for name, values in columns.items()}
+    table = datasets.Dataset.from_dict(
+        {name: values["values"] for name, values in columns.items()}, features=datasets.Features(features)
+    )
+    (root / "data").mkdir(parents=True, exist_ok=True)
+    table.to_parquet(str(root / "data" / f"{split}-00000-of-00001.parquet"))
+    return root
+
+
+def picture(path: str | None = None, seed: int = 0) -> dict[str, Any]:
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)).save(buffer, "JPEG")
+    return {"bytes": buffer.getvalue(), "path": path}
+
+
+def plugin(path: Path, work: Path, **options: Any) -> HuggingFace:
+    return HuggingFace(HuggingFace.Options(path=str(path), **options), work)
+
+
+def test_imagefolder(tmp_path: Path) -> None:
+    data = plugin(imagefolder(tmp_path / "data"), tmp_path / "work")
+    assert tuple(data.classes()) == NAMES
+    train, val = list(data.samples("train")), list(data.samples("val"))
+    assert [(s.image_id, s.labels) for s in train] == [("a", (1, 2)), ("sub/b", (0,))]
+    assert [(s.image_id, s.labels) for s in val] == [("c", (1,))]
+    assert all(s.image.is_relative_to(tmp_path / "data") for s in train)
+    mask = train[0].mask
+    assert mask is not None and read_mask(mask).tolist() == [[2] * 8] * 6
+    with pytest.raises(DataError, match=r"no list 'test'; there are train"):
+        list(data.samples("test"))
+
+
+def test_class_folders(tmp_path: Path) -> None:
+    for name in ("sofa/1", "dog/2"):
+        for split in ("train", "test"):
+            photo(tmp_path / "data" / split / f"{name}.png")
+    data = plugin(tmp_path / "data", tmp_path / "work")
+    assert list(data.classes()) == ["dog", "sofa"]
+    assert {s.image_id: s.labels for s in data.samples("test")} == {"dog/2": (0,), "sofa/1": (1,)}
+
+
+@pytest.mark.parametrize("orientation", [6, 3])
+def test_exif(tmp_path: Path, orientation: int) -> None:
+    turned = plugin(imagefolder(tmp_path / "without", masks=False, orientation=orientation), tmp_path / "a")
+    assert [s.orientation for s in turned.samples("train")] == [orientation, orientation]
+    stored = plugin(imagefolder(tmp_path / "with", orientation=orientation), tmp_path / "b")
+    assert [s.orientation for s in stored.samples("train")] == [1, 1]
+
+
+def test_bytes_inside_of_parquet_and_numbers(tmp_path: Path) -> None:
+    pictures = [picture("a.jpg", 1), picture("b.jpg", 2), picture("c.jpg", 3)]
+    root = parquet(
+        tmp_path / "data",
+        {
+            "image": {"values": pictures, "feature": datasets.Image()},
+            "label": {"values": [1, 0, -1], "feature": datasets.ClassLabel(names=["sofa", "dog"])},
+        },
+    )
+    samples = list(plugin(root, tmp_path / "work").samples("train"))
+    assert [(s.image_id, s.labels) for s in samples] == [("a", (1,)), ("b", (0,)), ("c", ())]
+    assert [s.image.read_bytes() for s in samples] == [p["bytes"] for p in pictures]
+    other = plugin(root, tmp_path / "work", classes=("dog", "sofa"))
+    assert [s.labels for s in other.samples("train")] == [(0,), (1,), ()]
+
+
+def test_names_that_are_no_ids(tmp_path: Path) -> None:
+    columns = {
+        "photo": {"values": [picture("x.jpg", 1), picture("../../x.jpg", 2)], "feature": datasets.Image()},
+        "key": {"values": ["../../evil", "b"], "feature": datasets.Value("string")},
+        "tags": {"values": ["dog;sofa", ""], "feature": datasets.Value("string")},
+    }
+    root = parquet(tmp_path / "data", columns)
+    samples = list(plugin(root, tmp_path / "work", image="photo").samples("train"))
+    assert [(s.image_id, s.labels) for s in samples] == [("train-000000", (0, 1)), ("train-000001", ())]
+    named = list(plugin(root, tmp_path / "work2", image="photo", id="key").samples("train"))
+    assert [s.image_id for s in named] == ["../../evil", "b"]
+    assert all(s.image.resolve().is_relative_to(tmp_path / "work2") and s.image.is_file() for s in named)
+
+
+def test_what_does_not_fit(tmp_path: Path) -> None:
+    columns = {
+        "image": {"values": [picture("a.jpg")], "feature": datasets.Image()},
+        "labels": {"values": [[0, 5]], "feature": datasets.List(datasets.Value("int64"))},
+    }
+    root = parquet(tmp_path / "data", columns)
+    with pytest.raises(DataError, match="without names"):
+        plugin(root, tmp_path / "w").classes()
+    with pytest.raises(DataError, match="row 0: label 5 with 2 classes"):
+        list(plugin(root, tmp_path / "w", classes=("dog", "cat")).samples("train"))
+    with pytest.raises(DataError, match="no column 'photo' of pictures; there are image"):
+        plugin(root, tmp_path / "w", image="photo").classes()
+    with pytest.raises(DataError, match="no column names for the labels"):
+        plugin(root, tmp_path / "w", labels="names").classes()
+    with pytest.raises(DataError, match="no such folder"):
+        plugin(tmp_path / "nowhere", tmp_path / "w").classes()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="cannot read it"):
+        plugin(tmp_path / "empty", tmp_path / "w").classes()
+
+
+def test_file_outside_of_the_data_set(tmp_path: Path) -> None:
+    photo(tmp_path / "secret.jpg")
+    columns = {
+        "image": {"values": [{"bytes": None, "path": str(tmp_path / "secret.jpg")}], "feature": datasets.Image()},
+        "label": {"values": ["dog"], "feature": datasets.Value("string")},
+    }
+    root = tmp_path / "data"
+    (root / "data").mkdir(parents=True)
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pictures = pa.array(columns["image"]["values"], pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+    table = pa.table({"image": pictures, "label": ["dog"]})
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("string")})
+    table = table.replace_schema_metadata(features.arrow_schema.metadata)
+    pq.write_table(table, root / "data" / "train-00000-of-00001.parquet")
+    with pytest.raises(DataError, match="outside of the data set"):
+        list(plugin(root, tmp_path / "w").samples("train"))
+
+
+def test_minivoc_in_three_forms_is_one_data_set(tmp_path: Path) -> None:
+    """A folder with a table, an imagefolder and parquet give the same ids, labels, pixels and masks in every list."""
+    source = dev_data("minivoc")
+    labels = json.loads((source / "labels.json").read_text())
+    lists = {s: (source / "ImageSets" / "Segmentation" / f"{s}.txt").read_text().split()[:12] for s in ("train", "val")}
+    names = sorted({name for ids in lists.values() for i in ids for name in labels[i]})
+
+    table, hub, packed = tmp_path / "table", tmp_path / "imagefolder", tmp_path / "parquet"
+    (table / "masks").mkdir(parents=True)
+    for split, ids in lists.items():
+        (hub / split / "masks").mkdir(parents=True)
+        rows = []
+        for i in ids:
+            shutil.copy(source / "JPEGImages" / f"{i}.jpg", table / f"{i}.jpg")
+            shutil.copy(source / "SegmentationClass" / f"{i}.png", table / "masks" / f"{i}.png")
+            shutil.copy(source / "JPEGImages" / f"{i}.jpg", hub / split / f"{i}.jpg")
+            shutil.copy(source / "SegmentationClass" / f"{i}.png", hub / split / "masks" / f"{i}.png")
+            rows.append({"file_name": f"{i}.jpg", "mask_file_name": f"masks/{i}.png", "labels": labels[i]})
+        (hub / split / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (table / f"{split}.txt").write_text("\n".join(ids))
+        photos = [(source / "JPEGImages" / f"{i}.jpg", source / "SegmentationClass" / f"{i}.png") for i in ids]
+        image, mask = ([{"bytes": p.read_bytes(), "path": p.name} for p in part] for part in zip(*photos, strict=True))
+        parquet(
+            packed,
+            {
+                "image": {"values": image, "feature": datasets.Image()},
+                "mask": {"values": mask, "feature": datasets.Image()},
+                "labels": {"values": [labels[i] for i in ids], "feature": datasets.List(datasets.Value("string"))},
+            },
+            split,
+        )
+    write_label_table(table / "labels.csv", {f"{i}.jpg": labels[i] for ids in lists.values() for i in ids})
+    options = Folder.Options(
+        root=table,
+        labels=Path("labels.csv"),
+        masks=Path("masks"),
+        classes=tuple(names),
+        lists={split: Path(f"{split}.txt") for split in lists},
+    )
+    forms = [Folder(options, tmp_path / "1"), plugin(hub, tmp_path / "2"), plugin(packed, tmp_path / "3")]
+    assert all(list(form.classes()) == names for form in forms)
+    for split, ids in lists.items():
+        found = [{s.image_id: s for s in form.samples(split)} for form in forms]
+        assert all(sorted(samples) == sorted(ids) for samples in found)
+        for i in ids:
+            first, *others = (samples[i] for samples in found)
+            for other in others:
+                assert first.labels == other.labels and first.orientation == other.orientation
+                assert first.image.read_bytes() == other.image.read_bytes()
+                assert first.mask is not None and other.mask is not None
+                np.testing.assert_array_equal(read_image(first.image), read_image(other.image))
+                np.testing.assert_array_equal(read_mask(first.mask), read_mask(other.mask))
