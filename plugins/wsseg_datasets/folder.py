@@ -11,16 +11,13 @@ from typing import Any
 
 from pydantic import Field
 
-from wsseg_cli.data.images import exif_orientation, open_picture
-from wsseg_cli.data.label_table import read_label_table
+from wsseg_cli.data.label_table import PHOTO_SUFFIXES, read_label_table, without_suffix
 from wsseg_cli.errors import DataError
 from wsseg_cli.protocols import Dataset, PluginOptions
 from wsseg_cli.types import ClassNames, Sample
 
 from .places import relative
-
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-_SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+from .turns import orientations
 
 
 @dataclass(frozen=True)
@@ -107,7 +104,7 @@ class Folder(Dataset):
     def _on_disk(self) -> dict[str, Path]:
         """Every photo by its path from the root, with suffix, sorted; masks and saliency maps are none."""
         others = [folder for folder in (self._sub_folder("masks"), self._sub_folder("saliency")) if folder]
-        found = [path for path in self._root.rglob("*") if path.suffix.lower() in PICTURES and path.is_file()]
+        found = [path for path in self._root.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file()]
         inside = [path for path in found if not any(path.is_relative_to(folder) for folder in others)]
         names = {path.relative_to(self._root).as_posix(): path for path in inside}
         return {name: names[name] for name in sorted(names) if not any(p.startswith(".") for p in name.split("/"))}
@@ -126,11 +123,11 @@ class Folder(Dataset):
                 )
         by_id: dict[str, list[str]] = {}
         for name in self._on_disk:
-            by_id.setdefault(_without_suffix(name), []).append(name)
+            by_id.setdefault(without_suffix(name), []).append(name)
         photos: dict[str, _Photo] = {}
         for name, names in named.items():
             name = relative(name, "the table of labels").as_posix()
-            image_id = _without_suffix(name)
+            image_id = without_suffix(name)
             files = by_id.get(image_id, [])
             if len(files) > 1 and (name not in files or image_id in photos or self.options.labels is None):
                 raise DataError(f"image id {image_id!r} stands for {' and '.join(files)}; ids must be unique")
@@ -146,28 +143,11 @@ class Folder(Dataset):
 
     @cached_property
     def _turned(self) -> dict[str, int]:
-        """The EXIF orientation by id of the photos that are to be turned; empty where masks forbid it."""
+        """The EXIF orientation by id of the photos that are to be turned; none where masks forbid it."""
         masks = self._sub_folder("masks")
-        turned: dict[str, int] = {}
-        telling: list[bool] = []
-        silent: list[bool] = []  # a half turn or a square leaves the size as it is, so it says less
-        for image_id, photo in self._photos.items():
-            try:
-                picture = open_picture(photo.path)
-                orientation, size = exif_orientation(picture), picture.size
-                picture.close()
-                mask = _existing(masks, image_id)
-                if orientation == 1:
-                    continue
-                turned[image_id] = orientation
-                if mask is None:
-                    continue
-                with open_picture(mask) as opened:
-                    unturned = opened.size == size
-            except DataError:
-                continue  # `prepare` opens every file and names those that cannot be read
-            (telling if orientation in _SIDEWAYS and size[0] != size[1] else silent).append(unturned)
-        return {} if any(telling or silent) else turned
+        files = ((photo.path, _existing(masks, image_id)) for image_id, photo in self._photos.items())
+        turns = zip(self._photos, orientations(files), strict=True)
+        return {image_id: turn for image_id, turn in turns if turn != 1}
 
     def _sub_folder(self, option: str) -> Path | None:
         given: Path | None = getattr(self.options, option)
@@ -197,7 +177,7 @@ class Folder(Dataset):
             lines = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"list {split!r}: {path} cannot be read ({error})") from None
-        ids = [_without_suffix(line.strip()) for line in lines if line.strip()]
+        ids = [without_suffix(line.strip()) for line in lines if line.strip()]
         unknown = [image_id for image_id in ids if image_id not in self._photos]
         if unknown:
             raise DataError(f"{path}: {len(unknown)} images are not in the data set, first {unknown[0]!r}")
@@ -208,11 +188,6 @@ class Folder(Dataset):
             return tuple(sorted({classes.label(name) for name in photo.names}))
         except DataError as error:
             raise DataError(f"image {image_id!r}: {error}; there are {', '.join(classes)}") from None
-
-
-def _without_suffix(name: str) -> str:
-    suffix = Path(name).suffix
-    return name[: -len(suffix)] if suffix.lower() in PICTURES else name
 
 
 def _existing(folder: Path | None, image_id: str) -> Path | None:

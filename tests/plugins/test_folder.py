@@ -121,7 +121,6 @@ def test_exif_orientation_is_applied_unless_a_mask_has_the_stored_size(
     (tmp_path / "masks").mkdir()
     if mask_size:
         photo(tmp_path / "masks" / "dog" / "a.png", mask_size)
-        photo(tmp_path / "masks" / "dog" / "b.png")
     (tmp_path / "all.txt").write_text("dog/a\ndog/b\n")
     data = folder(tmp_path, classes=("dog",), masks=Path("masks"), lists={"all": Path("all.txt")})
     assert [s.orientation for s in data.samples("all")] == ([6, 3] if applied else [1, 1])
