@@ -115,7 +115,7 @@ def load_initial(model: nn.Module, weights: str) -> str:
             )
         path = trunk.package_weights()
         load_strictly(trunk, _of_trunk(pth.read(path), trunk), f"the package's {path.name}")
-        return str(path.name)
+        return f"ImageNet labels ({path.stem})"
     path = Path(weights)
     tensors, header = read_tensors(path)
     said = header.get("saw") or header.get("source") or path.name
