@@ -14,10 +14,12 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
+from numba import extending
 from numba.core import types
 from numba.core.datamodel import models
-from numba.extending import intrinsic, overload, register_model
 
+intrinsic: Any = extending.intrinsic
+"""Of no type, since a compiled call has other arguments than the function that emits it."""
 FREE = ("contract", "nsz", "arcp")
 """Liberties of the arithmetic: fused multiply-add, sign of zero, division by multiplication; NaN and order stay."""
 
@@ -30,7 +32,7 @@ class Lanes(types.Type):  # type: ignore[misc]
         super().__init__(name=f"Lanes({width})")
 
 
-@register_model(Lanes)
+@extending.register_model(Lanes)
 class LanesModel(models.PrimitiveModel):  # type: ignore[misc]
     """A vector is a register of LLVM."""
 
@@ -142,7 +144,7 @@ def _overload(symbol: Any, function: Any) -> None:
     def typed(a, b):  # type: ignore[no-untyped-def]
         return (lambda a, b: function(a, b)) if _is_vector(a, b) else None
 
-    overload(symbol)(typed)
+    extending.overload(symbol)(typed)
 
 
 _overload(operator.add, _add)

@@ -118,10 +118,13 @@ def mean_field(
 
 def _mapper(stack: ExitStack, threads: int) -> Callable[[Callable[[int], None], range], None]:
     """Return the function that calls another for every number of a range and waits for all."""
-    if threads == 1:
-        return lambda function, numbers: [function(i) for i in numbers] and None
-    pool = stack.enter_context(ThreadPoolExecutor(threads, "crf"))
-    return lambda function, numbers: list(pool.map(function, numbers)) and None
+    run: Any = map if threads == 1 else stack.enter_context(ThreadPoolExecutor(threads, "crf")).map
+
+    def each(function: Callable[[int], None], numbers: range) -> None:
+        for _ in run(function, numbers):
+            pass
+
+    return each
 
 
 @lru_cache

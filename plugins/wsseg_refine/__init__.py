@@ -1,0 +1,1 @@
+"""Refiners that learn nothing: the dense CRF and pixel-adaptive mask refinement."""
