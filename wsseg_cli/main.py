@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import shlex
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -25,7 +27,8 @@ class House(typer.core.TyperGroup):
             console.error(str(error))
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
-            console.note("\ninterrupted; what is done is kept, and the same command goes on from there")
+            again = shlex.join(["wsseg", *sys.argv[1:]])
+            console.note(f"\ninterrupted; what is done is kept, and the same command goes on from there:\n  {again}")
             raise typer.Exit(INTERRUPTED) from error
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
