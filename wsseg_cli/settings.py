@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class Settings(BaseModel):
@@ -95,6 +96,10 @@ class InferSettings(Settings):
     flip: bool = Field(False, description="add the mirror image of every view")
 
 
+CRF_PRESETS = ("psa", "irn", "ppc", "deeplab", "deeplab_vgg16_v1", "deeplab_vgg16_v2", "seam_seg")
+"""Names of the CRF presets; their values stand in `ops.crf.presets`, which a recipe cannot import without torch."""
+
+
 class CrfSettings(Settings):
     """A dense CRF by preset, single values overriding it."""
 
@@ -113,6 +118,15 @@ class CrfSettings(Settings):
     @classmethod
     def _from_name(cls, value: Any) -> Any:
         return {"preset": value} if isinstance(value, str) else value
+
+    @field_validator("preset")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in CRF_PRESETS:
+            near = difflib.get_close_matches(value, CRF_PRESETS, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"unknown CRF preset {value!r}{hint} (there are {', '.join(CRF_PRESETS)})")
+        return value
 
 
 class TrainSettings(Settings):

@@ -93,6 +93,7 @@ def test_all_problems_at_once_with_lines(file: Path) -> None:
         ("train_cls.schedule.milestones=[0.5]", "train_cls.schedule.milestones: is not used"),
         ("dataset.options.root=${A B}", "is no ${NAME}"),
         ("pseudo.crf=3", "pseudo.crf: must be a mapping"),
+        ("pseudo.crf=paa", "pseudo.crf.preset: unknown CRF preset 'paa'; did you mean 'psa'?"),
     ],
 )
 def test_what_set_cannot_say(file: Path, override: str, message: str) -> None:
@@ -183,3 +184,10 @@ def test_files_that_are_no_recipe(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(RecipeError, match=r"x\.yaml"):
         recipe.load(path)
+
+
+def test_presets_of_the_crf_are_those_that_it_has() -> None:
+    from wsseg_cli.ops.crf import PRESETS
+    from wsseg_cli.settings import CRF_PRESETS
+
+    assert tuple(PRESETS) == CRF_PRESETS
