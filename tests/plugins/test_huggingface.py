@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from dev_data import dev_data
 from PIL import Image
 from wsseg_datasets.folder import Folder
@@ -16,8 +17,12 @@ from wsseg_datasets.huggingface import HuggingFace
 
 from wsseg_cli.data.images import read_image, read_mask
 from wsseg_cli.data.label_table import write_label_table
+from wsseg_cli.data.loader import training_batches
 from wsseg_cli.data.stores import write_mask
+from wsseg_cli.data.transforms import classification_transform
 from wsseg_cli.errors import DataError
+from wsseg_cli.protocols import Dataset, PluginOptions, Stage, Trainable, Transform
+from wsseg_cli.settings import AugmentSettings, OptimSettings, TrainSettings
 
 datasets = pytest.importorskip("datasets")
 
@@ -182,6 +187,25 @@ def test_file_outside_of_the_data_set(tmp_path: Path) -> None:
         list(plugin(root, tmp_path / "w").samples("train"))
 
 
+class Reader(Trainable):
+    """Reads photos and masks as a method would."""
+
+    needs = frozenset({"mask"})
+
+    def train_transform(self, augment: AugmentSettings) -> Transform:
+        return classification_transform(augment, with_=("mask",))
+
+
+def first_batch(data: Dataset, folder: Path) -> dict[str, Any]:
+    augment = AugmentSettings(resize_long=(160, 256), flip=0.5, color_jitter=(0.3, 0.3, 0.3, 0.1), crop=128)
+    settings = TrainSettings(weights="none", augment=augment, batch_size=8, max_steps=1, optim=OptimSettings(lr=0.1))
+    samples = list(data.samples("train"))
+    stage = Stage(folder, samples, data.classes(), settings, seed=3)
+    reader = Reader(PluginOptions())
+    (batch,) = next(training_batches(stage, reader, samples, range(1), workers=0, rank=0, world=1, pin=False))
+    return batch
+
+
 def test_minivoc_in_three_forms_is_one_data_set(tmp_path: Path) -> None:
     """A folder with a table, an imagefolder and parquet give the same ids, labels, pixels and masks in every list."""
     source = dev_data("minivoc")
@@ -223,9 +247,14 @@ def test_minivoc_in_three_forms_is_one_data_set(tmp_path: Path) -> None:
     )
     forms = [Folder(options, tmp_path / "1"), plugin(hub, tmp_path / "2"), plugin(packed, tmp_path / "3")]
     assert all(list(form.classes()) == names for form in forms)
+    first_batches = [first_batch(form, tmp_path) for form in forms]
+    for batch in first_batches[1:]:
+        assert batch["image_id"] == first_batches[0]["image_id"]
+        for name in ("image", "label", "mask"):
+            assert torch.equal(batch[name], first_batches[0][name])
     for split, ids in lists.items():
         found = [{s.image_id: s for s in form.samples(split)} for form in forms]
-        assert all(sorted(samples) == sorted(ids) for samples in found)
+        assert all(list(samples) == ids for samples in found)
         for i in ids:
             first, *others = (samples[i] for samples in found)
             for other in others:
