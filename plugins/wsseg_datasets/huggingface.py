@@ -40,6 +40,10 @@ class HuggingFace(Dataset):
             (), description="class names in order; needed for labels that are bare numbers"
         )
 
+    def __init__(self, options: PluginOptions, work: Path) -> None:
+        super().__init__(options, work)
+        self._turned: dict[str, int] = {}
+
     def classes(self) -> ClassNames:
         """Return the class names: the options', the column's own, or all that stand in it in alphabetical order.
 
@@ -73,14 +77,16 @@ class HuggingFace(Dataset):
             mask = None if masks is None else row[masks]
             files.append((photo, self._file(mask, folder / "mask", image_id, f"mask of {split}, row {number}")))
         turns = orientations(files)
+        self._turned[split] = sum(turn != 1 for turn in turns)
         for number, (image_id, (photo, mask)) in enumerate(zip(ids, files, strict=True)):
             labels = self._label_numbers(rows[number][self._labels], classes, f"{split}, row {number}")
             yield Sample(image_id=image_id, image=photo, labels=labels, mask=mask, orientation=turns[number])
 
     def facts(self) -> dict[str, Any]:
-        """Return the columns that are used."""
+        """Return the columns that are used, and how many photos are turned."""
         masks = self._column(self.options.mask, _MASK_COLUMNS, "masks", needed=False)
-        return {"columns": ", ".join(name for name in (self.options.image, self._labels, masks) if name)}
+        columns = ", ".join(name for name in (self.options.image, self._labels, masks) if name)
+        return {"columns": columns, "photos turned by EXIF orientation": sum(self._turned.values())}
 
     @cached_property
     def _root(self) -> Path | None:

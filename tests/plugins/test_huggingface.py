@@ -112,6 +112,7 @@ def test_class_folders(tmp_path: Path) -> None:
 def test_exif(tmp_path: Path, orientation: int) -> None:
     turned = plugin(imagefolder(tmp_path / "without", masks=False, orientation=orientation), tmp_path / "a")
     assert [s.orientation for s in turned.samples("train")] == [orientation, orientation]
+    assert turned.facts()["photos turned by EXIF orientation"] == 2
     stored = plugin(imagefolder(tmp_path / "with", orientation=orientation), tmp_path / "b")
     assert [s.orientation for s in stored.samples("train")] == [1, 1]
 
