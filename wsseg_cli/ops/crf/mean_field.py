@@ -45,7 +45,7 @@ def image_kernels(image: ByteArray, parameters: CrfParameters, threads: int = 1)
     height, width = image.shape[:2]
     order = parameters.feature_order
     keep = height * width <= LARGEST_KEPT
-    smooth = _smooth_lattice if keep else _smooth_lattice.__wrapped__
+    smooth = smooth_lattice if keep else smooth_lattice.__wrapped__
     features = appearance_features(image, parameters.bilateral_sxy, parameters.bilateral_srgb, order)
     with ExitStack() as stack:
         each = _mapper(stack, threads)
@@ -59,7 +59,8 @@ def image_kernels(image: ByteArray, parameters: CrfParameters, threads: int = 1)
 
 
 @lru_cache(maxsize=4)
-def _smooth_lattice(height: int, width: int, sxy: float, order: str) -> Lattice:
+def smooth_lattice(height: int, width: int, sxy: float, order: str) -> Lattice:
+    """Return the lattice of the smoothness kernel, which the image's size decides alone; a few are kept."""
     return build_lattice(position_features(height, width, sxy, order))
 
 
