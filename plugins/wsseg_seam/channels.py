@@ -1,0 +1,44 @@
+"""Maps with a channel for background, which stands first (SEAM) or last (PPC on EPS): apart, together, strongest."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Background = Literal[0, -1]
+"""Where the channel of background stands: first or last."""
+
+
+def foreground(maps: Tensor, background: Background = 0) -> Tensor:
+    """Return the channels of the classes, (N, C, …), of maps (N, 1+C, …)."""
+    return maps[:, 1:] if background == 0 else maps[:, :-1]
+
+
+def with_background(behind: Tensor, classes: Tensor, background: Background = 0) -> Tensor:
+    """Return (N, 1+C, …): the channel of background (N, 1, …) and those of the classes (N, C, …)."""
+    return torch.cat([behind, classes] if background == 0 else [classes, behind], 1)
+
+
+def known_labels(labels: Tensor, background: Background = 0) -> Tensor:
+    """Return (N, 1+C, 1, 1): the multi-hot labels (N, C), and a 1 for background, which every image has."""
+    behind = labels.new_ones(len(labels), 1)
+    return with_background(behind, labels, background)[:, :, None, None]
+
+
+def remaining_background(maps: Tensor, background: Background = 0) -> Tensor:
+    """Return the maps (N, 1+C, h, w) with 1 - max over the classes as background."""
+    classes = foreground(maps, background)
+    return with_background(1 - classes.amax(1, keepdim=True), classes, background)
+
+
+def strongest_class(maps: Tensor, background: Background = 0) -> Tensor:
+    """Return the maps (N, 1+C, h, w) with 0 for every class that does not have its pixel's highest score.
+
+    Classes that tie both stay; background is left as it is.
+    """
+    classes = foreground(maps, background)
+    kept = classes.masked_fill(classes < classes.amax(1, keepdim=True), 0.0)
+    behind = maps[:, :1] if background == 0 else maps[:, -1:]
+    return with_background(behind, kept, background)

@@ -1,0 +1,63 @@
+"""SEAM's network: a classifier with a channel for background, and the pixel correlation module beside it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from wsseg_cli.nets.trunk import Trunk
+from wsseg_cli.types import Normalization
+
+from .pcm import correlation_features, correlation_layers, normalized_cams, revised_cams
+
+
+class SeamMaps(NamedTuple):
+    """What the network says of images, at the size (h, w) of its last feature map; background is channel 0.
+
+    Attributes:
+        cams: (N, 1+C, h, w) raw class activation maps.
+        revised: (N, 1+C, h, w) in [0, 1], from the correlation module. No gradient reaches the trunk through them.
+        features: (N, D, h, w), the last feature map after dropout.
+    """
+
+    cams: Tensor
+    revised: Tensor
+    features: Tensor
+
+
+class SeamNet(nn.Module):
+    """Classifier with a pixel correlation module (SEAM, Wang et al., CVPR 2020, section 3.3).
+
+    Args:
+        backbone: the trunk, with taps conv4, conv5 and conv6.
+        num_classes: C, without background.
+        dropout: of whole channels of the last feature map in training.
+    """
+
+    def __init__(self, backbone: Trunk, num_classes: int, *, dropout: float = 0.5) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.dropout7 = nn.Dropout2d(dropout)
+        self.fc8 = nn.Conv2d(backbone.taps["conv6"], 1 + num_classes, 1, bias=False)
+        self.f8_3, self.f8_4, self.f9 = correlation_layers(backbone.taps)
+        nn.init.xavier_uniform_(self.fc8.weight)
+
+    @property
+    def normalization(self) -> Normalization:
+        """How the backbone wants its pixels."""
+        return self.backbone.normalization
+
+    @property
+    def new(self) -> tuple[nn.Module, ...]:
+        """Layers that start at random."""
+        return (self.f8_3, self.f8_4, self.f9, self.fc8)
+
+    def forward(self, images: Tensor) -> SeamMaps:
+        """Return the class maps, raw and revised; images: (N, 3, H, W), normalised."""
+        maps = self.backbone(images)
+        features = self.dropout7(maps["conv6"])
+        cams = self.fc8(features)
+        size = (cams.shape[2], cams.shape[3])
+        compared = correlation_features(images, maps, self.f8_3, self.f8_4, size)
+        return SeamMaps(cams, revised_cams(normalized_cams(cams), self.f9(compared)), features)
