@@ -2,8 +2,7 @@
 
     python benchmarks/crf.py [--repeats 7]
 
-Needs scikit-image (for a photo) and the extra `wsseg[pydensecrf]`. One thread unless a row says otherwise: set
-OMP_NUM_THREADS=1 for a fair torch row.
+Needs scikit-image (for a photo) and the extra `wsseg[pydensecrf]`. One thread unless a row says otherwise.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import torch
 from PIL import Image
 from skimage import data
 
@@ -91,6 +91,8 @@ def compare(name: str, labels: int, present: int, repeats: int) -> list[str]:
         "single, two threads": lambda: single(image, scores, p, threads=2),
         "run, two threads": lambda: dense_crf(image, scores, p, threads=2),
     }
+    if torch.cuda.is_available():
+        runs["torch on CUDA"] = lambda: dense_crf(image, scores, p, device="cuda")
     seconds = interleaved(runs, repeats)
     ours, theirs = dense_crf(image, scores, p), reference(image, scores, p)
     agree = 100 * float(np.mean(ours.argmax(0) == theirs.argmax(0)))
