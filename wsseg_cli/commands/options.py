@@ -41,7 +41,8 @@ RunOpt = Annotated[
     Path | None,
     typer.Option(
         "--run",
-        help="Directory of the run; default: runs/NAME.",
+        "--run-dir",
+        help="Directory of the run; default: runs/NAME. (torchrun wants the longer spelling.)",
         file_okay=False,
         autocompletion=run_names,
         metavar="DIR",

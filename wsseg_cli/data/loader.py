@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -148,4 +149,5 @@ def training_batches(
 
 
 def _one_thread(_: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the loop finishes its step and saves
     torch.set_num_threads(1)

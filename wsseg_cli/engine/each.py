@@ -50,7 +50,9 @@ def each(
     With `workers` > 1 each worker process calls `setup` once, so `setup` is a top-level function and `arguments` pickle
     (between our own processes; nothing of it comes from a file). Every worker, and this process where it works itself,
     computes with one thread on the CPU, so the results do not depend on the number of workers. Images that raise a
-    WssegError are collected as failures; anything else is a bug and stops the loop. `total` counts those done before, too.
+    WssegError are collected as failures; anything else is a bug and stops the loop.
+
+    total: what the progress line counts to, those done before among them.
     """
     done = Done()
     total = len(image_ids) if total is None else total

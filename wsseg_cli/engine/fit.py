@@ -18,6 +18,7 @@ from ..protocols import Stage, Trainable
 from ..settings import RuntimeSettings, TrainSettings
 from ..types import Progress, Sample
 from . import checkpoint, processes
+from .interrupt import Interrupt
 from .optim import build_optimizer, set_rates
 from .progress import ProgressLine
 
@@ -112,7 +113,8 @@ class Loop:
         )
         label = stage.dir.name
         quiet = self.quiet or not processes.is_main()
-        with ProgressLine(label, max_steps, start=begun, word="step", unit_size=s.batch_size, quiet=quiet) as line:
+        shown = ProgressLine(label, max_steps, start=begun, word="step", unit_size=s.batch_size, quiet=quiet)
+        with shown as line, Interrupt() as interrupt:
             for step, parts in enumerate(batches, begun):
                 progress = Progress(step, max_steps, step // per_epoch, stage.seed)
                 set_rates(optimizer, s.schedule, progress)
@@ -130,16 +132,20 @@ class Loop:
                 if done % self.runtime.log_every == 0 or done == max_steps or done == 1:
                     log.write(done, losses, [group["lr"] for group in optimizer.param_groups])
                 line.advance(**losses)
-                if done % save_every == 0 and done < max_steps and processes.is_main():
+                stop = interrupt.asked and processes.world() == 1
+                if (done % save_every == 0 or stop) and done < max_steps and processes.is_main():
                     log.flush()
                     checkpoint.write_train_state(stage.dir, done, model, optimizer, scaler)
+                if stop:
+                    raise KeyboardInterrupt
         log.close()
         model.eval()
         if processes.is_main():
             header = self.header | {"weights": said, "fingerprint": stage.fingerprint, "steps": max_steps}
             checkpoint.write_model(stage.dir / checkpoint.MODEL, model, header)
             checkpoint.drop_train_states(stage.dir)
-        accelerator.end_training()
+        for tracker in accelerator.trackers:  # `end_training` would also end the process group, and stages follow
+            tracker.finish()
         processes.barrier()
         return model
 
@@ -147,7 +153,7 @@ class Loop:
         if weights != "train_cls":
             return checkpoint.load_initial(model, weights)
         if self.trunk is None:
-            raise RecipeError("weights: train_cls starts from this run's classifier; only train_seg can say so")
+            raise RecipeError("weights: train_cls starts from this run's classifier; only refine.train and train_seg can say so")
         return checkpoint.load_trunk_of(model, self.trunk)
 
     def _accelerator(self, trainable: Trainable, folder: Path) -> Any:

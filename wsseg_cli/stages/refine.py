@@ -56,7 +56,9 @@ def _train(context: Context, refiner: Refiner, section: RefineSettings, index, s
     samples = index.samples(*context.recipe.recipe.dataset.train)
     check_extras(section.refiner.name, refiner.needs, samples)
     runtime = context.recipe.section("runtime")
-    loop = Loop(runtime, header=header_of(context, "refine", refiner), quiet=context.quiet)
+    own = section.train is not None and section.train.weights == "train_cls"
+    trunk = context.run.folder("train-cls") / checkpoint.MODEL if own else None
+    loop = Loop(runtime, header=header_of(context, "refine", refiner), trunk=trunk, quiet=context.quiet)
     stage = Stage(
         dir=context.run.folder("refine") / "train",
         samples=samples,

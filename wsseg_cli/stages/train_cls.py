@@ -35,7 +35,13 @@ def run(context: Context) -> Result:
     skipped = sum(not sample.labels for sample in samples) if method.drop_unlabelled else 0
     weights = checkpoint.read_header(folder / checkpoint.MODEL).get("weights", "unknown")
     if processes.is_main():
-        context.run.finish("train-cls", images=len(samples) - skipped, unlabelled=skipped, weights=weights)
+        context.run.finish(
+            "train-cls",
+            images=len(samples) - skipped,
+            unlabelled=skipped,
+            weights=weights,
+            processes=processes.world(),
+        )
     processes.barrier()
     said = f", {skipped} images without a label left out" if skipped else ""
     line = f"train-cls  {section.method.name} on {len(samples) - skipped} images{said}; initial weights: {weights}"
