@@ -235,6 +235,7 @@ def test_kernel_too_narrow_for_the_lattice(backend: Backend) -> None:
 
 def test_section_of_a_recipe() -> None:
     section = CrfSettings(preset="deeplab", iterations=3, bilateral_sxy=50.0)
+    assert crf_parameters(crf_parameters("irn"), iterations=2).iterations == 2
     assert crf_parameters(section) == crf_parameters("deeplab", iterations=3, bilateral_sxy=50.0)
     assert choose_backend("auto", "cuda:0") == "torch" and choose_backend("auto") == "numba"
     image, scores = scene()

@@ -71,7 +71,7 @@ def dense_crf(
         DataError: image and values do not fit, or hold what no CRF can use.
         RecipeError: unknown preset or backend.
     """
-    parameters = preset if isinstance(preset, CrfParameters) else crf_parameters(preset)
+    parameters = crf_parameters(preset)
     if backend == "auto" and isinstance(preset, CrfSettings):
         backend = preset.backend
     values = np.asarray(values)

@@ -41,10 +41,10 @@ PRESETS: dict[str, CrfParameters] = {
 deeplab: DeepLabv2-ResNet101, RecurSeed, EPS where it compares. The VGG16 pair and seam_seg: test-time segmentation."""
 
 
-def crf_parameters(preset: str | CrfSettings = "psa", **values: Any) -> CrfParameters:
+def crf_parameters(preset: str | CrfSettings | CrfParameters = "psa", **values: Any) -> CrfParameters:
     """Return the parameters of a preset, single values overriding it; None leaves the preset's value.
 
-    preset: a name of `PRESETS`, or the CRF section of a recipe, whose `backend` plays no part here.
+    preset: a name of `PRESETS`, the CRF section of a recipe, whose `backend` plays no part here, or parameters.
 
     Raises:
         RecipeError: no such preset, or a value out of its range.
@@ -52,13 +52,14 @@ def crf_parameters(preset: str | CrfSettings = "psa", **values: Any) -> CrfParam
     if isinstance(preset, CrfSettings):
         section = preset.model_dump(exclude={"preset", "backend"}, exclude_none=True)
         return crf_parameters(preset.preset, **{**section, **values})
-    if preset not in PRESETS:
+    if not isinstance(preset, CrfParameters) and preset not in PRESETS:
         near = difflib.get_close_matches(preset, PRESETS, 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise RecipeError(f"unknown CRF preset {preset!r}{hint} (there are {', '.join(PRESETS)})")
     given = {name: value for name, value in values.items() if value is not None}
+    base = preset if isinstance(preset, CrfParameters) else PRESETS[preset]
     try:
-        return CrfParameters.model_validate({**PRESETS[preset].model_dump(), **given})
+        return CrfParameters.model_validate({**base.model_dump(), **given})
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
