@@ -227,6 +227,10 @@ class Segmenter(Trainable):
         """Train in `stage.dir`."""
         fit(self, stage)
 
+    def network(self, model: nn.Module) -> nn.Module:
+        """Return the module that `export` writes: normalised images (N, 3, H, W) to class scores (N, 1+C, H, W)."""
+        return model
+
     def logits(self, model: nn.Module, image: ByteArray, infer: InferSettings) -> FloatArray:
         """Return the class scores of one image before softmax, (1+C, H, W) float32, background first."""
         raise PluginError(f"{type(self).__name__} has no logits")

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import copy
+import difflib
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from wsseg_cli import nets
 from wsseg_cli.data.transforms import segmentation_transform
+from wsseg_cli.engine.ema import ema_update
 from wsseg_cli.nets import deeplab
+from wsseg_cli.nets.deeplab.blocks import resize
 from wsseg_cli.ops.views import multi_scale_logits
 from wsseg_cli.protocols import PluginOptions, Segmenter, Transform
 from wsseg_cli.settings import AugmentSettings, InferSettings, OptimSettings
-from wsseg_cli.types import ByteArray, FloatArray, Progress
+from wsseg_cli.types import ByteArray, FloatArray, Normalization, Progress
 
-from .loss import mask_cross_entropy
+from .loss import pyramid_losses
+from .training import OF_FORM, TRAININGS, BatchNorm, Training, param_groups, set_batch_norm
 
 
 class DeepLab(Segmenter):
-    """A trunk with a DeepLab head, trained with cross-entropy; pixels of value 255 are left out."""
+    """A trunk with a DeepLab head, trained with cross-entropy; pixels of value 255 are left out.
 
-    default_form: ClassVar[str] = "v2"
+    A form on a backbone that it was published with is built, trained and tested as published; on any other backbone
+    the form gives the head alone, and training and test are `plain`.
+    """
+
+    forms: ClassVar[Mapping[str, str]] = {"": "v2"}
+    """The form by backbone; "": on all others."""
 
     class Options(PluginOptions):
         """Options of DeepLab."""
@@ -29,45 +40,150 @@ class DeepLab(Segmenter):
         backbone: str = Field("resnet101", description="trunk of the network")
         backbone_options: dict[str, Any] = Field({}, description="options of the trunk, in place of the form's")
         form: str | None = Field(None, description="published form of the head; null: the entry point's own")
+        training: str | None = Field(
+            None,
+            description="published training: plain, deeplab_pytorch, caffe, wseg, v3plus, rsepm or puzzlecam; "
+            "null: the form's own on a backbone that it was published with, else plain",
+        )
+        multi_scale: tuple[float, ...] | None = Field(
+            None, description="further sizes of each image, fused by the maximum; null: as the training says"
+        )
         head_rate: float = Field(10.0, gt=0, description="learning rate of the head, in multiples of the trunk's")
+        batch_norm: BatchNorm = Field(
+            "published", description="published; frozen: the trunk's stay as loaded; trained: all learn"
+        )
+        ema: float | None = Field(None, gt=0, lt=1, description="predict with a moving average of this decay")
+
+        @field_validator("form", "training")
+        @classmethod
+        def _known(cls, value: str | None, info: Any) -> str | None:
+            names = list(deeplab.FORMS if info.field_name == "form" else TRAININGS)
+            if value is not None and value not in names:
+                near = difflib.get_close_matches(value, names, 1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ValueError(f"unknown {info.field_name} {value!r}{hint} (there are {', '.join(names)})")
+            return value
+
+        @field_validator("multi_scale")
+        @classmethod
+        def _smaller(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
+            if any(not 0 < scale < 1 for scale in value or ()):
+                raise ValueError(f"scales between 0 and 1, the image itself is always seen (got {list(value or ())})")
+            return value
+
+    @property
+    def form(self) -> str:
+        """Name of the published form."""
+        return str(self.options.form or self.forms.get(self.options.backbone, self.forms[""]))
+
+    @property
+    def training(self) -> Training:
+        """How it is trained and tested."""
+        published = self.options.backbone in deeplab.FORMS[self.form].backbones
+        return TRAININGS[self.options.training or (OF_FORM[self.form] if published else "plain")]
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """Sizes at which the network sees each image beside the image itself."""
+        own: tuple[float, ...] | None = self.options.multi_scale
+        return self.training.scales if own is None else own
+
+    @property
+    def normalization(self) -> Normalization:
+        """Return how the network wants its pixels: as the form says on its own backbones."""
+        options = deeplab.FORMS[self.form].backbones.get(self.options.backbone, {})
+        return nets.normalization(self.options.backbone, **{**options, **self.options.backbone_options})
 
     def build_model(self) -> nn.Module:
-        """Return the network."""
+        """Return the network; with `ema` its average stands under `average`."""
         o = self.options
-        form = o.form or self.default_form
-        return deeplab.build(form, len(self.classes.with_background), o.backbone, **o.backbone_options)
+        model = deeplab.build(self.form, len(self.classes.with_background), o.backbone, **o.backbone_options)
+        set_batch_norm(model, model.backbone, o.batch_norm)
+        if o.ema is not None:
+            model.average = copy.deepcopy(model).requires_grad_(False)
+        return model
 
     def param_groups(self, model: nn.Module, optim: OptimSettings) -> list[dict[str, Any]]:
-        """Return two groups: the trunk at the recipe's rate, the head at `head_rate` times it."""
-        trunk = [p for p in model.backbone.parameters() if p.requires_grad]  # type: ignore[union-attr, operator]
-        head = [p for p in model.head.parameters() if p.requires_grad]  # type: ignore[union-attr, operator]
-        return [{"params": trunk, "lr": optim.lr}, {"params": head, "lr": optim.lr * self.options.head_rate}]
+        """Return the groups of the published training."""
+        return param_groups(model.backbone, model.head, self.training, self.options.head_rate, optim)  # type: ignore[arg-type]
 
     def train_transform(self, augment: AugmentSettings) -> Transform:
         """Return the transform of learning from masks."""
         return segmentation_transform(augment, normalize=self.normalization)
 
     def training_step(self, model: nn.Module, batch: dict[str, Any], progress: Progress) -> dict[str, Tensor]:
-        """Return {"ce": cross-entropy at the size of the crop}."""
-        logits = model(batch["image"])
-        size = batch["mask"].shape[-2:]
-        if logits.shape[-2:] != size:
-            logits = F.interpolate(logits, size, mode="bilinear", align_corners=model.align_corners)  # type: ignore[arg-type]
-        return {"ce": mask_cross_entropy(logits, batch["mask"])}
+        """Return {"ce": cross-entropy}; with several scales a term for each, and "ce_max" for their maximum."""
+        images, scales = batch["image"], self.scales
+        maps = deeplab.pyramid_logits(model, images, scales) if scales else [model(images)]
+        names = ["ce", *(f"ce_{scale:g}" for scale in scales), "ce_max"]
+        corners = bool(model.align_corners)
+        losses = pyramid_losses(maps, batch["mask"], self.training.mask, align_corners=corners)
+        return dict(zip(names, losses, strict=False))
+
+    def after_step(self, model: nn.Module, progress: Progress) -> None:
+        """Move the average, if there is one."""
+        if self.options.ema is not None:
+            # looked at as a part of its own network, the average would average itself
+            learner = {name: value for name, value in model.named_children() if name != "average"}
+            average = {name: getattr(model.average, name) for name in learner}
+            ema_update(nn.ModuleDict(average), nn.ModuleDict(learner), progress.step + 1, self.options.ema)
+
+    def network(self, model: nn.Module) -> nn.Module:
+        """Return the part that predicts, logits at the size of its input (N, 3, H, W)."""
+        return Fused(model.average if self.options.ema is not None else model, self.scales)  # type: ignore[arg-type]
 
     def logits(self, model: nn.Module, image: ByteArray, infer: InferSettings) -> FloatArray:
-        """Return the mean of the logits over the views, (1+C, H, W)."""
-        return multi_scale_logits(model, image, infer, normalization=self.normalization, align_corners=model.align_corners)  # type: ignore[arg-type]
+        """Return the class scores of all views merged, (1+C, H, W), as the published test does it."""
+        predicts = Fused(model.average if self.options.ema is not None else model, self.scales, enlarge=False)  # type: ignore[arg-type]
+        return multi_scale_logits(
+            predicts,
+            image,
+            infer,
+            normalization=self.normalization,
+            resize=self.training.views,
+            merge=self.training.merge,
+            align_corners=bool(model.align_corners),
+        )
+
+
+class Fused(nn.Module):
+    """A network as it predicts: on several sizes of its input, fused by the maximum."""
+
+    def __init__(self, network: deeplab.DeepLab, scales: tuple[float, ...], enlarge: bool = True) -> None:
+        super().__init__()
+        self.network = network
+        self.scales = scales
+        self.enlarge = enlarge
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (N, 1+C, H, W), or of the network's own size if they are not enlarged."""
+        logits = deeplab.pyramid_logits(self.network, images, self.scales)[-1] if self.scales else self.network(images)
+        return resize(logits, images.shape[-2:], self.network.align_corners) if self.enlarge else logits
+
+
+class DeepLabV1(DeepLab):
+    """DeepLab v1, LargeFOV: of SEAM and PPC with batch norm, on VGG-16 as its authors built it."""
+
+    paper = "Chen et al., ICLR 2015, https://arxiv.org/abs/1412.7062"
+    forms = {"": "v1", "vgg16": "v1_vgg16"}
 
 
 class DeepLabV2(DeepLab):
-    """DeepLab v2: parallel dilated convolutions, summed."""
+    """DeepLab v2: parallel dilated convolutions, summed; on ResNet-101 three sizes of each image, fused."""
 
     paper = "Chen et al., TPAMI 2018, https://arxiv.org/abs/1606.00915"
+    forms = {"": "v2", "vgg16": "v2_vgg16"}
+
+
+class DeepLabV2AsppBN(DeepLab):
+    """What PPC's code calls DeepLab v2: an ASPP with batch norm and a branch for the whole image, concatenated."""
+
+    paper = "Du et al., CVPR 2022, https://arxiv.org/abs/2110.07110"
+    forms = {"": "v2_aspp_bn"}
 
 
 class DeepLabV3Plus(DeepLab):
     """DeepLab v3+: ASPP and a decoder that takes up the fine features."""
 
     paper = "Chen et al., ECCV 2018, https://arxiv.org/abs/1802.02611"
-    default_form = "v3plus"
+    forms = {"": "v3plus"}

@@ -1,0 +1,113 @@
+"""How the published codes train and test their DeepLab, as named settings: what the recipe's sections cannot say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import nn
+
+from wsseg_cli.engine.optim import psa_param_groups
+from wsseg_cli.nets.trunk import Freezing, Trunk
+from wsseg_cli.ops.views import Merge, ViewResize
+from wsseg_cli.settings import OptimSettings
+
+MaskRule = Literal["crop", "pillow", "stride"]
+BatchNorm = Literal["published", "frozen", "trained"]
+
+
+@dataclass(frozen=True)
+class Training:
+    """One published way to train a DeepLab, and to look at a photo afterwards.
+
+    Attributes:
+        scales: sizes at which the network sees each image beside the image itself, fused by the maximum.
+        mask: where loss is taken: at the size of the `crop`, or at that of the logits with the mask shrunk by
+            Pillow's rule (`pillow`) or by taking every n-th pixel (`stride`).
+        fresh: what learns faster by `head_rate`: the whole head or its classifier alone.
+        double_biases: biases learn twice as fast and do not decay.
+        views: how the views of a photo are resized.
+        merge: how what the network says of them is merged.
+    """
+
+    scales: tuple[float, ...] = ()
+    mask: MaskRule = "crop"
+    fresh: Literal["head", "classifier"] = "head"
+    double_biases: bool = False
+    views: ViewResize = "opencv_cubic"
+    merge: Merge = "mean_logits"
+
+
+TRAININGS: dict[str, Training] = {
+    # any trunk and head of ours; from no paper
+    "plain": Training(),
+    # deeplab-pytorch
+    "deeplab_pytorch": Training(scales=(0.5, 0.75), mask="pillow", double_biases=True),
+    # DeepLab v1 and v2 on VGG-16, as their authors trained it in Caffe
+    "caffe": Training(mask="stride", fresh="classifier", double_biases=True),
+    # DeepLab of SEAM and PPC
+    "wseg": Training(double_biases=True),
+    # v3+ of semantic-segmentation-codebase: weight decay on everything, biases like weights
+    "v3plus": Training(fresh="classifier"),
+    # RecurSeed + EdgePredictMix
+    "rsepm": Training(mask="pillow", views="tensor_bilinear", merge="mean_probabilities"),
+    # PuzzleCAM
+    "puzzlecam": Training(double_biases=True),
+}
+"""Every training by name."""
+
+OF_FORM: dict[str, str] = {
+    "v1": "wseg",
+    "v1_caffe": "deeplab_pytorch",
+    "v1_vgg16": "caffe",
+    "v2": "deeplab_pytorch",
+    "v2_small": "deeplab_pytorch",
+    "v2_vgg16": "caffe",
+    "v2_vgg16_small": "caffe",
+    "v2_rsepm": "rsepm",
+    "v2_aspp_bn": "wseg",
+    "v3plus": "v3plus",
+    "v3plus_rsepm": "rsepm",
+    "v3plus_puzzlecam": "puzzlecam",
+}
+"""The training that each form of DeepLab was published with."""
+
+
+def param_groups(
+    backbone: nn.Module, head: nn.Module, training: Training, head_rate: float, optim: OptimSettings
+) -> list[dict[str, Any]]:
+    """Return the optimiser's groups: the trunk at the recipe's rate, what is new at `head_rate` times it.
+
+    With `double_biases` there are four: weights and biases of either, biases at twice the rate without decay.
+    Parameters that do not learn are in no group.
+    """
+    fresh = _classifiers(head) if training.fresh == "classifier" else [head]
+    if training.double_biases:
+        both = nn.ModuleDict({"backbone": backbone, "head": head})
+        return psa_param_groups(both, fresh, optim, multipliers=(1.0, 2.0, head_rate, 2 * head_rate))
+    new = {id(p) for module in fresh for p in module.parameters()}
+    learning = [p for module in (backbone, head) for p in module.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in learning if id(p) not in new], "lr": optim.lr},
+        {"params": [p for p in learning if id(p) in new], "lr": optim.lr * head_rate},
+    ]
+
+
+def _classifiers(head: nn.Module) -> Sequence[nn.Module]:
+    found = [module for name, module in head.named_modules() if name.split(".")[-1] in ("classifier", "fc8")]
+    return found or [head]
+
+
+def set_batch_norm(model: nn.Module, backbone: Trunk, rule: BatchNorm) -> None:
+    """Let all batch norms learn, or hold the trunk's at the statistics, scale and shift that it starts from.
+
+    The published runs of DeepLab v1 on ResNet-38 meant to freeze and did not: their statistics moved.
+    """
+    if rule == "frozen":
+        backbone.freeze(Freezing((), "fixed"))
+    elif rule == "trained":
+        backbone.freeze(Freezing((), "learn"))
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.requires_grad_(True)
