@@ -1,0 +1,149 @@
+"""EPS: a classifier whose maps must also explain a saliency map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from wsseg_cli import nets
+from wsseg_cli.data.transforms import classification_transform
+from wsseg_cli.engine.optim import PSA_MULTIPLIERS, psa_param_groups
+from wsseg_cli.ops.cam import multi_scale
+from wsseg_cli.ops.losses import multilabel_soft_margin
+from wsseg_cli.ops.pooling import global_average
+from wsseg_cli.protocols import Fit, Method, PluginOptions, Stage, Transform
+from wsseg_cli.settings import AugmentSettings, InferSettings, NotNegative, OptimSettings
+from wsseg_cli.types import ByteArray, Normalization, Progress, ScoreMap
+
+from .loss import Shrink, cells_inside, saliency_loss
+from .net import EpsNet
+from .sizes import require_image_sizes
+
+
+class EPS(Method):
+    """Explicit pseudo-pixel supervision: foreground and background of the maps must explain a saliency map."""
+
+    paper = "Lee et al., CVPR 2021, https://arxiv.org/abs/2105.08965"
+    needs = frozenset({"saliency"})
+
+    class Options(PluginOptions):
+        """Options of EPS."""
+
+        backbone: str = Field("resnet38", description="trunk of the classifier")
+        backbone_options: dict[str, Any] = Field({}, description="options of the trunk, such as {output_stride: 16}")
+        dropout: float = Field(0.0, ge=0, lt=1, description="channels of the last feature map dropped in training")
+        tau: float = Field(0.4, ge=0, le=1, description="share of a class's area that is salient if it is foreground")
+        lam: float = Field(0.5, ge=0, le=1, description="weight of the foreground map in the explained saliency")
+        shrink: Shrink = Field(
+            "nearest", description="saliency at the maps' size: one pixel a cell, or area, their mean"
+        )
+        mask_padding: bool = Field(False, description="leave a crop's padding out of the saliency loss")
+        resize_saliency: bool = Field(False, description="take maps of another size than their image, and resize them")
+        rates: tuple[NotNegative, NotNegative, NotNegative, NotNegative] = Field(
+            PSA_MULTIPLIERS,
+            description="learning rates of old weights, old biases, new weights, new biases, in multiples",
+        )
+        class_threshold: float = Field(0.5, ge=0, le=1, description="score from which a class counts as predicted")
+
+    def build_model(self) -> EpsNet:
+        """Return the classifier."""
+        o = self.options
+        return EpsNet(nets.backbone(o.backbone, **o.backbone_options), len(self.classes), dropout=o.dropout)
+
+    def param_groups(self, model: nn.Module, optim: OptimSettings) -> list[dict[str, Any]]:
+        """Return PSA's four groups: old weights, old biases, new weights, new biases, each at its own rate."""
+        return psa_param_groups(model, model.new, optim, multipliers=self.options.rates)  # type: ignore[arg-type]
+
+    def train_transform(self, augment: AugmentSettings) -> Transform:
+        """Return the transform of classifier training; saliency is resized, mirrored and cropped with its image."""
+        box = self.options.mask_padding
+        return classification_transform(augment, normalize=self.normalization, with_=("saliency",), box=box)
+
+    def train(self, stage: Stage, fit: Fit) -> None:
+        """Check the saliency maps, then train.
+
+        Raises:
+            DataError: maps of another size than their image, unless `resize_saliency` is set.
+        """
+        if not self.options.resize_saliency:
+            require_image_sizes(stage.samples)
+        fit(self, stage)
+
+    def training_step(self, model: nn.Module, batch: dict[str, Any], progress: Progress) -> dict[str, Tensor]:
+        """Return {"cls": multi-label soft margin of the C classes, "sal": saliency loss}."""
+        return eps_losses(
+            model(batch["image"]),
+            batch["saliency"],
+            batch["label"],
+            tau=self.options.tau,
+            lam=self.options.lam,
+            shrink=self.options.shrink,
+            boxes=batch.get("box"),
+        )
+
+    def scores(
+        self, model: nn.Module, image: ByteArray, labels: tuple[int, ...] | None, infer: InferSettings
+    ) -> ScoreMap:
+        """Return the maps of the image's (or the predicted) classes, each divided by its maximum."""
+        return softmax_scores(
+            model,
+            image,
+            labels,
+            infer,
+            normalization=self.normalization,
+            class_threshold=self.options.class_threshold,
+        )
+
+
+def eps_losses(
+    maps: Tensor,
+    saliency: Tensor,
+    labels: Tensor,
+    *,
+    tau: float,
+    lam: float,
+    shrink: Shrink = "nearest",
+    boxes: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """Return {"cls", "sal"}, whose sum EPS minimises (CVPR 2021, section 3.3).
+
+    maps: (N, C+1, h, w) raw, background last: its pooled score is not supervised. saliency: (N, 1, H, W) in [0, 1];
+    labels: (N, C) multi-hot. boxes: (N, 4), the place of each image in its crop; what lies outside is then left out.
+    """
+    size = (maps.shape[2], maps.shape[3])
+    inside = None if boxes is None else cells_inside(boxes, saliency.shape[-1], size)
+    return {
+        "cls": multilabel_soft_margin(global_average(maps[:, :-1]), labels),
+        "sal": saliency_loss(maps, saliency, labels, tau=tau, lam=lam, shrink=shrink, inside=inside),
+    }
+
+
+def softmax_scores(
+    model: nn.Module,
+    image: ByteArray,
+    labels: tuple[int, ...] | None,
+    infer: InferSettings,
+    *,
+    normalization: Normalization,
+    class_threshold: float,
+    forward: Callable[[Tensor], Tensor] | None = None,
+) -> ScoreMap:
+    """Return the score map of one image from raw maps whose last channel is background, as EPS does.
+
+    The softmax comes before the maps are brought to the size of the image; the background map is not used. forward:
+    normalised views (V, 3, h, w) -> raw maps (V, C+1, h', w'), by default the model.
+    """
+    return multi_scale(
+        model,
+        image,
+        labels,
+        infer,
+        normalization=normalization,
+        forward=forward,
+        activation=lambda maps: maps.softmax(1)[:, :-1],
+        logits=lambda maps: global_average(maps[:, :-1]),
+        class_threshold=class_threshold,
+    )
