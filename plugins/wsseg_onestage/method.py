@@ -1,0 +1,138 @@
+"""The single-stage system as a method: classifier, mask refiner and segmentation network in one training."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from wsseg_cli import nets
+from wsseg_cli.data.transforms import classification_transform
+from wsseg_cli.engine.optim import PSA_MULTIPLIERS, psa_param_groups
+from wsseg_cli.ops.pamr import DILATIONS
+from wsseg_cli.protocols import Method, PluginOptions, Transform
+from wsseg_cli.settings import AugmentSettings, Count, InferSettings, NotNegative, OptimSettings
+from wsseg_cli.types import ByteArray, Progress, ScoreMap
+
+from .infer import score_map
+from .loss import (
+    ClassLoss,
+    Cutoffs,
+    balanced_mask_loss,
+    class_loss,
+    class_scores,
+    cleaned,
+    pseudo_ground_truth,
+    refined_masks,
+)
+from .net import ASPP_DILATIONS, OneStageNet
+
+
+class OneStage(Method):
+    """Single-stage segmentation: pools its own masks into class scores and learns from them, refined by the image."""
+
+    paper = "Araslanov and Roth, CVPR 2020, https://arxiv.org/abs/2005.08104"
+    taps = frozenset({"conv3", "conv6"})
+
+    class Options(PluginOptions):
+        """Options of the single-stage system; the defaults are the published ones for WideResNet-38."""
+
+        backbone: str = Field("resnet38", description="trunk of the network")
+        backbone_options: dict[str, Any] = Field(
+            {}, description="options of the trunk; published: {frozen: onestage}, for resnet38 also {conv3: raw}"
+        )
+        channels: int = Field(256, ge=4, description="channels of the decoder")
+        aspp_dilations: tuple[Count, Count, Count] = Field(ASPP_DILATIONS, description="of ASPP, whatever the stride")
+        aspp_norm: Literal["fixed", "learn"] = Field(
+            "fixed", description="fixed: batch norms of ASPP stay at mean 0, variance 1, as published"
+        )
+        psi: float = Field(0.3, ge=0, lt=1, description="share of shallow features behind the stochastic gate")
+        background_logit: float = Field(1.0, description="constant logit of the background")
+        focal_power: float = Field(3.0, ge=0, description="p of the mask-size penalty")
+        focal_floor: float = Field(0.01, gt=0, description="lambda of the mask-size penalty")
+        class_loss: ClassLoss = Field("soft_margin", description="loss of the class scores")
+        warmup_epochs: int = Field(5, ge=0, description="epochs with the class loss alone")
+        mask_weight: float = Field(1.0, ge=0, description="weight of the mask loss after these epochs")
+        pamr_iterations: int = Field(10, ge=0, description="steps of the mask refinement")
+        pamr_dilations: tuple[Count, ...] = Field(
+            DILATIONS, min_length=1, description="radii of its neighbour rings, in cells of the mask grid"
+        )
+        cutoff_floor: float = Field(0.2, ge=0, le=1, description="a mask counts above this value")
+        cutoff_foreground: float = Field(0.6, ge=0, le=1, description="and above this share of its maximum")
+        cutoff_background: float = Field(0.7, ge=0, le=1, description="the same share for the background")
+        rates: tuple[NotNegative, NotNegative, NotNegative, NotNegative] = Field(
+            PSA_MULTIPLIERS, description="multiples of the rate: old weights, old biases, new weights, new biases"
+        )
+        class_threshold: float = Field(
+            0.1, ge=0, le=1, description="score above which, in any view, a class counts as predicted"
+        )
+        pad_size: int | None = Field(
+            1024, ge=1, description="side of the square that every test view is padded to; null: not padded, not parity"
+        )
+        background_power: float = Field(3.0, gt=0, description="exponent of the averaged background mask")
+
+    def build_model(self) -> OneStageNet:
+        """Return the network."""
+        o = self.options
+        return OneStageNet(
+            nets.backbone(o.backbone, **o.backbone_options),
+            len(self.classes),
+            channels=o.channels,
+            dilations=o.aspp_dilations,
+            aspp_norm=o.aspp_norm,
+            psi=o.psi,
+            background_logit=o.background_logit,
+        )
+
+    def param_groups(self, model: nn.Module, optim: OptimSettings) -> list[dict[str, Any]]:
+        """Return four groups: old weights, old biases, new weights (scales of norms included), new biases."""
+        return psa_param_groups(model, model.new, optim, multipliers=self.options.rates)  # type: ignore[arg-type]
+
+    def train_transform(self, augment: AugmentSettings) -> Transform:
+        """Return the transform of classifier training; the published crop is `area` with `area_sampler: tv021`."""
+        return classification_transform(augment, normalize=self.normalization)
+
+    def training_step(self, model: nn.Module, batch: dict[str, Any], progress: Progress) -> dict[str, Tensor]:
+        """Return {"cls": class loss} and, after the warm-up, {"mask": loss of the pseudo ground truth}."""
+        o = self.options
+        images, labels = batch["image"], batch["label"]
+        logits = model(images)
+        scores, masks = self.scores_and_masks(logits)
+        losses = {"cls": class_loss(scores, labels, o.class_loss)}
+        if progress.epoch >= o.warmup_epochs:
+            truth = self.pseudo_ground_truth(images, masks, labels)
+            losses["mask"] = o.mask_weight * balanced_mask_loss(logits, truth, labels).mean()
+        return losses
+
+    def scores_and_masks(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Return class scores (N, C) and masks (N, 1+C, h, w) of logits (N, 1+C, h, w)."""
+        masks = logits.softmax(1)
+        return class_scores(logits, masks, power=self.options.focal_power, floor=self.options.focal_floor), masks
+
+    @torch.no_grad()
+    def pseudo_ground_truth(self, images: Tensor, masks: Tensor, labels: Tensor) -> Tensor:
+        """Return one-hot masks (N, 1+C, H, W) of normalised images (N, 3, H, W); the colours are the jittered ones."""
+        o = self.options
+        pixels = self.normalization.invert(images.float()) / 255
+        refined = refined_masks(pixels, masks, labels, iterations=o.pamr_iterations, dilations=o.pamr_dilations)
+        cutoffs = Cutoffs(o.cutoff_floor, o.cutoff_foreground, o.cutoff_background)
+        size = (int(images.shape[2]), int(images.shape[3]))
+        return pseudo_ground_truth(cleaned(refined, labels, size), cutoffs)
+
+    def scores(
+        self, model: nn.Module, image: ByteArray, labels: tuple[int, ...] | None, infer: InferSettings
+    ) -> ScoreMap:
+        """Return the masks of the image's (or the predicted) classes with the network's own background."""
+        device = next(model.parameters()).device
+        return score_map(
+            lambda views: self.scores_and_masks(model(views.to(device))),
+            image,
+            labels,
+            infer,
+            normalization=self.normalization,
+            pad_size=self.options.pad_size,
+            class_threshold=self.options.class_threshold,
+            background_power=self.options.background_power,
+        )
