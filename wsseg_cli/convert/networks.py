@@ -1,0 +1,168 @@
+"""Which of our networks tensors belong to: trunks, DeepLab's forms, and what the installed plugins build."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal, get_args, get_origin
+
+import torch
+from torch import Tensor, nn
+
+from .. import nets
+from ..discovery import find, load_found
+from ..errors import PluginError
+from ..nets import deeplab
+from ..nets.weights import Fit, fit, guess_backbone
+from ..protocols import Plugin
+from ..types import ClassNames, Normalization
+
+TRUNK = "backbone."
+
+# The one option of a backbone that changes names.
+_STEMS: tuple[dict[str, Any], ...] = ({}, {"stem": "deep"})
+_KNOWN_BY_SHAPES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
+_SOME_CLASSES = 2
+
+Build = Callable[[int], nn.Module]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of ours, and how the tensors fit it.
+
+    Attributes:
+        name: what builds it: "trunk", "deeplab FORM", "method NAME" or "refiner NAME", with an option that is not the
+            default.
+        backbone: its trunk.
+        classes: foreground classes of the head; None without such a head.
+        fit: the tensors, name by name.
+        normalization: how it wants its pixels.
+    """
+
+    name: str
+    backbone: str
+    classes: int | None
+    fit: Fit
+    normalization: Normalization | None
+
+    @property
+    def title(self) -> str:
+        """The network in words."""
+        classes = f", {self.classes} classes" if self.classes is not None else ""
+        return f"{self.name} on {self.backbone}{classes}" if self.name != "trunk" else f"trunk {self.backbone}"
+
+    @property
+    def problems(self) -> int:
+        """How many names do not fit."""
+        return len(self.fit.missing) + len(self.fit.extra) + len(self.fit.wrong_shape)
+
+
+def networks(tensors: Mapping[str, Tensor], family: str = "") -> list[Network]:
+    """Return the networks that tensors under our names fill completely, or the one that they fit best, or none.
+
+    family: of the checkpoint; a plugin of this name stands first.
+
+    Networks are built without memory, on PyTorch's meta device. Of a plugin every choice among words is tried, one
+    option at a time; the number of classes is taken from the tensors.
+    """
+    guess = guess_backbone(tensors)
+    trunks = [guess] if guess else [name for name in _KNOWN_BY_SHAPES if any(n.startswith(TRUNK) for n in tensors)]
+    found = [network for name in trunks for network in _on(name, tensors)]
+    found.sort(key=lambda network: (network.problems, family not in network.name.split()))
+    complete = [network for network in found if network.fit.complete]
+    return complete or found[:1]
+
+
+def _on(backbone: str, tensors: Mapping[str, Tensor]) -> Iterator[Network]:
+    for options in _STEMS if backbone.startswith("resnet") and backbone != "resnet38" else ({},):
+        yield _compared("trunk", backbone, tensors, partial(_trunk, backbone, options))
+    if not heads(tensors):
+        return
+    done = ""
+    for name, words, build in [*_forms(backbone), *_plugins(backbone)]:
+        if name == done:
+            continue
+        try:
+            network = _compared(name + words, backbone, tensors, build)
+        # A stranger's plugin may fail in any way on a trunk that it never met: then it is none of these.
+        except Exception:
+            continue
+        done = name if network.fit.complete else done
+        yield network
+
+
+def _trunk(backbone: str, options: Mapping[str, Any], _: int) -> nn.Module:
+    root = nn.Module()
+    root.add_module("backbone", nets.backbone(backbone, **options))
+    return root
+
+
+def _forms(backbone: str) -> Iterator[tuple[str, str, Build]]:
+    """Yield DeepLab's forms on a backbone: name, option that is not the default, network by number of classes."""
+    for form, entry in deeplab.FORMS.items():
+        if backbone not in entry.backbones:
+            continue
+        yield f"deeplab {form}", "", partial(_deeplab, form, backbone, {})
+        if entry.backbones[backbone].get("stem") == "deep":
+            yield f"deeplab {form}", " (stem: 7x7)", partial(_deeplab, form, backbone, {"stem": "7x7"})
+
+
+def _deeplab(form: str, backbone: str, options: Mapping[str, Any], classes: int) -> nn.Module:
+    return deeplab.build(form, classes + 1, backbone, **options)
+
+
+def _plugins(backbone: str) -> Iterator[tuple[str, str, Build]]:
+    """Yield the same of installed methods and refiners; what does not load is left out."""
+    for plugin in [*find("methods"), *find("refiners")]:
+        try:
+            cls = load_found(plugin)
+        except PluginError:
+            continue
+        for words, options in _choices(cls, backbone):
+            yield f"{plugin.group[:-1]} {plugin.name}", words, partial(_built_by, cls, options)
+
+
+def _choices(cls: type[Plugin], backbone: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the plugin's options on this backbone: the defaults, and every other word of each choice among words."""
+    fields = cls.Options.model_fields
+    base = {"backbone": backbone} if "backbone" in fields else {}
+    yield "", base
+    for name, option in fields.items():
+        if get_origin(option.annotation) is Literal:
+            for word in get_args(option.annotation):
+                if word != option.default:
+                    yield f" ({name}: {word})", {**base, name: word}
+
+
+def _built_by(cls: type[Plugin], options: Mapping[str, Any], classes: int) -> nn.Module:
+    names = ClassNames([f"class {number}" for number in range(classes)])
+    return cls(cls.Options(**options), names).build_model()  # type: ignore[call-arg, attr-defined]
+
+
+def _compared(name: str, backbone: str, tensors: Mapping[str, Tensor], build: Build) -> Network:
+    """Return the network with the number of classes that the tensors have, if their names are the network's."""
+    first = _with_classes(name, backbone, tensors, build, _SOME_CLASSES)
+    wrong = first.fit.wrong_shape
+    if not wrong:
+        return replace(first, classes=None)
+    if first.fit.missing or first.fit.extra or any(n.startswith(TRUNK) for n, _, _ in wrong):
+        return first
+    counts = sorted({found[0] - less for _, found, _ in wrong for less in (0, 1) if found and found[0] > less})
+    tried = [_with_classes(name, backbone, tensors, build, count) for count in counts]
+    return min([*tried, first], key=lambda network: network.problems)
+
+
+def _with_classes(name: str, backbone: str, tensors: Mapping[str, Tensor], build: Build, classes: int) -> Network:
+    with torch.device("meta"):
+        model = build(classes)
+    normalization = getattr(model, "normalization", None) or getattr(
+        getattr(model, "backbone", None), "normalization", None
+    )
+    return Network(name, backbone, classes, fit(tensors, model), normalization)
+
+
+def heads(names: Iterable[str]) -> list[str]:
+    """Return the names that are not the trunk's."""
+    return [name for name in names if not name.startswith(TRUNK)]

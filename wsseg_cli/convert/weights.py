@@ -1,0 +1,191 @@
+"""`wsseg convert weights`: a released checkpoint to safetensors under our names, with every tensor accounted for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ..data.files import to_header, write_atomically
+from ..engine.checkpoint import read_tensors
+from ..errors import CheckpointError, RecipeError
+from ..foreign import caffemodel, params, pth
+from ..nets.weights import guess_family, rename
+from .networks import TRUNK, Network, heads, networks
+
+State = Literal["fits", "wrong shape", "missing", "extra", "left out"]
+"""fits: in the network by name and shape. missing: only the network has it. extra: written, but the network does not
+have it. left out: not written, since no network of ours has it (a classifier of ImageNet, a copy)."""
+
+_SHOWN = 12
+_IMAGENET = "ImageNet labels"
+_CAFFE = ("caffe", "deeplab-vgg16", "deeplab-vgg16-aspp")
+
+
+@dataclass(frozen=True)
+class Key:
+    """One tensor: our name, what became of it, shape in the file, the name in the file."""
+
+    state: State
+    name: str
+    shape: tuple[int, ...]
+    published: str
+
+
+@dataclass(frozen=True)
+class ConvertedWeights:
+    """What was written.
+
+    Attributes:
+        out: the file.
+        family: whose checkpoint it is, and whether that was guessed.
+        guessed: the family was told by the names.
+        networks: networks that the tensors fill, or the one that they fit best.
+        saw: what the weights have seen.
+        keys: every tensor of file and network.
+    """
+
+    out: Path
+    family: str
+    guessed: bool
+    networks: list[Network]
+    saw: str
+    keys: list[Key]
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How many tensors there are of each state."""
+        return Counter(key.state for key in self.keys)
+
+
+def run(
+    source: Path, out: Path, *, family: str | None = None, saw: str | None = None, force: bool = False
+) -> ConvertedWeights:
+    """Convert a checkpoint; the kind of file is told by the suffix, what is neither of the others is PyTorch's.
+
+    family: a key of `nets.weights.FAMILIES`; by default told by the names. saw: what the weights have seen, for every
+    result that starts from them; by default what is known of the family. force: write over `out`.
+
+    Raises:
+        CheckpointError: the file cannot be read or is refused, the family cannot be told, or its trunk is not whole.
+        RecipeError: `out` is there already, or is no .safetensors.
+    """
+    if out.suffix != ".safetensors":
+        raise RecipeError(f"{out}: weights are written as .safetensors")
+    if out.exists() and not force:
+        raise RecipeError(f"{out} is there already; another name, or --force")
+    published = {name: _plain(tensor) for name, tensor in read(source).items()}
+    chosen = family or guess_family(published)
+    tensors = rename(published, chosen)
+    found = networks(tensors, chosen)
+    _require_trunk(source, chosen, tensors, found)
+    words = saw or has_seen(chosen, published, tensors, found)
+    header = {
+        "saw": words,
+        "source": source.name,
+        "family": chosen,
+        "backbone": found[0].backbone,
+        "networks": [network.title for network in found if network.fit.complete],
+        "normalization": asdict(found[0].normalization) if found[0].normalization else None,
+    }
+    _write(out, tensors, header)
+    return ConvertedWeights(out, chosen, family is None, found, words, keys_of(published, tensors, found[0]))
+
+
+def read(source: Path) -> dict[str, Tensor]:
+    """Return the tensors of another system's file by their published names.
+
+    Raises:
+        CheckpointError: it cannot be read, is refused, or is the result of a conversion.
+    """
+    suffix = source.suffix.lower()
+    if suffix == ".params":
+        return params.read(source)
+    if suffix == ".caffemodel":
+        return caffemodel.read(source)
+    if suffix == ".safetensors":
+        tensors, header = read_tensors(source)
+        if header:
+            raise CheckpointError(f"{source} has our names already; a recipe's `weights` takes it as it is")
+        return tensors
+    return pth.read(source)
+
+
+def has_seen(
+    family: str, published: Mapping[str, Tensor], tensors: Mapping[str, Tensor], found: Sequence[Network]
+) -> str:
+    """Return what the weights of a family have seen, as every result of theirs states it.
+
+    A file does not say which images it was trained on: a head is counted, not named, unless Caffe's layer is called
+    after a data set.
+    """
+    own = heads(tensors)
+    if not own:
+        return _IMAGENET
+    for word, name in (("coco", "COCO"), ("voc", "VOC")):
+        if family in _CAFFE and any(word in part for part in published):
+            return f"{_IMAGENET}, {name} pixel masks"
+    complete = [network for network in found if network.fit.complete]
+    counts = {network.classes for network in complete if network.classes is not None}
+    classes = f" of {counts.pop()} classes" if len(counts) == 1 else ""
+    names = {network.name for network in complete}
+    if "deeplab v1_caffe" in names:
+        return f"{_IMAGENET}, COCO pixel masks"  # the only published weights of this form
+    if family == "deeplab-pytorch":
+        return f"{_IMAGENET}, pixel masks{classes}"
+    if all(name.startswith("head.") for name in own):
+        return f"{_IMAGENET}, masks{classes} (the file does not say whether drawn by people)"
+    extra = ", saliency maps" if family == "eps" else ""
+    return f"{_IMAGENET}, image labels{classes}{extra}"
+
+
+def keys_of(published: Mapping[str, Tensor], tensors: Mapping[str, Tensor], network: Network) -> list[Key]:
+    """Return every tensor of the file and of the network, those that fit first."""
+    before: dict[int, str] = {id(tensor): name for name, tensor in published.items()}
+    fit = network.fit
+    wrong = {name for name, _, _ in fit.wrong_shape}
+    extra = set(fit.extra)
+    keys = []
+    for name, tensor in tensors.items():
+        state: State = "wrong shape" if name in wrong else "extra" if name in extra else "fits"
+        keys.append(Key(state, name, tuple(tensor.shape), before[id(tensor)]))
+    written = {id(tensor) for tensor in tensors.values()}
+    keys += [Key("missing", name, (), "") for name in fit.missing]
+    keys += [Key("left out", "", tuple(t.shape), name) for name, t in published.items() if id(t) not in written]
+    order: dict[str, int] = {"fits": 0, "left out": 1, "extra": 2, "missing": 3, "wrong shape": 4}
+    return sorted(keys, key=lambda key: order[key.state])
+
+
+def _require_trunk(source: Path, family: str, tensors: Mapping[str, Tensor], found: list[Network]) -> None:
+    if not found:
+        names = ", ".join(sorted(tensors)[:5])
+        raise CheckpointError(
+            f"{source}: as a checkpoint of {family} it has the trunk of none of our backbones ({names}, …); "
+            "is --from the right family?"
+        )
+    fit = found[0].fit
+    lines = [f"missing     {name}" for name in fit.missing if name.startswith(TRUNK)]
+    lines += [f"wrong shape {n} {a}, expected {b}" for n, a, b in fit.wrong_shape if n.startswith(TRUNK)]
+    if lines:
+        shown = "\n  ".join(lines[:_SHOWN]) + (f"\n  … and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else "")
+        raise CheckpointError(
+            f"{source}: as a checkpoint of {family} it does not fill the trunk of {found[0].title}; nothing is "
+            f"written:\n  {shown}"
+        )
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.float32) if tensor.is_floating_point() else tensor
+
+
+def _write(out: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    from safetensors.torch import save_file
+
+    # two names of one tensor would be refused: safetensors wants memory of its own for each
+    own = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
+    write_atomically(out, lambda path: save_file(own, path, metadata=to_header(header)))
