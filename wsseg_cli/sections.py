@@ -189,6 +189,8 @@ class Recipe(Settings):
             raise ValueError("cam needs a train_cls section, which names the method")
         if self.train_seg and self.train_seg.weights == "train_cls" and not self.train_cls:
             raise ValueError("train_seg.weights: train_cls needs a train_cls section")
+        if self.refine and self.refine.train and self.refine.train.weights == "train_cls" and not self.train_cls:
+            raise ValueError("refine.train.weights: train_cls needs a train_cls section")
         return self
 
 

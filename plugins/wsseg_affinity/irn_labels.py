@@ -13,6 +13,7 @@ from torch import Tensor
 from wsseg_cli.errors import DataError
 from wsseg_cli.ops.crf import dense_crf, labels_of
 from wsseg_cli.ops.random_walk import enlarged
+from wsseg_cli.settings import CrfSettings
 from wsseg_cli.types import IGNORE, ByteArray, FloatArray, IntArray
 
 from .labels import present_values
@@ -55,7 +56,7 @@ def irn_confident_labels(
     classes: IntArray,
     foreground: float = 0.30,
     background: float = 0.05,
-    preset: str = "irn",
+    preset: str | CrfSettings = "irn",
     **crf: Any,
 ) -> ByteArray:
     """Return the training labels of IRN, (H, W) uint8 mask values: class, 0 background, 255 unsure.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from wsseg_cli.errors import DataError
-from wsseg_cli.ops.crf import dense_crf, with_background
+from wsseg_cli.ops.crf import crf_parameters, dense_crf, with_background
+from wsseg_cli.settings import CrfSettings
 from wsseg_cli.types import IGNORE, ByteArray, FloatArray, IntArray
 
 
@@ -42,21 +43,21 @@ def affinity_scores(
     classes: IntArray,
     num_classes: int,
     alpha: float,
-    preset: Literal["psa", "ppc"] = "psa",
+    preset: str | CrfSettings = "psa",
     **crf: Any,
 ) -> FloatArray:
     """Return the CRF's marginals for one background power, (1+K, H, W) float32, background first.
 
     image: (H, W, 3) uint8 RGB; cams: (K, H, W) in [0, 1] of the image's `classes` (K,), counted from 0; num_classes:
-    C. alpha: background = (1 - max cam) ** alpha. preset: `psa` takes the scores as they are (PSA, SEAM); `ppc` their
-    argmax as hard labels among all 1+C, of which the present rows are returned. crf: goes to `dense_crf`.
+    C. alpha: background = (1 - max cam) ** alpha. preset: `psa` and its like take the scores as they are (PSA, SEAM);
+    `ppc` their argmax as hard labels among all 1+C, of which the present rows are returned. crf: goes to `dense_crf`.
 
     Without a class the whole image is background.
     """
     scores = with_background(cams, alpha)
     if len(scores) == 1:
         return np.ones((1, *scores.shape[1:]), np.float32)
-    if preset == "psa":
+    if crf_parameters(preset).unary == "scores":
         return dense_crf(image, scores, preset, **crf)
     values = present_values(classes)
     return dense_crf(image, values[scores.argmax(0)], preset, labels=num_classes + 1, **crf)[values]

@@ -1,0 +1,97 @@
+"""Labels made before training: one per-image loop over the CAM store, resumable, failures reported together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from wsseg_cli.engine import processes
+from wsseg_cli.engine.each import Work, each, share
+from wsseg_cli.engine.fit import usable_samples
+from wsseg_cli.errors import CheckpointError, DataError, RecipeError
+from wsseg_cli.protocols import Stage, Trainable
+from wsseg_cli.settings import CrfSettings, InferSettings
+from wsseg_cli.types import ScoreMap
+
+Setup = Callable[..., Work]
+
+
+def make_labels(
+    trainable: Trainable,
+    stage: Stage,
+    missing: Callable[[Iterable[str]], list[str]],
+    setup: Setup,
+    arguments: tuple[Any, ...],
+    crf: CrfSettings,
+) -> None:
+    """Do `setup(samples, cams, device, *arguments)(image_id)` for every image that has no label yet.
+
+    samples: those that `trainable` learns from, by image id; cams: the score maps of the stage before. missing: returns
+    the images without a label. All processes share the work and wait for each other.
+
+    Raises:
+        DataError: some images failed, with the reasons; the labels of the others are kept.
+    """
+    samples = {sample.image_id: sample for sample in usable_samples(trainable, stage.samples)}
+    todo = processes.agree(missing(samples))
+    device = crf_device(crf)
+    workers = stage.workers if device == "cpu" else 0
+    given = (samples, score_maps(stage), device, *arguments)
+    done = each(share(todo), setup, given, workers=workers, label="labels")
+    failures = processes.gather_objects(list(done.failures.items()))
+    if failures:
+        shown = "\n  ".join(f"{image_id}: {reason}" for image_id, reason in failures[:5])
+        raise DataError(f"labels of {len(failures)} of {len(samples)} images failed, the others are kept\n  {shown}")
+    processes.barrier()
+
+
+def score_maps(stage: Stage) -> Mapping[str, ScoreMap]:
+    """Return the score maps of the stage before.
+
+    Raises:
+        DataError: the stage has none.
+    """
+    if stage.cams is None:
+        raise DataError("no score maps to make labels of; affinities are learnt in the stage `refine`, after `cam`")
+    return stage.cams
+
+
+def crf_device(crf: CrfSettings) -> str:
+    """Return where the labels' CRF runs: on a GPU only where the recipe says `backend: torch`."""
+    if crf.backend != "torch":
+        return "cpu"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def check_views(infer: InferSettings, name: str, flip: bool) -> None:
+    """Check that a walk is asked for on the image at its own size.
+
+    Raises:
+        RecipeError: other scales, or mirror images where the network has none of its own.
+    """
+    if infer.scales != (1.0,) or (infer.flip and not flip):
+        wanted = "{scales: [1.0]}" if flip else "{scales: [1.0], flip: false}"
+        raise RecipeError(
+            f"refine.infer: {name} walks on the image at its own size; expected {wanted} "
+            f"(got scales {list(infer.scales)}, flip {str(infer.flip).lower()})"
+        )
+
+
+def network(model: nn.Module | None, name: str) -> nn.Module:
+    """Return the trained network.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if model is None:
+        raise CheckpointError(f"{name} walks with a trained network and got none; run `wsseg refine` with refine.train")
+    return model
+
+
+def mean_over_processes(counts: Tensor) -> Tensor:
+    """Return the mean of `counts` over the training processes."""
+    return processes.sum_over_processes(counts) / processes.world()

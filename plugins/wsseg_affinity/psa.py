@@ -1,0 +1,225 @@
+"""PSA: an affinity network learnt from confident CAM pixels, and a random walk of the CAMs along its affinities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from wsseg_refine.classes import kept
+
+from wsseg_cli.data.images import read_image
+from wsseg_cli.data.stores import ScoreStore
+from wsseg_cli.data.transforms import Pipeline, affinity_transform
+from wsseg_cli.engine.each import Work
+from wsseg_cli.engine.optim import PSA_MULTIPLIERS, psa_param_groups
+from wsseg_cli.errors import RecipeError
+from wsseg_cli.ops.affinity import Border, Pairs, affinity_loss, feature_affinity, neighbour_pairs, pair_labels
+from wsseg_cli.ops.crf import crf_parameters
+from wsseg_cli.ops.random_walk import walk_radius
+from wsseg_cli.protocols import Fit, PluginOptions, Refiner, Stage, Transform
+from wsseg_cli.settings import AugmentSettings, CrfSettings, InferSettings, OptimSettings
+from wsseg_cli.types import ByteArray, FloatArray, Progress, Sample, ScoreMap, resize_scores
+
+from .labels import affinity_scores, confident_labels
+from .nets import AffinityNet, affinity_net
+from .preparation import check_views, make_labels, mean_over_processes, network
+from .walk import crf_after_walk, walked_scores
+
+
+class PSA(Refiner):
+    """AffinityNet and its random walk; the refined map has a background of its own, walked along with the classes.
+
+    SEAM: high_alpha 24, walk_alpha 6, steps_log2 6, shrink_radius true, optionally crf_iterations 1.
+    PPC: the same with `crf: ppc`, and walk_threshold 0.27 in the place of walk_alpha.
+    """
+
+    paper = "Ahn and Kwak, CVPR 2018, https://arxiv.org/abs/1803.10464"
+    learns = True
+
+    class Options(PluginOptions):
+        """Options of PSA; the defaults are the published ones of ResNet-38."""
+
+        backbone: str = Field("resnet38", description="trunk of the affinity network")
+        backbone_options: dict[str, Any] = Field({}, description="options of the trunk, such as {output_stride: 8}")
+        rates: tuple[float, float, float, float] = Field(
+            PSA_MULTIPLIERS,
+            description="learning rates of old weights and biases, new weights and biases, in multiples",
+        )
+        low_alpha: float = Field(4.0, gt=0, description="labels: power of the strong background")
+        high_alpha: float = Field(32.0, gt=0, description="labels: power of the weak background; 24 in SEAM and PPC")
+        crf: CrfSettings = Field(CrfSettings(), description="labels: CRF of both; psa, in PPC ppc")
+        label_stride: int = Field(1, ge=1, description="labels: how coarse they are kept; 8 takes a 64th of the disk")
+        radius: int = Field(5, ge=2, description="pairs are closer than this many cells, gamma")
+        shrink_radius: bool = Field(False, description="smaller radius on maps with a side below 11, as SEAM and PPC")
+        border: Border = Field("reference", description="reference: pairs as published; full: all inside the grid")
+        walk_alpha: float = Field(16.0, gt=0, description="walk: power of the background; 6 in SEAM")
+        walk_threshold: float | None = Field(
+            None, ge=0, le=1, description="walk: constant background in place of walk_alpha; 0.27 in PPC"
+        )
+        beta: float = Field(8.0, gt=0, description="walk: power of the affinities")
+        steps_log2: int = Field(8, ge=0, le=20, description="walk: log2 of the number of steps; 6 in SEAM and PPC")
+        crf_iterations: int = Field(0, ge=0, description="CRF steps after the walk, at the padded size; 1 in SEAM")
+
+        @model_validator(mode="after")
+        def _values_fit(self) -> PSA.Options:
+            if self.low_alpha > self.high_alpha:
+                raise ValueError(f"low_alpha {self.low_alpha} lies above high_alpha {self.high_alpha}")
+            try:
+                crf_parameters(self.crf)
+            except RecipeError as error:
+                raise ValueError(str(error)) from None
+            return self
+
+    def build_model(self) -> AffinityNet:
+        """Return the affinity network."""
+        return affinity_net(self.options.backbone, **self.options.backbone_options)
+
+    @cached_property
+    def stride(self) -> int:
+        """Pixels of one cell of the affinity network, 8 in the publication."""
+        with torch.device("meta"):
+            return self.build_model().backbone.stride
+
+    def param_groups(self, model: nn.Module, optim: OptimSettings) -> list[dict[str, Any]]:
+        """Return PSA's four groups: old weights, old biases, new weights, new biases, each at its own rate."""
+        return psa_param_groups(model, model.new, optim, multipliers=self.options.rates)  # type: ignore[arg-type]
+
+    def train(self, stage: Stage, fit: Fit) -> None:
+        """Run the CRF on every CAM with a strong and a weak background, then learn affinities from where they agree."""
+        low, high = ScoreStore(stage.dir / "labels" / "low"), ScoreStore(stage.dir / "labels" / "high")
+        make_labels(
+            self, stage, high.missing, _labeller, (low, high, self.options, len(self.classes)), self.options.crf
+        )
+        fit(self, stage.with_targets({"scores": Marginals(low, high)}))
+
+    def train_transform(self, augment: AugmentSettings) -> Transform:
+        """Return the transform of AffinityNet; it gives the label of every cell as `mask` (h, w) int64."""
+        return _LabelCells(affinity_transform(augment, normalize=self.normalization, pool=self.stride))
+
+    def training_step(self, model: nn.Module, batch: dict[str, Any], progress: Progress) -> dict[str, Tensor]:
+        """Return the loss of pairs of background, of pairs inside a class and of pairs across boundaries."""
+        pairs = self._pairs(tuple(batch["mask"].shape[-2:]))
+        affinity = feature_affinity(model(batch["image"]), pairs)
+        loss = affinity_loss(affinity, pair_labels(batch["mask"], pairs), mean_over_processes)
+        return {
+            "background": loss.background / 4,
+            "foreground": loss.foreground / 4,
+            "negative": loss.negative / 2,
+        }
+
+    def refine(
+        self,
+        model: nn.Module | None,
+        image: ByteArray,
+        labels: tuple[int, ...] | None,
+        coarse: ScoreMap,
+        infer: InferSettings,
+    ) -> ScoreMap:
+        """Return the walked scores of the kept classes and of the background at image size, each in [0, 1].
+
+        Raises:
+            DataError: the map does not fit the image. RecipeError: views that the walk does not know.
+        """
+        check_views(infer, "psa", flip=False)
+        coarse = kept(coarse, labels, image)
+        height, width = coarse.size
+        if len(coarse.classes) == 0:
+            nothing = np.zeros((0, height, width), np.float32)
+            return ScoreMap(coarse.image_id, coarse.classes, nothing, coarse.size, np.ones((height, width), np.float32))
+        o = self.options
+        scores = coarse.full(o.walk_threshold, power=o.walk_alpha)
+        affinity, pairs = self.affinities(network(model, "psa"), image)
+        walked = walked_scores(
+            torch.from_numpy(scores).to(affinity.device),
+            affinity,
+            pairs,
+            beta=o.beta,
+            steps_log2=o.steps_log2,
+            stride=self.stride,
+        )
+        maps: FloatArray = walked.cpu().numpy()
+        if o.crf_iterations:
+            maps = crf_after_walk(image, maps, len(self.classes) + 1, o.crf_iterations)
+        maps = maps[:, :height, :width]
+        return ScoreMap(coarse.image_id, coarse.classes, maps[1:], coarse.size, maps[0])
+
+    def affinities(self, model: nn.Module, image: ByteArray) -> tuple[Tensor, Pairs]:
+        """Return the affinities (P,) of an image (H, W, 3) uint8, padded with the mean colour, and their pairs."""
+        device = next(model.parameters()).device
+        pixels = torch.from_numpy(self.normalization.apply(image)).permute(2, 0, 1)
+        padded = F.pad(pixels, (0, -image.shape[1] % self.stride, 0, -image.shape[0] % self.stride))
+        features = model(padded[None].to(device))
+        pairs = self._pairs(tuple(features.shape[-2:]))
+        affinity = feature_affinity(features, pairs)[0]
+        # The walk counts in float64, which Apple's GPUs do not.
+        return affinity if device.type in ("cpu", "cuda") else affinity.cpu(), pairs
+
+    def _pairs(self, size: tuple[int, ...]) -> Pairs:
+        grid = int(size[0]), int(size[1])
+        radius = walk_radius(grid, self.options.radius) if self.options.shrink_radius else self.options.radius
+        return neighbour_pairs(grid, max(radius, 1), self.options.border)
+
+
+@dataclass(frozen=True)
+class Marginals(Mapping[str, FloatArray]):
+    """The CRF's marginals by image id, (2 (1 + K), H, W): background and classes of low alpha, then of high alpha."""
+
+    low: ScoreStore
+    high: ScoreStore
+
+    def __getitem__(self, image_id: str) -> FloatArray:
+        """Return the marginals of one image, read now.
+
+        Raises:
+            DataError: no file for it, or a broken one.
+        """
+        return np.concatenate([self.low[image_id].full(), self.high[image_id].full()])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.high)
+
+    def __len__(self) -> int:
+        return len(self.high)
+
+
+@dataclass(frozen=True)
+class _LabelCells:
+    """The published transform of image and marginals, then one label for each cell."""
+
+    pipeline: Pipeline
+
+    def __call__(self, arrays: dict[str, Any], rng: np.random.Generator) -> dict[str, Tensor]:
+        moved = {name: value for name, value in arrays.items() if name != "target/scores"}
+        tensors = self.pipeline(moved | {"scores": arrays["target/scores"]}, rng)
+        low, high = np.split(tensors.pop("scores").numpy(), 2)
+        return tensors | {"mask": torch.from_numpy(confident_labels(low, high).astype(np.int64))}
+
+
+def _labeller(
+    samples: Mapping[str, Sample],
+    cams: Mapping[str, ScoreMap],
+    device: str,
+    low: ScoreStore,
+    high: ScoreStore,
+    options: PSA.Options,
+    num_classes: int,
+) -> Work:
+    """Return the function that writes the marginals of one image, those of high alpha last."""
+
+    def write(image_id: str) -> None:
+        sample = samples[image_id]
+        image = read_image(sample.image, sample.orientation)
+        coarse = kept(cams[image_id], sample.labels, image)
+        scores = resize_scores(coarse.scores, coarse.size)
+        for store, alpha in ((low, options.low_alpha), (high, options.high_alpha)):
+            q = affinity_scores(image, scores, coarse.classes, num_classes, alpha, options.crf, device=device)
+            store.write(ScoreMap(image_id, coarse.classes, q[1:], coarse.size, q[0]), options.label_stride)
+
+    return write
