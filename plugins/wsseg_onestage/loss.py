@@ -17,7 +17,7 @@ ClassLoss = Literal["soft_margin", "hinge"]
 
 
 def normalised_weighted_pooling(logits: Tensor, masks: Tensor) -> Tensor:
-    """Return nGWP scores (N, K), sum_i m_ci y_ci / (1 + sum_i m_ci) (Araslanov & Roth 2020, section 3.1).
+    """Return nGWP scores (N, K), sum_i m_ci y_ci / (1 + sum_i m_ci) (Araslanov & Roth 2020).
 
     logits: y, (N, K, h, w); masks: m, their softmax.
     """
@@ -25,7 +25,7 @@ def normalised_weighted_pooling(logits: Tensor, masks: Tensor) -> Tensor:
 
 
 def size_penalty(share: Tensor, *, power: float = 3.0, floor: float = 0.01) -> Tensor:
-    """Return (1 - mu)^p log(lambda + mu), negative for small masks (Araslanov & Roth 2020, section 3.1).
+    """Return (1 - mu)^p log(lambda + mu), negative for small masks (Araslanov & Roth 2020).
 
     share: mu, the mean of a mask over the image, in [0, 1]; power: p; floor: lambda.
     """
@@ -93,7 +93,7 @@ class Cutoffs(NamedTuple):
 
 
 def pseudo_ground_truth(masks: Tensor, cutoffs: Cutoffs = Cutoffs()) -> Tensor:
-    """Return one-hot masks (N, 1+C, H, W), [M_c > max(floor, kappa_c max M_c)] (Araslanov & Roth 2020, section 3.2).
+    """Return one-hot masks (N, 1+C, H, W), [M_c > max(floor, kappa_c max M_c)] (Araslanov & Roth 2020).
 
     masks: M, (N, 1+C, H, W) in [0, 1], background first, absent classes 0. A pixel that several classes claim, or none,
     has no class and is ignored.
@@ -106,7 +106,7 @@ def pseudo_ground_truth(masks: Tensor, cutoffs: Cutoffs = Cutoffs()) -> Tensor:
 
 
 def balanced_mask_loss(logits: Tensor, truth: Tensor, labels: Tensor) -> Tensor:
-    """Return the class-balanced cross-entropy of each image, (N,) (Araslanov & Roth 2020, section 3.2).
+    """Return the class-balanced cross-entropy of each image, (N,) (Araslanov & Roth 2020).
 
     The mean over all pixels, ignored ones with 0, of (n - n_c) / (1 + n) CE. 0 for an image whose pseudo ground truth
     lacks one of its classes or the background.

@@ -158,7 +158,7 @@ class GlobalCue(nn.Module):
 
 
 class StochasticGate(nn.Module):
-    """Deep and shallow features swapped at random in training, blended in inference (section 4)."""
+    """Deep and shallow features swapped at random in training, blended in inference."""
 
     def __init__(self, psi: float = 0.3) -> None:
         super().__init__()
