@@ -44,11 +44,14 @@ def open_picture(path: Path) -> Image.Image:
         empty = path.is_file() and path.stat().st_size == 0
         reason = "empty file" if empty else f"not a readable picture ({type(error).__name__})"
         raise DataError(f"{path}: {reason}") from None
-    if picture.width * picture.height > MAX_PIXELS:
-        size = picture.width * picture.height / 1e6
-        raise DataError(f"{path}: {size:.0f} megapixels; at most {MAX_PIXELS / 1e6:.0f} are read, scale it down")
-    if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
-        raise DataError(f"{path}: animated picture with {picture.n_frames} frames; give single pictures")
+    size = picture.width * picture.height
+    frames = getattr(picture, "n_frames", 1)
+    if size > MAX_PIXELS:
+        picture.close()
+        raise DataError(f"{path}: {size / 1e6:.0f} megapixels; at most {MAX_PIXELS / 1e6:.0f} are read, scale it down")
+    if frames > 1 and picture.format != "MPO":
+        picture.close()
+        raise DataError(f"{path}: animated picture with {frames} frames; give single pictures")
     return picture
 
 
@@ -80,13 +83,13 @@ def read_image(path: Path, orientation: int = 1) -> ByteArray:
     Raises:
         DataError: unreadable, truncated, CMYK, 16-bit, animated or huge.
     """
-    picture = open_picture(path)
-    if picture.mode in ("CMYK", "YCbCr", "LAB", "HSV") or picture.mode.startswith(("I", "F")):
-        raise DataError(f"{path}: mode {picture.mode}; expected 8-bit RGB or grey, convert it first")
-    picture = decode(picture, path)
-    if orientation != 1:
-        picture = picture.transpose(_TURNS[orientation])
-    return np.array(picture.convert("RGB"))
+    with open_picture(path) as picture:
+        if picture.mode in ("CMYK", "YCbCr", "LAB", "HSV") or picture.mode.startswith(("I", "F")):
+            raise DataError(f"{path}: mode {picture.mode}; expected 8-bit RGB or grey, convert it first")
+        pixels = decode(picture, path)
+        if orientation != 1:
+            pixels = pixels.transpose(_TURNS[orientation])
+        return np.array(pixels.convert("RGB"))
 
 
 def read_mask(path: Path) -> ByteArray:
@@ -112,11 +115,10 @@ def read_saliency(path: Path) -> ByteArray:
     Raises:
         DataError: unreadable, or more than 8 bits a pixel.
     """
-    picture = open_picture(path)
-    if picture.mode not in ("L", "P", "1", "RGB"):
-        raise DataError(f"{path}: a saliency map of mode {picture.mode}; expected 8-bit grey PNG, 0 to 255")
-    picture = decode(picture, path)
-    return np.array(picture if picture.mode == "L" else picture.convert("L"))
+    with open_picture(path) as picture:
+        if picture.mode not in ("L", "P", "1", "RGB"):
+            raise DataError(f"{path}: a saliency map of mode {picture.mode}; expected 8-bit grey PNG, 0 to 255")
+        return np.array(decode(picture, path).convert("L"))
 
 
 def upright(picture: Image.Image) -> Image.Image:

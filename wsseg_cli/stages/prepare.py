@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.files import write_atomically
-from ..data.images import open_picture, read_image, read_saliency
+from ..data.images import read_image, read_saliency
 from ..data.index import Entry, Index, extra_index, write_index
 from ..data.stores import checked_mask
 from ..engine import processes
@@ -137,7 +137,6 @@ def _checker(samples: dict[str, Sample], classes: ClassNames) -> Work:
         for path in sample.extras.values():
             if not path.is_file():
                 raise DataError(f"{image_id!r}: {path} is missing")
-            open_picture(path)
             read_saliency(path)
         return size, in_mask
 
