@@ -140,7 +140,7 @@ def test_step_and_scores_on_a_small_trunk() -> None:
     }
     tensors = transform(arrays, np.random.default_rng(1))
     assert tensors["saliency"].shape == (1, 48, 48)
-    assert 0 <= tensors["saliency"].min() and tensors["saliency"].max() <= 1
+    assert tensors["saliency"].min() >= 0 and tensors["saliency"].max() <= 1
     batch = {name: value[None] for name, value in tensors.items()}
     net = eps.build_model().train()
     losses = eps.training_step(net, batch, Progress(0, 1, 0))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..data.index import read_index
 from ..engine import checkpoint
 from . import Context
 from .per_image import label_rule
+from .plugins import method_of
 
 
 def protocol_of(context: Context, artefact: str, split: str, images: int) -> dict[str, Any]:
@@ -40,8 +42,9 @@ def _supervision(context: Context) -> str:
     """Return I (image labels), or I+S where the method also reads saliency maps."""
     if context.recipe.recipe.train_cls is None:
         return "unknown"
-    cls, _ = context.recipe.plugin("train-cls")
-    return "I+S" if "saliency" in getattr(cls, "needs", ()) else "I"
+    # Of the method with its options: what PPC needs depends on its base.
+    method = method_of(context, read_index(context.prepared).classes)
+    return "I+S" if "saliency" in method.needs else "I"
 
 
 def _crf(section: Any) -> Any:

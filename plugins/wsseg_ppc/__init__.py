@@ -1,0 +1,1 @@
+"""Pixel-to-prototype contrast on SEAM or on EPS."""
