@@ -24,6 +24,7 @@ class V3Plus(nn.Module):
         classifier_bias: the classifier has a bias.
         align_corners: of the enlargement of the ASPP's result.
         norm: makes the normalisations.
+        width: channels inside the head, published with 256.
     """
 
     def __init__(
@@ -39,24 +40,25 @@ class V3Plus(nn.Module):
         classifier_bias: bool = True,
         align_corners: bool = True,
         norm: Norm | None = None,
+        width: int = 256,
     ) -> None:
         super().__init__()
         norm = norm or batch_norm()
         self.align_corners = align_corners
-        self.aspp = ConcatenatedASPP(channels["conv6"], rates, norm)
+        self.aspp = ConcatenatedASPP(channels["conv6"], rates, norm, width)
         self.shortcut = ConvNormReLU(channels["conv3"], shortcut, shortcut_kernel, norm)
         self.decoder = nn.Sequential(
-            ConvNormReLU(256 + shortcut, 256, 3, norm),
+            ConvNormReLU(width + shortcut, width, 3, norm),
             nn.Dropout(dropouts[0]),
-            ConvNormReLU(256, 256, 3, norm),
+            ConvNormReLU(width, width, 3, norm),
             nn.Dropout(dropouts[1]),
         )
         self.classifier = nn.Conv2d(
-            256, outputs, classifier_kernel, padding=classifier_kernel // 2, bias=classifier_bias
+            width, outputs, classifier_kernel, padding=classifier_kernel // 2, bias=classifier_bias
         )
 
     def decode(self, context: Tensor, low: Tensor) -> Tensor:
-        """Return logits at the size of `low`; context: the ASPP's result (N, 256, h, w); low: conv3 (N, D, h3, w3)."""
+        """Return logits at the size of `low`; context: the ASPP's (N, width, h, w); low: conv3 (N, D, h3, w3)."""
         low = self.shortcut(low)
         return self.classifier(self.decoder(torch.cat([resize(context, low.shape[-2:], self.align_corners), low], 1)))
 
