@@ -32,8 +32,10 @@ class CAM(Method):
         dropout: float = Field(0.5, ge=0, lt=1, description="channels of the last feature map dropped in training")
         activation: Activation = Field("relu", description="of the maps; sqrt_relu as PSA's VGG-16")
         rates: tuple[float, float, float, float] = Field(
-            PSA_MULTIPLIERS, description="learning rates of old weights, old biases, new weights, new biases, in multiples"
+            PSA_MULTIPLIERS,
+            description="learning rates of old weights, old biases, new weights, new biases, in multiples",
         )
+        decay_biases: bool = Field(False, description="weight decay on biases, too; true in IRN")
         class_threshold: float = Field(0.5, ge=0, le=1, description="score from which a class counts as predicted")
 
     def build_model(self) -> CamNet:
@@ -44,7 +46,9 @@ class CAM(Method):
 
     def param_groups(self, model: nn.Module, optim: OptimSettings) -> list[dict[str, Any]]:
         """Return PSA's four groups: old weights, old biases, new weights, new biases, each at its own rate."""
-        return psa_param_groups(model, [model.fc8], optim, multipliers=self.options.rates)  # type: ignore[list-item]
+        o = self.options
+        new = [model.fc8]
+        return psa_param_groups(model, new, optim, multipliers=o.rates, decay_biases=o.decay_biases)  # type: ignore[arg-type]
 
     def train_transform(self, augment: AugmentSettings) -> Transform:
         """Return the transform of classifier training."""
