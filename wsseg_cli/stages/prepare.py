@@ -66,6 +66,7 @@ def _open(context: Context) -> tuple[Dataset, dict[str, Path]]:
 def _index(context: Context, data: Dataset, lists: Sequence[str], skip_bad: bool) -> tuple[Index, dict[str, Any]]:
     classes = data.classes()
     samples, member_of = _collect(data, lists)
+    samples = extras_for_training(samples, member_of, context.recipe.recipe.dataset.train)
     runtime = context.recipe.section("runtime")
     done = each(
         list(samples),
@@ -113,6 +114,23 @@ def _collect(data: Dataset, lists: Iterable[str]) -> tuple[dict[str, Sample], di
         if not seen:
             raise DataError(f"list {name!r} names no image")
     return samples, member_of
+
+
+def extras_for_training(
+    samples: dict[str, Sample], member_of: dict[str, list[str]], train: Iterable[str]
+) -> dict[str, Sample]:
+    """Return the samples, those of no train list without the extras whose file is missing.
+
+    Training alone reads extras, and released saliency maps often cover the train list and no more.
+    """
+    learnt = set(train)
+
+    def kept(sample: Sample) -> Sample:
+        if not sample.extras or learnt.intersection(member_of[sample.image_id]):
+            return sample
+        return replace(sample, extras={name: path for name, path in sample.extras.items() if path.is_file()})
+
+    return {image_id: kept(sample) for image_id, sample in samples.items()}
 
 
 def _write_bad(path: Path, bad: dict[str, str]) -> None:
