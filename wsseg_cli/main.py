@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from . import __version__, console
-from .commands import plugins, recipes, stages, state
+from .commands import convert, export, plugins, predict, recipes, report, stages, state
 from .errors import WssegError
 
 INTERRUPTED = 130
@@ -68,8 +68,12 @@ def _all(
 
 stages.register(app)
 state.register(app)
+predict.register(app)
+report.register(app)
 app.add_typer(recipes.app, name="recipes")
+app.add_typer(export.app, name="export")
 app.add_typer(plugins.app, name="plugins")
+app.add_typer(convert.app, name="convert")
 
 
 def main() -> None:

@@ -14,12 +14,12 @@ from wsseg_cli import nets
 from wsseg_cli.data.transforms import segmentation_transform
 from wsseg_cli.engine.ema import ema_update
 from wsseg_cli.nets import deeplab
-from wsseg_cli.nets.deeplab.blocks import resize
 from wsseg_cli.ops.views import multi_scale_logits
 from wsseg_cli.protocols import PluginOptions, Segmenter, Transform
 from wsseg_cli.settings import AugmentSettings, InferSettings, OptimSettings
 from wsseg_cli.types import ByteArray, FloatArray, Normalization, Progress
 
+from .fused import Fused
 from .loss import pyramid_losses
 from .training import OF_FORM, TRAININGS, BatchNorm, Training, param_groups, set_batch_norm
 
@@ -129,36 +129,25 @@ class DeepLab(Segmenter):
             ema_update(nn.ModuleDict(average), nn.ModuleDict(learner), progress.step + 1, self.options.ema)
 
     def network(self, model: nn.Module) -> nn.Module:
-        """Return the part that predicts, logits at the size of its input (N, 3, H, W)."""
-        return Fused(model.average if self.options.ema is not None else model, self.scales)  # type: ignore[arg-type]
+        """Return the part that predicts, its logits at the size of its input (N, 3, H, W)."""
+        return Fused(self._predicting(model), self.scales)
 
     def logits(self, model: nn.Module, image: ByteArray, infer: InferSettings) -> FloatArray:
         """Return the class scores of all views merged, (1+C, H, W), as the published test does it."""
-        predicts = Fused(model.average if self.options.ema is not None else model, self.scales, enlarge=False)  # type: ignore[arg-type]
+        predicting, scales = self._predicting(model), self.scales
         return multi_scale_logits(
-            predicts,
+            model,
             image,
             infer,
             normalization=self.normalization,
+            forward=(lambda views: deeplab.pyramid_logits(predicting, views, scales)[-1]) if scales else predicting,
             resize=self.training.views,
             merge=self.training.merge,
-            align_corners=bool(model.align_corners),
+            align_corners=predicting.align_corners,
         )
 
-
-class Fused(nn.Module):
-    """A network as it predicts: on several sizes of its input, fused by the maximum."""
-
-    def __init__(self, network: deeplab.DeepLab, scales: tuple[float, ...], enlarge: bool = True) -> None:
-        super().__init__()
-        self.network = network
-        self.scales = scales
-        self.enlarge = enlarge
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits (N, 1+C, H, W), or of the network's own size if they are not enlarged."""
-        logits = deeplab.pyramid_logits(self.network, images, self.scales)[-1] if self.scales else self.network(images)
-        return resize(logits, images.shape[-2:], self.network.align_corners) if self.enlarge else logits
+    def _predicting(self, model: nn.Module) -> deeplab.DeepLab:
+        return model if self.options.ema is None else model.average  # type: ignore[return-value]
 
 
 class DeepLabV1(DeepLab):

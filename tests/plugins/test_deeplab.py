@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from wsseg_deeplab.fused import scaled_exactly
 from wsseg_deeplab.segmenter import DeepLab, DeepLabV1, DeepLabV2, DeepLabV2AsppBN, DeepLabV3Plus
 from wsseg_deeplab.training import OF_FORM, TRAININGS, param_groups
 
@@ -161,6 +163,14 @@ def test_one_view_of_a_photo_is_the_exported_network() -> None:
     with torch.inference_mode():
         want = made.network(model)(pixels)[0].numpy()
     np.testing.assert_allclose(made.logits(model, image, InferSettings()), want, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(32, 48), (33, 47), (21, 34)])
+@pytest.mark.parametrize("scale", [0.5, 0.75, 0.6])
+def test_scaled_exactly_is_torchs_scale_factor(size: tuple[int, int], scale: float) -> None:
+    images = torch.randn(2, 3, *size)
+    want = F.interpolate(images, scale_factor=scale, mode="bilinear", recompute_scale_factor=False)
+    torch.testing.assert_close(scaled_exactly(images, scale), want, atol=1e-5, rtol=0)
 
 
 def test_the_average_is_what_predicts() -> None:

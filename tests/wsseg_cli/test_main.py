@@ -19,7 +19,8 @@ from wsseg_cli.errors import CheckpointError, DataError, StageError, TrainingErr
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ["prepare", "train-cls", "cam", "refine", "pseudo", "train-seg", "eval"]
-WORDS = [[], *[[name] for name in [*STAGES, "run", "status", "doctor"]]]
+WORDS = [[], *[[name] for name in [*STAGES, "run", "status", "doctor", "predict", "report"]]]
+WORDS += [["export", "onnx"], ["export", "voc-server"]]
 WORDS += [["recipes", name] for name in ("list", "show", "copy", "check")] + [["plugins", "list"], ["plugins", "show"]]
 
 

@@ -269,11 +269,16 @@ def _predictor(
 
 def mask_of(logits: np.ndarray, image: np.ndarray, section: EvalSettings, device: str = "cpu") -> np.ndarray:
     """Return the (H, W) mask of a network's (1+C, H, W) class scores, after the dense CRF that `eval` asks for."""
-    if section.crf is not None:
-        scores = np.exp(logits - logits.max(axis=0, keepdims=True))
-        scores /= scores.sum(axis=0, keepdims=True)
-        logits = dense_crf(image, scores, section.crf, backend=section.crf.backend, device=device)
-    return logits.argmax(axis=0).astype(np.uint8)
+    return class_scores(logits, image, section, device).argmax(axis=0).astype(np.uint8)
+
+
+def class_scores(logits: np.ndarray, image: np.ndarray, section: EvalSettings, device: str = "cpu") -> np.ndarray:
+    """Return the network's (1+C, H, W) class scores as they are, or the dense CRF's that `eval` asks for."""
+    if section.crf is None:
+        return logits
+    scores = np.exp(logits - logits.max(axis=0, keepdims=True))
+    scores /= scores.sum(axis=0, keepdims=True)
+    return dense_crf(image, scores, section.crf, backend=section.crf.backend, device=device)
 
 
 def _write(path: Path, record: dict[str, Any]) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import __version__, nets
+from pydantic import ValidationError
+
+from .. import __version__, discovery, nets
 from ..engine import checkpoint
-from ..errors import PluginError
+from ..errors import CheckpointError, PluginError
 from ..protocols import Method, Refiner, Segmenter, Trainable
 from ..sections import PLUGIN
 from ..types import ClassNames, Sample
@@ -87,3 +90,37 @@ def trained(plugin: Trainable, path: Path, device: str) -> nn.Module:
     model = plugin.build_model()
     checkpoint.load_strictly(model, tensors, str(path))
     return model.to(device).eval()
+
+
+def segmenter_from(path: Path) -> Segmenter:
+    """Return the segmenter that a model file names in its header, without the run that made it.
+
+    Raises:
+        CheckpointError: no model file of a segmentation network, or one that this installation would feed otherwise.
+        PluginError: its plugin is not installed.
+    """
+    header = checkpoint.read_header(path)
+    try:
+        kind, name, names = header["kind"], header["name"], header["classes"]
+        options, pixels = header["options"], header["normalization"]
+    except KeyError as error:
+        raise CheckpointError(
+            f"{path}: its header names no {error.args[0]}; expected a model file of `wsseg train-seg`"
+        ) from None
+    if kind != "segmenters":
+        raise CheckpointError(f"{path}: a network of wsseg.{kind}; expected a segmentation network (`wsseg train-seg`)")
+    cls = discovery.load(kind, name)
+    try:
+        segmenter: Segmenter = cls(cls.Options.model_validate_json(json.dumps(options)), ClassNames(names))  # type: ignore[assignment, call-arg]
+    except ValidationError as error:
+        first = error.errors()[0]
+        at = ".".join(map(str, first["loc"]))
+        raise CheckpointError(f"{path}: plugin {name!r} does not take its options: {at}: {first['msg']}") from None
+    ours = asdict(segmenter.normalization)
+    if any(_listed(ours[key]) != _listed(pixels.get(key)) for key in ours):
+        raise CheckpointError(f"{path}: trained on pixels {pixels}, but plugin {name!r} now gives {ours}")
+    return segmenter
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

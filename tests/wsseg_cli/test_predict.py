@@ -1,0 +1,195 @@
+"""predict: photos, folders and patterns; upright, as large as the photo; bad photos collected."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+from wsseg_deeplab.segmenter import DeepLabV2
+
+from wsseg_cli import main as door
+from wsseg_cli import predict
+from wsseg_cli.engine import checkpoint
+from wsseg_cli.stages.plugins import segmenter_from, trained
+from wsseg_cli.types import ClassNames, resize_scores
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def wsseg(*words: str) -> Any:
+    return CliRunner().invoke(door.app, list(words), prog_name="wsseg", env={"COLUMNS": "200"})
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the file of a network whose weights are random, so that its masks change from pixel to pixel."""
+    torch.manual_seed(0)
+    segmenter = DeepLabV2(DeepLabV2.Options(backbone="small", multi_scale=(0.5,)), ClassNames(["disc", "ring"]))
+    network = segmenter.build_model()
+    with torch.no_grad():
+        for branch in network.head.branches:  # type: ignore[union-attr]
+            branch.weight.normal_(std=0.2)
+            branch.weight -= branch.weight.mean((1, 2, 3), keepdim=True)
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    header = {
+        "kind": "segmenters",
+        "name": "deeplabv2",
+        "options": segmenter.options.model_dump(mode="json"),
+        "classes": list(segmenter.classes),
+        "normalization": asdict(segmenter.normalization),
+    }
+    checkpoint.write_model(path, network, header)
+    return path
+
+
+def photo(path: Path, size: tuple[int, int] = (40, 56), orientation: int = 1, seed: int = 0) -> Path:
+    """Write a photo of `size` (H, W) as stored."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    coarse = np.random.default_rng(seed).integers(0, 256, (size[0] // 8, size[1] // 8, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.kron(coarse, np.ones((8, 8, 1), np.uint8))).save(path, exif=exif)
+    return path
+
+
+def mask(path: Path) -> np.ndarray:
+    picture = Image.open(path)
+    assert picture.mode == "P"
+    return np.asarray(picture)
+
+
+def test_photos_folders_and_patterns(model: Path, tmp_path: Path) -> None:
+    photo(tmp_path / "in" / "a.jpg")
+    photo(tmp_path / "in" / "deep" / "b.png", seed=1)
+    photo(tmp_path / "in" / ".hidden" / "c.png")
+    (tmp_path / "in" / "notes.txt").write_text("no photo")
+    photo(tmp_path / "x1.png", seed=2), photo(tmp_path / "x2.png", seed=3)
+    out = tmp_path / "in" / "out"
+    places = [str(tmp_path / "in"), str(tmp_path / "x*.png"), str(tmp_path / "x1.png")]
+    for _ in range(2):  # the second time the folder holds masks, which are no photos
+        done = wsseg("predict", *places, "--model", str(model), "--out", str(out), "--overlay", "--json")
+        assert done.exit_code == 0, done.output
+        images = json.loads(done.stdout)["images"]
+        assert [image["name"] for image in images] == ["a", "deep/b", "x1", "x2"]
+    for image in images:
+        found = mask(Path(image["mask"]))
+        assert list(found.shape) == image["size"] == [40, 56]
+        assert np.asarray(Image.open(image["overlay"])).shape == (40, 56, 3)
+        assert sum(image["areas"].values()) == pytest.approx(1, abs=1e-5)
+        names = ("background", "disc", "ring")
+        assert image["areas"] == {names[v]: round(float((found == v).mean()), 6) for v in np.unique(found)}
+
+
+def test_mask_is_the_segmenters_own(model: Path, tmp_path: Path) -> None:
+    path = photo(tmp_path / "a.png")
+    done = wsseg("predict", str(path), "-m", str(model), "-o", str(tmp_path / "out"), "--scales", "0.5,1", "--flip")
+    assert done.exit_code == 0 and "predict    1 masks" in done.stdout
+    segmenter = segmenter_from(model)
+    infer = predict.Model(model).section.infer.model_copy(update={"scales": (0.5, 1.0), "flip": True})
+    want = segmenter.logits(trained(segmenter, model, "cpu"), np.asarray(Image.open(path)), infer).argmax(0)
+    assert (mask(tmp_path / "out" / "a.png") == want).mean() > 0.999  # one thread there, all cores here
+    assert len(np.unique(want)) > 1
+
+
+def test_upright_photos(model: Path, tmp_path: Path) -> None:
+    photo(tmp_path / "turned.png", orientation=6)
+    Image.fromarray(predict.read_upright(tmp_path / "turned.png")).save(tmp_path / "upright.png")
+    done = wsseg("predict", str(tmp_path), "-m", str(model), "-o", str(tmp_path / "out"))
+    assert done.exit_code == 0, done.output
+    turned = mask(tmp_path / "out" / "turned.png")
+    assert turned.shape == (56, 40)
+    np.testing.assert_array_equal(turned, mask(tmp_path / "out" / "upright.png"))
+
+
+def test_large_photos_are_seen_smaller(model: Path, tmp_path: Path) -> None:
+    photo(tmp_path / "a.png", size=(80, 120))
+    words = ["predict", str(tmp_path / "a.png"), "-m", str(model), "-o", str(tmp_path / "out"), "--longest", "60"]
+    done = wsseg(*words)
+    assert done.exit_code == 0 and "1 scaled down" in done.stdout
+    assert mask(tmp_path / "out" / "a.png").shape == (80, 120)
+    assert json.loads(wsseg(*words, "--json").stdout)["images"][0]["seen_at"] == [40, 60]
+
+
+def test_scores_enlarged_class_by_class_are_scores_enlarged() -> None:
+    scores = np.random.default_rng(0).normal(size=(4, 7, 9)).astype(np.float32)
+    np.testing.assert_array_equal(predict.largest(scores, (20, 31)), resize_scores(scores, (20, 31)).argmax(0))
+
+
+def test_bad_photos_are_collected(model: Path, tmp_path: Path) -> None:
+    good = photo(tmp_path / "in" / "good.png")
+    (tmp_path / "in" / "empty.jpg").write_bytes(b"")
+    (tmp_path / "in" / "cut.png").write_bytes(good.read_bytes()[:90])
+    Image.new("CMYK", (8, 8)).save(tmp_path / "in" / "print.jpg")
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green")]
+    frames[0].save(tmp_path / "in" / "film.webp", save_all=True, append_images=frames[1:])
+    out = tmp_path / "out"
+    done = wsseg(
+        "predict", str(tmp_path / "in"), str(tmp_path / "none.jpg"), "-m", str(model), "-o", str(out), "--json"
+    )
+    assert done.exit_code == 4 and "5 of 6 images failed" in done.stderr and "Traceback" not in done.output
+    said = json.loads(done.stdout)
+    assert [image["name"] for image in said["images"]] == ["good"] and len(said["failed"]) == 5
+    lines = [json.loads(line) for line in (out / "failures.jsonl").read_text().splitlines()]
+    assert {line["id"] for line in lines} == {"empty", "cut", "print", "film", "none"}
+    assert mask(out / "good.png").shape == (40, 56)
+
+
+def test_photos_of_the_same_name(model: Path, tmp_path: Path) -> None:
+    for place in ("p/a.png", "p/a.jpg", "q/a.png"):
+        photo(tmp_path / place)
+    found = predict.photos_at([str(tmp_path / "p"), str(tmp_path / "q" / "a.png")], tmp_path / "out")
+    assert len(found) == 3 and "a.jpg" in found
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["a.png", "-m", "none"], 6, "no such run or file"),
+        (["a.png", "-m", "."], 6, "no run"),
+        (["a.png", "-m", "a.png"], 6, "not a readable safetensors file"),
+        (["b*.png", "-m", "MODEL"], 4, "no file matches"),
+        (["void", "-m", "MODEL"], 4, "holds no photos"),
+        (["a.png", "-m", "MODEL", "-o", "."], 2, "is one of the photos"),
+        (["a.png", "-m", "MODEL", "--crf", "psaa"], 2, "did you mean 'psa'"),
+        (["a.png", "-m", "MODEL", "--scales", "1;2"], 2, "expected numbers"),
+        (["a.png", "-m", "MODEL", "--scales", "0"], 2, "--scales"),
+        (["a.png", "-m", "MODEL", "--device", "gpu"], 2, "--device"),
+        (["-m", "MODEL"], 2, "IMAGE"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_what_cannot_be_followed(
+    words: list[str], code: int, message: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    photo(Path("a.png"))
+    Path("void").mkdir()
+    done = wsseg("predict", *[str(model) if word == "MODEL" else word for word in words])
+    assert done.exit_code == code and message in done.stderr, done.output
+
+
+def test_a_run_looks_as_its_eval_does(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VOC_ROOT", raising=False)
+    run = tmp_path / "run"
+    (run / "train-seg").mkdir(parents=True)
+    (run / "recipe.yaml").write_text((ROOT / "recipes" / "cam_voc_lite.yaml").read_text())
+    done = wsseg("predict", "a.png", "-m", str(run))
+    assert done.exit_code == 6 and "run `wsseg train-seg` first" in done.stderr
+    (run / "train-seg" / "model.safetensors").write_bytes(model.read_bytes())
+    opened = predict.model_at(run)
+    assert opened.section.infer.flip and not predict.model_at(model).section.infer.flip
+
+
+def test_a_crf_changes_the_mask(model: Path, tmp_path: Path) -> None:
+    photo(tmp_path / "a.png")
+    for crf in ("none", "deeplab"):
+        done = wsseg("predict", str(tmp_path / "a.png"), "-m", str(model), "-o", str(tmp_path / crf), "--crf", crf)
+        assert done.exit_code == 0, done.output
+    assert (mask(tmp_path / "none" / "a.png") != mask(tmp_path / "deeplab" / "a.png")).any()

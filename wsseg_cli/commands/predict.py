@@ -1,0 +1,128 @@
+"""wsseg predict: masks of any photos."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from .. import console
+from ..errors import RecipeError
+from ..sections import EvalSettings
+from .options import JsonOpt, QuietOpt, run_names
+
+_SHOWN = 6  # classes named in a photo's line
+
+
+def predict(
+    images: Annotated[
+        list[str], typer.Argument(metavar="IMAGE…", help="Photos, folders, patterns such as 'in/*.jpg'.")
+    ],
+    model: Annotated[
+        Path,
+        typer.Option(
+            "--model",
+            "-m",
+            help="A run with a trained network, or its train-seg/model.safetensors alone.",
+            metavar="RUN|FILE",
+            autocompletion=run_names,
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the masks.", metavar="DIR")] = Path(
+        "predictions"
+    ),
+    overlay: Annotated[bool, typer.Option("--overlay", help="Also draw the masks over the photos.")] = False,
+    crf: Annotated[
+        str | None,
+        typer.Option("--crf", help="Dense CRF by preset, or `none`; default: as the run's eval.", metavar="PRESET"),
+    ] = None,
+    scales: Annotated[
+        str | None,
+        typer.Option("--scales", help="Sizes of the views, such as 0.5,1,1.5; default: as the run's eval."),
+    ] = None,
+    flip: Annotated[
+        bool | None, typer.Option("--flip/--no-flip", help="Also look at mirror images; default: as the run's eval.")
+    ] = None,
+    longest: Annotated[
+        int, typer.Option("--longest", min=32, help="Larger photos are scaled down to this for the network.")
+    ] = 1024,
+    device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or mps.")] = None,
+    as_json: JsonOpt = False,
+    quiet: QuietOpt = False,
+) -> None:
+    """Write a mask for each photo, as large as the photo; no labels needed.
+
+    A run looks at photos as its `eval` does; a model file alone looks once, without CRF.
+    """
+    from .. import predict as prediction
+    from ..stages.per_image import report_failures
+
+    chosen = prediction.model_at(model)
+    section = _views(chosen.section, crf, scales, flip)
+    runtime = chosen.runtime
+    if device is not None:
+        runtime = _validated(type(runtime), {**runtime.model_dump(), "device": device}, "--device")
+    photos = prediction.photos_at(images, out)
+    records, failures = prediction.predict(
+        photos, replace(chosen, section=section, runtime=runtime), out, overlay=overlay, longest=longest, quiet=quiet
+    )
+    if as_json:
+        failed = [{"image": str(photos[name]), "reason": reason} for name, reason in failures]
+        console.say_json({"model": str(chosen.file), "out": str(out), "images": records, "failed": failed})
+    else:
+        _tell(records, out, overlay)
+    report_failures(out, "predict", failures, len(photos))
+
+
+def _views(section: EvalSettings, crf: str | None, scales: str | None, flip: bool | None) -> EvalSettings:
+    """Return the settings with what the command line says in place of the run's.
+
+    Raises:
+        RecipeError: a value that a recipe would not take either.
+    """
+    infer: dict[str, Any] = section.infer.model_dump()
+    if scales is not None:
+        try:
+            infer["scales"] = tuple(float(text) for text in scales.split(","))
+        except ValueError:
+            raise RecipeError(f"--scales {scales}: expected numbers, such as 0.5,1,1.5") from None
+    if flip is not None:
+        infer["flip"] = flip
+    values: dict[str, Any] = {"infer": infer, "crf": section.crf.model_dump() if section.crf else None}
+    if crf is not None:
+        values["crf"] = None if crf == "none" else crf
+    flags = " ".join(name for name, value in (("--crf", crf), ("--scales", scales)) if value is not None)
+    return _validated(EvalSettings, values, flags)
+
+
+def _validated(kind: type[Any], values: dict[str, Any], flags: str) -> Any:
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError(f"{flags}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
+
+
+def _tell(records: list[dict[str, Any]], out: Path, overlay: bool) -> None:
+    rows = []
+    for record in records:
+        areas = sorted(record["areas"].items(), key=lambda item: -item[1])
+        more = f", and {len(areas) - _SHOWN} more" if len(areas) > _SHOWN else ""
+        rows.append((record["name"], ", ".join(f"{name} {share:.1%}" for name, share in areas[:_SHOWN]) + more))
+    if rows:
+        console.say(console.table(rows))
+        smaller = sum(record["size"] != record["seen_at"] for record in records)
+        scaled = f"; {smaller} scaled down for the network (--longest)" if smaller else ""
+        also = f", overlays in {out / 'overlays'}" if overlay else ""
+        console.say(f"predict    {len(records)} masks in {out}{also}{scaled}")
+
+
+def register(app: typer.Typer) -> None:
+    """Put `predict` on the command line."""
+    app.command(
+        "predict",
+        short_help="Write masks for any photos.",
+        epilog="Example: wsseg predict photos/ --model runs/quickstart --overlay",
+    )(predict)

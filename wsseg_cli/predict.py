@@ -1,0 +1,206 @@
+"""predict: masks of any photos, by a run's segmentation network or by one model file. No labels, no data set."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .data.images import exif_orientation, open_picture, read_image
+from .data.label_table import PHOTO_SUFFIXES
+from .data.overlays import mask_overlay
+from .data.overlays import mask_overlay
+from .data.stores import MaskStore
+from .engine import checkpoint, processes
+from .engine.each import Work, each, share
+from .errors import CheckpointError, DataError, RecipeError
+from .ops.resize import pillow_resize
+from .sections import EvalSettings
+from .settings import RuntimeSettings
+from .stages.evaluate import class_scores
+from .stages.pictures import write_picture
+from .stages.plugins import segmenter_from, trained
+from .status import open_existing
+from .types import ByteArray, FloatArray, resize_scores
+
+LONGEST = 1024
+"""Photos larger than this are scaled down for the network: it learnt from smaller ones, and memory is finite."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network on disk and how its run looks at photos.
+
+    Attributes:
+        file: the model file.
+        section: test-time views and CRF.
+        runtime: device and workers.
+    """
+
+    file: Path
+    section: EvalSettings = field(default_factory=EvalSettings)
+    runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
+
+
+def model_at(place: Path) -> Model:
+    """Return the network of a run, looking at photos as its `eval` does, or that of a single file: one view, no CRF.
+
+    Raises:
+        CheckpointError: nothing there, or a run without a trained segmentation network.
+    """
+    if not place.is_dir():
+        if not place.exists():
+            raise CheckpointError(f"--model {place}: no such run or file")
+        return Model(place)
+    file = place / "train-seg" / checkpoint.MODEL
+    if not (place / "recipe.yaml").is_file():
+        raise CheckpointError(f"--model {place}: no run, it holds no recipe.yaml; give a run or a .safetensors file")
+    if not file.is_file():
+        raise CheckpointError(f"--model {place}: no {file.relative_to(place)} yet; run `wsseg train-seg` first")
+    recipe = open_existing(place).recipe.recipe
+    return Model(file, recipe.eval, recipe.runtime)
+
+
+def photos_at(places: Sequence[str], out: Path) -> dict[str, Path]:
+    """Return the photos that files, folders and patterns name: {name: path}, names unique, without suffix.
+
+    In a folder the name says where below it a photo lies; `out` and hidden files are passed over.
+
+    Raises:
+        DataError: a folder or a pattern that holds no photo.
+    """
+    found: dict[Path, str] = {}
+    for place in places:
+        path = Path(place)
+        if path.is_dir():
+            inside = sorted(_photos_in(path, out))
+            if not inside:
+                raise DataError(f"{path}: holds no photos ({', '.join(PHOTO_SUFFIXES)})")
+            for photo in inside:
+                found.setdefault(photo, photo.relative_to(path).with_suffix("").as_posix())
+        elif not path.exists() and glob.has_magic(place):
+            matched = sorted(Path(match) for match in glob.glob(place, recursive=True))
+            matched = [match for match in matched if match.is_file()]
+            if not matched:
+                raise DataError(f"{place}: no file matches")
+            for photo in matched:
+                found.setdefault(photo, photo.stem)
+        else:
+            found.setdefault(path, path.stem)
+    return _unique(found)
+
+
+def _photos_in(folder: Path, out: Path) -> Iterator[Path]:
+    skipped = out.resolve() if out.resolve() != folder.resolve() else None
+    for path in folder.rglob("*"):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if hidden or skipped in path.resolve().parents or path.suffix.lower() not in PHOTO_SUFFIXES:
+            continue
+        if path.is_file():
+            yield path
+
+
+def _unique(found: Mapping[Path, str]) -> dict[str, Path]:
+    """Return {name: path}; photos that share a name keep their suffix, or else their whole path."""
+    names = dict(found)
+    for longer in (lambda path: path.name, lambda path: path.as_posix()):
+        listed = list(names.values())
+        names = {path: longer(path) if listed.count(name) > 1 else name for path, name in names.items()}
+    return {name: path for path, name in names.items()}
+
+
+def predict(
+    photos: Mapping[str, Path],
+    model: Model,
+    out: Path,
+    *,
+    overlay: bool = False,
+    longest: int = LONGEST,
+    quiet: bool = False,
+) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+    """Write the mask of each photo as `out`/NAME.png, a palette PNG as large as the photo; return what was found.
+
+    overlay: also write `out`/overlays/NAME.png. longest: larger photos are scaled down to it for the network.
+    Returns a record of each photo (image, mask, size, areas as shares of its pixels) and (name, reason) of the others.
+
+    Raises:
+        CheckpointError, PluginError: the model cannot be used. RecipeError: a photo would be overwritten.
+    """
+    store = MaskStore(out)
+    originals = {path.resolve() for path in photos.values()}
+    for name in photos:
+        for target in (store.path(name), MaskStore(out / "overlays").path(name)):
+            if target.resolve() in originals:
+                raise RecipeError(f"--out {out}: {target} is one of the photos; choose another folder")
+    segmenter_from(model.file)
+    device = str(processes.start(model.runtime.device))
+    workers = processes.worker_count(model.runtime) if device == "cpu" else 0
+    arguments = (model, dict(photos), out, overlay, longest, device)
+    done = each(share(list(photos)), _predictor, arguments, workers=workers, label="predict", quiet=quiet)
+    records = {record["name"]: record for record in processes.gather_objects(list(done.results.values()))}
+    failures = processes.gather_objects(list(done.failures.items()))
+    return [records[name] for name in photos if name in records], failures
+
+
+def _predictor(model: Model, photos: Mapping[str, Path], out: Path, overlay: bool, longest: int, device: str) -> Work:
+    """Return the function that writes the mask of one photo."""
+    import torch
+
+    segmenter = segmenter_from(model.file)
+    network = trained(segmenter, model.file, device)
+    names = segmenter.classes.with_background
+
+    def work(name: str) -> dict[str, Any]:
+        image = read_upright(photos[name])
+        small = shrunk(image, longest)
+        with torch.inference_mode():
+            logits = segmenter.logits(network, small, model.section.infer)
+        mask = largest(class_scores(logits, small, model.section, device), (image.shape[0], image.shape[1]))
+        MaskStore(out).write(name, mask)
+        record = {"name": name, "image": str(photos[name]), "mask": str(MaskStore(out).path(name))}
+        if overlay:
+            picture = MaskStore(out / "overlays").path(name)
+            write_picture(picture, mask_overlay(image, mask))
+            record["overlay"] = str(picture)
+        counts = np.bincount(mask.ravel(), minlength=len(names))
+        areas = {names[value]: round(float(counts[value] / mask.size), 6) for value in np.flatnonzero(counts)}
+        return {**record, "size": list(mask.shape), "seen_at": list(small.shape[:2]), "areas": areas}
+
+    return work
+
+
+def read_upright(path: Path) -> ByteArray:
+    """Return the photo at `path` as (H, W, 3) uint8 RGB, turned as its EXIF orientation says.
+
+    Raises:
+        DataError: not a photo that can be used.
+    """
+    with open_picture(path) as picture:
+        orientation = exif_orientation(picture)
+    return read_image(path, orientation)
+
+
+def shrunk(image: ByteArray, longest: int) -> ByteArray:
+    """Return the photo with its longer side at most `longest`; the same array where it is."""
+    height, width = image.shape[:2]
+    if max(height, width) <= longest:
+        return image
+    scale = longest / max(height, width)
+    return pillow_resize(image, (max(1, round(height * scale)), max(1, round(width * scale))))
+
+
+def largest(scores: FloatArray, size: tuple[int, int]) -> ByteArray:
+    """Return the (H, W) class of the highest of (1+C, h, w) scores at `size`, one class in memory at a time."""
+    if scores.shape[1:] == size:
+        return scores.argmax(axis=0).astype(np.uint8)
+    best = resize_scores(scores[:1], size)[0]
+    mask = np.zeros(size, np.uint8)
+    for value in range(1, len(scores)):
+        here = resize_scores(scores[value : value + 1], size)[0]
+        higher = here > best
+        best[higher], mask[higher] = here[higher], value
+    return mask
