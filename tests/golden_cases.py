@@ -81,7 +81,8 @@ class Case:
         """Return `arrays_of_checkpoint` as torch tensors."""
         import torch
 
-        return {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in self.arrays_of_checkpoint().items()}
+        arrays = self.arrays_of_checkpoint()
+        return {name: torch.from_numpy(np.ascontiguousarray(a)).reshape(a.shape) for name, a in arrays.items()}
 
     def check(self, name: str, got: Any, want: np.ndarray | None = None) -> float:
         """Compare `got` with output `name` under the case's own tolerance; return the largest difference.

@@ -70,7 +70,7 @@ def networks(tensors: Mapping[str, Tensor], family: str = "") -> list[Network]:
     guess = guess_backbone(tensors)
     trunks = [guess] if guess else [name for name in _KNOWN_BY_SHAPES if any(n.startswith(TRUNK) for n in tensors)]
     found = [network for name in trunks for network in _on(name, tensors)]
-    found.sort(key=lambda network: (network.problems, family not in network.name.split()))
+    found.sort(key=lambda n: (len(n.fit.wrong_shape), n.problems, family not in n.name.split()))
     complete = [network for network in found if network.fit.complete]
     return complete or found[:1]
 
