@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -9,12 +10,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from wsseg_cli import nets
+from wsseg_cli.data.loader import steps_per_epoch
 from wsseg_cli.data.transforms import classification_transform
 from wsseg_cli.engine.optim import PSA_MULTIPLIERS, psa_param_groups
 from wsseg_cli.ops.pamr import DILATIONS
-from wsseg_cli.protocols import Method, PluginOptions, Transform
+from wsseg_cli.ops.resize import pillow_resize
+from wsseg_cli.protocols import Fit, Method, PluginOptions, Stage, Transform
 from wsseg_cli.settings import AugmentSettings, Count, InferSettings, NotNegative, OptimSettings
-from wsseg_cli.types import ByteArray, Progress, ScoreMap
+from wsseg_cli.types import ByteArray, ClassNames, Progress, ScoreMap
 
 from .infer import score_map
 from .loss import (
@@ -28,6 +31,8 @@ from .loss import (
     refined_masks,
 )
 from .net import ASPP_DILATIONS, OneStageNet
+from .snapshots import hold_back
+from .validation import Validation
 
 
 class OneStage(Method):
@@ -72,6 +77,39 @@ class OneStage(Method):
             1024, ge=1, description="side of the square that every test view is padded to; null: not padded, not parity"
         )
         background_power: float = Field(3.0, gt=0, description="exponent of the averaged background mask")
+        select: Literal["last", "val_loss"] = Field(
+            "last", description="which state is the result; val_loss: the best of every second epoch on `holdout`"
+        )
+        holdout: float = Field(0.1, gt=0, lt=1, description="val_loss: share of the images held back for validation")
+
+    def __init__(self, options: PluginOptions, classes: ClassNames) -> None:
+        super().__init__(options, classes)
+        self._validation: Validation | None = None
+
+    def train(self, stage: Stage, fit: Fit) -> None:
+        """Train in `stage.dir`; with `select: val_loss` the best snapshot becomes model.safetensors."""
+        if self.options.select == "last":
+            fit(self, stage)
+            return
+        samples, held = hold_back(stage.samples, self.options.holdout, stage.seed)
+        usable = sum(bool(sample.labels) for sample in samples)
+        per_epoch = steps_per_epoch(usable, stage.settings.batch_size)
+        self._validation = Validation(stage, held, per_epoch, self.options.warmup_epochs)
+        self._validation.put_best_in_place(fit(self, replace(stage, samples=samples)))
+
+    def after_step(self, model: nn.Module, progress: Progress) -> None:
+        """Validate the network where an epoch begins that wants it."""
+        if self._validation is not None:
+            self._validation.after_step(model, progress, self.validation_loss)
+
+    @torch.no_grad()
+    def validation_loss(self, model: nn.Module, image: ByteArray, label: Tensor, side: int | None) -> float:
+        """Return class loss plus mask loss of one image (H, W, 3), resized to a square of `side` pixels if given."""
+        view = image if side is None else pillow_resize(image, (side, side))
+        pixels = torch.from_numpy(self.normalization.apply(view).transpose(2, 0, 1).copy())
+        batch = {"image": pixels[None].to(label.device), "label": label[None]}
+        after_warmup = Progress(0, 1, self.options.warmup_epochs)
+        return float(sum(self.training_step(model, batch, after_warmup).values()))
 
     def build_model(self) -> OneStageNet:
         """Return the network."""

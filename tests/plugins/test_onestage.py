@@ -11,7 +11,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 from wsseg_onestage.method import OneStage
+from wsseg_onestage.snapshots import SnapshotFolder
 
+from wsseg_cli.engine import checkpoint
 from wsseg_cli.engine.fit import Loop
 from wsseg_cli.errors import DataError
 from wsseg_cli.ops.padded_views import class_gate, merge_padded, padded_views
@@ -71,6 +73,10 @@ def stage(folder: Path, samples: list[Sample]) -> Stage:
     return Stage(folder, samples, CLASSES, settings, seed=3, fingerprint="print")
 
 
+def files(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
 def loop() -> Loop:
     return Loop(RuntimeSettings(device="cpu", workers=0, log_every=1), quiet=True)
 
@@ -80,10 +86,12 @@ class Killed(Exception):
 
 
 class Mortal(OneStage):
-    """Dies in its seventh step."""
+    """Dies in one of its steps."""
+
+    dies_at = 7
 
     def training_step(self, model: nn.Module, batch: dict[str, Any], progress: Progress) -> dict[str, Tensor]:
-        if progress.step == 7:
+        if progress.step == self.dies_at:
             raise Killed
         return super().training_step(model, batch, progress)
 
@@ -157,3 +165,24 @@ def test_image_larger_than_the_canvas() -> None:
     m = method(pad_size=64)
     with pytest.raises(DataError, match="does not fit the padded size 64x64"):
         m.scores(network(m), photo(), (0,), InferSettings(scales=(1.5,)))
+
+
+def test_best_snapshot_becomes_the_model_even_after_a_kill(tmp_path: Path, samples: list[Sample]) -> None:
+    m = method(warmup_epochs=2, select="val_loss", holdout=0.25)
+    m.train(stage(tmp_path / "whole", samples), loop())
+    mortal = Mortal(m.options, CLASSES)
+    mortal.dies_at = 3
+    with pytest.raises(Killed):
+        mortal.train(stage(tmp_path / "killed", samples), loop())
+    assert [name.split("Xs")[0] for name in files(tmp_path / "killed") if name.startswith("snap")]
+    method(warmup_epochs=2, select="val_loss", holdout=0.25).train(stage(tmp_path / "killed", samples), loop())
+    assert files(tmp_path / "whole") == files(tmp_path / "killed")
+    kept = SnapshotFolder(tmp_path / "whole" / "snapshots").all()
+    assert kept and all(snapshot.epoch in (2, 4) for snapshot in kept)
+    header = checkpoint.read_header(tmp_path / "whole" / checkpoint.MODEL)
+    assert (header["epoch"], header["score"]) == kept[-1] and header["fingerprint"] == "print"
+    best, _ = checkpoint.read_tensors(SnapshotFolder(tmp_path / "whole" / "snapshots").path(kept[-1]))
+    model, _ = checkpoint.read_tensors(tmp_path / "whole" / checkpoint.MODEL)
+    assert all(torch.equal(best[name], model[name]) for name in model)
+    lines = (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()
+    assert len(lines) == 4  # six images in place of eight: one step an epoch
