@@ -2,7 +2,8 @@
 
     python benchmarks/store_stride.py RUN [--recipe quickstart]
 
-RUN has a trained classifier. Its maps of the training list are computed again, at stride 1 and at stride 4, into a temporary folder.
+RUN has a trained classifier. Its maps of the training list are computed again, at stride 1 and at stride 4, into a
+temporary folder.
 """
 
 from __future__ import annotations

@@ -4,9 +4,10 @@
     python benchmarks/toy_table.py --methods cam eps --seeds 0
     python benchmarks/toy_table.py --write docs/methods.md
 
-Runs lie in runs/toy_table/METHOD-SEED. `prepare` is done once and shared. Every figure is a mIoU over the 240 training scenes with image
-labels given; the seed's threshold is chosen on their masks, the pseudo-masks use the recipe's own. "saliency alone" takes the class from
-plain CAM's argmax and the extent from saliency > 0.5, no training: what a method that reads saliency has to beat.
+Runs lie in runs/toy_table/METHOD-SEED; `prepare` is done once and shared. Every figure is a mIoU over the 240 training
+scenes with image labels given; the seed's threshold is chosen on their masks, the pseudo-masks use the recipe's own.
+"saliency alone" takes the class from plain CAM's argmax and the extent from saliency > 0.5, no training: what a method
+that reads saliency has to beat.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def main() -> None:
                 alone.append(saliency_alone(run))
             print(f"{method} seed {seed}: {judged}", file=sys.stderr, flush=True)
     lines = [
-        f"| toy scenes, seeds {', '.join(map(str, arguments.seeds))} | seed | pseudo-masks (CRF) | minutes to the seed |",
+        f"| toy scenes, seeds {', '.join(map(str, arguments.seeds))} | seed | pseudo-masks (CRF) | minutes |",
         "|---|---|---|---|",
     ]
     for method in arguments.methods:
