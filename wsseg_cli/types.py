@@ -98,7 +98,7 @@ def resize_scores(scores: FloatArray, size: tuple[int, int]) -> FloatArray:
     low_y, high_y, part_y = _taps(scores.shape[1], size[0])
     low_x, high_x, part_x = _taps(scores.shape[2], size[1])
     rows = scores[:, low_y] * (1 - part_y)[None, :, None] + scores[:, high_y] * part_y[None, :, None]
-    return rows[:, :, low_x] * (1 - part_x) + rows[:, :, high_x] * part_x
+    return (rows[:, :, low_x] * (1 - part_x) + rows[:, :, high_x] * part_x).astype(np.float32, copy=False)
 
 
 def _taps(source: int, target: int) -> tuple[IntArray, IntArray, FloatArray]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from ..errors import DataError, StageError
@@ -87,7 +88,7 @@ def write_index(folder: Path, index: Index, roots: Mapping[str, Path]) -> str:
     classes = json.dumps(list(index.classes), ensure_ascii=False, indent=1) + "\n"
     places = json.dumps({name: str(path) for name, path in roots.items()}, indent=1) + "\n"
     for name, content in (("roots.json", places), ("classes.json", classes), ("index.jsonl", text)):
-        write_atomically(folder / name, lambda path, content=content: path.write_text(content, encoding="utf-8"))
+        write_atomically(folder / name, partial(Path.write_text, data=content, encoding="utf-8"))
     return hashlib.sha256((classes + text).encode()).hexdigest()
 
 

@@ -131,7 +131,7 @@ class Loop:
                 done = step + 1
                 if done % self.runtime.log_every == 0 or done == max_steps or done == 1:
                     log.write(done, losses, [group["lr"] for group in optimizer.param_groups])
-                line.advance(**losses)
+                line.advance(1, **losses)
                 stop = interrupt.asked and processes.world() == 1
                 if (done % save_every == 0 or stop) and done < max_steps and processes.is_main():
                     log.flush()
