@@ -25,21 +25,35 @@ def tiled(images: Tensor, pieces: int) -> Tensor:
     return tiles.permute(2, 4, 0, 1, 3, 5).reshape(pieces * n, channels, height // side, width // side)
 
 
-def merged(maps: Tensor, pieces: int) -> Tensor:
+def merged(maps: Tensor, pieces: int, like: Tensor | None = None) -> Tensor:
     """Return the maps of whole images, (N, D, s * h, s * w), from those of their tiles (pieces * N, D, h, w).
 
+    like: maps that the result is to be compared with.
+
     Raises:
-        RecipeError: pieces is no square.
+        RecipeError: pieces is no square, or the size is not that of `like`.
     """
     side = _side(pieces)
     count, channels, h, w = maps.shape
     n = count // pieces
     whole = maps.reshape(side, side, n, channels, h, w).permute(2, 3, 0, 4, 1, 5)
-    return whole.reshape(n, channels, side * h, side * w)
+    whole = whole.reshape(n, channels, side * h, side * w)
+    if like is not None and like.shape[2:] != whole.shape[2:]:
+        raise RecipeError(
+            f"maps of {pieces} tiles make {side * w}x{side * h} cells, those of the whole image {like.shape[3]}x"
+            f"{like.shape[2]}; give a crop that is a multiple of {side} times the trunk's stride"
+        )
+    return whole
+
+
+def side_of(pieces: int) -> int | None:
+    """Return how many tiles stand in a row, None if `pieces` is no square."""
+    side = math.isqrt(max(pieces, 0))
+    return side if side and side * side == pieces else None
 
 
 def _side(pieces: int) -> int:
-    side = math.isqrt(max(pieces, 0))
-    if side < 1 or side * side != pieces:
+    side = side_of(pieces)
+    if side is None:
         raise RecipeError(f"an image cannot be cut into {pieces} tiles of equal sides; expected 1, 4, 9, 16, …")
     return side
