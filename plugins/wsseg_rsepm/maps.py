@@ -50,6 +50,6 @@ def pamr_of_present(
     images: (N, 3, h, w); labels: (N, C) multi-hot.
     """
     most = int(labels.sum(1).max())
-    index = labels.argsort(1, descending=True, stable=True)[:, :most, None, None].expand(-1, -1, *maps.shape[2:])
+    index = labels.argsort(dim=1, descending=True, stable=True)[:, :most, None, None].expand(-1, -1, *maps.shape[2:])
     refined = pamr(images, maps.gather(1, index), iterations=iterations, dilations=dilations)
     return torch.zeros_like(maps).scatter(1, index, refined)

@@ -41,10 +41,13 @@ class RSEPM(nn.Module):
     Args:
         num_classes: foreground classes.
         backbone: name of the backbone.
+        decoder_width: channels inside ASPP and decoder, published with 256.
         options: of the backbone.
     """
 
-    def __init__(self, num_classes: int, backbone: str = "resnet50", **options: Any) -> None:
+    def __init__(
+        self, num_classes: int, backbone: str = "resnet50", *, decoder_width: int = 256, **options: Any
+    ) -> None:
         super().__init__()
         self.backbone = nets.backbone(backbone, **options)
         taps = self.backbone.taps
@@ -54,10 +57,11 @@ class RSEPM(nn.Module):
             taps,
             num_classes + 1,
             rates=rates,
-            shortcut=256,
+            shortcut=decoder_width,
             classifier_kernel=3,
             classifier_bias=False,
             align_corners=False,
+            width=decoder_width,
         )
 
     @property

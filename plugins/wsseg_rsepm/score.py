@@ -1,0 +1,63 @@
+"""From the single-stage network to the score map of one image, as published: the decoder's maps without background."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wsseg_cli.settings import InferSettings
+from wsseg_cli.types import ByteArray, ScoreMap
+
+from .maps import to_one
+from .net import RSEPM, Fused, Mode, fused, seed
+from .scg import PUBLISHED, ScgParameters, self_correlation
+
+Maps = Literal["decoder", "scg", "cam"]
+"""What a score map is made of: the decoder's probabilities, class maps after self-correlation, or class maps alone."""
+
+
+@torch.no_grad()
+def score_map(
+    network: RSEPM,
+    image: ByteArray,
+    labels: tuple[int, ...] | None,
+    infer: InferSettings,
+    *,
+    maps: Maps = "decoder",
+    mode: Mode = "nearest",
+    class_threshold: float = 0.34,
+    scg: ScgParameters = PUBLISHED,
+    taps: tuple[str, ...] | None = None,
+) -> ScoreMap:
+    """Return the score map of an image (H, W, 3) uint8 RGB; a class that is kept always has a peak of about 1.
+
+    labels: classes to keep; None: those whose score, the mean sigmoid of all views, is at least `class_threshold`.
+    infer: its first scale fixes the sizes, 1.0 as published. taps: feature maps of self-correlation, None for all.
+    """
+    size = (int(image.shape[0]), int(image.shape[1]))
+    if labels is not None and not labels:
+        return ScoreMap("", np.zeros(0, np.int64), np.zeros((0, *size), np.float32), size)
+    pixels = network.normalization.apply(image)
+    tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).to(network.classifier.weight.device)
+    views = fused(network, tensor, infer.scales, infer.flip, mode, features=maps == "scg")
+    if labels is None:
+        present = views.class_scores >= class_threshold
+    else:
+        present = torch.zeros_like(views.class_scores, dtype=torch.bool)
+        present[list(labels)] = True
+    classes = present.nonzero()[:, 0].cpu().numpy().astype(np.int64)
+    if maps == "decoder":
+        scores = seed(views.probabilities, present, size)
+    else:
+        scores = _class_maps(views, present, scg, taps, maps)
+    return ScoreMap("", classes, scores.clamp(0, 1).cpu().numpy().astype(np.float32, copy=False), size)
+
+
+def _class_maps(views: Fused, present: Tensor, scg: ScgParameters, taps: tuple[str, ...] | None, maps: Maps) -> Tensor:
+    cams = to_one(views.cams.relu().sum(0, keepdim=True))[:, present]
+    if maps == "scg" and cams.shape[1]:
+        cams = to_one(self_correlation(cams, (views.features[tap] for tap in taps or views.features), scg))
+    return cams[0]
