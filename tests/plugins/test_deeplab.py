@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 from wsseg_deeplab.fused import scaled_exactly
 from wsseg_deeplab.segmenter import DeepLab, DeepLabV1, DeepLabV2, DeepLabV2AsppBN, DeepLabV3Plus
 from wsseg_deeplab.training import OF_FORM, TRAININGS, param_groups
 
+from wsseg_cli.data.files import to_header
 from wsseg_cli.discovery import find
+from wsseg_cli.engine.checkpoint import load_initial
 from wsseg_cli.engine.fit import Loop
 from wsseg_cli.errors import WssegError
 from wsseg_cli.nets import CAFFE, deeplab
@@ -227,3 +230,14 @@ def test_training_by_the_loop_with_an_ignored_mask(tmp_path: Path) -> None:
 def test_unknown_backbone() -> None:
     with pytest.raises(WssegError, match="did you mean 'small'"):
         segmenter(backbone="smal").build_model()
+
+
+def test_vgg16_starts_with_fc6_and_fc7(tmp_path: Path) -> None:
+    made = segmenter(DeepLabV2, backbone="vgg16", backbone_options=NARROW)
+    start, model = made.build_model(), made.build_model()
+    held = {name: value for name, value in start.state_dict().items() if "fc8" not in name}
+    save_file(held, tmp_path / "start.safetensors", metadata=to_header({"saw": "ImageNet labels"}))
+    fresh = model.head.branches[0].fc8.weight.clone()  # type: ignore[union-attr]
+    assert load_initial(model, str(tmp_path / "start.safetensors")) == "ImageNet labels; head: 16 of 24 tensors"
+    assert torch.equal(model.head.branches[3].fc6.weight, start.head.branches[3].fc6.weight)  # type: ignore[union-attr]
+    assert torch.equal(model.head.branches[0].fc8.weight, fresh)  # type: ignore[union-attr]

