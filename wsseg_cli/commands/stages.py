@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import console
+from ..errors import WssegError
 from ..run import PER_IMAGE
 from ..sections import STAGES
 from ..stages import Context, Result, run_all, run_stage
@@ -173,7 +174,7 @@ def run_command(
     as_json: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
-    """Run all stages that the recipe has, in order; what is up to date is skipped."""
+    """Run all stages that the recipe has, in order, then write the report; what is up to date is skipped."""
     context = open_run(recipe, run, set_, force=force, dry_run=dry_run, quiet=quiet)
     results = run_all(
         context,
@@ -181,11 +182,26 @@ def run_command(
         end.value if end else None,
         report=None if as_json else _lines,
     )
+    written = None if dry_run or not console.is_main_process() else _report(context)
     if as_json:
         stages = [{"stage": result.stage, "skipped": result.skipped} | result.data for result in results]
-        console.say_json({"run": str(context.run.path), "stages": stages})
-    elif not quiet and not dry_run:
+        console.say_json({"run": str(context.run.path), "stages": stages, "report": written and str(written)})
+        return
+    if written is not None:
+        console.say(f"report     {written}")
+    if not quiet and not dry_run:
         console.note("Next: wsseg recipes list")
+
+
+def _report(context: Context) -> Path | None:
+    """Write the run's report and return its file; what stands in its way is said and spoils nothing."""
+    from ..report import write_report
+
+    try:
+        return write_report([context.run.path])
+    except WssegError as error:
+        console.note(f"no report: {error}")
+        return None
 
 
 def _lines(result: Result) -> None:

@@ -1,40 +1,18 @@
-"""Overlays: score maps and masks drawn over their photos."""
+"""Overlays of score maps and masks as files beside them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from ..data.files import file_stem, write_atomically
 from ..data.images import read_image
-from ..data.palette import palette
+from ..data.overlays import mask_overlay, score_overlay
 from ..data.stores import MaskStore, ScoreStore
 from ..engine import processes
-from ..types import ByteArray, ClassNames, Sample, ScoreMap
-
-
-def mask_overlay(image: ByteArray, mask: ByteArray, opacity: float = 0.6) -> ByteArray:
-    """Return (H, W, 3) uint8: the photo, paler, with the classes of a (H, W) mask in VOC's colours; 255 in white."""
-    colours = palette().astype(np.float32)
-    colours[255] = 255
-    shown = (mask > 0)[..., None]
-    painted = (1 - opacity) * image + opacity * colours[mask]
-    return np.where(shown, painted, 0.55 * image + 0.45 * image.mean(axis=2, keepdims=True)).astype(np.uint8)
-
-
-def score_overlay(image: ByteArray, scores: ScoreMap) -> ByteArray:
-    """Return (H, W, 3) uint8: the photo in grey with each class's scores in its VOC colour, strongest class first."""
-    grey = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2) * 0.8
-    if not len(scores.classes):
-        return grey.astype(np.uint8)
-    maps = scores.full(0.0)[1:]
-    best = maps.argmax(axis=0)
-    strength = maps.max(axis=0)[..., None]
-    colours = palette().astype(np.float32)[np.asarray(scores.classes) + 1]
-    return ((1 - 0.8 * strength) * grey + 0.8 * strength * colours[best]).clip(0, 255).astype(np.uint8)
+from ..types import ByteArray, ClassNames, Sample
 
 
 def write_overlays(

@@ -1,0 +1,47 @@
+"""wsseg report: one HTML file about one run or several side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .. import console
+from .options import JsonOpt, run_names
+
+RunArg = Annotated[
+    list[Path], typer.Argument(metavar="RUN…", help="One run, or several side by side.", autocompletion=run_names)
+]
+
+
+def report_command(
+    runs: RunArg,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="The file; default: RUN/report.html, or report.html here for several.", metavar="FILE"
+        ),
+    ] = None,
+    images: Annotated[
+        int, typer.Option("--images", min=0, help="How many best, worst and random images to show.", metavar="N")
+    ] = 4,
+    as_json: JsonOpt = False,
+) -> None:
+    """Write one HTML file that shows what happened: scores, pictures, curves, data, times; opens offline anywhere."""
+    from ..report import write_report
+
+    written = write_report(runs, out, images)
+    if as_json:
+        console.say_json({"report": str(written), "runs": [str(run) for run in runs]})
+    else:
+        console.say(f"report     {written}")
+
+
+def register(app: typer.Typer) -> None:
+    """Put `report` on the command line."""
+    app.command(
+        "report",
+        short_help="Show runs in one HTML file.",
+        epilog="Example: wsseg report runs/quickstart runs/quickstart_eps",
+    )(report_command)

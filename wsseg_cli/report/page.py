@@ -1,0 +1,156 @@
+"""Filling the page: plots and tables of all runs, pictures of those that share their data, one file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from .. import __version__
+from ..errors import RecipeError
+from ..records import now, write_text
+from . import tables
+from .collect import RunFacts, collect
+from .plots import Line, line_plot
+from .sheet import Sheet, contact_sheet
+
+
+def write_report(paths: Sequence[Path], out: Path | None = None, images: int = 4) -> Path:
+    """Write the report of one or several runs and return its file.
+
+    out: the file; default RUN/report.html, or report.html here for several runs. images: how many best, worst and drawn
+    images the contact sheet shows; 0 shows none.
+
+    Raises:
+        RecipeError: a directory is no run, or the folder of `out` is not there.
+    """
+    text = page(collect(paths), images)
+    target = out or (paths[0] / "report.html" if len(paths) == 1 else Path("report.html"))
+    if not target.parent.is_dir():
+        raise RecipeError(f"there is no folder {target.parent}")
+    write_text(target, text)
+    return target
+
+
+def page(runs: Sequence[RunFacts], images: int = 4) -> str:
+    """Return the HTML of the report."""
+    here = Path(__file__).resolve().parent
+    environment = Environment(
+        loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["number"] = tables.number
+    head, rows = tables.protocols(runs)
+    title = runs[0].name if len(runs) == 1 else " · ".join(run.name for run in runs)
+    return environment.get_template("page.html.j2").render(
+        title=title,
+        runs=runs,
+        several=len(runs) > 1,
+        version=__version__,
+        now=now().replace("+00:00", " UTC").replace("T", " "),
+        style=Markup((here / "page.css").read_text(encoding="utf-8")),
+        script=Markup((here / "page.js").read_text(encoding="utf-8")),
+        headlines=[{"run": run.name, "cards": tables.scores(run), "about": _about(run)} for run in runs],
+        protocol_head=head,
+        protocol_rows=rows,
+        losses=_losses(runs),
+        curves=_curves(runs),
+        groups=[_group(group, len(runs) > 1, images) for group in _same_data(runs)],
+        times=tables.times(runs),
+        versions=tables.versions(runs),
+    )
+
+
+def _about(run: RunFacts) -> list[str]:
+    """Return a run in a few words: data set, method, refiner, segmenter, seed, from when."""
+    recipe = run.recipe
+
+    def named(*keys: str) -> str:
+        here: Any = recipe
+        for key in keys:
+            here = here.get(key) if isinstance(here, dict) else None
+        return str(here) if here else ""
+
+    parts = [
+        ("data", named("dataset", "name")),
+        ("method", named("train_cls", "method", "name")),
+        ("backbone", named("train_cls", "method", "options", "backbone")),
+        ("refiner", named("refine", "refiner", "name")),
+        ("segmenter", named("train_seg", "segmenter", "name")),
+        ("seed", str(recipe.get("seed", 0))),
+    ]
+    return [f"{word} {text}" for word, text in parts if text]
+
+
+def _same_data(runs: Sequence[RunFacts]) -> list[list[RunFacts]]:
+    groups: dict[str, list[RunFacts]] = {}
+    for number, run in enumerate(runs):
+        groups.setdefault(run.index_hash or str(number), []).append(run)
+    return list(groups.values())
+
+
+def _group(runs: Sequence[RunFacts], named: bool, images: int) -> dict[str, Any]:
+    """Return what is shown of runs of the same data: classes, confusions, pictures, data report."""
+    found = tables.columns(runs)
+    last = [column for column in found if column.artefact == found[-1].artefact and column.split == found[-1].split]
+    others = [column for column in found if column not in last]
+    heads: list[dict[str, Any]] = []
+    for column in found:
+        if not heads or heads[-1]["title"] != column.title:
+            heads.append({"title": column.title, "span": 0})
+        heads[-1]["span"] += 1
+    sheet: Sheet = contact_sheet(runs, images)
+    return {
+        "names": " · ".join(run.name for run in runs) if named else "",
+        "columns": found,
+        "heads": heads,
+        "class_rows": tables.class_rows(found),
+        "confusions": [tables.confusion(column, named) for column in [*last, *others]],
+        "sheet": sheet,
+        "data": tables.data_facts(runs[0]),
+    }
+
+
+def _losses(runs: Sequence[RunFacts]) -> list[tuple[str, Markup]]:
+    """Return (title, plot) of the losses of every training, runs over each other; rates in a plot of their own."""
+    shown: dict[tuple[str, str], list[Line]] = {}
+    rates: list[Line] = []
+    for number, run in enumerate(runs):
+        for losses in run.losses:
+            names = [name for name in losses.series if name != "lr"]
+            lines = shown.setdefault((losses.stage, losses.part), [])
+            for place, name in enumerate(names):
+                label = f"{run.name}: {name}" if len(runs) > 1 else name
+                colour, dash = (number, place) if len(runs) > 1 else (place, place // 8)
+                lines.append(Line(label, losses.series[name], colour, dash))
+            if "lr" in losses.series:
+                where = f"{losses.stage} {losses.part}".strip()
+                label = f"{run.name}: {where}" if len(runs) > 1 else where
+                rates.append(Line(label, losses.series["lr"], len(rates)))
+    plots = [(f"{stage} {part}".strip(), line_plot(lines, "step", "loss")) for (stage, part), lines in shown.items()]
+    if rates:
+        plots.append(("learning rate", line_plot(rates, "step", "learning rate")))
+    return [(title, plot) for title, plot in plots if plot]
+
+
+def _curves(runs: Sequence[RunFacts]) -> list[tuple[str, Markup]]:
+    """Return (title, plot) of mIoU by background threshold, and of too much and too little for a single run."""
+    lines, errors = [], []
+    splits = list(dict.fromkeys(split for run in runs for split in run.splits))
+    for number, run in enumerate(runs):
+        for place, record in enumerate(r for r in run.results if r.get("curve")):
+            name = f"{tables.TITLES[record['artefact']]}, {record['split']}"
+            label = f"{run.name}: {name}" if len(runs) > 1 else name
+            points = [(p["threshold"], p["miou"]) for p in record["curve"] if p["miou"] is not None]
+            colour = number if len(runs) > 1 else run.artefacts.index(record["artefact"])
+            mark = record.get("threshold", {}).get("value")
+            lines.append(Line(label, points, colour, splits.index(record["split"]), mark))
+            if len(runs) == 1 and record["split"] == splits[0]:
+                over = [(p["threshold"], 100 * p["over"]) for p in record["curve"]]
+                under = [(p["threshold"], 100 * p["under"]) for p in record["curve"]]
+                errors += [Line(f"{name}: too much", over, place, 0), Line(f"{name}: too little", under, place, 1)]
+    plots = [("mIoU by background threshold", line_plot(lines, "threshold", "mIoU"))]
+    plots.append(("Foreground where there is none, and missed, in %", line_plot(errors, "threshold", "per cent")))
+    return [(title, plot) for title, plot in plots if plot]
