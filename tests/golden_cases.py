@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,33 @@ def golden(*names: str) -> Any:
         return pytest.mark.golden(pytest.mark.parametrize("case", params, indirect=True)(function))
 
     return mark
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One output as a test compared it.
+
+    Attributes:
+        case: its name.
+        output: its name.
+        shape: of the output.
+        largest: the largest difference of an element.
+        used: the largest share of its own bound that the difference of an element takes; 0 where all are equal.
+        bound: what is allowed, in words.
+        agree: share of the elements within their bound.
+    """
+
+    case: str
+    output: str
+    shape: tuple[int, ...]
+    largest: float
+    used: float
+    bound: str
+    agree: float
+
+
+COMPARISONS: list[Comparison] = []
+"""Every comparison since the tests began, for the table of parity (`python benchmarks/parity.py`)."""
 
 
 class Case:
@@ -102,24 +130,33 @@ class Case:
         labels = name in tolerance.get("label_outputs", [])
         if want.dtype.kind in "US":
             assert got.astype(want.dtype.kind).tolist() == want.tolist(), where
+            COMPARISONS.append(Comparison(self.name, name, want.shape, 0.0, 0.0, "equal", 1.0))
             return 0.0
         exact = want.dtype.kind in "iub" and (own is None or labels)
         if exact:
             right = got == want
             difference = np.abs(got.astype("float64") - want.astype("float64"))
+            bound, words = np.zeros_like(difference), "equal"
         else:
             bounds = own or tolerance
             a, b = got.astype("float64"), want.astype("float64")
             with np.errstate(invalid="ignore"):
                 difference = np.abs(a - b)
-                right = difference <= bounds["atol"] + bounds.get("rtol", 0.0) * np.abs(b)
+                bound = bounds["atol"] + bounds.get("rtol", 0.0) * np.abs(b)
+                right = difference <= bound
+            words = f"{bounds['atol']:g}" + (f" + {bounds['rtol']:g} · abs(want)" if bounds.get("rtol") else "")
             right |= a == b  # infinities of one sign
             both_nan = np.isnan(a) & np.isnan(b)
             if self.spec.get("allow_nan") or tolerance.get("allow_nan"):
                 right |= both_nan
         share = float(np.mean(right)) if right.size else 1.0
         needed = tolerance["label_agreement"] if labels else 1.0
-        largest = float(np.nanmax(difference)) if difference.size else 0.0
+        apart = ~np.isnan(difference) & (difference > 0)
+        largest = float(difference[apart].max()) if apart.any() else 0.0
+        with np.errstate(divide="ignore"):
+            used = float((difference[apart] / bound[apart]).max()) if apart.any() else 0.0
+        words += f"; {needed:g} of the elements" if labels else ""
+        COMPARISONS.append(Comparison(self.name, name, want.shape, largest, used, words, share))
         assert share >= needed, (
             f"{where}: {share:.6f} of the elements agree, needed {needed}; largest difference {largest:.6g}, "
             f"first at {np.argwhere(~right)[0].tolist() if right.ndim else '()'}"

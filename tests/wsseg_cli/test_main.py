@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 STAGES = ["prepare", "train-cls", "cam", "refine", "pseudo", "train-seg", "eval"]
 WORDS = [[], *[[name] for name in [*STAGES, "run", "status", "doctor", "predict", "report"]]]
 WORDS += [["export", "onnx"], ["export", "voc-server"]]
+WORDS += [["convert", name] for name in ("weights", "labels", "cams", "masks")]
 WORDS += [["recipes", name] for name in ("list", "show", "copy", "check")] + [["plugins", "list"], ["plugins", "show"]]
 
 

@@ -182,8 +182,8 @@ def _say_files(
         by_number = {str(number): count for number, count in sorted(counts.items())}
         console.say_json({"out": out, "written": written, "counts": by_number, "failures": failed})
     else:
-        rows = [(f"{word} {number}", f"{count} files") for number, count in sorted(counts.items())]
-        console.say(console.table([*rows, ("written", f"{written} files"), ("to", str(out))]))
+        rows = [(f"{word} {number}", _files(count)) for number, count in sorted(counts.items())]
+        console.say(console.table([*rows, ("written", _files(written)), ("to", str(out))]))
     if failures:
         shown = [problem for _, problem in failures[:_SHOWN]]
         shown += [f"… and {len(failures) - _SHOWN} more"] if len(failures) > _SHOWN else []
@@ -203,6 +203,10 @@ def _weights_as_dict(result: ConvertedWeights) -> dict[str, Any]:
         ],
         "keys": [{"state": k.state, "name": k.name, "shape": k.shape, "published": k.published} for k in result.keys],
     }
+
+
+def _files(count: int) -> str:
+    return f"{count} file{'' if count == 1 else 's'}"
 
 
 def _shape(shape: tuple[int, ...]) -> str:

@@ -81,7 +81,9 @@ def _on(backbone: str, tensors: Mapping[str, Tensor]) -> Iterator[Network]:
     if not heads(tensors):
         return
     done = ""
-    for name, words, build in [*_forms(backbone), *_plugins(backbone)]:
+    # every form of DeepLab has a module of this name
+    forms = _forms(backbone) if any(name.startswith("head.") for name in tensors) else ()
+    for name, words, build in [*forms, *_plugins(backbone)]:
         if name == done:
             continue
         try:

@@ -1,0 +1,133 @@
+"""Write docs/parity.md: run every golden test and list, case by case, how far we are from the published code.
+
+    python benchmarks/parity.py [--only TEXT] [--out FILE]
+
+`--only` is pytest's `-k`, and prints the table instead of writing it. Numbers come from the comparisons that the tests
+make, under the tolerances that the cases bring.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "plugins"), str(ROOT / "tests")]
+
+from golden_cases import COMPARISONS, Comparison, golden_folder  # noqa: E402
+
+HEAD = """# Parity with the published code
+
+Written by `python benchmarks/parity.py`; do not edit.
+
+Each case holds inputs and outputs of the published implementation, and a tolerance for each output; how outputs are
+compared is in `tests/golden_cases.py`. Checkpoints of whole networks go through the public name maps
+(`wsseg_cli/nets/weights.py`) before they are run; one of each family goes through a file and `wsseg convert weights`
+(`tests/wsseg_cli/convert/test_weights_golden.py`). Filled weights let activations of deep networks grow to 1e6:
+a difference means something only beside its bound. *Of bound* is the largest share that an element takes of what is
+allowed for it; where some elements may differ, it is the share of elements within the bound.
+
+"""
+
+
+class Watch:
+    """Pytest plugin that keeps results and seconds by case, and the file of each case's test."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.files: dict[str, str] = {}
+        self.failed: set[str] = set()
+        self.skipped: dict[str, str] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        case = report.nodeid.rpartition("[")[2].removesuffix("]")
+        self.seconds[case] += report.duration
+        if report.failed:
+            self.failed.add(case)
+        elif report.skipped:
+            self.skipped[case] = str(report.longrepr[-1] if isinstance(report.longrepr, tuple) else report.longrepr)
+        elif report.when == "call" and "test_weights_golden" not in report.nodeid:
+            self.files.setdefault(case, report.nodeid.partition("::")[0])
+
+
+def table(watch: Watch, comparisons: list[Comparison], wall: float) -> str:
+    """Return the document."""
+    by_case: dict[str, dict[str, Comparison]] = defaultdict(dict)
+    for found in comparisons:
+        before = by_case[found.case].get(found.output)
+        if before is None or found.used >= before.used:
+            by_case[found.case][found.output] = found
+    names = sorted({*by_case, *watch.failed, *watch.files})
+    networks = [name for name in names if (golden_folder() / name / "state_dict.json").is_file()]
+    seconds = sum(watch.seconds[name] for name in networks)
+    size = sum(file.stat().st_size for name in names for file in (golden_folder() / name).rglob("*") if file.is_file())
+    count = sum(len(outputs) for outputs in by_case.values())
+    lines = [
+        f"{len(names)} cases, {count} outputs, {len(watch.failed)} failing. {len(networks)} cases have a network's "
+        f"checkpoint: they took {seconds:.0f} s of {wall:.0f} s ({platform.machine()}, one thread). The cases take "
+        f"{size / 2**20:.0f} MiB of disk; checkpoints are made in memory, and the files of the conversions (up to "
+        "0.5 GiB) are deleted by their tests.",
+        "",
+    ]
+    for file in sorted(set(watch.files.values())):
+        lines += [f"## {file}", ""]
+        lines += ["| case | output | shape | largest difference | allowed | of bound |", "|---|---|---|---|---|---|"]
+        for name in (name for name in names if watch.files.get(name) == file):
+            lines += rows(name, by_case[name])
+        lines.append("")
+    for word, found in (("Failing", sorted(watch.failed)), ("Skipped", sorted(set(watch.skipped) - set(by_case)))):
+        if found:
+            lines += [f"## {word}", "", *[f"- {name}" for name in found], ""]
+    return HEAD + "\n".join(lines).rstrip("\n") + "\n"
+
+
+def rows(case: str, outputs: dict[str, Comparison]) -> list[str]:
+    """Return the lines of a case; outputs without any difference share one."""
+    equal = [c.output for c in outputs.values() if c.largest == 0]
+    lines = []
+    for c in (c for c in outputs.values() if c.largest > 0):
+        shape = "x".join(map(str, c.shape)) or "1"
+        used = f"{c.agree:.3%} within" if "of the elements" in c.bound else f"{c.used:.1%}"
+        used = "< 0.1%" if used == "0.0%" else used
+        lines.append(f"| {case} | {c.output} | {shape} | {c.largest:.3g} | {c.bound} | {used} |")
+    if equal:
+        lines.append(f"| {case} | {', '.join(equal)} | | 0 | | |")
+    return lines or [f"| {case} | compared by the test itself | | 0 | | |"]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", help="names of cases or tests, as pytest's -k")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "parity.md")
+    asked = parser.parse_args()
+    watch = Watch()
+    words = [
+        "-q",
+        "-m",
+        "golden",
+        "--rootdir",
+        str(ROOT),
+        str(ROOT / "tests"),
+        *(["-k", asked.only] if asked.only else []),
+    ]
+    begun = time.monotonic()
+    code = pytest.main(words, plugins=[watch])
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        return int(code)
+    text = table(watch, COMPARISONS, time.monotonic() - begun)
+    if asked.only:
+        print(text)
+    else:
+        asked.out.write_text(text, encoding="utf-8")
+        print(asked.out)
+    return int(code)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
