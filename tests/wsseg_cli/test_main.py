@@ -22,7 +22,9 @@ STAGES = ["prepare", "train-cls", "cam", "refine", "pseudo", "train-seg", "eval"
 WORDS = [[], *[[name] for name in [*STAGES, "run", "status", "doctor", "predict", "report"]]]
 WORDS += [["export", "onnx"], ["export", "voc-server"]]
 WORDS += [["convert", name] for name in ("weights", "labels", "cams", "masks")]
-WORDS += [["recipes", name] for name in ("list", "show", "copy", "check")] + [["plugins", "list"], ["plugins", "show"]]
+WORDS += [["recipes", name] for name in ("list", "show", "copy", "check")] + [
+    ["plugins", name] for name in ("list", "show", "new")
+]
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,10 @@
-"""wsseg plugins: list, show."""
+"""wsseg plugins: list, show, new."""
 
 from __future__ import annotations
 
 import json
+from enum import Enum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -14,9 +16,12 @@ from ..discovery import Found, check, find, load_found, one
 from ..errors import CheckFailed, PluginError
 from ..problems import near
 from ..protocols import Method, Plugin, Refiner, Trainable
+from ..scaffold import KINDS, new_plugin
 from .options import JsonOpt
 
-app = typer.Typer(help="Installed plugins: list, show.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Plugins: list, show, new.", no_args_is_help=True, rich_markup_mode=None)
+
+Kind = Enum("Kind", {kind: kind for kind in KINDS}, type=str)  # type: ignore[misc]
 
 
 def plugin_names(incomplete: str) -> list[str]:
@@ -83,6 +88,20 @@ def show(
     if as_json:
         shown = [_as_dict(one(chosen, name)) for chosen in groups]
         console.say_json({"plugins": shown})
+
+
+@app.command("new", epilog="Example: wsseg plugins new mine --kind refiner")
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the plugin, such as mine.")],
+    kind: Annotated[Kind, typer.Option("--kind", help="What it is.")] = Kind.method,  # type: ignore[attr-defined]
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where the folder wsseg-NAME goes.", metavar="DIR")] = Path(),
+) -> None:
+    """Write a plugin package that installs, passes its own tests and runs on the toy scenes as it is."""
+    files = new_plugin(name, kind.value, out)
+    for file in files:
+        console.say(str(file))
+    folder = files[0].parent
+    console.note(f"Next: pip install -e {folder} && wsseg run --recipe {files[-1]}")
 
 
 def _describe(plugin: Found, cls: type[Plugin]) -> None:
