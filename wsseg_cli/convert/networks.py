@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from typing import Any, Literal, get_args, get_origin
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from .. import nets
 from ..discovery import find, load_found
@@ -19,6 +21,7 @@ from ..protocols import Plugin
 from ..types import ClassNames, Normalization
 
 TRUNK = "backbone."
+FORM = "deeplab "
 
 # The one option of a backbone that changes names.
 _STEMS: tuple[dict[str, Any], ...] = ({}, {"stem": "deep"})
@@ -26,6 +29,15 @@ _KNOWN_BY_SHAPES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_li
 _SOME_CLASSES = 2
 
 Build = Callable[[int], nn.Module]
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out drawing the initial weights, which takes most of the time of building a network."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (Tensor.normal_, Tensor.uniform_):
+            return args[0]
+        return func(*args, **(kwargs or {}))
 
 
 @dataclass(frozen=True)
@@ -81,10 +93,10 @@ def _on(backbone: str, tensors: Mapping[str, Tensor]) -> Iterator[Network]:
     if not heads(tensors):
         return
     done = ""
-    # every form of DeepLab has a module of this name
-    forms = _forms(backbone) if any(name.startswith("head.") for name in tensors) else ()
-    for name, words, build in [*forms, *_plugins(backbone)]:
-        if name == done:
+    # every form of DeepLab has a module of this name, and what fills one is no method's
+    forms = _forms(backbone) if any(name.startswith("head.") for name in tensors) else iter(())
+    for name, words, build in chain(forms, _plugins(backbone)):
+        if name == done or (done.startswith(FORM) and not name.startswith(FORM)):
             continue
         try:
             network = _compared(name + words, backbone, tensors, build)
@@ -106,9 +118,9 @@ def _forms(backbone: str) -> Iterator[tuple[str, str, Build]]:
     for form, entry in deeplab.FORMS.items():
         if backbone not in entry.backbones:
             continue
-        yield f"deeplab {form}", "", partial(_deeplab, form, backbone, {})
+        yield FORM + form, "", partial(_deeplab, form, backbone, {})
         if entry.backbones[backbone].get("stem") == "deep":
-            yield f"deeplab {form}", " (stem: 7x7)", partial(_deeplab, form, backbone, {"stem": "7x7"})
+            yield FORM + form, " (stem: 7x7)", partial(_deeplab, form, backbone, {"stem": "7x7"})
 
 
 def _deeplab(form: str, backbone: str, options: Mapping[str, Any], classes: int) -> nn.Module:
@@ -127,15 +139,18 @@ def _plugins(backbone: str) -> Iterator[tuple[str, str, Build]]:
 
 
 def _choices(cls: type[Plugin], backbone: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the plugin's options on this backbone: the defaults, and every other word of each choice among words."""
+    """Yield the plugin's options on this backbone: the defaults, then with one option changed, to another of the words
+    that it may be or to null.
+    """
     fields = cls.Options.model_fields
     base = {"backbone": backbone} if "backbone" in fields else {}
     yield "", base
     for name, option in fields.items():
-        if get_origin(option.annotation) is Literal:
-            for word in get_args(option.annotation):
-                if word != option.default:
-                    yield f" ({name}: {word})", {**base, name: word}
+        kinds = get_args(option.annotation)
+        words = kinds if get_origin(option.annotation) is Literal else [None] if type(None) in kinds else []
+        for word in words:
+            if word != option.default:
+                yield f" ({name}: {'null' if word is None else word})", {**base, name: word}
 
 
 def _built_by(cls: type[Plugin], options: Mapping[str, Any], classes: int) -> nn.Module:
@@ -157,7 +172,7 @@ def _compared(name: str, backbone: str, tensors: Mapping[str, Tensor], build: Bu
 
 
 def _with_classes(name: str, backbone: str, tensors: Mapping[str, Tensor], build: Build, classes: int) -> Network:
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         model = build(classes)
     normalization = getattr(model, "normalization", None) or getattr(
         getattr(model, "backbone", None), "normalization", None
