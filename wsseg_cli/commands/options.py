@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
+from pydantic import BaseModel
 
 from .. import recipe as recipes
 from ..errors import RecipeError
 from ..run import RunDir
-from ..sections import STAGES
+from ..sections import STAGES, Recipe
 from ..stages import Context
 
 
@@ -25,6 +26,25 @@ def recipe_names(incomplete: str) -> list[str]:
 def run_names(incomplete: str) -> list[str]:
     """Return the runs under runs/ that begin so, for shell completion."""
     return sorted(str(path.parent) for path in Path("runs").glob("*/recipe.yaml") if str(path).startswith(incomplete))
+
+
+def recipe_keys(incomplete: str) -> list[str]:
+    """Return the keys of a recipe that begin so, as --set takes them, for shell completion; sections end in a dot."""
+    return sorted(
+        key for key in _keys(Recipe, "") if key.startswith(incomplete) and "." not in key[len(incomplete) : -1]
+    )
+
+
+def _keys(model: type[BaseModel], head: str) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        inner = next((t for t in (field.annotation, *get_args(field.annotation)) if _is_model(t)), None)
+        yield f"{head}{name}{'=' if inner is None else '.'}"
+        if inner is not None:
+            yield from _keys(inner, f"{head}{name}.")
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and not get_args(annotation) and issubclass(annotation, BaseModel)
 
 
 RecipeOpt = Annotated[
@@ -50,7 +70,12 @@ RunOpt = Annotated[
 ]
 SetOpt = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Override one value of the recipe, such as seed=1; repeatable.", metavar="KEY=VALUE"),
+    typer.Option(
+        "--set",
+        help="Override one value of the recipe, such as seed=1; repeatable.",
+        metavar="KEY=VALUE",
+        autocompletion=recipe_keys,
+    ),
 ]
 ForceOpt = Annotated[bool, typer.Option("--force", help="Throw away what is there and make it anew.")]
 DryRunOpt = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]

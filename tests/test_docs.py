@@ -1,0 +1,64 @@
+"""What docs/ says of commands, keys and plugins is what stands in the code."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from pydantic import BaseModel
+from typer.testing import CliRunner
+
+from wsseg_cli.main import app
+from wsseg_cli.recipe import load
+from wsseg_cli.sections import Recipe
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_generate", DOCS / "generate.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["cli", "recipes"])
+def test_is_what_the_code_says(generate: ModuleType, name: str) -> None:
+    text = getattr(generate, name)()
+    assert (DOCS / f"{name}.md").read_text(encoding="utf-8") == text, "run `python docs/generate.py`"
+
+
+def test_every_key_of_a_recipe_is_explained(generate: ModuleType) -> None:
+    models, seen = [Recipe], set()
+    while models:
+        model = models.pop()
+        seen.add(model)
+        for key, field in model.model_fields.items():
+            assert field.description, f"{model.__name__}.{key} has no description"
+            models += [inner for inner in generate._models(field.annotation) if inner not in seen]
+    assert all(issubclass(model, BaseModel) for model in seen) and len(seen) > 10
+
+
+def test_every_option_of_a_command_is_explained(generate: ModuleType) -> None:
+    text = generate.cli()
+    assert [line for line in text.splitlines() if re.fullmatch(r"\| `.*\|\s+\|", line)] == []
+
+
+def test_plugins_md_shows_what_new_writes(tmp_path: Path) -> None:
+    text = (DOCS / "plugins.md").read_text(encoding="utf-8")
+    done = CliRunner().invoke(app, ["plugins", "new", "sharper", "--kind", "refiner", "--out", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    shown = re.findall(r"```python\n(.*?)```", text, flags=re.S)
+    written = (tmp_path / "wsseg-sharper" / "wsseg_sharper" / "refiner.py").read_text(encoding="utf-8")
+    test = (tmp_path / "wsseg-sharper" / "tests" / "test_sharper.py").read_text(encoding="utf-8")
+    assert shown[0].strip() in written
+    assert shown[1].strip() == test.strip()
+    for file in (tmp_path / "wsseg-sharper").rglob("*"):
+        if file.is_file():
+            assert file.name in text
+    load(tmp_path / "wsseg-sharper" / "sharper_toy.yaml")
