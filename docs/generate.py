@@ -86,8 +86,8 @@ def recipes() -> str:
     from wsseg_cli.sections import Recipe
 
     lines = [RECIPES_HEAD, "## The recipe\n", *_table(Recipe)]
-    seen: list[type] = []
-    queue = [Recipe]
+    seen: list[Any] = []
+    queue: list[Any] = [Recipe]
     places: dict[type, list[str]] = {}
     while queue:
         model = queue.pop(0)
