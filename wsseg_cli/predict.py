@@ -13,7 +13,6 @@ import numpy as np
 from .data.images import exif_orientation, open_picture, read_image
 from .data.label_table import PHOTO_SUFFIXES
 from .data.overlays import mask_overlay
-from .data.overlays import mask_overlay
 from .data.stores import MaskStore
 from .engine import checkpoint, processes
 from .engine.each import Work, each, share
@@ -151,7 +150,7 @@ def _predictor(model: Model, photos: Mapping[str, Path], out: Path, overlay: boo
     import torch
 
     segmenter = segmenter_from(model.file)
-    network = trained(segmenter, model.file, device)
+    network = trained(segmenter, model.file, device, channels_last=True)
     names = segmenter.classes.with_background
 
     def work(name: str) -> dict[str, Any]:

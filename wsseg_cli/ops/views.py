@@ -19,6 +19,9 @@ ViewResize = Literal["pillow_bicubic", "opencv_cubic", "tensor_bilinear"]
 `opencv_cubic`: of the normalised image (semantic-segmentation-codebase).
 `tensor_bilinear`: of the normalised image, sizes truncated (RS+EPM)."""
 
+LARGE_VIEW = 50_000
+"""Pixels of a view above which a CPU takes it and its mirror image one by one: two no longer fit its caches."""
+
 Merge = Literal["mean_logits", "mean_probabilities", "max_logits"]
 
 
@@ -96,7 +99,8 @@ def multi_scale_logits(
     forward = forward or model
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     size = (int(image.shape[0]), int(image.shape[1]))
-    logits = (forward(batch.to(device)).float() for batch in view_batches(image, infer, normalization, resize))
+    views = (batch.to(device) for batch in view_batches(image, infer, normalization, resize))
+    logits = (forward_views(forward, batch).float() for batch in views)
     if merge == "mean_logits":
         merged = merge_views(logits, size, rule="mean", align_corners=align_corners)
     elif merge == "mean_probabilities":
@@ -105,6 +109,13 @@ def multi_scale_logits(
     else:
         merged = torch.stack([merge_views([z], size, align_corners=align_corners) for z in _apart(logits)]).amax(0)
     return merged.cpu().numpy()
+
+
+def forward_views(forward: Callable[[Tensor], Tensor], views: Tensor) -> Tensor:
+    """Return the network's maps of a view and its mirror image, one after the other where a CPU is faster that way."""
+    if views.device.type == "cpu" and views.shape[-2] * views.shape[-1] > LARGE_VIEW:
+        return torch.cat([forward(one) for one in views.split(1)])
+    return forward(views)
 
 
 def _apart(pairs: Iterable[Tensor]) -> Iterator[Tensor]:

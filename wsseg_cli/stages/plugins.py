@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from pydantic import ValidationError
 
 from .. import __version__, discovery, nets
@@ -80,8 +81,10 @@ def header_of(context: Context, stage: str, plugin: Trainable) -> dict[str, Any]
     }
 
 
-def trained(plugin: Trainable, path: Path, device: str) -> nn.Module:
+def trained(plugin: Trainable, path: Path, device: str, channels_last: bool = False) -> nn.Module:
     """Return the plugin's network with the weights in `path`, on `device`, ready for inference.
+
+    channels_last: the order of numbers in memory that convolutions are fastest with; last digits may differ.
 
     Raises:
         CheckpointError: missing, or of another network, key by key.
@@ -89,7 +92,7 @@ def trained(plugin: Trainable, path: Path, device: str) -> nn.Module:
     tensors, _ = checkpoint.read_tensors(path)
     model = plugin.build_model()
     checkpoint.load_strictly(model, tensors, str(path))
-    return model.to(device).eval()
+    return model.to(device, memory_format=torch.channels_last if channels_last else torch.preserve_format).eval()
 
 
 def segmenter_from(path: Path) -> Segmenter:
