@@ -90,17 +90,16 @@ def contact_sheet(runs: Sequence[RunFacts], count: int) -> Sheet:
 
 
 def _chosen(run: RunFacts) -> tuple[str, str]:
-    """Return the list to show, one never trained on where there is one, and the last artefact it has masks of."""
-    dataset = run.recipe.get("dataset", {})
-    val = dataset.get("val")
-    scored = [name for name in run.splits if name != val]
+    """Return the list with the most kinds of pictures, rather one never trained on, and the last kind it has."""
+    val = run.recipe.get("dataset", {}).get("val")
     known = run.index.lists() if run.index else []
-    for split in dict.fromkeys([name for name in (val, *scored, *known) if name in known]):
-        for artefact in ("seg", "pseudo", "refine", "cam"):
-            folder = _folder(run, artefact, split)
-            if folder.is_dir() and (artefact == "seg" or _path(run, artefact, split, _some(run, split)).is_file()):
-                return split, artefact
-    return "", ""
+    best: list[str] = []
+    chosen = ""
+    for split in sorted(known, key=lambda name: name != val):
+        there = [kind for kind in _WORDS if _path(run, kind, split, _some(run, split)).is_file()]
+        if len(there) > len(best):
+            best, chosen = there, split
+    return chosen, best[-1] if best else ""
 
 
 def _some(run: RunFacts, split: str) -> str:
