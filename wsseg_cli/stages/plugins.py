@@ -92,7 +92,9 @@ def trained(plugin: Trainable, path: Path, device: str, channels_last: bool = Fa
     tensors, _ = checkpoint.read_tensors(path)
     model = plugin.build_model()
     checkpoint.load_strictly(model, tensors, str(path))
-    return model.to(device, memory_format=torch.channels_last if channels_last else torch.preserve_format).eval()
+    if channels_last:
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model.to(device).eval()
 
 
 def segmenter_from(path: Path) -> Segmenter:
