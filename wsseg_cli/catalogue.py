@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,14 +60,19 @@ def supervision(recipe: Recipe) -> str:
         return "F"
     if recipe.train_cls is None:
         return "-"
-    try:
-        target = one("methods", recipe.train_cls.method.name).target
-    except PluginError:
+    needs = _needs(recipe.train_cls.method.name)
+    if needs is None:
         return "?"
     # PPC needs saliency on one of its two bases only, so an option that says so counts as well
-    options = recipe.train_cls.method.options
-    saliency = "saliency" in class_values(target).get("needs", ()) or options.get("base") == "eps"
-    return "I+S" if saliency else "I"
+    return "I+S" if "saliency" in needs or recipe.train_cls.method.options.get("base") == "eps" else "I"
+
+
+@cache  # many recipes name one method, and each look at the installed packages reads their metadata
+def _needs(method: str) -> tuple[str, ...] | None:
+    try:
+        return tuple(class_values(one("methods", method).target).get("needs", ()))
+    except PluginError:
+        return None
 
 
 def _without_comments(text: str) -> str:

@@ -153,7 +153,9 @@ class Loop:
         if weights != "train_cls":
             return checkpoint.load_initial(model, weights)
         if self.trunk is None:
-            raise RecipeError("weights: train_cls starts from this run's classifier; only refine.train and train_seg can say so")
+            raise RecipeError(
+                "weights: train_cls starts from this run's classifier; only refine.train and train_seg can say so"
+            )
         return checkpoint.load_trunk_of(model, self.trunk)
 
     def _accelerator(self, trainable: Trainable, folder: Path) -> Any:
