@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -156,14 +157,15 @@ class EfficientNetLite(Trunk):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return the feature map of each tap; images: (N, 3, H, W), normalised."""
-        x = F.relu6(self._bn0(self._conv_stem(images)))
+        # Channels last: depthwise convolutions take 1.7 times as long otherwise, forward and backward on a CPU.
+        x = F.relu6(self._bn0(self._conv_stem(images.contiguous(memory_format=torch.channels_last))))
         features = {}
         for i, block in enumerate(self._blocks):
             x = block(x)
             if i in self._tap_after:
                 features[self._tap_after[i]] = x
         features["conv6"] = F.relu6(self._bn1(self._conv_head(x)))
-        return features
+        return {tap: feature.contiguous() for tap, feature in features.items()}
 
     def classify(self, images: Tensor) -> Tensor:
         """Return the class scores before softmax, (N, classes); needs the option `classes`."""
