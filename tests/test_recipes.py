@@ -22,9 +22,11 @@ def test_recipe_is_valid_with_its_plugins(file: Path) -> None:
 def test_recipe_says_what_it_is(file: Path) -> None:
     lines = file.read_text(encoding="utf-8").split("\n")
     assert lines[0].startswith("# ") and len(lines[0]) > 20, "the first line is the description in `recipes list`"
-    assert f"wsseg run --recipe {file.stem}" in "\n".join(lines[:25]), "the head names the command"
     card = catalogue.card(file)
-    assert card.supervision in ("I", "I+S", "F")
+    # a recipe that starts from masks made elsewhere has no classifier: its head names the stages with --use
+    command = "wsseg run" if card.method != "-" or card.supervision == "F" else "wsseg train-seg"
+    assert f"{command} --recipe {file.stem}" in "\n".join(lines[:25]), "the head names the command"
+    assert card.supervision in ("I", "I+S", "F") or card.method == "-"
 
 
 def test_there_are_recipes() -> None:
