@@ -21,12 +21,13 @@ FLOORS = {
     3: "recipe sections run fingerprint lock records",
     4: "data foreign",
     5: "engine",
-    6: "stages convert report scaffold status predict export doctor testing catalogue",
+    6: "stages convert report scaffold status predict export doctor testing catalogue notebook",
     7: "main console commands __main__",
 }
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms.split()} | {"": 0}
 OPEN_TO_PLUGINS = {0, 1, 2, 4, 5}
 TORCH_FREE = ["main", "__main__", "recipe", "run", "status", "doctor", "catalogue", "stages", "protocols", "discovery"]
+TORCH_FREE += ["notebook"]
 
 
 def imports_of(file: Path, module: str, is_package: bool) -> Iterator[tuple[int, str]]:

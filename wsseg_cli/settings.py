@@ -159,6 +159,8 @@ class RuntimeSettings(Settings):
     workers: int | None = Field(None, ge=0, description="worker processes of loaders and loops; null: by cores")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where networks run")
     tracker: Literal["none", "tensorboard", "wandb", "mlflow", "comet_ml", "aim"] = Field(
-        "none", description="experiment tracker of accelerate, beside metrics.jsonl"
+        "none",
+        description="experiment tracker of accelerate, beside metrics.jsonl; tensorboard also shows the maps or "
+        "predictions of four training images at every checkpoint",
     )
     log_every: int = Field(20, ge=1, description="steps between two lines of metrics.jsonl")

@@ -19,6 +19,7 @@ from ..settings import RuntimeSettings, TrainSettings
 from ..types import Progress, Sample
 from . import checkpoint, processes
 from .interrupt import Interrupt
+from .live import log_pictures
 from .optim import build_optimizer, set_rates
 from .progress import ProgressLine
 
@@ -136,6 +137,8 @@ class Loop:
                 if (done % save_every == 0 or stop) and done < max_steps and processes.is_main():
                     log.flush()
                     checkpoint.write_train_state(stage.dir, done, model, optimizer, scaler)
+                if (done % save_every == 0 or done == max_steps) and processes.is_main():
+                    log_pictures(accelerator.trackers, trainable, model, stage, done)
                 if stop:
                     raise KeyboardInterrupt
         log.close()
