@@ -128,7 +128,7 @@ def _losses(runs: Sequence[RunFacts]) -> list[tuple[str, Markup]]:
             if "lr" in losses.series:
                 where = f"{losses.stage} {losses.part}".strip()
                 label = f"{run.name}: {where}" if len(runs) > 1 else where
-                rates.append(Line(label, losses.series["lr"], len(rates)))
+                rates.append(Line(label, losses.series["lr"], len(rates), number))
     plots = [(f"{stage} {part}".strip(), line_plot(lines, "step", "loss")) for (stage, part), lines in shown.items()]
     if rates:
         plots.append(("learning rate", line_plot(rates, "step", "learning rate")))
