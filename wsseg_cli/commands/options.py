@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -11,7 +11,7 @@ import typer
 from pydantic import BaseModel
 
 from .. import recipe as recipes
-from ..errors import RecipeError
+from ..errors import RecipeError, WssegError
 from ..run import RunDir
 from ..sections import STAGES, Recipe
 from ..stages import Context
@@ -28,11 +28,40 @@ def run_names(incomplete: str) -> list[str]:
     return sorted(str(path.parent) for path in Path("runs").glob("*/recipe.yaml") if str(path).startswith(incomplete))
 
 
-def recipe_keys(incomplete: str) -> list[str]:
-    """Return the keys of a recipe that begin so, as --set takes them, for shell completion; sections end in a dot."""
-    return sorted(
-        key for key in _keys(Recipe, "") if key.startswith(incomplete) and "." not in key[len(incomplete) : -1]
-    )
+def recipe_keys(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the keys of a recipe that begin so, as --set takes them, for shell completion; sections end in a dot.
+
+    Options of plugins are those that the command's recipe gives. A section that is the only answer is opened.
+    """
+    keys = {*_keys(Recipe, ""), *_given_keys(ctx.params.get("recipe"))}
+    keys -= {f"{key[:-1]}=" for key in keys if key.endswith(".")}
+
+    def below(start: str) -> list[str]:
+        found = (key for key in keys if key.startswith(start) and key != start)
+        return sorted(key for key in found if "." not in key[len(start) : -1])
+
+    found = below(incomplete)
+    while len(found) == 1 and found[0].endswith("."):
+        found = below(found[0])
+    return found
+
+
+def _given_keys(recipe: str | None) -> Iterator[str]:
+    if recipe is None:
+        return
+    try:
+        data = recipes.load(recipe).document.data
+    except WssegError:
+        return
+
+    def walk(values: Mapping[str, Any], head: str) -> Iterator[str]:
+        for name, value in values.items():
+            inner = isinstance(value, Mapping)
+            yield f"{head}{name}{'.' if inner else '='}"
+            if inner:
+                yield from walk(value, f"{head}{name}.")
+
+    yield from walk(data, "")
 
 
 def _keys(model: type[BaseModel], head: str) -> Iterator[str]:
