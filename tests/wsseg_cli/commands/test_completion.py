@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[3]
+from shell import ROOT, environment
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """Return a folder with a recipe, a run, and `wsseg` as a command in bin/."""
-    wsseg = tmp_path / "bin" / "wsseg"
-    wsseg.parent.mkdir()
-    wsseg.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m wsseg_cli "$@"\n')
-    wsseg.chmod(0o755)
+    """Return a folder with a recipe and a run."""
     shutil.copyfile(ROOT / "recipes" / "quickstart.yaml", tmp_path / "my.yaml")
     (tmp_path / "runs" / "first").mkdir(parents=True)
     (tmp_path / "runs" / "first" / "recipe.yaml").touch()
@@ -54,11 +47,7 @@ def test_in_bash(home: Path) -> None:
         for line in wanted
     ]
     script = "\n".join(['eval "$(_WSSEG_COMPLETE=source_bash wsseg)"', *asks])
-    environment = os.environ | {
-        "PATH": f"{home / 'bin'}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "plugins")]),
-    }
     command = ["bash", "--norc", "--noprofile", "-c", script]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=home, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=home, env=environment(home))
     assert done.returncode == 0 and done.stderr == ""
     assert dict(zip(wanted, map(str.split, done.stdout.splitlines()), strict=True)) == wanted
