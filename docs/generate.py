@@ -36,6 +36,12 @@ A section that is null or left out means that its stage does not run. Texts may 
 environment when the stage runs. Numbers follow YAML 1.2: `1e-3` is a number, `2007_000032` and `no` are texts.
 """
 
+NEEDED: dict[tuple[str, ...], str] = {
+    ("convert", "weights"): "PSA's published classifier, 400 MB",
+    ("export", "voc-server"): "VOC, and days of a GPU",
+}
+"""Examples that a test of this page cannot run, and what they need."""
+
 
 def cli() -> str:
     """Return docs/cli.md."""
@@ -49,7 +55,9 @@ def _command(command: Any, words: tuple[str, ...]) -> Iterator[str]:
     if not children:
         yield f"## {' '.join(words)}\n"
         yield f"{' '.join((command.help or '').split())}\n"
-        yield f"    {(command.epilog or '').removeprefix('Example: ')}\n"
+        if words[1:] in NEEDED:
+            yield f"<!-- not run: needs {NEEDED[words[1:]]} -->"
+        yield f"```sh\n{(command.epilog or '').removeprefix('Example: ')}\n```\n"
         hints = typing.get_type_hints(inspect.unwrap(command.callback))
         rows = [_parameter(parameter, hints) for parameter in command.params if parameter.name != "help"]
         yield "| | | |\n|---|---|---|"

@@ -1,4 +1,4 @@
-"""Runs docs/demo.ipynb, its code cells in order in one namespace, and writes what they put out: `python docs/notebook.py`.
+"""Runs docs/demo.ipynb, cell after cell in one namespace, and writes what they put out: `python docs/notebook.py`.
 
 Jupyter is not needed; of its language a cell may use lines that begin with "!" and a last expression that is shown.
 """

@@ -13,7 +13,7 @@ PIP = """\
 #!/bin/sh
 # no network, and nothing of this environment changes: packages in folders go to `site`, others have to be there already
 if [ "$1" = install ] && [ "$2" = -e ] && [ -d "$3" ]; then
-  exec {python} -m pip install -q --no-index --no-deps --no-build-isolation --target {site} "$3"
+  exec {python} -m pip install -q --no-index --no-deps --no-build-isolation --target {site} "./$3"
 fi
 exec {python} -m pip "$@" --no-index --no-deps
 """

@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel
 from typer.testing import CliRunner
 
+from wsseg_cli.discovery import find
 from wsseg_cli.main import app
 from wsseg_cli.recipe import load
 from wsseg_cli.sections import Recipe
@@ -62,3 +63,26 @@ def test_plugins_md_shows_what_new_writes(tmp_path: Path) -> None:
         if file.is_file():
             assert file.name in text
     load(tmp_path / "wsseg-sharper" / "sharper_toy.yaml")
+
+
+def test_links_and_pictures_lead_somewhere() -> None:
+    for page in [*DOCS.parent.glob("*.md"), *DOCS.glob("*.md")]:
+        text = page.read_text(encoding="utf-8")
+        for link in re.findall(r"\]\(([^)\s]+)\)", text):
+            file, _, place = link.partition("#")
+            if "://" not in link:
+                assert (page.parent / file).exists(), f"{page.name}: {link}"
+            if not file:
+                anchors = {
+                    re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-")
+                    for head in re.findall(r"^#+ (.*)$", text, re.M)
+                }
+                assert place in anchors, f"{page.name}: {link}"
+
+
+def test_every_plugin_of_ours_is_described() -> None:
+    pages = {"datasets": "own-data.md", "methods": "methods.md", "refiners": "methods.md", "segmenters": "methods.md"}
+    for plugin in find():
+        if plugin.package == "wsseg":
+            text = (DOCS / pages[plugin.group]).read_text(encoding="utf-8")
+            assert f"`{plugin.name}`" in text, f"{pages[plugin.group]} says nothing of {plugin.group} {plugin.name}"

@@ -16,7 +16,7 @@ DEMO = ROOT / "docs" / "demo.ipynb"
 
 
 def outputs(file: Path) -> list[Any]:
-    """Return what each code cell puts out: words, with N for numbers, which differ in the last digit between machines."""
+    """Return what each code cell puts out: words, with N for numbers; their last digits depend on the machine."""
     found = []
     for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]:
         for output in cell.get("outputs", ()):

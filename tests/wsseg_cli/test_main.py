@@ -151,7 +151,8 @@ def test_recipes(here: Path) -> None:
     assert "\nquickstart " in wsseg("recipes", "list").stdout
     done = wsseg("recipes", "copy", "quickstart", "my.yaml")
     assert done.exit_code == 0 and done.stdout == "my.yaml\n"
-    assert wsseg("recipes", "show", "quickstart").stdout == Path("my.yaml").read_text(encoding="utf-8")
+    shown = wsseg("recipes", "show", "quickstart").stdout
+    assert shown.replace("\nname: quickstart\n", "\nname: my\n") == Path("my.yaml").read_text(encoding="utf-8") != shown
     assert wsseg("recipes", "copy", "quickstart", "my.yaml").exit_code == 2
     assert wsseg("recipes", "copy", "quickstart", "my.yaml", "--force").exit_code == 0
     assert wsseg("recipes", "copy", "quickstart", "my.txt").exit_code == 2

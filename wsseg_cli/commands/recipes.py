@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .. import catalogue, console
+from .. import catalogue, console, yaml_core
 from .. import recipe as recipes
 from ..errors import CheckFailed, RecipeError
+from ..records import write_text
 from .options import JsonOpt, SetOpt, recipe_names
 
 app = typer.Typer(help="Built-in recipes: list, show, copy, check.", no_args_is_help=True, rich_markup_mode=None)
@@ -38,13 +39,13 @@ def show(name: NameArg) -> None:
     console.say(recipes.locate(name).read_text(encoding="utf-8").rstrip("\n"))
 
 
-@app.command("copy", epilog="Example: wsseg recipes copy quickstart my.yaml")
+@app.command("copy", epilog="Example: wsseg recipes copy cam_folder photos.yaml")
 def copy(
     name: NameArg,
     to: Annotated[Path, typer.Argument(metavar="FILE", help="The new file.")],
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
 ) -> None:
-    """Copy a recipe to a file of your own, to edit it."""
+    """Copy a recipe to a file of your own, to edit it; its `name`, and so its run, is called like the file."""
     source = recipes.locate(name)
     target = to / source.name if to.is_dir() else to
     if target.suffix != ".yaml":
@@ -53,7 +54,10 @@ def copy(
         raise RecipeError(f"{target} is there already; another name, or --force")
     if not target.parent.is_dir():
         raise RecipeError(f"there is no folder {target.parent}")
-    shutil.copyfile(source, target)
+    # the run of an edited copy would else lie in the original's folder, which then refuses other settings
+    name = yaml_core.dump(target.stem).splitlines()[0]
+    text = re.sub(r"^name:.*$", lambda _: f"name: {name}", source.read_text(encoding="utf-8"), count=1, flags=re.M)
+    write_text(target, text)
     console.say(str(target))
     console.note(f"Next: edit it, then wsseg recipes check {target}")
 

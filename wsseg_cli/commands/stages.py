@@ -243,7 +243,7 @@ def register(app: typer.Typer) -> None:
         "train-cls": (
             train_cls,
             "Train the classifier from image-level labels.",
-            "train-cls --recipe quickstart --set train_cls.max_steps=50",
+            "train-cls --recipe quickstart --set runtime.tracker=tensorboard",
         ),
         "cam": (cam, "Compute class activation maps.", "cam --recipe quickstart --overlays 20"),
         "refine": (refine, "Refine score maps.", "refine --recipe my.yaml --use cam=other/cams"),

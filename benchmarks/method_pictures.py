@@ -1,0 +1,61 @@
+"""The pictures of docs/methods.md: what each method makes of the same toy scenes.
+
+    python benchmarks/toy_table.py                       makes the runs, runs/toy_table/METHOD-SEED
+    python benchmarks/method_pictures.py                 docs/images/METHOD.jpg of each run that is there, and its place
+
+From left to right photo, score map of the seed, pseudo-mask and truth; one row a scene, the same for every method.
+Colours are those of VOC.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+from PIL import Image
+from toy_table import ROWS
+
+from wsseg_cli.notebook import Run
+
+KINDS = ("photo", "cam", "pseudo", "truth")
+GAP = 4
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=Path, default=Path("runs/toy_table"))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--page", type=Path, default=Path("docs/methods.md"), help="pictures go to images/ beside it")
+    parser.add_argument("--list", default="train")
+    parser.add_argument("--images", nargs="+", type=int, default=[3, 15], help="places in the list")
+    arguments = parser.parse_args()
+    page = arguments.page.read_text(encoding="utf-8")
+    for method, (name, _) in ROWS.items():
+        folder = arguments.runs / f"{method}-{arguments.seed}"
+        if not (folder / "pseudo" / "done.json").is_file():
+            print(f"{folder}: not there, no picture")
+            continue
+        run = Run(folder)
+        samples = run.samples(arguments.list)
+        rows = [[run.picture(samples[place].image_id, kind) for kind in KINDS] for place in arguments.images]
+        target = arguments.page.parent / "images" / f"{method}.jpg"
+        sheet(rows).save(target, quality=78, optimize=True)
+        print(f"{target} ({target.stat().st_size / 1000:.0f} kB)")
+        place = f"<!-- picture: {method} -->"
+        page = re.sub(rf"{place}(\n!\[.*)?", f"{place}\n![{name} on two toy scenes](images/{method}.jpg)", page)
+    arguments.page.write_text(page, encoding="utf-8")
+
+
+def sheet(rows: list[list[Image.Image]]) -> Image.Image:
+    """Return pictures of one size, row under row, with white between them."""
+    width, height = (side + GAP for side in rows[0][0].size)
+    whole = Image.new("RGB", (width * len(rows[0]) - GAP, height * len(rows) - GAP), "white")
+    for y, row in enumerate(rows):
+        for x, picture in enumerate(row):
+            whole.paste(picture, (x * width, y * height))
+    return whole
+
+
+if __name__ == "__main__":
+    main()
