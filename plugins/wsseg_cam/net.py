@@ -7,6 +7,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wsseg_cli.nets.class_layer import ClassStart, class_layer
 from wsseg_cli.nets.trunk import Trunk
 from wsseg_cli.ops.cam import class_activation_maps
 from wsseg_cli.ops.pooling import global_average
@@ -23,17 +24,23 @@ class CamNet(nn.Module):
         num_classes: C, without background.
         dropout: of whole channels of the last feature map in training: 0.5 in PSA and its heirs, 0 in IRN.
         activation: of the maps in `cams`: "relu", or "sqrt_relu", its square root (PSA on VGG-16).
+        class_start: what the class layer starts from: "xavier" as published, or "zero".
     """
 
     def __init__(
-        self, backbone: Trunk, num_classes: int, *, dropout: float = 0.5, activation: Activation = "relu"
+        self,
+        backbone: Trunk,
+        num_classes: int,
+        *,
+        dropout: float = 0.5,
+        activation: Activation = "relu",
+        class_start: ClassStart = "xavier",
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.dropout = nn.Dropout2d(dropout)
-        self.fc8 = nn.Conv2d(backbone.taps["conv6"], num_classes, 1, bias=False)
+        self.fc8 = class_layer(backbone.taps["conv6"], num_classes, class_start)
         self.activation = activation
-        nn.init.xavier_uniform_(self.fc8.weight)
 
     @property
     def normalization(self) -> Normalization:

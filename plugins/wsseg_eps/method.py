@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from wsseg_cli import nets
 from wsseg_cli.data.transforms import classification_transform
 from wsseg_cli.engine.optim import PSA_MULTIPLIERS, psa_param_groups
+from wsseg_cli.nets.class_layer import ClassStart
 from wsseg_cli.ops.cam import multi_scale
 from wsseg_cli.ops.losses import multilabel_soft_margin
 from wsseg_cli.ops.pooling import global_average
@@ -35,6 +36,9 @@ class EPS(Method):
         backbone: str = Field("resnet38", description="trunk of the classifier")
         backbone_options: dict[str, Any] = Field({}, description="options of the trunk, such as {output_stride: 16}")
         dropout: float = Field(0.0, ge=0, lt=1, description="channels of the last feature map dropped in training")
+        class_start: ClassStart = Field(
+            "xavier", description="what the class layer starts from; zero where images and steps are few"
+        )
         tau: float = Field(0.4, ge=0, le=1, description="share of a class's area that is salient if it is foreground")
         lam: float = Field(0.5, ge=0, le=1, description="weight of the foreground map in the explained saliency")
         shrink: Shrink = Field(
@@ -51,7 +55,12 @@ class EPS(Method):
     def build_model(self) -> EpsNet:
         """Return the classifier."""
         o = self.options
-        return EpsNet(nets.backbone(o.backbone, **o.backbone_options), len(self.classes), dropout=o.dropout)
+        return EpsNet(
+            nets.backbone(o.backbone, **o.backbone_options),
+            len(self.classes),
+            dropout=o.dropout,
+            class_start=o.class_start,
+        )
 
     def param_groups(self, model: nn.Module, optim: OptimSettings) -> list[dict[str, Any]]:
         """Return PSA's four groups: old weights, old biases, new weights, new biases, each at its own rate."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from wsseg_cli.nets.class_layer import ClassStart, class_layer
 from wsseg_cli.nets.trunk import Trunk
 from wsseg_cli.types import Normalization
 
@@ -15,14 +16,16 @@ class EpsNet(nn.Module):
         backbone: the trunk.
         num_classes: C, without background.
         dropout: of whole channels of the last feature map in training; none as published.
+        class_start: what the class layer starts from: "xavier" as published, or "zero".
     """
 
-    def __init__(self, backbone: Trunk, num_classes: int, *, dropout: float = 0.0) -> None:
+    def __init__(
+        self, backbone: Trunk, num_classes: int, *, dropout: float = 0.0, class_start: ClassStart = "xavier"
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.dropout = nn.Dropout2d(dropout)
-        self.fc8 = nn.Conv2d(backbone.taps["conv6"], num_classes + 1, 1, bias=False)
-        nn.init.xavier_uniform_(self.fc8.weight)
+        self.fc8 = class_layer(backbone.taps["conv6"], num_classes + 1, class_start)
 
     @property
     def normalization(self) -> Normalization:

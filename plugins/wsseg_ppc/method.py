@@ -42,7 +42,9 @@ class PPC(Method):
         o = self.options
         net = PpcSeamNet if o.base == "seam" else PpcEpsNet
         backbone = nets.backbone(o.backbone, **o.backbone_options)
-        return net(backbone, len(self.classes), dropout=o.dropout_of_base(), projection=o.projection)
+        return net(
+            backbone, len(self.classes), dropout=o.dropout_of_base(), projection=o.projection, class_start=o.class_start
+        )
 
     def param_groups(self, model: nn.Module, optim: OptimSettings) -> list[dict[str, Any]]:
         """Return PSA's four groups: old weights, old biases, new weights, new biases, each at its own rate."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from wsseg_seam.net import SeamMaps, SeamNet
 from wsseg_seam.pcm import correlation_features, correlation_layers, normalized_cams, revised_cams
 
+from wsseg_cli.nets.class_layer import ClassStart, class_layer
 from wsseg_cli.nets.trunk import Trunk
 from wsseg_cli.types import Normalization
 
@@ -17,8 +18,16 @@ class PpcSeamNet(SeamNet):
     The dropout of that map is one draw for classes and projection. Background is channel 0.
     """
 
-    def __init__(self, backbone: Trunk, num_classes: int, *, dropout: float = 0.5, projection: int = 128) -> None:
-        super().__init__(backbone, num_classes, dropout=dropout)
+    def __init__(
+        self,
+        backbone: Trunk,
+        num_classes: int,
+        *,
+        dropout: float = 0.5,
+        projection: int = 128,
+        class_start: ClassStart = "xavier",
+    ) -> None:
+        super().__init__(backbone, num_classes, dropout=dropout, class_start=class_start)
         self.fc_proj = nn.Conv2d(backbone.taps["conv6"], projection, 1, bias=False)
         nn.init.xavier_uniform_(self.fc_proj.weight)
 
@@ -40,17 +49,25 @@ class PpcEpsNet(nn.Module):
         num_classes: C, without background.
         dropout: of whole channels of the last feature map in training; none as published.
         projection: D, channels of the projection.
+        class_start: what the class layer starts from: "xavier" as published, or "zero".
     """
 
-    def __init__(self, backbone: Trunk, num_classes: int, *, dropout: float = 0.0, projection: int = 128) -> None:
+    def __init__(
+        self,
+        backbone: Trunk,
+        num_classes: int,
+        *,
+        dropout: float = 0.0,
+        projection: int = 128,
+        class_start: ClassStart = "xavier",
+    ) -> None:
         super().__init__()
         channels = backbone.taps["conv6"]
         self.backbone = backbone
         self.dropout = nn.Dropout2d(dropout)
-        self.fc8 = nn.Conv2d(channels, num_classes + 1, 1, bias=False)
+        self.fc8 = class_layer(channels, num_classes + 1, class_start)
         self.proj_fc = nn.Conv2d(channels, projection, 1, bias=False)
         self.f8_3, self.f8_4, self.f9 = correlation_layers(backbone.taps)
-        nn.init.xavier_uniform_(self.fc8.weight)
         nn.init.xavier_uniform_(self.proj_fc.weight)
 
     @property

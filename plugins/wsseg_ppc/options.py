@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from wsseg_cli.engine.optim import PSA_MULTIPLIERS
+from wsseg_cli.nets.class_layer import ClassStart
 from wsseg_cli.protocols import PluginOptions
 from wsseg_cli.settings import NotNegative
 
@@ -31,6 +32,9 @@ class PPCOptions(PluginOptions):
         ge=0,
         lt=1,
         description="channels of the last map dropped in training; null: 0.5 on SEAM, 0 on EPS",
+    )
+    class_start: ClassStart = Field(
+        "xavier", description="what the class layer starts from; zero where images and steps are few"
     )
     projection: int = Field(128, ge=1, description="channels of the projection")
     view_size: int = Field(128, ge=2, description="side of the second view, the whole crop resized, in pixels")

@@ -13,6 +13,7 @@ from wsseg_cli.data.transforms import classification_transform
 from wsseg_cli.engine import checkpoint, processes
 from wsseg_cli.engine.fit import usable_samples
 from wsseg_cli.engine.optim import PSA_MULTIPLIERS, psa_param_groups
+from wsseg_cli.nets.class_layer import ClassStart
 from wsseg_cli.ops.cam import multi_scale
 from wsseg_cli.protocols import Fit, Method, PluginOptions, Stage, Transform
 from wsseg_cli.settings import AugmentSettings, Count, InferSettings, NotNegative, OptimSettings, TrainSettings
@@ -35,6 +36,9 @@ class SCCAM(Method):
         backbone: str = Field("resnet38", description="trunk of the classifier")
         backbone_options: dict[str, Any] = Field({}, description="options of the trunk, such as {output_stride: 16}")
         dropout: float = Field(0.5, ge=0, lt=1, description="channels of the last feature map dropped in training")
+        class_start: ClassStart = Field(
+            "xavier", description="what the class layer starts from; zero where images and steps are few"
+        )
         rounds: int = Field(3, ge=1, description="times that features are clustered and a network is trained")
         subcategories: int = Field(10, ge=1, description="clusters of each class (k)")
         restarts: int = Field(10, ge=1, description="times that k-means starts; the best run counts")
@@ -68,7 +72,9 @@ class SCCAM(Method):
         """Return the network of a round."""
         o = self.options
         backbone = nets.backbone(o.backbone, **o.backbone_options)
-        return SubcategoryNet(backbone, len(self.classes), o.subcategories, dropout=o.dropout)
+        return SubcategoryNet(
+            backbone, len(self.classes), o.subcategories, dropout=o.dropout, class_start=o.class_start
+        )
 
     def train(self, stage: Stage, fit: Fit) -> None:
         """Train round after round, each from the initial weights; the last in `stage.dir`, others in round_N.
@@ -101,7 +107,7 @@ class SCCAM(Method):
 
     def _first_extractor(self, stage: Stage, fit: Fit) -> nn.Module:
         o = self.options
-        shared = {name: getattr(o, name) for name in ("backbone", "backbone_options", "dropout", "rates")}
+        shared = {name: getattr(o, name) for name in ("backbone", "backbone_options", "dropout", "class_start", "rates")}
         classifier = CAM(CAM.Options(**shared), self.classes)
         if o.extractor == "train":
             settings = _with_steps(stage.settings, o.extractor_steps)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from wsseg_cli.nets.class_layer import ClassStart, class_layer
 from wsseg_cli.nets.trunk import Trunk
 from wsseg_cli.ops.cam import class_activation_maps
 from wsseg_cli.ops.pooling import global_average
@@ -18,17 +19,24 @@ class SubcategoryNet(nn.Module):
         num_classes: C, without background.
         subcategories: k; sub-category j of class c is channel c*k + j.
         dropout: of whole channels of the last feature map in training.
+        class_start: what the two class layers start from: "xavier" as published, or "zero".
     """
 
-    def __init__(self, backbone: Trunk, num_classes: int, subcategories: int, *, dropout: float = 0.5) -> None:
+    def __init__(
+        self,
+        backbone: Trunk,
+        num_classes: int,
+        subcategories: int,
+        *,
+        dropout: float = 0.5,
+        class_start: ClassStart = "xavier",
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.dropout7 = nn.Dropout2d(dropout)
         # The names are those of the published checkpoints, whatever the number of classes.
-        self.fc8_20 = nn.Conv2d(backbone.taps["conv6"], num_classes, 1, bias=False)
-        self.fc8_200 = nn.Conv2d(backbone.taps["conv6"], num_classes * subcategories, 1, bias=False)
-        nn.init.xavier_uniform_(self.fc8_20.weight)
-        nn.init.xavier_uniform_(self.fc8_200.weight)
+        self.fc8_20 = class_layer(backbone.taps["conv6"], num_classes, class_start)
+        self.fc8_200 = class_layer(backbone.taps["conv6"], num_classes * subcategories, class_start)
 
     @property
     def normalization(self) -> Normalization:

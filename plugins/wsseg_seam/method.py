@@ -12,6 +12,7 @@ from wsseg_cli import nets
 from wsseg_cli.data.transforms import classification_transform
 from wsseg_cli.engine.optim import PSA_MULTIPLIERS, psa_param_groups
 from wsseg_cli.errors import TrainingError
+from wsseg_cli.nets.class_layer import ClassStart
 from wsseg_cli.ops.cam import multi_scale
 from wsseg_cli.ops.pooling import global_average
 from wsseg_cli.protocols import Method, PluginOptions, Transform
@@ -36,6 +37,9 @@ class SEAM(Method):
         backbone: str = Field("resnet38", description="trunk of the classifier")
         backbone_options: dict[str, Any] = Field({}, description="options of the trunk, such as {output_stride: 16}")
         dropout: float = Field(0.5, ge=0, lt=1, description="channels of the last feature map dropped in training")
+        class_start: ClassStart = Field(
+            "xavier", description="what the class layer starts from; zero where images and steps are few"
+        )
         view_scale: float = Field(0.3, gt=0, le=1, description="size of the second view relative to the crop")
         min_pool: float = Field(0.25, gt=0, le=1, description="share of the pixels that are to hold no class")
         ecr_top: float = Field(0.2, gt=0, le=1, description="share of the differences that ECR counts")
@@ -48,7 +52,12 @@ class SEAM(Method):
     def build_model(self) -> SeamNet:
         """Return the classifier with its correlation module."""
         o = self.options
-        return SeamNet(nets.backbone(o.backbone, **o.backbone_options), len(self.classes), dropout=o.dropout)
+        return SeamNet(
+            nets.backbone(o.backbone, **o.backbone_options),
+            len(self.classes),
+            dropout=o.dropout,
+            class_start=o.class_start,
+        )
 
     def param_groups(self, model: nn.Module, optim: OptimSettings) -> list[dict[str, Any]]:
         """Return PSA's four groups: old weights, old biases, new weights, new biases, each at its own rate."""

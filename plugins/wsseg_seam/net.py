@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from wsseg_cli.nets.class_layer import ClassStart, class_layer
 from wsseg_cli.nets.trunk import Trunk
 from wsseg_cli.types import Normalization
 
@@ -33,15 +34,17 @@ class SeamNet(nn.Module):
         backbone: the trunk, with taps conv4, conv5 and conv6.
         num_classes: C, without background.
         dropout: of whole channels of the last feature map in training.
+        class_start: what the class layer starts from: "xavier" as published, or "zero".
     """
 
-    def __init__(self, backbone: Trunk, num_classes: int, *, dropout: float = 0.5) -> None:
+    def __init__(
+        self, backbone: Trunk, num_classes: int, *, dropout: float = 0.5, class_start: ClassStart = "xavier"
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.dropout7 = nn.Dropout2d(dropout)
-        self.fc8 = nn.Conv2d(backbone.taps["conv6"], 1 + num_classes, 1, bias=False)
+        self.fc8 = class_layer(backbone.taps["conv6"], 1 + num_classes, class_start)
         self.f8_3, self.f8_4, self.f9 = correlation_layers(backbone.taps)
-        nn.init.xavier_uniform_(self.fc8.weight)
 
     @property
     def normalization(self) -> Normalization:

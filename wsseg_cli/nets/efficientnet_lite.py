@@ -50,7 +50,11 @@ FORMS = {
     "statistics": Freezing((), "statistics_fixed"),
     "whole": Freezing(("_conv_stem", "_bn0", "_blocks", "_conv_head", "_bn1"), "fixed"),
 }
-"""What does not learn: stem and all batch norms, the batch norms, their statistics alone, or everything."""
+"""What does not learn: stem and all batch norms, the batch norms, their statistics alone, or everything.
+
+Beside these a tap's name (conv3, conv4, conv5): everything up to that tap, and all batch norms. Training then computes
+no gradient below it, which is more than half of all work at conv5.
+"""
 
 
 class SameConv(nn.Conv2d):
@@ -102,7 +106,8 @@ class EfficientNetLite(Trunk):
         output_stride: image pixels in one cell of `conv6`: 32 as published, 16 or 8 with dilation in place of strides.
         normalization: how the pixels come in: "imagenet", as the checkpoints' publisher says, or "tensorflow", which
             the batch norms' stored statistics fit better.
-        frozen: what does not learn: a name in `FORMS`, False for nothing, True for "stem".
+        frozen: what does not learn: a name in `FORMS`, a tap's name for all up to it, False for nothing, True for
+            "stem".
         classes: of a classifier as the published checkpoints have it, for `classify`; None for none.
 
     Raises:
@@ -153,7 +158,11 @@ class EfficientNetLite(Trunk):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
-        self.freeze(freezing_named(frozen, FORMS, "stem"))
+        up_to = {tap: self._up_to(block) for block, tap in self._tap_after.items()}
+        self.freeze(freezing_named(frozen, FORMS | up_to, "stem"))
+
+    def _up_to(self, block: int) -> Freezing:
+        return Freezing(("_conv_stem", "_bn0", *(f"_blocks.{i}" for i in range(block + 1))), "fixed")
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return the feature map of each tap; images: (N, 3, H, W), normalised."""

@@ -93,6 +93,16 @@ def test_without_the_wheel_the_error_says_what_to_install(monkeypatch: pytest.Mo
         nets.backbone("efficientnet_lite0").package_weights()
 
 
+def test_frozen_up_to_a_tap() -> None:
+    trunk = nets.backbone("efficientnet_lite0", frozen="conv5").train()
+    features = trunk(torch.rand(2, 3, 64, 64))
+    assert not features["conv5"].requires_grad
+    assert features["conv6"].requires_grad
+    moving = {name.split(".")[1] for name, p in trunk.named_parameters() if p.requires_grad and "_blocks" in name}
+    assert moving == {"11", "12", "13", "14", "15"}
+    assert not any(module.training for module in trunk.modules() if isinstance(module, torch.nn.BatchNorm2d))
+
+
 def test_frozen_stem_and_batch_norms_do_not_move() -> None:
     trunk = nets.backbone("efficientnet_lite0", frozen=True).train()
     before = trunk._bn1.running_mean.clone()
