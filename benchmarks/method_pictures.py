@@ -1,6 +1,6 @@
 """The pictures of docs/methods.md: what each method makes of the same toy scenes.
 
-    python benchmarks/toy_table.py                       makes the runs, runs/toy_table/METHOD-SEED
+    python benchmarks/method_table.py toy                makes the runs, runs/toy_table/METHOD-SEED
     python benchmarks/method_pictures.py                 docs/images/METHOD.jpg of each run that is there, and its place
 
 From left to right photo, score map of the seed, pseudo-mask and truth; one row a scene, the same for every method.
@@ -13,8 +13,8 @@ import argparse
 import re
 from pathlib import Path
 
+from method_table import TABLES
 from PIL import Image
-from toy_table import ROWS
 
 from wsseg_cli.notebook import Run
 
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--images", nargs="+", type=int, default=[3, 15], help="places in the list")
     arguments = parser.parse_args()
     page = arguments.page.read_text(encoding="utf-8")
-    for method, (name, _) in ROWS.items():
+    for method, row in TABLES["toy"].items():
         folder = arguments.runs / f"{method}-{arguments.seed}"
         if not (folder / "pseudo" / "done.json").is_file():
             print(f"{folder}: not there, no picture")
@@ -43,7 +43,7 @@ def main() -> None:
         sheet(rows).save(target, quality=78, optimize=True)
         print(f"{target} ({target.stat().st_size / 1000:.0f} kB)")
         place = f"<!-- picture: {method} -->"
-        page = re.sub(rf"{place}(\n!\[.*)?", f"{place}\n![{name} on two toy scenes](images/{method}.jpg)", page)
+        page = re.sub(rf"{place}(\n!\[.*)?", f"{place}\n![{row.title} on two toy scenes](images/{method}.jpg)", page)
     arguments.page.write_text(page, encoding="utf-8")
 
 

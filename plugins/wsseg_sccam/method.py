@@ -107,7 +107,9 @@ class SCCAM(Method):
 
     def _first_extractor(self, stage: Stage, fit: Fit) -> nn.Module:
         o = self.options
-        shared = {name: getattr(o, name) for name in ("backbone", "backbone_options", "dropout", "class_start", "rates")}
+        shared = {
+            name: getattr(o, name) for name in ("backbone", "backbone_options", "dropout", "class_start", "rates")
+        }
         classifier = CAM(CAM.Options(**shared), self.classes)
         if o.extractor == "train":
             settings = _with_steps(stage.settings, o.extractor_steps)
