@@ -1,4 +1,4 @@
-"""Networks as they predict: batch norms folded away, numbers in the order in memory that convolutions are fastest with."""
+"""Networks as they predict: batch norms folded away, convolutions in the form that is fastest."""
 
 from __future__ import annotations
 

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
-
 from end_to_end.toy_run import environment
+from torch import nn
 
 SCRIPT = """
 import sys

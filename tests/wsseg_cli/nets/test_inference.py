@@ -1,4 +1,4 @@
-"""Networks rearranged for inference: no batch norm left after a convolution, the same numbers; what must not be folded."""
+"""Networks rearranged for inference: the same numbers, no batch norm after a convolution; what must not be folded."""
 
 from __future__ import annotations
 
