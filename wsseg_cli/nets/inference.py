@@ -40,9 +40,12 @@ def fold_batch_norms(network: nn.Module) -> None:
             continue
         conv, norm = network.get_submodule(str(before.target)), network.get_submodule(str(node.target))
         once = calls[before.target] == calls[node.target] == 1
-        if once and isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and not norm.training:
+        if not (once and isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)) or norm.training:
+            continue
+        mean, variance = norm.running_mean, norm.running_var
+        if mean is not None and variance is not None:
             conv.weight, conv.bias = fuse_conv_bn_weights(
-                conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+                conv.weight, conv.bias, mean, variance, norm.eps, norm.weight, norm.bias
             )
             parent, _, name = str(node.target).rpartition(".")
             setattr(network.get_submodule(parent), name, nn.Identity())
