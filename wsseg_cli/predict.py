@@ -150,7 +150,7 @@ def _predictor(model: Model, photos: Mapping[str, Path], out: Path, overlay: boo
     import torch
 
     segmenter = segmenter_from(model.file)
-    network = trained(segmenter, model.file, device, channels_last=True)
+    network = trained(segmenter, model.file, device, fast=True)
     names = segmenter.classes.with_background
 
     def work(name: str) -> dict[str, Any]:

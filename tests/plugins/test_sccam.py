@@ -178,21 +178,3 @@ def test_output_is_the_map_of_the_class() -> None:
     scores = learner.scores(model, image, (1,), InferSettings(scales=(1.0, 0.5), flip=True))
     assert scores.classes.tolist() == [1] and scores.scores.shape == (1, 33, 41)
     assert 0 <= scores.scores.min() <= scores.scores.max() <= 1
-
-
-@pytest.mark.slow
-def test_step_on_resnet38() -> None:
-    learner = SCCAM(SCCAM.Options(), ClassNames(map(str, range(20))))
-    model = learner.build_model().train()
-    transform = learner.train_transform(AugmentSettings(resize_long=(224, 256), crop=224))
-    rng = np.random.default_rng(0)
-    arrays = {
-        "image": rng.integers(0, 256, (120, 160, 3), dtype=np.uint8),
-        "label": np.eye(20, dtype=np.float32)[3],
-        "target/subcategory": np.eye(200, dtype=np.float32)[35],
-    }
-    item = transform(arrays, rng)
-    losses = learner.training_step(model, {name: value[None] for name, value in item.items()}, Progress(0, 10, 0))
-    sum(losses.values()).backward()
-    assert all(torch.isfinite(value) for value in losses.values())
-    assert torch.isfinite(model.fc8_200.weight.grad).all()

@@ -22,6 +22,7 @@ from .interrupt import Interrupt
 from .live import log_pictures
 from .optim import build_optimizer, set_rates
 from .progress import ProgressLine
+from .sync_norm import sync_batch_norms
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -97,7 +98,7 @@ class Loop:
             model.to(device)
         accelerator = self._accelerator(trainable, stage.dir)
         if s.sync_batch_norm and processes.world() > 1:
-            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+            model = sync_batch_norms(model, device)
         step_module = accelerator.prepare(_Step(trainable, model))
         log = _Log(stage.dir / "metrics.jsonl", begun, accelerator if self.runtime.tracker != "none" else None)
         save_every = s.save_every or max(1, max_steps // 10)
@@ -169,7 +170,7 @@ class Loop:
         parallel = DistributedDataParallelKwargs(find_unused_parameters=trainable.idle_parameters)
         tracker = self.runtime.tracker
         accelerator = Accelerator(
-            cpu=self.runtime.device == "cpu",
+            cpu=processes.on_cpu(self.runtime.device),
             kwargs_handlers=[parallel],
             log_with=None if tracker == "none" else tracker,
             project_dir=None if tracker == "none" else str(folder),

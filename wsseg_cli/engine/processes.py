@@ -8,14 +8,33 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import StageError
 from ..settings import RuntimeSettings
 
 
 def start(device: str = "auto") -> torch.device:
-    """Start what several processes need (accelerate's PartialState) and return this process' device."""
+    """Start what several processes need (accelerate's PartialState) and return this process' device.
+
+    Raises:
+        StageError: the device cannot be shared by the processes that were started.
+    """
     from accelerate import PartialState
 
-    return PartialState(cpu=device == "cpu").device
+    state = PartialState(cpu=on_cpu(device))
+    if state.num_processes != world():
+        raise StageError(
+            f"{world()} processes were started, but on {state.device} each works for itself; "
+            "start one, or add `--set runtime.device=cpu`"
+        )
+    return state.device
+
+
+def on_cpu(device: str) -> bool:
+    """Tell whether networks run on the CPU: as `device` says, or "auto" where there is nothing else.
+
+    accelerate joins several processes on a CPU only if it is told so.
+    """
+    return device == "cpu" or (device == "auto" and not torch.accelerator.is_available())
 
 
 def rank() -> int:

@@ -69,9 +69,9 @@ class SameConv(nn.Conv2d):
         """Return (N, D, ceil(h / stride), ceil(w / stride)) features."""
         reach = (self.kernel_size[0] - 1) // 2 * self.dilation[0]
         if self.stride[0] == 1:
-            return F.conv2d(x, self.weight, None, 1, reach, self.dilation, self.groups)
+            return F.conv2d(x, self.weight, self.bias, 1, reach, self.dilation, self.groups)
         above, left = (reach - 1 + side % 2 for side in x.shape[-2:])
-        return F.conv2d(F.pad(x, (left, reach, above, reach)), self.weight, None, self.stride, 0, 1, self.groups)
+        return F.conv2d(F.pad(x, (left, reach, above, reach)), self.weight, self.bias, self.stride, 0, 1, self.groups)
 
 
 class InvertedResidual(nn.Module):
@@ -92,8 +92,8 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, outputs, h, w) features; they may be negative."""
-        y = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
-        y = F.relu6(self._bn1(self._depthwise_conv(y)))
+        y = F.relu6(self._bn0(self._expand_conv(x)), inplace=True) if self.expands else x
+        y = F.relu6(self._bn1(self._depthwise_conv(y)), inplace=True)
         y = self._bn2(self._project_conv(y))
         return x + y if self.shortcut else y
 
@@ -167,13 +167,13 @@ class EfficientNetLite(Trunk):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return the feature map of each tap; images: (N, 3, H, W), normalised."""
         # Channels last: depthwise convolutions take 1.7 times as long otherwise, forward and backward on a CPU.
-        x = F.relu6(self._bn0(self._conv_stem(images.contiguous(memory_format=torch.channels_last))))
+        x = F.relu6(self._bn0(self._conv_stem(images.contiguous(memory_format=torch.channels_last))), inplace=True)
         features = {}
         for i, block in enumerate(self._blocks):
             x = block(x)
             if i in self._tap_after:
                 features[self._tap_after[i]] = x
-        features["conv6"] = F.relu6(self._bn1(self._conv_head(x)))
+        features["conv6"] = F.relu6(self._bn1(self._conv_head(x)), inplace=True)
         return {tap: feature.contiguous() for tap, feature in features.items()}
 
     def classify(self, images: Tensor) -> Tensor:

@@ -255,7 +255,7 @@ def _predictor(
 
     index = read_index(prepared)
     masks = MaskStore(folder)
-    model = trained(segmenter, model_file, device, channels_last=True)
+    model = trained(segmenter, model_file, device, fast=True)
 
     def predict(image_id: str) -> None:
         sample = index.entries[image_id].sample

@@ -8,12 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from pydantic import ValidationError
 
 from .. import __version__, discovery, nets
 from ..engine import checkpoint
 from ..errors import CheckpointError, PluginError
+from ..nets.inference import for_inference
 from ..protocols import Method, Refiner, Segmenter, Trainable
 from ..sections import PLUGIN
 from ..types import ClassNames, Sample
@@ -81,10 +81,10 @@ def header_of(context: Context, stage: str, plugin: Trainable) -> dict[str, Any]
     }
 
 
-def trained(plugin: Trainable, path: Path, device: str, channels_last: bool = False) -> nn.Module:
+def trained(plugin: Trainable, path: Path, device: str, fast: bool = False) -> nn.Module:
     """Return the plugin's network with the weights in `path`, on `device`, ready for inference.
 
-    channels_last: the order of numbers in memory that convolutions are fastest with; last digits may differ.
+    fast: rearranged by `for_inference`; last digits may differ, and its tensors have other names.
 
     Raises:
         CheckpointError: missing, or of another network, key by key.
@@ -92,9 +92,8 @@ def trained(plugin: Trainable, path: Path, device: str, channels_last: bool = Fa
     tensors, _ = checkpoint.read_tensors(path)
     model = plugin.build_model()
     checkpoint.load_strictly(model, tensors, str(path))
-    if channels_last:
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return model.to(device).eval()
+    model = model.to(device).eval()
+    return for_inference(model) if fast else model
 
 
 def segmenter_from(path: Path) -> Segmenter:
