@@ -29,8 +29,8 @@ class _Photo:
 class Folder(Dataset):
     """Photos in a folder, labels in labels.csv or .jsonl or by class folder; ids are paths without suffix.
 
-    EXIF orientation is applied, unless a mask has the size of the photo as it is stored: then the masks were drawn on
-    unturned pixels.
+    EXIF orientation is applied, unless a mask or a saliency map has the size of the photo as it is stored: then they
+    were made of unturned pixels.
     """
 
     class Options(PluginOptions):
@@ -143,9 +143,9 @@ class Folder(Dataset):
 
     @cached_property
     def _turned(self) -> dict[str, int]:
-        """The EXIF orientation by id of the photos that are to be turned; none where masks forbid it."""
-        masks = self._sub_folder("masks")
-        files = ((photo.path, _existing(masks, image_id)) for image_id, photo in self._photos.items())
+        """The EXIF orientation by id of the photos that are to be turned; none where masks or maps forbid it."""
+        masks, saliency = self._sub_folder("masks"), self._sub_folder("saliency")
+        files = ((p.path, _existing(masks, i) or _existing(saliency, i)) for i, p in self._photos.items())
         turns = zip(self._photos, orientations(files), strict=True)
         return {image_id: turn for image_id, turn in turns if turn != 1}
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from pydantic import Field
 
 from wsseg_cli.data.files import stems_in
-from wsseg_cli.data.images import read_mask
+from wsseg_cli.data.images import mask_values
 from wsseg_cli.errors import DataError
 from wsseg_cli.protocols import Dataset, PluginOptions
 from wsseg_cli.types import ClassNames, Sample
@@ -150,21 +153,24 @@ class Voc(Dataset):
         return folder
 
     def _labels(self, root: Path, ids: list[str], masks: dict[str, Path]) -> dict[str, tuple[int, ...]]:
-        labels: dict[str, tuple[int, ...]] = {}
-        problems = []
-        for image_id in ids:
+        classes = self.classes()
+
+        def read(image_id: str) -> tuple[int, ...] | str:
             try:
                 if self.options.labels == "xml":
-                    labels[image_id] = self._in_xml(root / ANNOTATIONS / f"{image_id}.xml")
-                elif image_id in masks:
-                    labels[image_id] = self.classes().labels_in(read_mask(masks[image_id]))
-                else:
-                    raise DataError(f"{image_id!r} has no mask in {root / self.options.masks}")
+                    return self._in_xml(root / ANNOTATIONS / f"{image_id}.xml")
+                if image_id in masks:
+                    return classes.labels_in(np.array(mask_values(masks[image_id])[1]))
             except DataError as error:
-                problems.append(str(error))
+                return str(error)
+            return f"{image_id!r} has no mask in {root / self.options.masks}"
+
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            found = dict(zip(ids, pool.map(read, ids), strict=True))
+        problems = [answer for answer in found.values() if isinstance(answer, str)]
         if problems:
             raise DataError(f"labels of {len(problems)} images cannot be read\n  {_summary(problems)}")
-        return labels
+        return {image_id: answer for image_id, answer in found.items() if not isinstance(answer, str)}
 
     def _in_xml(self, path: Path) -> tuple[int, ...]:
         objects = kept(read_objects(path), difficult=self.options.difficult == "keep")

@@ -127,6 +127,17 @@ def test_exif_orientation_is_applied_unless_a_mask_has_the_stored_size(
     assert data.facts()["photos turned by EXIF orientation"] == (2 if applied else 0)
 
 
+@pytest.mark.parametrize(("size", "applied"), [((6, 8), True), ((8, 6), False)], ids=["turned", "as stored"])
+def test_saliency_maps_of_the_stored_size_forbid_turning_too(
+    tmp_path: Path, size: tuple[int, int], applied: bool
+) -> None:
+    photo(tmp_path / "dog" / "a.jpg", orientation=6)
+    photo(tmp_path / "saliency" / "dog" / "a.png", size)
+    (tmp_path / "all.txt").write_text("dog/a\n")
+    (sample,) = folder(tmp_path, saliency=Path("saliency"), lists={"all": Path("all.txt")}).samples("all")
+    assert sample.orientation == (6 if applied else 1)
+
+
 def test_files_that_cannot_be_read_are_left_to_prepare(tmp_path: Path) -> None:
     photo(tmp_path / "dog" / "a.jpg")
     (tmp_path / "dog" / "b.jpg").write_bytes(b"")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from ..settings import RuntimeSettings
+
+if TYPE_CHECKING:  # `prepare` asks who is main, and does without the start of torch
+    import torch
+    from torch import Tensor
 
 
 def start(device: str = "auto") -> torch.device:
@@ -65,6 +66,8 @@ def gather(x: Tensor) -> Tensor:
     """Return (world * N, …) of each process' (N, …), same shape in all; carries no gradient."""
     if world() == 1:
         return x.detach()
+    import torch
+
     parts = [torch.empty_like(x) for _ in range(world())]
     torch.distributed.all_gather(parts, x.detach().contiguous())
     return torch.cat(parts)
@@ -74,6 +77,8 @@ def sum_over_processes(x: Tensor) -> Tensor:
     """Return the sum of each process' `x`, same shape in all; carries no gradient."""
     x = x.detach().clone()
     if world() > 1:
+        import torch
+
         torch.distributed.all_reduce(x)
     return x
 
