@@ -113,8 +113,10 @@ class Folder(Dataset):
     def _photos(self) -> dict[str, _Photo]:
         """The photos of the data set by id, sorted."""
         if self.options.labels is not None:
-            named = read_label_table(self._root / self.options.labels.expanduser())
+            said_by = str(self._root / self.options.labels.expanduser())
+            named = read_label_table(Path(said_by))
         else:
+            said_by = str(self._root)
             named = {name: [name.split("/")[0]] for name in self._on_disk if "/" in name}
             if not named:
                 raise DataError(
@@ -126,13 +128,15 @@ class Folder(Dataset):
             by_id.setdefault(without_suffix(name), []).append(name)
         photos: dict[str, _Photo] = {}
         for name, names in named.items():
-            name = relative(name, "the table of labels").as_posix()
+            name = relative(name, said_by).as_posix()
             image_id = without_suffix(name)
             files = by_id.get(image_id, [])
             if len(files) > 1 and (name not in files or image_id in photos or self.options.labels is None):
-                raise DataError(f"image id {image_id!r} stands for {' and '.join(files)}; ids must be unique")
+                raise DataError(
+                    f"{said_by}: image id {image_id!r} stands for {' and '.join(files)}; ids must be unique"
+                )
             if image_id in photos:
-                raise DataError(f"image id {image_id!r} stands twice in the table of labels; ids must be unique")
+                raise DataError(f"{said_by}: image id {image_id!r} stands twice; ids must be unique")
             path = self._root / (name if name in files or not files else files[0])
             photos[image_id] = _Photo(path, tuple(names))
         return dict(sorted(photos.items()))
@@ -179,6 +183,8 @@ class Folder(Dataset):
             raise DataError(f"list {split!r}: {path} cannot be read ({error})") from None
         ids = [without_suffix(line.strip()) for line in lines if line.strip()]
         unknown = [image_id for image_id in ids if image_id not in self._photos]
+        if not ids:
+            raise DataError(f"{path}: names no image")
         if unknown:
             raise DataError(f"{path}: {len(unknown)} images are not in the data set, first {unknown[0]!r}")
         return ids
@@ -187,7 +193,8 @@ class Folder(Dataset):
         try:
             return tuple(sorted({classes.label(name) for name in photo.names}))
         except DataError as error:
-            raise DataError(f"image {image_id!r}: {error}; there are {', '.join(classes)}") from None
+            where = self._root if self.options.labels is None else self._root / self.options.labels
+            raise DataError(f"{where}: image {image_id!r}: {error}; there are {', '.join(classes)}") from None
 
 
 def _existing(folder: Path | None, image_id: str) -> Path | None:

@@ -15,10 +15,12 @@ from wsseg_cli.errors import DataError
 from wsseg_cli.protocols import Dataset, PluginOptions
 from wsseg_cli.types import ClassNames, Sample
 
+from .arrow_tables import broken_tables
 from .turns import orientations
 
 _LABEL_COLUMNS = ("labels", "label", "classes", "class", "tags")
 _MASK_COLUMNS = ("mask", "annotation", "segmentation", "segmentation_mask")
+_NAMED = 10  # broken tables that a message names
 _LISTS = {"val": ("val", "validation"), "dev": ("dev", "validation")}
 
 
@@ -113,8 +115,10 @@ class HuggingFace(Dataset):
         except DataError:
             raise
         except Exception as error:  # the library fails in many ways on broken files and without a network
-            reason = f"{type(error).__name__}: {error}"[:300]
-            raise DataError(f"{place}: Hugging Face's datasets cannot read it ({reason})") from error
+            cause = error.__cause__ or error
+            reason = f"{type(cause).__name__}: {cause}"[:300]
+            tables = "".join(f"\n  {line}" for line in (broken_tables(self._root) if self._root else [])[:_NAMED])
+            raise DataError(f"{place}: Hugging Face's datasets cannot read it ({reason}){tables}") from error
         return data
 
     def _pictures(self, data: Any) -> list[str]:

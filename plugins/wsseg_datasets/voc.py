@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +11,7 @@ from pydantic import Field
 
 from wsseg_cli.data.files import stems_in
 from wsseg_cli.data.images import mask_values
+from wsseg_cli.data.threads import in_threads
 from wsseg_cli.errors import DataError
 from wsseg_cli.protocols import Dataset, PluginOptions
 from wsseg_cli.types import ClassNames, Sample
@@ -85,7 +84,7 @@ class Voc(Dataset):
         unlabelled = not masks and annotated.isdisjoint(ids)
         if unlabelled and not annotated:
             raise DataError(f"{root} has neither {ANNOTATIONS}/*.xml nor {self.options.masks}/*.png")
-        labels = {} if unlabelled else self._labels(root, ids, masks)
+        labels = {} if unlabelled else self._labels(root, split, ids, masks)
         saliency = self._saliency(root)
         for image_id in ids:
             yield Sample(
@@ -152,7 +151,7 @@ class Voc(Dataset):
             raise DataError(f"no folder {folder} of saliency maps; set the data set's option `saliency`")
         return folder
 
-    def _labels(self, root: Path, ids: list[str], masks: dict[str, Path]) -> dict[str, tuple[int, ...]]:
+    def _labels(self, root: Path, split: str, ids: list[str], masks: dict[str, Path]) -> dict[str, tuple[int, ...]]:
         classes = self.classes()
 
         def read(image_id: str) -> tuple[int, ...] | str:
@@ -165,11 +164,10 @@ class Voc(Dataset):
                 return str(error)
             return f"{image_id!r} has no mask in {root / self.options.masks}"
 
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            found = dict(zip(ids, pool.map(read, ids), strict=True))
+        found = dict(zip(ids, in_threads(read, ids), strict=True))
         problems = [answer for answer in found.values() if isinstance(answer, str)]
         if problems:
-            raise DataError(f"labels of {len(problems)} images cannot be read\n  {_summary(problems)}")
+            raise DataError(f"list {split!r}: labels of {len(problems)} images cannot be read\n  {_summary(problems)}")
         return {image_id: answer for image_id, answer in found.items() if not isinstance(answer, str)}
 
     def _in_xml(self, path: Path) -> tuple[int, ...]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from ..data.threads import in_threads
 from ..errors import StageError, WssegError
 from . import processes
 from .progress import ProgressLine
@@ -78,12 +79,7 @@ Outcome = tuple[str, Any, "str | None"]
 def _in_threads(
     image_ids: Sequence[str], setup: Callable[..., Work], arguments: tuple[Any, ...], workers: int
 ) -> Iterator[Outcome]:
-    attempt = partial(_attempt, setup(*arguments))
-    if workers <= 1:
-        yield from map(attempt, image_ids)
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        yield from pool.map(attempt, image_ids)
+    yield from in_threads(partial(_attempt, setup(*arguments)), image_ids, workers)
 
 
 def _outcomes(

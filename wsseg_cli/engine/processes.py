@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from ..data.threads import cores
 from ..settings import RuntimeSettings
 
 if TYPE_CHECKING:  # `prepare` asks who is main, and does without the start of torch
@@ -87,5 +88,4 @@ def worker_count(runtime: RuntimeSettings) -> int:
     """Return the worker processes of this process: the recipe's, or the cores shared between processes, at most 8."""
     if runtime.workers is not None:
         return runtime.workers
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(8, cores // world()))
+    return max(1, min(8, cores() // world()))
