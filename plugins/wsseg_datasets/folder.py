@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -16,6 +16,7 @@ from wsseg_cli.errors import DataError
 from wsseg_cli.protocols import Dataset, PluginOptions
 from wsseg_cli.types import ClassNames, Sample
 
+from .mask_labels import labels_shown
 from .places import relative
 from .turns import orientations
 
@@ -37,9 +38,10 @@ class Folder(Dataset):
         """Options of a folder; relative paths other than `root` count from `root`."""
 
         root: Path = Field(description="folder of the photos; may have sub-folders")
-        labels: Path | None = Field(
+        labels: Literal["masks"] | Path | None = Field(
             None,
-            description="table with columns image and labels, CSV or JSONL; by default sub-folders are classes",
+            description="table with columns image and labels, CSV or JSONL; or the word masks: what these show; "
+            "by default sub-folders are classes",
         )
         classes: tuple[str, ...] | None = Field(
             None, min_length=1, description="class names in the order of mask values; by default all names, sorted"
@@ -89,7 +91,7 @@ class Folder(Dataset):
     def facts(self) -> dict[str, Any]:
         """Return what a look at the folder shows and the index does not."""
         facts: dict[str, Any] = {"photos turned by EXIF orientation": len(self._turned)}
-        if self.options.labels is not None:
+        if self._table is not None:
             facts["photos that the table does not name"] = len(set(self._on_disk.values()) - self._paths)
         return facts
 
@@ -99,6 +101,11 @@ class Folder(Dataset):
         if not root.is_dir():
             raise DataError(f"no folder {root} of photos; set the data set's option `root`")
         return root
+
+    @property
+    def _table(self) -> Path | None:
+        given = self.options.labels
+        return self._root / given.expanduser() if isinstance(given, Path) else None
 
     @cached_property
     def _on_disk(self) -> dict[str, Path]:
@@ -112,11 +119,12 @@ class Folder(Dataset):
     @cached_property
     def _photos(self) -> dict[str, _Photo]:
         """The photos of the data set by id, sorted."""
-        if self.options.labels is not None:
-            said_by = str(self._root / self.options.labels.expanduser())
-            named = read_label_table(Path(said_by))
+        said_by = str(self._table or self._root)
+        if self._table is not None:
+            named = read_label_table(self._table)
+        elif self.options.labels == "masks":
+            named = self._shown()
         else:
-            said_by = str(self._root)
             named = {name: [name.split("/")[0]] for name in self._on_disk if "/" in name}
             if not named:
                 raise DataError(
@@ -131,7 +139,7 @@ class Folder(Dataset):
             name = relative(name, said_by).as_posix()
             image_id = without_suffix(name)
             files = by_id.get(image_id, [])
-            if len(files) > 1 and (name not in files or image_id in photos or self.options.labels is None):
+            if len(files) > 1 and (name not in files or image_id in photos):
                 raise DataError(
                     f"{said_by}: image id {image_id!r} stands for {' and '.join(files)}; ids must be unique"
                 )
@@ -140,6 +148,16 @@ class Folder(Dataset):
             path = self._root / (name if name in files or not files else files[0])
             photos[image_id] = _Photo(path, tuple(names))
         return dict(sorted(photos.items()))
+
+    def _shown(self) -> dict[str, list[str]]:
+        """Return the names of the classes in the mask of each photo; none without a mask."""
+        masks = self._sub_folder("masks")
+        if masks is None:
+            raise DataError(f"{self._root}: `labels: masks` needs the option `masks`, a folder of mask PNGs")
+        classes = self.classes()
+        files = {name: _existing(masks, without_suffix(name)) for name in self._on_disk}
+        labels = labels_shown({name: path for name, path in files.items() if path is not None}, classes)
+        return {name: [classes[label] for label in labels.get(name, ())] for name in files}
 
     @cached_property
     def _paths(self) -> set[Path]:
@@ -193,8 +211,9 @@ class Folder(Dataset):
         try:
             return tuple(sorted({classes.label(name) for name in photo.names}))
         except DataError as error:
-            where = self._root if self.options.labels is None else self._root / self.options.labels
-            raise DataError(f"{where}: image {image_id!r}: {error}; there are {', '.join(classes)}") from None
+            raise DataError(
+                f"{self._table or self._root}: image {image_id!r}: {error}; there are {', '.join(classes)}"
+            ) from None
 
 
 def _existing(folder: Path | None, image_id: str) -> Path | None:

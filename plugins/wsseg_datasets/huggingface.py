@@ -16,6 +16,7 @@ from wsseg_cli.protocols import Dataset, PluginOptions
 from wsseg_cli.types import ClassNames, Sample
 
 from .arrow_tables import broken_tables
+from .places import below
 from .turns import orientations
 
 _LABEL_COLUMNS = ("labels", "label", "classes", "class", "tags")
@@ -38,6 +39,7 @@ class HuggingFace(Dataset):
         labels: str | None = Field(None, description=f"column of the labels; by default {' or '.join(_LABEL_COLUMNS)}")
         mask: str | None = Field(None, description=f"column of the masks; by default {' or '.join(_MASK_COLUMNS)}")
         id: str | None = Field(None, description="column of the image ids; by default the photos' file names")
+        saliency: Path | None = Field(None, description="folder of saliency PNGs, each named by its image's id")
         classes: tuple[str, ...] = Field(
             (), description="class names in order; needed for labels that are bare numbers"
         )
@@ -78,11 +80,19 @@ class HuggingFace(Dataset):
                 raise DataError(f"{self.options.path}: {split}, row {number} has no photo")
             mask = None if masks is None else row[masks]
             files.append((photo, self._file(mask, folder / "mask", image_id, f"mask of {split}, row {number}")))
-        turns = orientations(files)
+        maps = [self._map(image_id) for image_id in ids]
+        turns = orientations((photo, mask or lying) for (photo, mask), lying in zip(files, maps, strict=True))
         self._turned[split] = sum(turn != 1 for turn in turns)
-        for number, (image_id, (photo, mask)) in enumerate(zip(ids, files, strict=True)):
+        for number, (image_id, (photo, mask), lying) in enumerate(zip(ids, files, maps, strict=True)):
             labels = self._label_numbers(rows[number][self._labels], classes, f"{split}, row {number}")
-            yield Sample(image_id=image_id, image=photo, labels=labels, mask=mask, orientation=turns[number])
+            yield Sample(
+                image_id=image_id,
+                image=photo,
+                labels=labels,
+                mask=mask,
+                extras={} if lying is None else {"saliency": lying},
+                orientation=turns[number],
+            )
 
     def facts(self) -> dict[str, Any]:
         """Return the columns that are used, and how many photos are turned."""
@@ -197,6 +207,15 @@ class HuggingFace(Dataset):
         if not target.is_file() or target.stat().st_size != len(data):
             write_atomically(target, lambda temporary: temporary.write_bytes(data))
         return target
+
+    def _map(self, image_id: str) -> Path | None:
+        """Return the place of an image's saliency map, there or not."""
+        if self.options.saliency is None:
+            return None
+        folder = self.options.saliency.expanduser()
+        if not folder.is_dir():
+            raise DataError(f"no folder {folder}; set the data set's option `saliency`")
+        return below(folder, f"{image_id}.png", f"{self.options.path}: an image id")
 
     def _lying(self, path: str | None, where: str) -> Path:
         place = Path(path or "").resolve()

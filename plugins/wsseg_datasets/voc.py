@@ -6,17 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 from pydantic import Field
 
 from wsseg_cli.data.files import stems_in
-from wsseg_cli.data.images import mask_values
-from wsseg_cli.data.threads import in_threads
 from wsseg_cli.errors import DataError
 from wsseg_cli.protocols import Dataset, PluginOptions
 from wsseg_cli.types import ClassNames, Sample
 
 from .lists import read_list
+from .mask_labels import labels_shown
 from .sbd import merged_ids, sbd_folder, sbd_ids, sbd_masks
 from .voc_xml import kept, labels_of, read_objects
 
@@ -152,23 +150,20 @@ class Voc(Dataset):
         return folder
 
     def _labels(self, root: Path, split: str, ids: list[str], masks: dict[str, Path]) -> dict[str, tuple[int, ...]]:
-        classes = self.classes()
-
-        def read(image_id: str) -> tuple[int, ...] | str:
-            try:
-                if self.options.labels == "xml":
-                    return self._in_xml(root / ANNOTATIONS / f"{image_id}.xml")
-                if image_id in masks:
-                    return classes.labels_in(np.array(mask_values(masks[image_id])[1]))
-            except DataError as error:
-                return str(error)
-            return f"{image_id!r} has no mask in {root / self.options.masks}"
-
-        found = dict(zip(ids, in_threads(read, ids), strict=True))
-        problems = [answer for answer in found.values() if isinstance(answer, str)]
+        labels: dict[str, tuple[int, ...]] = {}
+        problems = []
+        if self.options.labels == "masks":
+            labels = labels_shown(masks, self.classes())
+            problems = [f"{i!r} has no mask in {root / self.options.masks}" for i in ids if i not in masks]
+        else:
+            for image_id in ids:
+                try:
+                    labels[image_id] = self._in_xml(root / ANNOTATIONS / f"{image_id}.xml")
+                except DataError as error:
+                    problems.append(str(error))
         if problems:
             raise DataError(f"list {split!r}: labels of {len(problems)} images cannot be read\n  {_summary(problems)}")
-        return {image_id: answer for image_id, answer in found.items() if not isinstance(answer, str)}
+        return labels
 
     def _in_xml(self, path: Path) -> tuple[int, ...]:
         objects = kept(read_objects(path), difficult=self.options.difficult == "keep")

@@ -121,6 +121,19 @@ def test_exif(tmp_path: Path, orientation: int) -> None:
     assert [s.orientation for s in stored.samples("train")] == [1, 1]
 
 
+@pytest.mark.parametrize(("size", "turn"), [((8, 6), 1), ((6, 8), 6)], ids=["as stored", "turned"])
+def test_saliency(tmp_path: Path, size: tuple[int, int], turn: int) -> None:
+    root = imagefolder(tmp_path / "data", masks=False, orientation=6)
+    (tmp_path / "maps" / "sub").mkdir(parents=True)
+    for name in ("a", "sub/b", "c"):
+        Image.new("L", size).save(tmp_path / "maps" / f"{name}.png")
+    samples = list(plugin(root, tmp_path / "work", saliency=tmp_path / "maps").samples("train"))
+    assert [s.extras["saliency"] for s in samples] == [tmp_path / "maps" / "a.png", tmp_path / "maps" / "sub" / "b.png"]
+    assert [s.orientation for s in samples] == [turn, turn]
+    with pytest.raises(DataError, match=r"no folder .*nowhere"):
+        list(plugin(root, tmp_path / "work", saliency=tmp_path / "nowhere").samples("train"))
+
+
 def test_bytes_inside_of_parquet_and_numbers(tmp_path: Path) -> None:
     pictures = [picture("a.jpg", 1), picture("b.jpg", 2), picture("c.jpg", 3)]
     root = parquet(
