@@ -99,10 +99,10 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
         f"{first['labels per image']:.1f} labels per image"
     ]
     small, large = ("x".join(str(n) for n in reversed(report["sizes"][key])) for key in ("smallest", "largest"))
-    lines += _wrapped(f"sizes: {small if small == large else f'{small} to {large}'}")
+    lines.append(f"           sizes: {small if small == large else f'{small} to {large}'}")
     for name, row in report["lists"].items():
         most_first = sorted(row["images per class"].items(), key=lambda item: -item[1])
-        lines += _wrapped(f"images in {name}: " + ", ".join(f"{label} {count}" for label, count in most_first))
+        lines += _wrapped(f"images in {name}: ", [f"{label} {count}" for label, count in most_first])
     known = {"dataset", "classes", "lists", "often together", "sizes", "turned by EXIF", "in train and val", "warnings"}
     facts = {k: v for k, v in report.items() if k not in known | {"left out", "labels that disagree with masks"}}
     lines += [f"           {name}: {value}" for name, value in facts.items()]
@@ -111,5 +111,8 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
     return lines + [f"           warning: {text}" for text in report["warnings"]]
 
 
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, 118, initial_indent=" " * 11, subsequent_indent=" " * 13, break_on_hyphens=False)
+def _wrapped(head: str, items: list[str]) -> list[str]:
+    """Return the lines of a list whose items are not parted."""
+    text = head + ", ".join(item.replace(" ", "\xa0") for item in items)
+    lines = textwrap.wrap(text, 118, initial_indent=" " * 11, subsequent_indent=" " * 13, break_on_hyphens=False)
+    return [line.replace("\xa0", " ") for line in lines]
