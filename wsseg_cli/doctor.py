@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from . import __version__
+from .data.threads import cores
 from .discovery import check, find
 
 Level = Literal["ok", "none", "PROBLEM"]
@@ -81,8 +82,7 @@ def _torch_pair() -> str:
 
 
 def _machine() -> Iterator[Finding]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    yield Finding("machine", "cores", "ok", str(cores))
+    yield Finding("machine", "cores", "ok", str(cores()))
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         yield Finding("machine", "memory", "ok", f"{memory / 2**30:.0f} GiB")

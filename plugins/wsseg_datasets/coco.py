@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +12,7 @@ from pydantic import Field
 
 from wsseg_cli.data.files import file_stem, stems_in, write_atomically
 from wsseg_cli.data.stores import write_mask
+from wsseg_cli.data.threads import in_threads
 from wsseg_cli.errors import DataError
 from wsseg_cli.protocols import Dataset, PluginOptions
 from wsseg_cli.types import ClassNames, Sample
@@ -163,9 +162,7 @@ class COCO(Dataset):
             write_mask(folder / f"{file_stem(picture.image_id)}.png", mask)
             return None
 
-        # drawing and packing run without the interpreter's lock, so threads are enough
-        with ThreadPoolExecutor(self.options.workers or os.cpu_count() or 1) as pool:
-            failures = [failure for failure in pool.map(render, missing) if failure]
+        failures = [failure for failure in in_threads(render, missing, self.options.workers) if failure]
         if failures:
             more = f"\n  … and {len(failures) - _NAMED} more" if len(failures) > _NAMED else ""
             lines = "".join(f"\n  {failure}" for failure in failures[:_NAMED])

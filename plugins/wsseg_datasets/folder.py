@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -16,6 +16,7 @@ from wsseg_cli.errors import DataError
 from wsseg_cli.protocols import Dataset, PluginOptions
 from wsseg_cli.types import ClassNames, Sample
 
+from .mask_labels import labels_shown
 from .places import relative
 from .turns import orientations
 
@@ -29,17 +30,18 @@ class _Photo:
 class Folder(Dataset):
     """Photos in a folder, labels in labels.csv or .jsonl or by class folder; ids are paths without suffix.
 
-    EXIF orientation is applied, unless a mask has the size of the photo as it is stored: then the masks were drawn on
-    unturned pixels.
+    EXIF orientation is applied, unless a mask or a saliency map has the size of the photo as it is stored: then they
+    were made of unturned pixels.
     """
 
     class Options(PluginOptions):
         """Options of a folder; relative paths other than `root` count from `root`."""
 
         root: Path = Field(description="folder of the photos; may have sub-folders")
-        labels: Path | None = Field(
+        labels: Literal["masks"] | Path | None = Field(
             None,
-            description="table with columns image and labels, CSV or JSONL; by default sub-folders are classes",
+            description="table with columns image and labels, CSV or JSONL; or the word masks: what these show; "
+            "by default sub-folders are classes",
         )
         classes: tuple[str, ...] | None = Field(
             None, min_length=1, description="class names in the order of mask values; by default all names, sorted"
@@ -89,7 +91,7 @@ class Folder(Dataset):
     def facts(self) -> dict[str, Any]:
         """Return what a look at the folder shows and the index does not."""
         facts: dict[str, Any] = {"photos turned by EXIF orientation": len(self._turned)}
-        if self.options.labels is not None:
+        if self._table is not None:
             facts["photos that the table does not name"] = len(set(self._on_disk.values()) - self._paths)
         return facts
 
@@ -99,6 +101,11 @@ class Folder(Dataset):
         if not root.is_dir():
             raise DataError(f"no folder {root} of photos; set the data set's option `root`")
         return root
+
+    @property
+    def _table(self) -> Path | None:
+        given = self.options.labels
+        return self._root / given.expanduser() if isinstance(given, Path) else None
 
     @cached_property
     def _on_disk(self) -> dict[str, Path]:
@@ -112,8 +119,11 @@ class Folder(Dataset):
     @cached_property
     def _photos(self) -> dict[str, _Photo]:
         """The photos of the data set by id, sorted."""
-        if self.options.labels is not None:
-            named = read_label_table(self._root / self.options.labels.expanduser())
+        said_by = str(self._table or self._root)
+        if self._table is not None:
+            named = read_label_table(self._table)
+        elif self.options.labels == "masks":
+            named = self._shown()
         else:
             named = {name: [name.split("/")[0]] for name in self._on_disk if "/" in name}
             if not named:
@@ -126,16 +136,28 @@ class Folder(Dataset):
             by_id.setdefault(without_suffix(name), []).append(name)
         photos: dict[str, _Photo] = {}
         for name, names in named.items():
-            name = relative(name, "the table of labels").as_posix()
+            name = relative(name, said_by).as_posix()
             image_id = without_suffix(name)
             files = by_id.get(image_id, [])
-            if len(files) > 1 and (name not in files or image_id in photos or self.options.labels is None):
-                raise DataError(f"image id {image_id!r} stands for {' and '.join(files)}; ids must be unique")
+            if len(files) > 1 and (name not in files or image_id in photos):
+                raise DataError(
+                    f"{said_by}: image id {image_id!r} stands for {' and '.join(files)}; ids must be unique"
+                )
             if image_id in photos:
-                raise DataError(f"image id {image_id!r} stands twice in the table of labels; ids must be unique")
+                raise DataError(f"{said_by}: image id {image_id!r} stands twice; ids must be unique")
             path = self._root / (name if name in files or not files else files[0])
             photos[image_id] = _Photo(path, tuple(names))
         return dict(sorted(photos.items()))
+
+    def _shown(self) -> dict[str, list[str]]:
+        """Return the names of the classes in the mask of each photo; none without a mask."""
+        masks = self._sub_folder("masks")
+        if masks is None:
+            raise DataError(f"{self._root}: `labels: masks` needs the option `masks`, a folder of mask PNGs")
+        classes = self.classes()
+        files = {name: _existing(masks, without_suffix(name)) for name in self._on_disk}
+        labels = labels_shown({name: path for name, path in files.items() if path is not None}, classes)
+        return {name: [classes[label] for label in labels.get(name, ())] for name in files}
 
     @cached_property
     def _paths(self) -> set[Path]:
@@ -143,9 +165,9 @@ class Folder(Dataset):
 
     @cached_property
     def _turned(self) -> dict[str, int]:
-        """The EXIF orientation by id of the photos that are to be turned; none where masks forbid it."""
-        masks = self._sub_folder("masks")
-        files = ((photo.path, _existing(masks, image_id)) for image_id, photo in self._photos.items())
+        """The EXIF orientation by id of the photos that are to be turned; none where masks or maps forbid it."""
+        masks, saliency = self._sub_folder("masks"), self._sub_folder("saliency")
+        files = ((p.path, _existing(masks, i) or _existing(saliency, i)) for i, p in self._photos.items())
         turns = zip(self._photos, orientations(files), strict=True)
         return {image_id: turn for image_id, turn in turns if turn != 1}
 
@@ -179,6 +201,8 @@ class Folder(Dataset):
             raise DataError(f"list {split!r}: {path} cannot be read ({error})") from None
         ids = [without_suffix(line.strip()) for line in lines if line.strip()]
         unknown = [image_id for image_id in ids if image_id not in self._photos]
+        if not ids:
+            raise DataError(f"{path}: names no image")
         if unknown:
             raise DataError(f"{path}: {len(unknown)} images are not in the data set, first {unknown[0]!r}")
         return ids
@@ -187,7 +211,9 @@ class Folder(Dataset):
         try:
             return tuple(sorted({classes.label(name) for name in photo.names}))
         except DataError as error:
-            raise DataError(f"image {image_id!r}: {error}; there are {', '.join(classes)}") from None
+            raise DataError(
+                f"{self._table or self._root}: image {image_id!r}: {error}; there are {', '.join(classes)}"
+            ) from None
 
 
 def _existing(folder: Path | None, image_id: str) -> Path | None:

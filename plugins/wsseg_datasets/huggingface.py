@@ -15,10 +15,13 @@ from wsseg_cli.errors import DataError
 from wsseg_cli.protocols import Dataset, PluginOptions
 from wsseg_cli.types import ClassNames, Sample
 
+from .arrow_tables import broken_tables
+from .places import below
 from .turns import orientations
 
 _LABEL_COLUMNS = ("labels", "label", "classes", "class", "tags")
 _MASK_COLUMNS = ("mask", "annotation", "segmentation", "segmentation_mask")
+_NAMED = 10  # broken tables that a message names
 _LISTS = {"val": ("val", "validation"), "dev": ("dev", "validation")}
 
 
@@ -36,6 +39,7 @@ class HuggingFace(Dataset):
         labels: str | None = Field(None, description=f"column of the labels; by default {' or '.join(_LABEL_COLUMNS)}")
         mask: str | None = Field(None, description=f"column of the masks; by default {' or '.join(_MASK_COLUMNS)}")
         id: str | None = Field(None, description="column of the image ids; by default the photos' file names")
+        saliency: Path | None = Field(None, description="folder of saliency PNGs, each named by its image's id")
         classes: tuple[str, ...] = Field(
             (), description="class names in order; needed for labels that are bare numbers"
         )
@@ -76,11 +80,19 @@ class HuggingFace(Dataset):
                 raise DataError(f"{self.options.path}: {split}, row {number} has no photo")
             mask = None if masks is None else row[masks]
             files.append((photo, self._file(mask, folder / "mask", image_id, f"mask of {split}, row {number}")))
-        turns = orientations(files)
+        maps = [self._map(image_id) for image_id in ids]
+        turns = orientations((photo, mask or lying) for (photo, mask), lying in zip(files, maps, strict=True))
         self._turned[split] = sum(turn != 1 for turn in turns)
-        for number, (image_id, (photo, mask)) in enumerate(zip(ids, files, strict=True)):
+        for number, (image_id, (photo, mask), lying) in enumerate(zip(ids, files, maps, strict=True)):
             labels = self._label_numbers(rows[number][self._labels], classes, f"{split}, row {number}")
-            yield Sample(image_id=image_id, image=photo, labels=labels, mask=mask, orientation=turns[number])
+            yield Sample(
+                image_id=image_id,
+                image=photo,
+                labels=labels,
+                mask=mask,
+                extras={} if lying is None else {"saliency": lying},
+                orientation=turns[number],
+            )
 
     def facts(self) -> dict[str, Any]:
         """Return the columns that are used, and how many photos are turned."""
@@ -113,8 +125,10 @@ class HuggingFace(Dataset):
         except DataError:
             raise
         except Exception as error:  # the library fails in many ways on broken files and without a network
-            reason = f"{type(error).__name__}: {error}"[:300]
-            raise DataError(f"{place}: Hugging Face's datasets cannot read it ({reason})") from error
+            cause = error.__cause__ or error
+            reason = f"{type(cause).__name__}: {cause}"[:300]
+            tables = "".join(f"\n  {line}" for line in (broken_tables(self._root) if self._root else [])[:_NAMED])
+            raise DataError(f"{place}: Hugging Face's datasets cannot read it ({reason}){tables}") from error
         return data
 
     def _pictures(self, data: Any) -> list[str]:
@@ -193,6 +207,15 @@ class HuggingFace(Dataset):
         if not target.is_file() or target.stat().st_size != len(data):
             write_atomically(target, lambda temporary: temporary.write_bytes(data))
         return target
+
+    def _map(self, image_id: str) -> Path | None:
+        """Return the place of an image's saliency map, there or not."""
+        if self.options.saliency is None:
+            return None
+        folder = self.options.saliency.expanduser()
+        if not folder.is_dir():
+            raise DataError(f"no folder {folder}; set the data set's option `saliency`")
+        return below(folder, f"{image_id}.png", f"{self.options.path}: an image id")
 
     def _lying(self, path: str | None, where: str) -> Path:
         place = Path(path or "").resolve()

@@ -7,6 +7,8 @@ from pathlib import Path, PurePosixPath
 
 from wsseg_cli.errors import DataError
 
+from .places import relative
+
 _LARGEST = 64 << 20
 _PHOTOS = (".jpg", ".jpeg", ".png")
 
@@ -15,7 +17,7 @@ def read_list(path: Path) -> list[str]:
     """Return the image ids of a list file in its order.
 
     Raises:
-        DataError: missing, no text, or an id that stands twice.
+        DataError: missing, no text, empty, an id that stands twice, or one that leads out of a folder.
     """
     try:
         if path.stat().st_size > _LARGEST:
@@ -24,6 +26,10 @@ def read_list(path: Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as a list ({error})") from error
     ids = [id_of_line(line) for line in text.splitlines() if line.strip()]
+    if not ids:
+        raise DataError(f"{path}: names no image")
+    for image_id in ids:
+        relative(image_id, str(path))
     twice = [image_id for image_id, count in Counter(ids).items() if count > 1]
     if twice:
         raise DataError(f"{path}: {len(twice)} ids stand twice, first {twice[0]!r}")

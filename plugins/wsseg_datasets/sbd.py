@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from wsseg_cli.data.files import stems_in
 from wsseg_cli.data.stores import write_mask
+from wsseg_cli.data.threads import in_threads
 from wsseg_cli.errors import DataError
 from wsseg_cli.foreign.mat import read_sbd_mask
 
@@ -62,8 +61,7 @@ def sbd_masks(folder: Path, image_ids: Sequence[str], out: Path) -> dict[str, Pa
             return str(error)
         return None
 
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        failures = [reason for reason in pool.map(convert, [i for i in wanted if i not in done]) if reason]
+    failures = [reason for reason in in_threads(convert, [i for i in wanted if i not in done]) if reason]
     if failures:
         lines = "".join(f"\n  {reason}" for reason in failures[:_NAMED])
         more = f"\n  … and {len(failures) - _NAMED} more" if len(failures) > _NAMED else ""

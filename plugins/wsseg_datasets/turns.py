@@ -12,7 +12,8 @@ from wsseg_cli.errors import DataError
 def orientations(files: Iterable[tuple[Path, Path | None]]) -> list[int]:
     """Return the EXIF orientation to apply to each photo, 1 to all if a mask has the size of a photo as it is stored.
 
-    files: (photo, its mask or None). What cannot be opened gets 1: whoever reads the pixels says why.
+    files: (photo, its mask or another map that lies on it, or None). What cannot be opened gets 1: whoever reads the
+    pixels says why.
     """
     found = []
     as_stored = False

@@ -9,12 +9,12 @@ from typing import Literal
 from pydantic import Field
 
 from wsseg_cli.data.files import stems_in
-from wsseg_cli.data.images import read_mask
 from wsseg_cli.errors import DataError
 from wsseg_cli.protocols import Dataset, PluginOptions
 from wsseg_cli.types import ClassNames, Sample
 
 from .lists import read_list
+from .mask_labels import labels_shown
 from .sbd import merged_ids, sbd_folder, sbd_ids, sbd_masks
 from .voc_xml import kept, labels_of, read_objects
 
@@ -82,7 +82,7 @@ class Voc(Dataset):
         unlabelled = not masks and annotated.isdisjoint(ids)
         if unlabelled and not annotated:
             raise DataError(f"{root} has neither {ANNOTATIONS}/*.xml nor {self.options.masks}/*.png")
-        labels = {} if unlabelled else self._labels(root, ids, masks)
+        labels = {} if unlabelled else self._labels(root, split, ids, masks)
         saliency = self._saliency(root)
         for image_id in ids:
             yield Sample(
@@ -149,21 +149,20 @@ class Voc(Dataset):
             raise DataError(f"no folder {folder} of saliency maps; set the data set's option `saliency`")
         return folder
 
-    def _labels(self, root: Path, ids: list[str], masks: dict[str, Path]) -> dict[str, tuple[int, ...]]:
+    def _labels(self, root: Path, split: str, ids: list[str], masks: dict[str, Path]) -> dict[str, tuple[int, ...]]:
         labels: dict[str, tuple[int, ...]] = {}
         problems = []
-        for image_id in ids:
-            try:
-                if self.options.labels == "xml":
+        if self.options.labels == "masks":
+            labels = labels_shown(masks, self.classes())
+            problems = [f"{i!r} has no mask in {root / self.options.masks}" for i in ids if i not in masks]
+        else:
+            for image_id in ids:
+                try:
                     labels[image_id] = self._in_xml(root / ANNOTATIONS / f"{image_id}.xml")
-                elif image_id in masks:
-                    labels[image_id] = self.classes().labels_in(read_mask(masks[image_id]))
-                else:
-                    raise DataError(f"{image_id!r} has no mask in {root / self.options.masks}")
-            except DataError as error:
-                problems.append(str(error))
+                except DataError as error:
+                    problems.append(str(error))
         if problems:
-            raise DataError(f"labels of {len(problems)} images cannot be read\n  {_summary(problems)}")
+            raise DataError(f"list {split!r}: labels of {len(problems)} images cannot be read\n  {_summary(problems)}")
         return labels
 
     def _in_xml(self, path: Path) -> tuple[int, ...]:

@@ -117,6 +117,21 @@ def test_bad_mask(photos: Path, mask: Image.Image, reason: str) -> None:
     assert "p3.png" in done.stderr and reason in done.stderr
 
 
+def test_bad_saliency(photos: Path) -> None:
+    maps = photos / "saliency"
+    maps.mkdir()
+    for number in range(6):  # the validation list needs none
+        Image.new("L", (100, 90)).save(maps / f"p{number}.png")
+    words = ("prepare", "--set", f"dataset.options.saliency={maps}")
+    wsseg(*words)
+    Image.new("L", (90, 100)).save(maps / "p3.png")
+    (maps / "p4.png").unlink()
+    Image.fromarray(np.zeros((90, 100), np.uint16)).save(maps / "p5.png")
+    error = wsseg(*words, "--force", code=4).stderr
+    assert "p3.png: the saliency map is 90x100 pixels, its image 100x90" in error
+    assert "p4.png is missing" in error and "p5.png: a saliency map of mode I;16" in error
+
+
 @pytest.mark.parametrize(
     ("file", "text", "reason"),
     [

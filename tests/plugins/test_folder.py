@@ -127,6 +127,32 @@ def test_exif_orientation_is_applied_unless_a_mask_has_the_stored_size(
     assert data.facts()["photos turned by EXIF orientation"] == (2 if applied else 0)
 
 
+def test_labels_from_masks(tmp_path: Path) -> None:
+    for name in ("a", "sub/b", "c", "broken"):
+        photo(tmp_path / f"{name}.jpg")
+    for name, value in (("a", 2), ("sub/b", 255)):
+        path = photo(tmp_path / "masks" / f"{name}.png")
+        Image.new("L", (8, 6), value).save(path)
+    (tmp_path / "masks" / "broken.png").write_bytes(b"")  # prepare names it
+    (tmp_path / "all.txt").write_text("a\nsub/b\nc\nbroken\n")
+    options = {"labels": "masks", "lists": {"all": Path("all.txt")}, "classes": ("cat", "dog")}
+    data = folder(tmp_path, masks=Path("masks"), **options)
+    assert {s.image_id: s.labels for s in data.samples("all")} == {"a": (1,), "sub/b": (), "c": (), "broken": ()}
+    with pytest.raises(DataError, match="needs the option `masks`"):
+        folder(tmp_path, **options).facts()
+
+
+@pytest.mark.parametrize(("size", "applied"), [((6, 8), True), ((8, 6), False)], ids=["turned", "as stored"])
+def test_saliency_maps_of_the_stored_size_forbid_turning_too(
+    tmp_path: Path, size: tuple[int, int], applied: bool
+) -> None:
+    photo(tmp_path / "dog" / "a.jpg", orientation=6)
+    photo(tmp_path / "saliency" / "dog" / "a.png", size)
+    (tmp_path / "all.txt").write_text("dog/a\n")
+    (sample,) = folder(tmp_path, saliency=Path("saliency"), lists={"all": Path("all.txt")}).samples("all")
+    assert sample.orientation == (6 if applied else 1)
+
+
 def test_files_that_cannot_be_read_are_left_to_prepare(tmp_path: Path) -> None:
     photo(tmp_path / "dog" / "a.jpg")
     (tmp_path / "dog" / "b.jpg").write_bytes(b"")

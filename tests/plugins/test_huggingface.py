@@ -3,25 +3,29 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
 from dev_data import dev_data
+from end_to_end.layouts import RECIPE
 from PIL import Image
-from wsseg_datasets.folder import Folder
+from typer.testing import CliRunner
 from wsseg_datasets.huggingface import HuggingFace
+from wsseg_datasets.voc import CLASSES
 
-from wsseg_cli.data.images import read_image, read_mask
+from wsseg_cli.data.images import read_mask
+from wsseg_cli.data.index import Index, read_index
 from wsseg_cli.data.label_table import write_label_table
 from wsseg_cli.data.loader import training_batches
 from wsseg_cli.data.stores import write_mask
 from wsseg_cli.data.transforms import classification_transform
 from wsseg_cli.errors import DataError
-from wsseg_cli.protocols import Dataset, PluginOptions, Stage, Trainable, Transform
+from wsseg_cli.main import app
+from wsseg_cli.protocols import PluginOptions, Stage, Trainable, Transform
 from wsseg_cli.settings import AugmentSettings, OptimSettings, TrainSettings
 
 datasets = pytest.importorskip("datasets")
@@ -117,6 +121,19 @@ def test_exif(tmp_path: Path, orientation: int) -> None:
     assert [s.orientation for s in stored.samples("train")] == [1, 1]
 
 
+@pytest.mark.parametrize(("size", "turn"), [((8, 6), 1), ((6, 8), 6)], ids=["as stored", "turned"])
+def test_saliency(tmp_path: Path, size: tuple[int, int], turn: int) -> None:
+    root = imagefolder(tmp_path / "data", masks=False, orientation=6)
+    (tmp_path / "maps" / "sub").mkdir(parents=True)
+    for name in ("a", "sub/b", "c"):
+        Image.new("L", size).save(tmp_path / "maps" / f"{name}.png")
+    samples = list(plugin(root, tmp_path / "work", saliency=tmp_path / "maps").samples("train"))
+    assert [s.extras["saliency"] for s in samples] == [tmp_path / "maps" / "a.png", tmp_path / "maps" / "sub" / "b.png"]
+    assert [s.orientation for s in samples] == [turn, turn]
+    with pytest.raises(DataError, match=r"no folder .*nowhere"):
+        list(plugin(root, tmp_path / "work", saliency=tmp_path / "nowhere").samples("train"))
+
+
 def test_bytes_inside_of_parquet_and_numbers(tmp_path: Path) -> None:
     pictures = [picture("a.jpg", 1), picture("b.jpg", 2), picture("c.jpg", 3)]
     root = parquet(
@@ -188,6 +205,14 @@ def test_file_outside_of_the_data_set(tmp_path: Path) -> None:
         list(plugin(root, tmp_path / "w").samples("train"))
 
 
+class Photo(NamedTuple):
+    """A photo, its mask, and the names that it is labelled with."""
+
+    photo: Path
+    mask: Path
+    names: list[str]
+
+
 class Reader(Trainable):
     """Reads photos and masks as a method would."""
 
@@ -197,70 +222,103 @@ class Reader(Trainable):
         return classification_transform(augment, with_=("mask",))
 
 
-def first_batch(data: Dataset, folder: Path) -> dict[str, Any]:
+def first_batch(index: Index) -> dict[str, Any]:
     augment = AugmentSettings(resize_long=(160, 256), flip=0.5, color_jitter=(0.3, 0.3, 0.3, 0.1), crop=128)
     settings = TrainSettings(weights="none", augment=augment, batch_size=8, max_steps=1, optim=OptimSettings(lr=0.1))
-    samples = list(data.samples("train"))
-    stage = Stage(folder, samples, data.classes(), settings, seed=3)
+    samples = index.samples("train")
+    stage = Stage(Path(), samples, index.classes, settings, seed=3)
     reader = Reader(PluginOptions())
     (batch,) = next(training_batches(stage, reader, samples, range(1), workers=0, rank=0, world=1, pin=False))
     return batch
 
 
-def test_minivoc_in_three_forms_is_one_data_set(tmp_path: Path) -> None:
-    """A folder with a table, an imagefolder and parquet give the same ids, labels, pixels and masks in every list."""
+def prepared(folder: Path, name: str, options: dict[str, Any]) -> tuple[list[dict[str, Any]], Index]:
+    """Return what `wsseg prepare` writes about a data set: the lines of its index, paths apart, and the index."""
+    folder.mkdir()
+    dataset = {"name": name, "options": options, "train": "train", "val": "val"}
+    recipe = folder / "r.yaml"
+    recipe.write_text(RECIPE.replace("DATASET", json.dumps(dataset, default=str)))
+    words = ["prepare", "--recipe", str(recipe), "--run", str(folder / "run"), "--quiet"]
+    done = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    lines = [json.loads(line) for line in (folder / "run" / "prepare" / "index.jsonl").read_text().splitlines()]
+    rows = [{key: value for key, value in line.items() if key not in ("image", "mask")} for line in lines]
+    return rows, read_index(folder / "run" / "prepare")
+
+
+def made_photos(root: Path) -> dict[str, list[Photo]]:
+    """Photos of several sizes, with labels that their masks need not show."""
+    rng = np.random.default_rng(0)
+    lists: dict[str, list[Photo]] = {"train": [], "val": []}
+    for number in range(14):
+        path, mask = root / f"p{number}.jpg", root / f"p{number}.png"
+        root.mkdir(exist_ok=True)
+        size = (60 + 7 * number, 150 - 5 * number)
+        Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)).save(path)
+        write_mask(mask, rng.integers(0, 4, size, dtype=np.uint8))
+        names = [name for name in NAMES if rng.random() < 0.6] or ["dog"]
+        lists["val" if number % 4 == 3 else "train"].append(Photo(path, mask, names))
+    return lists
+
+
+def minivoc(_: Path) -> dict[str, list[Photo]]:
     source = dev_data("minivoc")
     labels = json.loads((source / "labels.json").read_text())
-    lists = {s: (source / "ImageSets" / "Segmentation" / f"{s}.txt").read_text().split()[:12] for s in ("train", "val")}
-    names = sorted({name for ids in lists.values() for i in ids for name in labels[i]})
+    return {
+        split: [
+            Photo(source / "JPEGImages" / f"{i}.jpg", source / "SegmentationClass" / f"{i}.png", labels[i])
+            for i in sorted((source / "ImageSets" / "Segmentation" / f"{split}.txt").read_text().split())
+        ]
+        for split in ("train", "val")
+    }
 
+
+@pytest.mark.parametrize("photos", [made_photos, minivoc])
+def test_three_forms_are_one_data_set(tmp_path: Path, photos: Callable[[Path], dict[str, list[Photo]]]) -> None:
+    """A folder with a table, an imagefolder and parquet give the same index and the same first batch, bit for bit."""
+    lists = photos(tmp_path / "source")
+    classes = NAMES if photos is made_photos else CLASSES
     table, hub, packed = tmp_path / "table", tmp_path / "imagefolder", tmp_path / "parquet"
     (table / "masks").mkdir(parents=True)
-    for split, ids in lists.items():
+    for split, entries in lists.items():
         (hub / split / "masks").mkdir(parents=True)
         rows = []
-        for i in ids:
-            shutil.copy(source / "JPEGImages" / f"{i}.jpg", table / f"{i}.jpg")
-            shutil.copy(source / "SegmentationClass" / f"{i}.png", table / "masks" / f"{i}.png")
-            shutil.copy(source / "JPEGImages" / f"{i}.jpg", hub / split / f"{i}.jpg")
-            shutil.copy(source / "SegmentationClass" / f"{i}.png", hub / split / "masks" / f"{i}.png")
-            rows.append({"file_name": f"{i}.jpg", "mask_file_name": f"masks/{i}.png", "labels": labels[i]})
+        for photo, mask, names in entries:
+            for folder in (table, hub / split):
+                shutil.copy(photo, folder / photo.name)
+                shutil.copy(mask, folder / "masks" / mask.name)
+            rows.append({"file_name": photo.name, "mask_file_name": f"masks/{mask.name}", "labels": names})
         (hub / split / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        (table / f"{split}.txt").write_text("\n".join(ids))
-        photos = [(source / "JPEGImages" / f"{i}.jpg", source / "SegmentationClass" / f"{i}.png") for i in ids]
-        image, mask = ([{"bytes": p.read_bytes(), "path": p.name} for p in part] for part in zip(*photos, strict=True))
-        parquet(
-            packed,
-            {
-                "image": {"values": image, "feature": datasets.Image()},
-                "mask": {"values": mask, "feature": datasets.Image()},
-                "labels": {"values": [labels[i] for i in ids], "feature": datasets.List(datasets.Value("string"))},
-            },
-            split,
+        (table / f"{split}.txt").write_text("".join(f"{photo.stem}\n" for photo, *_ in entries))
+        image, mask_column = (
+            [{"bytes": path.read_bytes(), "path": path.name} for path in part]
+            for part in ([e.photo for e in entries], [e.mask for e in entries])
         )
-    write_label_table(table / "labels.csv", {f"{i}.jpg": labels[i] for ids in lists.values() for i in ids})
-    options = Folder.Options(
-        root=table,
-        labels=Path("labels.csv"),
-        masks=Path("masks"),
-        classes=tuple(names),
-        lists={split: Path(f"{split}.txt") for split in lists},
-    )
-    forms = [Folder(options, tmp_path / "1"), plugin(hub, tmp_path / "2"), plugin(packed, tmp_path / "3")]
-    assert all(list(form.classes()) == names for form in forms)
-    first_batches = [first_batch(form, tmp_path) for form in forms]
-    for batch in first_batches[1:]:
-        assert batch["image_id"] == first_batches[0]["image_id"]
+        labels = {"values": [e.names for e in entries], "feature": datasets.List(datasets.Value("string"))}
+        pictures = {
+            name: {"values": column, "feature": datasets.Image()}
+            for name, column in (("image", image), ("mask", mask_column))
+        }
+        parquet(packed, {**pictures, "labels": labels}, split)
+    write_label_table(table / "labels.csv", {e.photo.name: e.names for entries in lists.values() for e in entries})
+    options = {"root": table, "labels": "labels.csv", "masks": "masks", "classes": classes}
+    forms = {
+        "folder": ("folder", options | {"lists": {split: f"{split}.txt" for split in lists}}),
+        "imagefolder": ("huggingface", {"path": hub, "classes": classes}),
+        "parquet": ("huggingface", {"path": packed, "classes": classes}),
+    }
+    (rows, index), *others = (prepared(tmp_path / f"run-{form}", *given) for form, given in forms.items())
+    assert [row["id"] for row in rows] == [e.photo.stem for entries in lists.values() for e in entries]
+    batch = first_batch(index)
+    assert len(batch["image_id"]) == 8
+    for other_rows, other in others:
+        assert other_rows == rows and other.classes == index.classes
+        for image_id, entry in index.entries.items():
+            same = other.entries[image_id].sample
+            assert same.image.read_bytes() == entry.sample.image.read_bytes()
+            assert same.mask is not None and entry.sample.mask is not None
+            assert same.mask.read_bytes() == entry.sample.mask.read_bytes()
+        found = first_batch(other)
+        assert found.keys() == batch.keys() and found["image_id"] == batch["image_id"]
         for name in ("image", "label", "mask"):
-            assert torch.equal(batch[name], first_batches[0][name])
-    for split, ids in lists.items():
-        found = [{s.image_id: s for s in form.samples(split)} for form in forms]
-        assert all(list(samples) == ids for samples in found)
-        for i in ids:
-            first, *others = (samples[i] for samples in found)
-            for other in others:
-                assert first.labels == other.labels and first.orientation == other.orientation
-                assert first.image.read_bytes() == other.image.read_bytes()
-                assert first.mask is not None and other.mask is not None
-                np.testing.assert_array_equal(read_image(first.image), read_image(other.image))
-                np.testing.assert_array_equal(read_mask(first.mask), read_mask(other.mask))
+            assert torch.equal(found[name], batch[name])

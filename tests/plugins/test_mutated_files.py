@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from end_to_end.mutations import damaged
 from PIL import Image
 from scipy.io import savemat
 from wsseg_datasets.coco import COCO
@@ -70,27 +71,6 @@ KINDS: dict[str, tuple[Callable[[Path], bytes], Callable[[Path], Any]]] = {
     "classes.json": (lambda _: b'{"class_names": ["background", "dog", "sofa"]}', read_class_names),
     "train.txt": (lambda _: b"2007_000032\n/JPEGImages/2007_000039.jpg /x.png\n", read_list),
 }
-
-
-def damaged(data: bytes, rng: random.Random) -> bytes:
-    """Return `data` with bytes changed, cut out, doubled or put in, or its end cut off."""
-    changed = bytearray(data)
-    for _ in range(rng.randint(1, 3)):
-        place = rng.randrange(len(changed))
-        match rng.randrange(5):
-            case 0:
-                changed[place] = rng.randrange(256)
-            case 1:
-                del changed[place : place + rng.randint(1, 8)]
-            case 2:
-                changed[place:place] = changed[place : place + 20]
-            case 3:
-                changed[place:place] = rng.choice([b"../../", b"\x00", b"-1", b"1e999", b"[[[", b"NaN", b"99999999999"])
-            case 4 if rng.random() < 0.3:
-                del changed[place:]
-        if not changed:
-            break
-    return bytes(changed)
 
 
 @pytest.mark.parametrize("name", list(KINDS))

@@ -190,7 +190,14 @@ def test_doctor() -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [["--help"], ["recipes", "list"], ["plugins", "list"], ["doctor"], ["cam", "-r", "quickstart", "--set", "a=1"]],
+    [
+        ["--help"],
+        ["recipes", "list"],
+        ["plugins", "list"],
+        ["doctor"],
+        ["cam", "-r", "quickstart", "--set", "a=1"],
+        ["prepare", "-q", "-r", "quickstart", *(f"--set=dataset.options.{split}=4" for split in ("train", "val"))],
+    ],
 )
 def test_answers_at_once_without_torch(words: list[str], here: Path) -> None:
     # how fast it is stands in benchmarks/startup.py; a test that asserts a time fails on a busy machine

@@ -81,7 +81,9 @@ def weights(
 
 @app.command("labels", epilog="Example: wsseg convert labels cls_labels.npy labels.csv --classes names.txt")
 def labels(
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="Labels as .npy, .csv or .jsonl.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="SRC", help="Labels as .npy, .csv or .jsonl, or a run that was prepared.")
+    ],
     out: Annotated[Path, typer.Argument(metavar="DST", help="The new file, .npy, .csv or .jsonl.")],
     classes: Annotated[
         Path | None,
@@ -95,7 +97,7 @@ def labels(
     ] = None,
     as_json: JsonOpt = False,
 ) -> None:
-    """Convert labels between a .npy of vectors and a table of names; count them."""
+    """Convert labels between a .npy of vectors and a table of names, or write those of a run's data set; count them."""
     from ..convert import labels as room
 
     result = room.run(source, out, classes=classes, keys=keys, masks=masks)  # type: ignore[arg-type]

@@ -90,7 +90,7 @@ def score_map(value: Any, image_id: str, form: Form | None = None, divide: float
     """
     if not isinstance(value, dict) or not value:
         raise DataError(f"image {image_id!r}: the file holds no dict of maps, or an empty one")
-    form = form or _form_of(value)
+    form = form or _form_of(value, image_id)
     if form in ("psa", "crf"):
         keys, rows = _by_class(value, image_id)
     else:
@@ -158,13 +158,14 @@ def _files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _form_of(value: dict[Any, Any]) -> Form:
+def _form_of(value: dict[Any, Any], image_id: str) -> Form:
     if all(isinstance(key, int) for key in value):
         return "psa"
     marks: dict[str, Form] = {"high_res": "irn", "hr_cam": "puzzlecam", "rw": "puzzlecam", "seed": "recurseed"}
     form = next((marks[name] for name in marks if name in value), None)
     if form is None:
-        raise DataError(f"keys {[str(key)[:20] for key in list(value)[:6]]}; expected classes, or keys and maps")
+        keys = [str(key)[:20] for key in list(value)[:6]]
+        raise DataError(f"image {image_id!r}: keys {keys}; expected classes, or keys and maps")
     return form
 
 

@@ -1,4 +1,4 @@
-"""`wsseg convert labels`: `cls_labels.npy` in both key styles from and to tables with class names."""
+"""`wsseg convert labels`: `cls_labels.npy` in both key styles from and to tables with class names, or from a run."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from ..data.class_files import read_class_names
 from ..data.files import file_stem, stems_in, write_atomically
 from ..data.images import read_mask
+from ..data.index import read_index
 from ..data.label_table import read_label_table, without_suffix, write_label_table
 from ..errors import DataError, RecipeError
 from ..foreign.npy import read
@@ -65,7 +66,7 @@ class ConvertedLabels:
 def run(
     source: Path, out: Path, *, classes: Path | None = None, keys: Keys = "id", masks: Path | None = None
 ) -> ConvertedLabels:
-    """Convert labels; the forms are told by the suffixes: `.npy`, `.csv`, `.jsonl`.
+    """Convert labels; the forms are told by the suffixes: `.npy`, `.csv`, `.jsonl`, and a folder is a run.
 
     classes: file with the class names in the order of the vector; needed between `.npy` and a table, except that a
     table without it gives its names in alphabetical order. keys: how `.npy` names images, by id or, as IRN does, by the
@@ -94,11 +95,17 @@ def run(
 
 
 def read_labels(source: Path, classes: ClassNames | None = None) -> Labels:
-    """Return the labels in a `.npy` of a dict, or in a table.
+    """Return the labels in a `.npy` of a dict, in a table, or in the index of a run that was prepared.
 
     Raises:
-        DataError: a broken file, or names and vectors that do not fit.
+        DataError: a broken file, or names and vectors that do not fit. StageError: a folder without an index.
     """
+    if source.is_dir():
+        index = read_index(source / "prepare" if (source / "prepare").is_dir() else source)
+        samples = [entry.sample for entry in index.entries.values()]
+        shown = {sample.image_id: [index.classes[label] for label in sample.labels] for sample in samples}
+        classes = classes or index.classes
+        return Labels({i: _vector(source, i, names, classes) for i, names in shown.items()}, classes)
     if source.suffix.lower() in (".csv", ".jsonl"):
         table = {without_suffix(name): names for name, names in read_label_table(source).items()}
         classes = classes or ClassNames(sorted({name for names in table.values() for name in names}))

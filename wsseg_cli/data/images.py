@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -23,7 +25,9 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = (5, 6, 7, 8)
 _EXIF_ORIENTATION = 0x0112
+_FILTERS = Lock()  # the filters of warnings are one for all threads
 
 
 def open_picture(path: Path) -> Image.Image:
@@ -33,7 +37,7 @@ def open_picture(path: Path) -> Image.Image:
         DataError: missing, empty, not a picture, animated, or larger than `MAX_PIXELS`.
     """
     try:
-        with warnings.catch_warnings():
+        with _FILTERS, warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             picture = Image.open(path)
     except FileNotFoundError:
@@ -84,12 +88,32 @@ def read_image(path: Path, orientation: int = 1) -> ByteArray:
         DataError: unreadable, truncated, CMYK, 16-bit, animated or huge.
     """
     with open_picture(path) as picture:
-        if picture.mode in ("CMYK", "YCbCr", "LAB", "HSV") or picture.mode.startswith(("I", "F")):
-            raise DataError(f"{path}: mode {picture.mode}; expected 8-bit RGB or grey, convert it first")
+        _check_mode(picture, path)
         pixels = decode(picture, path)
         if orientation != 1:
             pixels = pixels.transpose(_TURNS[orientation])
         return np.array(pixels.convert("RGB"))
+
+
+def photo_size(path: Path, orientation: int = 1) -> tuple[int, int]:
+    """Return the (H, W) that `read_image` gives, after reading all of the file; no array is made.
+
+    Raises:
+        DataError: as `read_image`.
+    """
+    with open_picture(path) as picture:
+        _check_mode(picture, path)
+        width, height = picture.size
+        if picture.format == "JPEG":
+            # an eighth of the size still takes every coded byte: what is cut or broken fails just as it does in full
+            picture.draft(None, (1, 1))  # type: ignore[arg-type]
+        decode(picture, path)
+    return (width, height) if orientation in _SIDEWAYS else (height, width)
+
+
+def _check_mode(picture: Image.Image, path: Path) -> None:
+    if picture.mode in ("CMYK", "YCbCr", "LAB", "HSV") or picture.mode.startswith(("I", "F")):
+        raise DataError(f"{path}: mode {picture.mode}; expected 8-bit RGB or grey, convert it first")
 
 
 def read_mask(path: Path) -> ByteArray:
@@ -98,15 +122,42 @@ def read_mask(path: Path) -> ByteArray:
     Raises:
         DataError: unreadable, or an RGB picture instead of indices.
     """
+    return np.array(_mask(path))
+
+
+def mask_values(path: Path) -> tuple[tuple[int, int], tuple[int, ...]]:
+    """Return the (H, W) of the mask at `path` and the values that stand in it, ascending.
+
+    Asked again about a file that has not changed, it answers without reading it: where labels come from masks,
+    `prepare` asks for the labels, and again to check the file.
+
+    Raises:
+        DataError: as `read_mask`.
+    """
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    return _mask_values(path, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=1 << 14)
+def _mask_values(path: Path, _changed: int, _bytes: int) -> tuple[tuple[int, int], tuple[int, ...]]:
+    mask = _mask(path)
+    counts = mask.histogram()
+    return (mask.height, mask.width), tuple(value for value, count in enumerate(counts) if count)
+
+
+def _mask(path: Path) -> Image.Image:
     with open_picture(path) as picture:
         if picture.mode == "1":
-            return np.array(decode(picture, path).convert("L").point(lambda v: 1 if v else 0))
+            return decode(picture, path).convert("L").point(lambda v: 1 if v else 0)
         if picture.mode not in ("P", "L"):
             raise DataError(
                 f"{path}: a mask of mode {picture.mode}; expected class values as palette or 8-bit grey PNG "
                 "(`wsseg convert masks` brings colour-coded masks into that form)"
             )
-        return np.array(decode(picture, path))
+        return decode(picture, path)
 
 
 def read_saliency(path: Path) -> ByteArray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -95,7 +96,7 @@ def write_index(folder: Path, index: Index, roots: Mapping[str, Path]) -> str:
 def _relative(path: Path, roots: Mapping[str, Path]) -> str:
     path = path.absolute()
     for name, root in roots.items():
-        if path.is_relative_to(root):
+        with suppress(ValueError):  # not below it
             return f"{name}:{path.relative_to(root).as_posix()}"
     return f":{path.as_posix()}"
 

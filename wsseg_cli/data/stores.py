@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image
 
 from ..errors import DataError, StageError
-from ..types import ByteArray, ClassNames, ScoreMap, resize_scores
+from ..types import IGNORE, ByteArray, ClassNames, ScoreMap, resize_scores
 from .files import file_stem, from_header, stems_in, to_header, write_atomically
-from .images import read_mask
+from .images import mask_values, read_mask
 
 
 class ScoreStore(Mapping[str, ScoreMap]):
@@ -141,15 +141,42 @@ def checked_mask(path: Path, classes: ClassNames, size: tuple[int, int] | None =
         DataError: unreadable, another size than (H, W) `size`, or a value above the classes that is not 255.
     """
     mask = read_mask(path)
-    if size is not None and mask.shape != tuple(size):
-        got, want = "x".join(map(str, mask.shape[::-1])), "x".join(map(str, tuple(size)[::-1]))
-        raise DataError(f"{path}: the mask is {got} pixels, its image {want}")
-    above = mask[(mask > len(classes)) & (mask != 255)]
+    if size is not None:
+        check_size(path, "mask", mask.shape, size)
+    above = mask[(mask > len(classes)) & (mask != IGNORE)]
     if above.size:
-        raise DataError(
-            f"{path}: mask value {int(above.max())} with {len(classes)} classes (0 is background, 255 ignore)"
-        )
+        raise _above(path, int(above.max()), classes)
     return mask
+
+
+def labels_in_mask(path: Path, classes: ClassNames, size: tuple[int, int] | None = None) -> tuple[int, ...]:
+    """Return the labels of the classes that the mask at `path` shows, ascending; checked as `checked_mask` does.
+
+    Raises:
+        DataError: as `checked_mask`.
+    """
+    mask_size, values = mask_values(path)
+    if size is not None:
+        check_size(path, "mask", mask_size, size)
+    shown = [value for value in values if value not in (0, IGNORE)]
+    if shown and shown[-1] > len(classes):
+        raise _above(path, shown[-1], classes)
+    return tuple(value - 1 for value in shown)
+
+
+def check_size(path: Path, what: str, found: tuple[int, ...], wanted: tuple[int, int]) -> None:
+    """Refuse what lies on an image and has another size (H, W); `what` it is stands in the message.
+
+    Raises:
+        DataError: the two sizes differ.
+    """
+    if found != tuple(wanted):
+        got, want = "x".join(map(str, found[::-1])), "x".join(map(str, tuple(wanted)[::-1]))
+        raise DataError(f"{path}: the {what} is {got} pixels, its image {want}")
+
+
+def _above(path: Path, value: int, classes: ClassNames) -> DataError:
+    return DataError(f"{path}: mask value {value} with {len(classes)} classes (0 is background, {IGNORE} ignore)")
 
 
 def write_mask(path: Path, mask: ByteArray) -> None:

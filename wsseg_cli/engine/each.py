@@ -8,8 +8,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+from ..data.threads import in_threads
 from ..errors import StageError, WssegError
 from . import processes
 from .progress import ProgressLine
@@ -41,6 +43,7 @@ def each(
     arguments: tuple[Any, ...] = (),
     *,
     workers: int = 0,
+    threads: bool = False,
     label: str = "",
     total: int | None = None,
     quiet: bool = False,
@@ -52,12 +55,16 @@ def each(
     computes with one thread on the CPU, so the results do not depend on the number of workers. Images that raise a
     WssegError are collected as failures; anything else is a bug and stops the loop.
 
+    threads: the workers are threads of this process, for work that is decoding and the like: it lets go of the
+    interpreter's lock and has no use for torch, whose start in every worker would take longer than most data sets do.
+
     total: what the progress line counts to, those done before among them.
     """
     done = Done()
     total = len(image_ids) if total is None else total
     with ProgressLine(label, total, start=total - len(image_ids), quiet=quiet or not processes.is_main()) as line:
-        for image_id, result, failure in _outcomes(image_ids, setup, arguments, workers):
+        outcomes = _in_threads if threads else _outcomes
+        for image_id, result, failure in outcomes(image_ids, setup, arguments, workers):
             if failure is not None:
                 done.failures[image_id] = failure
             else:
@@ -67,6 +74,12 @@ def each(
 
 
 Outcome = tuple[str, Any, "str | None"]
+
+
+def _in_threads(
+    image_ids: Sequence[str], setup: Callable[..., Work], arguments: tuple[Any, ...], workers: int
+) -> Iterator[Outcome]:
+    yield from in_threads(partial(_attempt, setup(*arguments)), image_ids, workers)
 
 
 def _outcomes(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
+from ..data.threads import cores
 from ..errors import StageError
 from ..settings import RuntimeSettings
+
+if TYPE_CHECKING:  # `prepare` asks who is main, and does without the start of torch
+    import torch
+    from torch import Tensor
 
 
 def start(device: str = "auto") -> torch.device:
@@ -34,6 +36,8 @@ def on_cpu(device: str) -> bool:
 
     accelerate joins several processes on a CPU only if it is told so.
     """
+    import torch
+
     return device == "cpu" or (device == "auto" and not torch.accelerator.is_available())
 
 
@@ -84,6 +88,8 @@ def gather(x: Tensor) -> Tensor:
     """Return (world * N, …) of each process' (N, …), same shape in all; carries no gradient."""
     if world() == 1:
         return x.detach()
+    import torch
+
     parts = [torch.empty_like(x) for _ in range(world())]
     torch.distributed.all_gather(parts, x.detach().contiguous())
     return torch.cat(parts)
@@ -93,6 +99,8 @@ def sum_over_processes(x: Tensor) -> Tensor:
     """Return the sum of each process' `x`, same shape in all; carries no gradient."""
     x = x.detach().clone()
     if world() > 1:
+        import torch
+
         torch.distributed.all_reduce(x)
     return x
 
@@ -101,5 +109,4 @@ def worker_count(runtime: RuntimeSettings) -> int:
     """Return the worker processes of this process: the recipe's, or the cores shared between processes, at most 8."""
     if runtime.workers is not None:
         return runtime.workers
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(8, cores // world()))
+    return max(1, min(8, cores() // world()))

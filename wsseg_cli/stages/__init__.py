@@ -93,7 +93,8 @@ def run_all(
 def _locked(context: Context) -> Any:
     from ..engine import processes
 
-    processes.start(context.recipe.section("runtime").device)
+    if processes.world() > 1:  # they are to agree on who does what; a single one starts torch when it computes
+        processes.start(context.recipe.section("runtime").device)
     return context.run.lock() if processes.is_main() else nullcontext()
 
 

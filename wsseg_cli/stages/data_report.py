@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -63,7 +64,9 @@ def _overlap(index: Index, section: DatasetSettings) -> list[str]:
     if section.val is None or section.val in section.train:
         return []
     trained = {sample.image_id for sample in index.samples(*section.train)}
-    return sorted(trained & {sample.image_id for sample in index.samples(section.val)})
+    judged = {sample.image_id for sample in index.samples(section.val)}
+    # lists that contain each other, such as train and train_aug, are meant to
+    return [] if trained <= judged or judged <= trained else sorted(trained & judged)
 
 
 def _warnings(report: Mapping[str, Any], section: DatasetSettings) -> list[str]:
@@ -95,9 +98,21 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
         f"prepare    {report['dataset']}: {counts}, {len(report['classes'])} classes, "
         f"{first['labels per image']:.1f} labels per image"
     ]
+    small, large = ("x".join(str(n) for n in reversed(report["sizes"][key])) for key in ("smallest", "largest"))
+    lines.append(f"           sizes: {small if small == large else f'{small} to {large}'}")
+    for name, row in report["lists"].items():
+        most_first = sorted(row["images per class"].items(), key=lambda item: -item[1])
+        lines += _wrapped(f"images in {name}: ", [f"{label} {count}" for label, count in most_first])
     known = {"dataset", "classes", "lists", "often together", "sizes", "turned by EXIF", "in train and val", "warnings"}
     facts = {k: v for k, v in report.items() if k not in known | {"left out", "labels that disagree with masks"}}
     lines += [f"           {name}: {value}" for name, value in facts.items()]
     if report["turned by EXIF"]:
         lines.append(f"           {report['turned by EXIF']} images turned as their EXIF orientation says")
     return lines + [f"           warning: {text}" for text in report["warnings"]]
+
+
+def _wrapped(head: str, items: list[str]) -> list[str]:
+    """Return the lines of a list whose items are not parted."""
+    text = head + ", ".join(item.replace(" ", "\xa0") for item in items)
+    lines = textwrap.wrap(text, 118, initial_indent=" " * 11, subsequent_indent=" " * 13, break_on_hyphens=False)
+    return [line.replace("\xa0", " ") for line in lines]

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ..data.files import write_atomically
-from ..data.images import read_image, read_saliency
+from ..data.images import photo_size, read_saliency
 from ..data.index import Entry, Index, extra_index, write_index
-from ..data.stores import checked_mask
+from ..data.stores import check_size, labels_in_mask
 from ..engine import processes
 from ..engine.each import Work, each
 from ..errors import DataError
@@ -73,6 +73,7 @@ def _index(context: Context, data: Dataset, lists: Sequence[str], skip_bad: bool
         _checker,
         (samples, classes),
         workers=processes.worker_count(runtime),
+        threads=True,
         label="prepare",
         quiet=context.quiet,
     )
@@ -144,18 +145,17 @@ def _checker(samples: dict[str, Sample], classes: ClassNames) -> Work:
 
     def check(image_id: str) -> tuple[tuple[int, int], tuple[int, ...] | None]:
         sample = samples[image_id]
-        image = read_image(sample.image, sample.orientation)
-        size = (image.shape[0], image.shape[1])
+        size = photo_size(sample.image, sample.orientation)
         for label in sample.labels:
             if not 0 <= label < len(classes):
                 raise DataError(f"{image_id!r}: label {label} with {len(classes)} classes")
         in_mask = None
         if sample.mask is not None:
-            in_mask = classes.labels_in(checked_mask(sample.mask, classes, size))
-        for path in sample.extras.values():
+            in_mask = labels_in_mask(sample.mask, classes, size)
+        for name, path in sample.extras.items():
             if not path.is_file():
                 raise DataError(f"{image_id!r}: {path} is missing")
-            read_saliency(path)
+            check_size(path, f"{name} map", read_saliency(path).shape, size)
         return size, in_mask
 
     return check

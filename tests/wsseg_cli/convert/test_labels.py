@@ -10,9 +10,10 @@ from PIL import Image
 from wsseg_datasets.lists import id_of_line, read_list
 
 from wsseg_cli.convert.labels import Labels, read_labels, run, write_labels_npy
-from wsseg_cli.errors import DataError, RecipeError
+from wsseg_cli.data.index import Entry, Index, write_index
+from wsseg_cli.errors import DataError, RecipeError, StageError
 from wsseg_cli.foreign.npy import read
-from wsseg_cli.types import ClassNames
+from wsseg_cli.types import ClassNames, Sample
 
 
 @golden("cls_labels_npy")
@@ -81,6 +82,21 @@ def test_there_and_back(tmp_path: Path, suffix: str, keys: str) -> None:
     assert list(got) == list(VECTORS)
     for image_id, vector in VECTORS.items():
         np.testing.assert_array_equal(got[image_id], vector)
+
+
+def test_a_run_that_was_prepared(tmp_path: Path) -> None:
+    samples = [Sample("a", Path("a.jpg"), (0, 2)), Sample("sub/b", Path("b.jpg"), ())]
+    index = Index([Entry(sample, ("train",), (4, 5)) for sample in samples], CLASSES)
+    write_index(tmp_path / "run" / "prepare", index, {})
+    done = run(tmp_path / "run", tmp_path / "l.csv")
+    assert done.counts == (1, 0, 1) and done.without == 1
+    assert (tmp_path / "l.csv").read_text().splitlines() == ["image,labels", "a,dog;cat", "sub/b,"]
+    (tmp_path / "names.txt").write_text("cat\ndog\n")
+    run(tmp_path / "run", tmp_path / "l.npy", classes=tmp_path / "names.txt")
+    vectors = read(tmp_path / "l.npy")
+    assert {i: v.tolist() for i, v in vectors.items()} == {"a": [1, 1], "sub/b": [0, 0]}
+    with pytest.raises(StageError, match="run `wsseg prepare` first"):
+        run(tmp_path, tmp_path / "l.npy")
 
 
 def test_disagreement_by_class(tmp_path: Path) -> None:

@@ -31,6 +31,15 @@ def test_workers_do_the_same() -> None:
     assert done.failures == {"13": "13 is broken"}
 
 
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_threads_do_the_same(workers: int) -> None:
+    done = each([str(n) for n in range(40)], squares, (1,), workers=workers, threads=True, quiet=True)
+    assert done.results == {str(n): (n**2 + 1, os.getpid()) for n in range(40) if n != 13}
+    assert done.failures == {"13": "13 is broken"}
+    with pytest.raises(ValueError, match="invalid literal"):
+        each(["1", "x"], squares, (0,), workers=workers, threads=True, quiet=True)
+
+
 def test_a_bug_is_not_hidden() -> None:
     with pytest.raises(ValueError, match="invalid literal"):
         each(["x"], squares, (0,), quiet=True)

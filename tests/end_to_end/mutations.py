@@ -1,0 +1,338 @@
+"""Seeded damage to files of every kind that the commands read.
+
+`BROKEN` has, by kind of file, changes after which it must be refused; `damaged` changes bytes at random, after which it
+may be valid still.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from scipy.io import savemat
+
+from wsseg_cli.foreign.npy_out import AsTensor, npy_bytes
+
+Mutation = Callable[[bytes, Random], bytes]
+
+SIZE = (20, 16)
+"""Width and height of the photos that are damaged."""
+
+OUT_OF_IT = ["../../outside", "../outside", "/etc/passwd", "a/../../../outside", "nul\x00byte"]
+"""Names that lead out of a data set, or are none."""
+
+
+class Attack:
+    """What runs a command when it is unpickled by anything that executes what it reads."""
+
+    def __init__(self, mark: str = "owned") -> None:
+        self.command = f"touch {mark}"
+
+    def __reduce__(self) -> Any:
+        return os.system, (self.command,)
+
+
+def damaged(data: bytes, rng: Random) -> bytes:
+    """Return `data` with bytes changed, cut out, doubled or put in, or its end cut off."""
+    changed = bytearray(data)
+    for _ in range(rng.randint(1, 3)):
+        place = rng.randrange(len(changed))
+        match rng.randrange(5):
+            case 0:
+                changed[place] = rng.randrange(256)
+            case 1:
+                del changed[place : place + rng.randint(1, 8)]
+            case 2:
+                changed[place:place] = changed[place : place + 20]
+            case 3:
+                changed[place:place] = rng.choice([b"../../", b"\x00", b"-1", b"1e999", b"[[[", b"NaN", b"99999999999"])
+            case 4 if rng.random() < 0.3:
+                del changed[place:]
+        if not changed:
+            break
+    return bytes(changed)
+
+
+def cut(data: bytes, rng: Random) -> bytes:
+    return data[: rng.randrange(1, len(data) * 9 // 10)]
+
+
+def bytes_of(save: Callable[[io.BytesIO], Any]) -> bytes:
+    buffer = io.BytesIO()
+    save(buffer)
+    return buffer.getvalue()
+
+
+def picture(mode: str = "RGB", size: tuple[int, int] = SIZE, format: str = "PNG", **options: Any) -> Mutation:
+    return lambda data, rng: bytes_of(lambda to: Image.new(mode, size).save(to, format, **options))
+
+
+def values(value: int) -> Mutation:
+    pixels = np.full(SIZE[::-1], value, np.uint8)
+    return lambda data, rng: bytes_of(lambda to: Image.fromarray(pixels).save(to, "PNG"))
+
+
+def animated(data: bytes, rng: Random) -> bytes:
+    frames = [Image.new("RGB", SIZE, colour) for colour in ("red", "blue")]
+    return bytes_of(lambda to: frames[0].save(to, "GIF", save_all=True, append_images=frames[1:]))
+
+
+def claiming(data: bytes, rng: Random) -> bytes:
+    """Return a PNG whose header says 60 000 x 60 000 pixels, of which a handful follow."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
+    )
+
+
+def text(content: str) -> Mutation:
+    return lambda data, rng: content.encode()
+
+
+def without(part: str, instead: str = "") -> Mutation:
+    """Return the change of `part`, which the file must hold."""
+
+    def change(data: bytes, rng: Random) -> bytes:
+        assert part.encode() in data, part
+        return data.replace(part.encode(), instead.encode(), 1)
+
+    return change
+
+
+def edited(change: Callable[[Any], Any]) -> Mutation:
+    """Return the change of a JSON file's content."""
+
+    def mutate(data: bytes, rng: Random) -> bytes:
+        content = json.loads(data)
+        change(content)
+        return json.dumps(content).encode()
+
+    return mutate
+
+
+def pickled(value: Any) -> Mutation:
+    return lambda data, rng: pickle.dumps(value)
+
+
+def npy(value: Any) -> Mutation:
+    def change(data: bytes, rng: Random) -> bytes:
+        return bytes_of(lambda to: np.save(to, np.array(value, object), allow_pickle=True))
+
+    return change
+
+
+def matlab(content: dict[str, Any]) -> Mutation:
+    return lambda data, rng: bytes_of(lambda to: savemat(to, content, do_compression=True))
+
+
+UNREADABLE: dict[str, Mutation] = {
+    "cut": cut,
+    "cut elsewhere": cut,
+    "empty": text(""),
+    "no picture": text("this is no picture"),
+    "a page": text("<html><body>404</body></html>"),
+    "animated": animated,
+    "of 50 megapixels": picture("L", (8000, 6250)),
+    "claims 3600 megapixels": claiming,
+    "16-bit": lambda data, rng: bytes_of(lambda to: Image.fromarray(np.zeros(SIZE[::-1], np.uint16)).save(to, "PNG")),
+    "a pickle": pickled(Attack()),
+}
+PHOTO = UNREADABLE | {
+    "CMYK": picture("CMYK", format="JPEG"),
+    "32-bit": picture("I", format="TIFF"),
+    "floating point": picture("F", format="TIFF"),
+    "LAB": picture("LAB", format="TIFF"),
+    "of another size": picture("RGB", (SIZE[0] + 1, SIZE[1])),
+}
+MASK = UNREADABLE | {
+    "RGB": picture("RGB"),
+    "RGBA": picture("RGBA"),
+    "grey with alpha": picture("LA"),
+    "of another size": picture("L", (SIZE[0], SIZE[1] + 1)),
+    "turned": picture("L", SIZE[::-1]),
+    "value above the classes": values(77),
+}
+SALIENCY = UNREADABLE | {
+    "CMYK": picture("CMYK", format="TIFF"),
+    "of another size": picture("L", (SIZE[0] - 1, SIZE[1])),
+}
+XML: dict[str, Mutation] = {
+    "cut": cut,
+    "empty": text(""),
+    "no XML": text("dog 1 2 3 4"),
+    "binary": lambda data, rng: rng.randbytes(200),
+    "entities": without("<annotation>", '<!DOCTYPE a [<!ENTITY b "dog"><!ENTITY c "&b;&b;">]><annotation>'),
+    "a file as entity": without(
+        "<annotation>", '<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><annotation>&b;'
+    ),
+    "no size": without("<width>20</width>"),
+    "size of a word": without("<width>20</width>", "<width>wide</width>"),
+    "no pixels": without("<height>16</height>", "<height>0</height>"),
+    "a corner that is no number": without("<xmin>1</xmin>", "<xmin>nan</xmin>"),
+    "a corner far away": without("<xmax>9</xmax>", "<xmax>1e300</xmax>"),
+    "an object without name": without("<name>dog</name>"),
+    "a box without corner": without("<ymax>9</ymax>"),
+    "huge": lambda data, rng: data + b" " * (5 << 20),
+}
+LIST: dict[str, Mutation] = {
+    **{f"the name {name!r}": text(f"p0\n{name}\np1\n") for name in OUT_OF_IT},
+    "twice": text("p0\np1\np0\n"),
+    "nothing there": text("p0\nnothere\n"),
+    "binary": lambda data, rng: b"\xff\xfe" + rng.randbytes(200),
+    "empty": text(""),
+}
+SBD_LIST = {name: change for name, change in LIST.items() if name != "empty"}
+TABLE: dict[str, Mutation] = {
+    **{f"the name {name!r}": text(f"image,labels\n{name},dog\n") for name in OUT_OF_IT},
+    "no header": without("image,labels\n"),
+    "another header": without("image,labels", "file,classes"),
+    "a cell too many": without("p0,dog", "p0,dog,cat"),
+    "no name": without("p0,dog", ",dog"),
+    "twice": without("p0,dog", "p1,dog"),
+    "unknown class": without("p0,dog", "p0,dgo"),
+    "binary": lambda data, rng: b"\xff\xfe" + rng.randbytes(200),
+    "a cell beyond measure": lambda data, rng: data + b"p9," + b"a" * 200_000 + b"\n",
+    "empty": text(""),
+}
+LINES: dict[str, Mutation] = {
+    **{f"the name {name!r}": text(json.dumps({"image": name, "labels": ["dog"]})) for name in OUT_OF_IT},
+    "cut": lambda data, rng: data[:-4],
+    "no object": text("[1, 2]\n"),
+    "nested without end": text("[" * 100_000),
+    "a number as name": text('{"image": 3, "labels": []}\n'),
+    "a number as label": text('{"image": "p0", "labels": [3]}\n'),
+    "no labels": text('{"image": "p0"}\n'),
+    "unknown class": without("dog", "dgo"),
+}
+INSTANCES: dict[str, Mutation] = {
+    **{f"the name {name!r}": edited(lambda c, name=name: c["images"][0].update(file_name=name)) for name in OUT_OF_IT},
+    "cut": cut,
+    "nested without end": text("[" * 100_000),
+    "a list": text("[]"),
+    "no images": edited(lambda c: c.pop("images")),
+    "an image twice": edited(lambda c: c["images"].append(c["images"][0])),
+    "an image of no size": edited(lambda c: c["images"][0].update(height=0)),
+    "an image of another size": edited(lambda c: c["images"][0].update(height=SIZE[1] + 3)),
+    "an image of 10^12 pixels": edited(lambda c: c["images"][0].update(height=10**6, width=10**6)),
+    "an unknown image": edited(lambda c: c["annotations"][0].update(image_id=404)),
+    "an unknown category": edited(lambda c: c["annotations"][0].update(category_id=404)),
+    "a category twice": edited(lambda c: c["categories"].append(c["categories"][0])),
+    "300 categories": edited(lambda c: c["categories"].extend({"id": n, "name": str(n)} for n in range(10, 310))),
+    "no segmentation": edited(lambda c: c["annotations"][0].pop("segmentation")),
+    "a polygon of two corners": edited(lambda c: c["annotations"][0].update(segmentation=[[1, 2, 3, 4]])),
+    "a polygon of words": edited(lambda c: c["annotations"][0].update(segmentation=[["a"] * 6])),
+    "a polygon without end": edited(lambda c: c["annotations"][0].update(segmentation=[[1e308] * 6])),
+    "a polygon of NaN": edited(lambda c: c["annotations"][0].update(segmentation=[[float("nan")] * 6])),
+    "runs of another size": edited(
+        lambda c: c["annotations"][0].update(segmentation={"size": [3, 3], "counts": [4, 5]})
+    ),
+    "runs beyond the image": edited(
+        lambda c: c["annotations"][0].update(segmentation={"size": list(SIZE[::-1]), "counts": [1, 10**9]})
+    ),
+    "runs in no form": edited(
+        lambda c: c["annotations"][0].update(segmentation={"size": list(SIZE[::-1]), "counts": "\u00ff\u00fe"})
+    ),
+}
+METADATA: dict[str, Mutation] = {
+    **{
+        f"the name {name!r}": without('"p0.jpg"', json.dumps(f"{name}.jpg"))
+        for name in ("../../outside", "/etc/outside", "nothere")
+    },
+    "cut": lambda data, rng: data[:-9],
+    "unknown class": without("dog", "dgo"),
+    "no file name": without('"file_name"', '"name"'),
+}
+PARQUET: dict[str, Mutation] = {
+    "cut": cut,
+    "empty": text(""),
+    "no parquet": text("PAR1 this is none PAR1"),
+    "a pickle": pickled(Attack()),
+}
+MAT: dict[str, Mutation] = {
+    "cut": cut,
+    "empty": text(""),
+    "no MATLAB file": text("this is none"),
+    "a pickle": pickled(Attack()),
+    "nothing in it": matlab({"x": np.eye(3)}),
+    "a number in place of the struct": matlab({"GTcls": 3}),
+    "no mask in it": matlab({"GTcls": {"Boundaries": np.eye(3)}}),
+    "values beyond a byte": matlab({"GTcls": {"Segmentation": np.full(SIZE[::-1], 999)}}),
+    "fractions": matlab({"GTcls": {"Segmentation": np.full(SIZE[::-1], 0.5)}}),
+    "three dimensions": matlab({"GTcls": {"Segmentation": np.zeros((3, 3, 3), np.uint8)}}),
+    "of another size": matlab({"GTcls": {"Segmentation": np.zeros((3, 3), np.uint8)}}),
+    "100 megabytes of zeros": matlab({"GTcls": {"Segmentation": np.zeros((10_000, 10_000), np.uint8)}}),
+}
+_MAP = np.full((4, 5), 0.5, np.float32)
+NUMPY: dict[str, Mutation] = {
+    "code": npy({"a": Attack()}),
+    "code alone": pickled(Attack()),
+    "code in a list": npy({3: _MAP, "keys": [Attack()]}),
+    "cut": cut,
+    "empty": text(""),
+    "no array": text("this is none"),
+    "an object of ours": npy({3: Path("x")}),
+    "a function": npy({3: os.getcwd}),
+    "numbers in place of a dict": lambda data, rng: bytes_of(lambda to: np.save(to, np.zeros(4))),
+    "an empty dict": npy({}),
+    "a header that asks for more": without("'shape': ()", "'shape': (99999999,)"),
+}
+CAMS = NUMPY | {
+    "maps of two sizes": lambda data, rng: npy_bytes({3: _MAP, 4: _MAP[1:]}),
+    "values beyond 1": lambda data, rng: npy_bytes({3: _MAP * 9}),
+    "not finite": lambda data, rng: npy_bytes({3: _MAP * np.float32("nan")}),
+    "a negative class": lambda data, rng: npy_bytes({-3: _MAP}),
+    "keys without maps": lambda data, rng: npy_bytes({"keys": AsTensor(np.array([3, 4])), "cam": AsTensor(_MAP[None])}),
+}
+VECTORS = NUMPY | {
+    "vectors of two lengths": lambda data, rng: npy_bytes({"a": np.zeros(3), "b": np.zeros(4)}),
+    "counts": lambda data, rng: npy_bytes({"a": np.full(3, 2.0)}),
+    "not finite": lambda data, rng: npy_bytes({"a": np.full(3, np.nan)}),
+    "maps": lambda data, rng: npy_bytes({"a": np.zeros((3, 3))}),
+    "of one image twice": lambda data, rng: npy_bytes({2007000032: np.zeros(3), "2007_000032": np.zeros(3)}),
+}
+CODED = UNREADABLE | {
+    "unknown colours": lambda data, rng: bytes_of(lambda to: Image.new("RGB", SIZE, (1, 2, 3)).save(to, "PNG")),
+    "grey with alpha": picture("LA"),
+    "value above the classes": values(77),
+}
+CHECKPOINT: dict[str, Mutation] = {
+    "code": pickled({"w": Attack()}),
+    "code alone": pickled(Attack()),
+    "cut": cut,
+    "empty": text(""),
+    "no checkpoint": text("this is none"),
+    "a zip of nothing": text("PK\x05\x06" + "\0" * 18),
+}
+
+BROKEN: dict[str, dict[str, Mutation]] = {
+    "PHOTO": PHOTO,
+    "MASK": MASK,
+    "SALIENCY": SALIENCY,
+    "XML": XML,
+    "LIST": LIST,
+    "SBD_LIST": SBD_LIST,
+    "TABLE": TABLE,
+    "LINES": LINES,
+    "INSTANCES": INSTANCES,
+    "METADATA": METADATA,
+    "PARQUET": PARQUET,
+    "MAT": MAT,
+    "CAMS": CAMS,
+    "VECTORS": VECTORS,
+    "CODED": CODED,
+    "CHECKPOINT": CHECKPOINT,
+}
