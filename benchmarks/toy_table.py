@@ -18,6 +18,8 @@ import shutil
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -74,27 +76,32 @@ def main() -> None:
     table = "\n".join(lines)
     print(table)
     if arguments.write:
-        text = arguments.write.read_text()
-        before, rest = text.split(BEGIN)
-        arguments.write.write_text(before + BEGIN + "\n" + table + "\n" + END + rest.split(END)[1])
+        write_between(arguments.write, BEGIN, END, table)
 
 
 def reached(run: Path, recipe: str, seed: int, out: Path) -> dict[str, float]:
     """Train, compute and judge one row and seed; return its mIoUs and the minutes up to the score maps."""
-    shared = out / "prepare"
-    if shared.is_dir() and not (run / "prepare").is_dir():
-        shutil.copytree(shared, run / "prepare")
     common = ["--recipe", recipe, "--run", str(run), "--set", f"seed={seed}", "--quiet"]
     stages = ["run", "--to", "pseudo"]
-    subprocess.run([sys.executable, "-m", "wsseg_cli", *stages, *common], check=True, stdout=subprocess.DEVNULL)
-    if not shared.is_dir():
-        shutil.copytree(run / "prepare", shared)
+    with share_prepare(out, run):
+        subprocess.run([sys.executable, "-m", "wsseg_cli", *stages, *common], check=True, stdout=subprocess.DEVNULL)
     for what in ("cam", "pseudo"):
         words = ["eval", "--what", what, "--split", "train"]
         subprocess.run([sys.executable, "-m", "wsseg_cli", *words, *common], check=True, stdout=subprocess.DEVNULL)
     done = [json.loads((run / stage / "done.json").read_text())["seconds"] for stage in ("train-cls", "cam")]
     figures = {w: json.loads((run / f"eval/{w}-train.json").read_text())["miou"] for w in ("cam", "pseudo")}
     return figures | {"minutes": sum(done) / 60}
+
+
+@contextmanager
+def share_prepare(out: Path, run: Path) -> Iterator[None]:
+    """Give a run the scenes that another one prepared; the first to come prepares them for all."""
+    shared = out / "prepare"
+    if shared.is_dir() and not (run / "prepare").is_dir():
+        shutil.copytree(shared, run / "prepare")
+    yield
+    if not shared.is_dir():
+        shutil.copytree(run / "prepare", shared)
 
 
 def saliency_alone(run: Path) -> float:
@@ -115,6 +122,12 @@ def spread(values: list[float]) -> str:
     """Return "mean ± half the range" of a row."""
     half = (max(values) - min(values)) / 2
     return f"{statistics.mean(values):.1f} ± {half:.1f}"
+
+
+def write_between(path: Path, begin: str, end: str, table: str) -> None:
+    """Put a table between two marks of a file."""
+    before, rest = path.read_text().split(begin)
+    path.write_text(before + begin + "\n" + table + "\n" + end + rest.split(end)[1])
 
 
 if __name__ == "__main__":

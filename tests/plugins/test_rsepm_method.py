@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from pydantic import ValidationError
 from torch import Tensor
@@ -125,9 +126,13 @@ def test_half_of_the_partners_classes_is_pasted() -> None:
 
 
 def test_decoder_probabilities_of_present_classes() -> None:
-    p = decoder_probabilities(torch.randn(2, 4, 3, 3), torch.tensor([[1.0, 0, 0], [0, 1, 1]]))
-    torch.testing.assert_close(p.sum(1), torch.ones(2, 3, 3))
+    logits, labels = torch.randn(2, 4, 3, 3), torch.tensor([[1.0, 0, 0], [0, 1, 1]])
+    p = decoder_probabilities(logits, labels, (6, 6))
+    torch.testing.assert_close(p.sum(1), torch.ones(2, 6, 6))
     assert (p[0, 2:] == 0).all() and (p[1, 1] == 0).all() and (p[:, 0] > 0).all()
+    # enlarged first, then without the absent classes and to one: the other order weighs the cells differently
+    full = F.interpolate(logits.softmax(1), size=(6, 6), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(p[0, 1], full[0, 1] / (full[0, 0] + full[0, 1]))
 
 
 def test_edges_make_doubtful_pixels_certain() -> None:
