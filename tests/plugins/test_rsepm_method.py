@@ -240,9 +240,25 @@ def stage(tmp_path: Path) -> Callable[[str], Stage]:
     return lambda name: Stage(tmp_path / name, samples, CLASSES, settings, seed=3)
 
 
-def test_average_and_partners_survive_a_kill(stage: Callable[[str], Stage]) -> None:
-    loop = Loop(RuntimeSettings(workers=0, device="cpu"), quiet=True)
-    whole = loop(method(), stage("whole"))
+@pytest.mark.parametrize("teacher", ["same", "average"])
+def test_average_and_partners_survive_a_kill(
+    stage: Callable[[str], Stage], teacher: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # two steps an epoch: from the fifth on images are mixed, on both sides of the last checkpoint
+    partners: list[list[int]] = []
+
+    def recorded(masks: Tensor, num_classes: int) -> Pasting:
+        pasting = draw_pasting(masks, num_classes)
+        partners.append(torch.where(pasting.mixed, pasting.source, -1).tolist())
+        return pasting
+
+    monkeypatch.setattr("wsseg_rsepm.step.draw_pasting", recorded)
+    loop = Loop(RuntimeSettings(workers=0, device="cpu", log_every=1), quiet=True)
+    options = method(teacher=teacher).options
+    whole = loop(RecurSeedEPM(options, CLASSES), stage("whole"))
+    unbroken = partners[:]
+    assert len(unbroken) == 4 and len({tuple(row) for row in unbroken}) > 1
+    assert all(max(row) >= 0 for row in unbroken[1:])
 
     class Mortal(RecurSeedEPM):
         def after_step(self, model: Any, progress: Progress) -> None:
@@ -250,13 +266,15 @@ def test_average_and_partners_survive_a_kill(stage: Callable[[str], Stage]) -> N
             if progress.step == 6:
                 raise Killed
 
-    mortal = Mortal(method().options, CLASSES)
     with pytest.raises(Killed):
-        loop(mortal, stage("killed"))
+        loop(Mortal(options, CLASSES), stage("killed"))
     assert checkpoint.last_train_state(stage("killed").dir).name == "step_000006"  # type: ignore[union-attr]
-    resumed = loop(method(), stage("killed"))
+    resumed = loop(RecurSeedEPM(options, CLASSES), stage("killed"))
+    assert partners == unbroken + unbroken[:3] + unbroken[2:]
     want, got = whole.state_dict(), resumed.state_dict()
     assert any(name.startswith("average.") for name in want)
     for name, value in want.items():
         assert torch.equal(value, got[name]), name
     assert not torch.equal(want["classifier.weight"], want["average.classifier.weight"])
+    logs = [(stage(name).dir / "metrics.jsonl").read_text() for name in ("whole", "killed")]
+    assert logs[0] == logs[1] and "rec_mix" in logs[0]
