@@ -19,7 +19,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from toy_table import share_prepare, spread, write_between
 from wsseg_rsepm.method import RecurSeedEPM
 
@@ -96,7 +95,7 @@ def spread_maps(out: Path, seed: int) -> dict[str, float]:
     curve = ThresholdCurve([point["threshold"] for point in record["curve"]], len(index.classes))
     for sample in index.samples("train"):
         scores = method.scores(model, read_image(sample.image), sample.labels, infer)
-        curve.add(checked_mask(sample.mask, index.classes), scores.classes, np.asarray(scores.scores))
+        curve.add(checked_mask(sample.mask, index.classes), scores.classes, scores.full(0.0)[1:])
     best = curve.best()
     return {"miou": 100 * best.mean_iou, "over": 100 * best.false_positives, "under": 100 * best.false_negatives}
 
