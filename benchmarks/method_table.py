@@ -19,6 +19,8 @@ import shutil
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -103,18 +105,24 @@ def main() -> None:
 
 def figures(run: Path, row: Row, seed: int, out: Path) -> dict[str, float]:
     """Train, compute and judge one row and seed; return its mIoUs and the minutes up to the score maps."""
-    shared = out / ("prepare-saliency" if row.saliency else "prepare")
-    if shared.is_dir() and not (run / "prepare").is_dir():
-        shutil.copytree(shared, run / "prepare")
     common = ["--recipe", row.recipe, "--run", str(run), "--set", f"seed={seed}", "--quiet"]
-    wsseg(["run", "--to", "pseudo", *common])
-    if not shared.is_dir():
-        shutil.copytree(run / "prepare", shared)
+    with share_prepare(out / ("prepare-saliency" if row.saliency else "prepare"), run):
+        wsseg(["run", "--to", "pseudo", *common])
     for what in ("cam", "pseudo"):
         wsseg(["eval", "--what", what, "--split", "train", *common])
     done = [json.loads((run / stage / "done.json").read_text())["seconds"] for stage in ("train-cls", "cam")]
     judged = {what: json.loads((run / f"eval/{what}-train.json").read_text())["miou"] for what in ("cam", "pseudo")}
     return judged | {"minutes": sum(done) / 60}
+
+
+@contextmanager
+def share_prepare(shared: Path, run: Path) -> Iterator[None]:
+    """Give a run what another one prepared; the first to come prepares it for all."""
+    if shared.is_dir() and not (run / "prepare").is_dir():
+        shutil.copytree(shared, run / "prepare")
+    yield
+    if not shared.is_dir():
+        shutil.copytree(run / "prepare", shared)
 
 
 def wsseg(words: list[str]) -> None:

@@ -99,4 +99,5 @@ class PuzzleCAM(Method):
             infer,
             normalization=self.normalization,
             class_threshold=self.options.class_threshold,
+            multiple=16,
         )

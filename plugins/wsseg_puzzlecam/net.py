@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsseg_cli import nets
-from wsseg_cli.ops.views import merge_views, view_batches
-from wsseg_cli.settings import InferSettings
-from wsseg_cli.types import ByteArray, Normalization
+from wsseg_cli.types import Normalization
 
 
 class PuzzleClassifier(nn.Module):
@@ -38,22 +33,3 @@ class PuzzleClassifier(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return raw class maps (N, C, h, w); their spatial mean are the class logits."""
         return self.classifier(self.backbone(images)["conv6"])
-
-
-@torch.no_grad()
-def fused_maps(
-    model: PuzzleClassifier,
-    image: ByteArray,
-    classes: Sequence[int],
-    infer: InferSettings,
-    sizes: Sequence[tuple[int, int]],
-) -> list[Tensor]:
-    """Return the maps (K, h, w) of `classes` at each of `sizes`: ReLU, resized, mirrored back, added over all views.
-
-    image: (H, W, 3) uint8 RGB; the model is in eval mode.
-    """
-    device = model.classifier.weight.device
-    views = [
-        F.relu(model(batch.to(device)))[:, list(classes)] for batch in view_batches(image, infer, model.normalization)
-    ]
-    return [merge_views(views, size) for size in sizes]

@@ -37,6 +37,9 @@ class RecurSeedEPM(Method):
         backbone: str = Field("resnet50", description="trunk")
         backbone_options: dict[str, Any] = Field({}, description="options of the trunk, such as {output_stride: 16}")
         decoder_width: Count = Field(256, description="channels inside ASPP and decoder")
+        aspp_dilations: tuple[Count, Count, Count] | None = Field(
+            None, description="of ASPP; null: 6, 12, 18 at stride 16 and twice that at stride 8, as published"
+        )
         rates: tuple[NotNegative, NotNegative, NotNegative, NotNegative] = Field(
             (1, 1, 10, 10),
             description="multiples of the learning rate: old weights, old biases, new weights, new biases",
@@ -90,7 +93,8 @@ class RecurSeedEPM(Method):
         o = self.options
         nets.require_taps(o.backbone, self.taps | set(o.scg_taps or ()))
         kind = RSEPM if o.ema_decay is None else AveragedRSEPM
-        return kind(len(self.classes), o.backbone, decoder_width=o.decoder_width, **o.backbone_options)
+        heads = {"decoder_width": o.decoder_width, "aspp_dilations": o.aspp_dilations}
+        return kind(len(self.classes), o.backbone, **heads, **o.backbone_options)
 
     def param_groups(self, model: nn.Module, optim: OptimSettings) -> list[dict[str, Any]]:
         """Return old weights, old biases, new weights, new biases, each at its own rate; all of them decay."""

@@ -14,14 +14,16 @@ from torch import Tensor
 from wsseg_cli.ops.pamr import RING
 from wsseg_cli.types import IGNORE
 
+from .maps import enlarged
 
-def decoder_probabilities(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return class probabilities (N, 1+C, h, w) with absent classes at 0, background kept, summing to one again.
+
+def decoder_probabilities(logits: Tensor, labels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return class probabilities (N, 1+C, *size) with absent classes at 0, background kept, summing to one again.
 
     logits: (N, 1+C, h, w), background first; labels: (N, C) multi-hot.
     """
     kept = torch.cat([torch.ones_like(labels[:, :1]), labels], 1)[:, :, None, None]
-    probabilities = logits.softmax(1) * kept
+    probabilities = enlarged(logits.softmax(1), size) * kept
     # at least the background is left, but it can underflow to 0
     return probabilities / probabilities.sum(1, keepdim=True).clamp(min=torch.finfo(probabilities.dtype).tiny)
 

@@ -42,21 +42,28 @@ class RSEPM(nn.Module):
         num_classes: foreground classes.
         backbone: name of the backbone.
         decoder_width: channels inside ASPP and decoder, published with 256.
+        aspp_dilations: of ASPP's three dilated branches; None: 6, 12, 18, or twice that at stride 8, as published.
         options: of the backbone.
     """
 
     def __init__(
-        self, num_classes: int, backbone: str = "resnet50", *, decoder_width: int = 256, **options: Any
+        self,
+        num_classes: int,
+        backbone: str = "resnet50",
+        *,
+        decoder_width: int = 256,
+        aspp_dilations: Sequence[int] | None = None,
+        **options: Any,
     ) -> None:
         super().__init__()
         self.backbone = nets.backbone(backbone, **options)
         taps = self.backbone.taps
         self.classifier = nn.Conv2d(taps["conv6"], num_classes, 1, bias=False)
-        rates = (1, 12, 24, 36) if self.backbone.stride == 8 else (1, 6, 12, 18)
+        dilations = aspp_dilations or ((12, 24, 36) if self.backbone.stride == 8 else (6, 12, 18))
         self.head = V3Plus(
             taps,
             num_classes + 1,
-            rates=rates,
+            rates=(1, *dilations),
             shortcut=decoder_width,
             classifier_kernel=3,
             classifier_bias=False,

@@ -70,7 +70,7 @@ def reconstruction_loss(maps: Tensor, targets: Tensor, labels: Tensor, inside: T
     """
     counted = (labels > 0) & (targets.amax((2, 3)) > 0)
     cells = counted[:, :, None, None] & inside[:, None]
-    goal = F.adaptive_avg_pool2d(targets, maps.shape[2:])
+    goal = F.adaptive_avg_pool2d(targets, (maps.shape[2], maps.shape[3]))
     return ((maps - goal).abs() * cells).sum() / cells.sum().clamp(min=1)
 
 

@@ -146,7 +146,7 @@ def refined_targets(seen: Seen, recipe: Recipe, mix: bool) -> Targets:
         maps, labels, classes = enlarged(maps, size), seen.labels, seen.labels.shape[1]
         if mix:
             # one PAMR for both: its weights come from the image alone
-            maps = torch.cat([maps, enlarged(decoder_probabilities(seen.logits, seen.labels), size)], 1)
+            maps = torch.cat([maps, decoder_probabilities(seen.logits, seen.labels, size)], 1)
             labels = torch.cat([labels, torch.ones_like(labels[:, :1]), labels], 1)
         maps = pamr_of_present(small, maps, labels, iterations=recipe.pamr_iterations, dilations=recipe.pamr_dilations)
         seeds = refined_seeds(maps[:, :classes], seen.labels, seen.pixels)

@@ -5,13 +5,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 from golden_cases import Case, golden
-from wsseg_puzzlecam.net import PuzzleClassifier, fused_maps
+from wsseg_puzzlecam.method import PuzzleCAM
+from wsseg_puzzlecam.net import PuzzleClassifier
 from wsseg_puzzlecam.tiles import merged, tiled
 
 from wsseg_cli.errors import RecipeError
 from wsseg_cli.nets import deeplab, weights
 from wsseg_cli.ops.cam import max_norm
+from wsseg_cli.ops.views import merge_views, view_batches
 from wsseg_cli.settings import InferSettings
+from wsseg_cli.types import ClassNames
 
 
 @golden("puzzle-classifier-r50")
@@ -28,8 +31,10 @@ def test_classifier(case: Case) -> None:
     height, width = picture.shape[:2]
     classes = np.flatnonzero(case.inputs["label"]).tolist()
     infer = InferSettings(scales=tuple(case.arguments["scales"]), flip=True)
-    rounded = (-(-height // 16) * 16, -(-width // 16) * 16)
-    low, high = fused_maps(network, picture, classes, infer, [((height - 1) // 4 + 1, (width - 1) // 4 + 1), rounded])
+    method = PuzzleCAM(PuzzleCAM.Options(), ClassNames([str(c) for c in range(20)]))
+    views = [F.relu(network(batch))[:, classes] for batch in view_batches(picture, infer, network.normalization)]
+    low = merge_views(views, ((height - 1) // 4 + 1, (width - 1) // 4 + 1))
+    scores = method.scores(network, picture, tuple(classes), infer)
 
     pieces = case.arguments["num_pieces"]
     case.check_all(
@@ -40,8 +45,8 @@ def test_classifier(case: Case) -> None:
             "stage5_mean_per_channel": last["conv6"].mean((2, 3)),
             "stage1_mean_per_channel": last["conv2"].mean((2, 3)),
             "cam": max_norm(low),
-            "hr_cam": max_norm(high[:, :height, :width]),
-            "keys": np.array([0, *(c + 1 for c in classes)]),
+            "hr_cam": scores.scores,
+            "keys": np.array([0, *(scores.classes + 1)]),
             "tiled_then_merged": merged(
                 network(tiled(torch.from_numpy(case.inputs["batch_for_tiles"]), pieces)), pieces
             ),

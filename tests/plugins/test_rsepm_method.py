@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from pydantic import ValidationError
 from torch import Tensor
@@ -125,9 +126,13 @@ def test_half_of_the_partners_classes_is_pasted() -> None:
 
 
 def test_decoder_probabilities_of_present_classes() -> None:
-    p = decoder_probabilities(torch.randn(2, 4, 3, 3), torch.tensor([[1.0, 0, 0], [0, 1, 1]]))
-    torch.testing.assert_close(p.sum(1), torch.ones(2, 3, 3))
+    logits, labels = torch.randn(2, 4, 3, 3), torch.tensor([[1.0, 0, 0], [0, 1, 1]])
+    p = decoder_probabilities(logits, labels, (6, 6))
+    torch.testing.assert_close(p.sum(1), torch.ones(2, 6, 6))
     assert (p[0, 2:] == 0).all() and (p[1, 1] == 0).all() and (p[:, 0] > 0).all()
+    # enlarged first, then without the absent classes and to one: the other order weighs the cells differently
+    full = F.interpolate(logits.softmax(1), size=(6, 6), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(p[0, 1], full[0, 1] / (full[0, 0] + full[0, 1]))
 
 
 def test_edges_make_doubtful_pixels_certain() -> None:
@@ -235,9 +240,25 @@ def stage(tmp_path: Path) -> Callable[[str], Stage]:
     return lambda name: Stage(tmp_path / name, samples, CLASSES, settings, seed=3)
 
 
-def test_average_and_partners_survive_a_kill(stage: Callable[[str], Stage]) -> None:
-    loop = Loop(RuntimeSettings(workers=0, device="cpu"), quiet=True)
-    whole = loop(method(), stage("whole"))
+@pytest.mark.parametrize("teacher", ["same", "average"])
+def test_average_and_partners_survive_a_kill(
+    stage: Callable[[str], Stage], teacher: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # two steps an epoch: from the fifth on images are mixed, on both sides of the last checkpoint
+    partners: list[list[int]] = []
+
+    def recorded(masks: Tensor, num_classes: int) -> Pasting:
+        pasting = draw_pasting(masks, num_classes)
+        partners.append(torch.where(pasting.mixed, pasting.source, -1).tolist())
+        return pasting
+
+    monkeypatch.setattr("wsseg_rsepm.step.draw_pasting", recorded)
+    loop = Loop(RuntimeSettings(workers=0, device="cpu", log_every=1), quiet=True)
+    options = method(teacher=teacher).options
+    whole = loop(RecurSeedEPM(options, CLASSES), stage("whole"))
+    unbroken = partners[:]
+    assert len(unbroken) == 4 and len({tuple(row) for row in unbroken}) > 1
+    assert all(max(row) >= 0 for row in unbroken[1:])
 
     class Mortal(RecurSeedEPM):
         def after_step(self, model: Any, progress: Progress) -> None:
@@ -245,13 +266,15 @@ def test_average_and_partners_survive_a_kill(stage: Callable[[str], Stage]) -> N
             if progress.step == 6:
                 raise Killed
 
-    mortal = Mortal(method().options, CLASSES)
     with pytest.raises(Killed):
-        loop(mortal, stage("killed"))
+        loop(Mortal(options, CLASSES), stage("killed"))
     assert checkpoint.last_train_state(stage("killed").dir).name == "step_000006"  # type: ignore[union-attr]
-    resumed = loop(method(), stage("killed"))
+    resumed = loop(RecurSeedEPM(options, CLASSES), stage("killed"))
+    assert partners == unbroken + unbroken[:3] + unbroken[2:]
     want, got = whole.state_dict(), resumed.state_dict()
     assert any(name.startswith("average.") for name in want)
     for name, value in want.items():
         assert torch.equal(value, got[name]), name
     assert not torch.equal(want["classifier.weight"], want["average.classifier.weight"])
+    logs = [(stage(name).dir / "metrics.jsonl").read_text() for name in ("whole", "killed")]
+    assert logs[0] == logs[1] and "rec_mix" in logs[0]

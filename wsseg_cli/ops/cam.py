@@ -83,11 +83,13 @@ def multi_scale(
     logits: Callable[[Tensor], Tensor] | None = None,
     class_threshold: float = 0.5,
     norm: Norm = "max",
+    multiple: int = 1,
 ) -> ScoreMap:
     """Return the score map of one image from views at several scales, each with its mirror image (PSA, SEAM, EPS).
 
     Per view: forward, activation, bilinear to (H, W) with half-pixel centres, mirrored back; then the sum over the
-    views and `norm`, clipped to [0, 1].
+    views and `norm`, clipped to [0, 1]. With `multiple` the views meet at (H, W) rounded up to multiples of it, and the
+    sum is cut to (H, W) (IRN and PuzzleCAM, 16).
 
     image: (H, W, 3) uint8 RGB. labels: classes to keep; None: those whose sigmoid score, averaged over the views, is at
     least `class_threshold`. forward: normalised views (V, 3, h, w) -> raw maps (V, C', h', w'), by default the model;
@@ -118,7 +120,8 @@ def multi_scale(
     classes = keep.cpu().numpy().astype(np.int64)
     if not len(classes):
         return _empty(size)
-    fused = NORMS[norm](merge_views(maps, size)).clamp(0, 1)
+    together = merge_views(maps, (-(-size[0] // multiple) * multiple, -(-size[1] // multiple) * multiple))
+    fused = NORMS[norm](together[:, : size[0], : size[1]]).clamp(0, 1)
     return ScoreMap("", classes, fused.cpu().numpy().astype(np.float32, copy=False), size)
 
 
