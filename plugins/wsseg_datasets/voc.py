@@ -80,7 +80,7 @@ class Voc(Dataset):
         masks = self._masks(root, ids)
         annotated = stems_in(root / ANNOTATIONS, ".xml")
         unlabelled = not masks and annotated.isdisjoint(ids)
-        if unlabelled and not annotated:
+        if unlabelled and not annotated and not stems_in(root / self.options.masks.expanduser(), ".png"):
             raise DataError(f"{root} has neither {ANNOTATIONS}/*.xml nor {self.options.masks}/*.png")
         labels = {} if unlabelled else self._labels(root, split, ids, masks)
         saliency = self._saliency(root)

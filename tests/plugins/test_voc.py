@@ -84,6 +84,13 @@ def test_labels_from_masks(devkit: Path) -> None:
 def test_a_list_without_annotations_and_masks_is_unlabelled(devkit: Path) -> None:
     (sample,) = voc(devkit).samples("test")
     assert sample.labels == () and sample.mask is None
+    for file in (devkit / "Annotations").iterdir():
+        file.unlink()
+    assert list(voc(devkit, labels="masks").samples("test")) == [sample]
+    for file in (devkit / "SegmentationClass").iterdir():
+        file.unlink()
+    with pytest.raises(DataError, match="has neither"):
+        list(voc(devkit, labels="masks").samples("test"))
 
 
 def test_an_own_list_wins(devkit: Path, tmp_path: Path) -> None:
