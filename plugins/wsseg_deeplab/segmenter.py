@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from wsseg_cli.types import ByteArray, FloatArray, Normalization, Progress
 
 from .fused import Fused
 from .loss import pyramid_losses
-from .training import OF_FORM, TRAININGS, BatchNorm, Training, param_groups, set_batch_norm
+from .training import OF_FORM, TRAININGS, BatchNorm, Training, param_groups, set_batch_norm, start_at_zero
 
 
 class DeepLab(Segmenter):
@@ -49,6 +49,9 @@ class DeepLab(Segmenter):
             None, description="further sizes of each image, fused by the maximum; null: as the training says"
         )
         head_rate: float = Field(10.0, gt=0, description="learning rate of the head, in multiples of the trunk's")
+        class_start: Literal["published", "zero"] = Field(
+            "published", description="what the head's last layers start from; zero where images and steps are few"
+        )
         batch_norm: BatchNorm = Field(
             "published", description="published; frozen: the trunk's stay as loaded; trained: all learn"
         )
@@ -99,6 +102,8 @@ class DeepLab(Segmenter):
         o = self.options
         model = deeplab.build(self.form, len(self.classes.with_background), o.backbone, **o.backbone_options)
         set_batch_norm(model, model.backbone, o.batch_norm)
+        if o.class_start == "zero":
+            start_at_zero(model.head)  # type: ignore[arg-type]
         if o.ema is not None:
             model.average = copy.deepcopy(model).requires_grad_(False)
         return model

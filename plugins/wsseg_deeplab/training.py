@@ -99,6 +99,16 @@ def _classifiers(head: nn.Module) -> Sequence[nn.Module]:
     return found or [head]
 
 
+def start_at_zero(head: nn.Module) -> None:
+    """Set what gives the logits to zero, in place of the published random start.
+
+    In a short training on few images that start stays in them as noise; see `nets.class_layer`.
+    """
+    for module in _classifiers(head):
+        for parameter in module.parameters():
+            nn.init.zeros_(parameter)
+
+
 def set_batch_norm(model: nn.Module, backbone: Trunk, rule: BatchNorm) -> None:
     """Let all batch norms learn, or hold the trunk's at the statistics, scale and shift that it starts from.
 

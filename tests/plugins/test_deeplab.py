@@ -49,6 +49,16 @@ def test_entry_points_are_installed() -> None:
     assert {name: f"wsseg_deeplab.segmenter:{cls.__name__}" for name, cls in ENTRIES.items()}.items() <= found.items()
 
 
+@pytest.mark.parametrize("cls", list(ENTRIES.values()))
+def test_zero_start_gives_equal_logits_and_learns(cls: type[DeepLab]) -> None:
+    plugin = segmenter(cls, class_start="zero")
+    model = plugin.build_model().train()
+    loss = plugin.training_step(model, batch(), Progress(0, 1, 0, 0))["ce"]
+    assert loss.item() == pytest.approx(np.log(3), abs=1e-5)
+    loss.backward()
+    assert sum(p.grad.abs().sum() for p in model.head.parameters() if p.grad is not None) > 0
+
+
 def test_every_form_has_its_training() -> None:
     assert set(OF_FORM) == set(deeplab.FORMS) and set(OF_FORM.values()) | {"plain"} == set(TRAININGS)
 
