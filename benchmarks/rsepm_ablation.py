@@ -5,7 +5,7 @@
     python benchmarks/rsepm_ablation.py --write docs/methods.md
 
 Each row has all that the rows above it have; the first is the same network with the class loss alone. "+ SCG" spreads
-that network's maps and trains nothing. Runs lie where `method_table.py toy` keeps its own, whose row of the full method is
+that network's maps and trains nothing. Runs lie with those of `method_table.py toy`, whose row of the full method is
 used. Every figure is of the 240 training scenes with image labels given, at the threshold that is best on their masks:
 mIoU, and the mean over foreground classes of false positives and of false negatives, in percent of the union.
 """
