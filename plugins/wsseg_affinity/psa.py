@@ -66,6 +66,9 @@ class PSA(Refiner):
         beta: float = Field(8.0, gt=0, description="walk: power of the affinities")
         steps_log2: int = Field(8, ge=0, le=20, description="walk: log2 of the number of steps; 6 in SEAM and PPC")
         crf_iterations: int = Field(0, ge=0, description="CRF steps after the walk, at the padded size; 1 in SEAM")
+        max_norm: bool = Field(
+            False, description="divide each class by its maximum after the walk, as IRN does; then without background"
+        )
 
         @model_validator(mode="after")
         def _values_fit(self) -> PSA.Options:
@@ -132,7 +135,8 @@ class PSA(Refiner):
         height, width = coarse.size
         if len(coarse.classes) == 0:
             nothing = np.zeros((0, height, width), np.float32)
-            return ScoreMap(coarse.image_id, coarse.classes, nothing, coarse.size, np.ones((height, width), np.float32))
+            everywhere = None if self.options.max_norm else np.ones((height, width), np.float32)
+            return ScoreMap(coarse.image_id, coarse.classes, nothing, coarse.size, everywhere)
         o = self.options
         scores = coarse.full(o.walk_threshold, power=o.walk_alpha)
         affinity, pairs = self.affinities(network(model, "psa"), image)
@@ -148,6 +152,9 @@ class PSA(Refiner):
         if o.crf_iterations:
             maps = crf_after_walk(image, maps, len(self.classes) + 1, o.crf_iterations)
         maps = maps[:, :height, :width]
+        if o.max_norm:
+            scores = maps[1:] / np.maximum(maps[1:].max(axis=(1, 2), keepdims=True), 1e-5)
+            return ScoreMap(coarse.image_id, coarse.classes, scores, coarse.size)
         return ScoreMap(coarse.image_id, coarse.classes, maps[1:], coarse.size, maps[0])
 
     def affinities(self, model: nn.Module, image: ByteArray) -> tuple[Tensor, Pairs]:

@@ -116,6 +116,17 @@ def test_walk_keeps_classes_range_and_size() -> None:
     np.testing.assert_allclose(one.scores[0], walked.scores[0], atol=1e-6)
 
 
+def test_max_norm_divides_each_class_and_leaves_the_background_out() -> None:
+    plain, divided = refiner(), refiner(max_norm=True)
+    model = plain.build_model().eval()
+    with torch.no_grad():
+        walked = plain.refine(model, photo(), None, coarse(value=0.5), InferSettings())
+        result = divided.refine(model, photo(), None, coarse(value=0.5), InferSettings())
+    peaks = walked.scores.max(axis=(1, 2), keepdims=True)
+    np.testing.assert_allclose(result.scores, walked.scores / peaks, rtol=1e-6)
+    assert result.background is None
+
+
 def test_constant_background_of_ppc() -> None:
     psa = refiner(walk_threshold=0.27, steps_log2=0, beta=1e3)  # beta: next to no neighbour counts
     model = psa.build_model().eval()
