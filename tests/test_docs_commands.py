@@ -82,7 +82,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(box / "runs" / "quickstart", box / "runs" / "second")
     run = Run(box / "runs" / "quickstart")
     rows, names = ["image,labels"], set()
-    for folder in ("photos", "more", "SegmentationClass"):
+    for folder in ("photos", "more", "SegmentationClass", "saliency"):
         (box / folder).mkdir()
     for number, sample in enumerate(run.samples()[:8], 1):
         name = f"IMG_{number:04d}"
@@ -90,7 +90,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         labels = [run.classes[label] for label in sample.labels]
         rows.append(f"{name}.jpg,{';'.join(labels)}")
         names |= set(labels)
-        coloured = palette()[run.mask(sample.image_id, "truth")]
+        truth = run.mask(sample.image_id, "truth")
+        Image.fromarray(((truth > 0) * 255).astype("uint8")).save(box / "saliency" / f"{name}.png")
+        coloured = palette()[truth]
         Image.fromarray(coloured.astype("uint8")).save(box / "SegmentationClass" / f"{name}.png")
     shutil.copyfile(box / "photos" / "IMG_0001.jpg", box / "more" / "new.jpg")
     (box / "photos" / "labels.csv").write_text("\n".join(rows) + "\n")
