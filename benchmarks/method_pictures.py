@@ -32,6 +32,9 @@ def main() -> None:
     arguments = parser.parse_args()
     page = arguments.page.read_text(encoding="utf-8")
     for method, row in TABLES["toy"].items():
+        place = f"<!-- picture: {method} -->"
+        if place not in page:
+            continue
         folder = arguments.runs / f"{method}-{arguments.seed}"
         if not (folder / "pseudo" / "done.json").is_file():
             print(f"{folder}: not there, no picture")
@@ -42,7 +45,6 @@ def main() -> None:
         target = arguments.page.parent / "images" / f"{method}.jpg"
         sheet(rows).save(target, quality=78, optimize=True)
         print(f"{target} ({target.stat().st_size / 1000:.0f} kB)")
-        place = f"<!-- picture: {method} -->"
         page = re.sub(rf"{place}(\n!\[.*)?", f"{place}\n![{row.title} on two toy scenes](images/{method}.jpg)", page)
     arguments.page.write_text(page, encoding="utf-8")
 

@@ -33,16 +33,18 @@ from wsseg_cli.metrics import Confusion
 
 
 class Row(NamedTuple):
-    """A line of a table; `saliency`: its data set needs a saliency folder."""
+    """A line of a table; `saliency`: its data set needs a saliency folder; `settings`: what differs from its recipe."""
 
     title: str
     recipe: str
     saliency: bool = False
+    settings: tuple[str, ...] = ()
 
 
 TABLES = {
     "toy": {
         "cam": Row("plain CAM", "quickstart"),
+        "cam_800": Row("plain CAM, 800 steps", "quickstart", settings=("train_cls.max_steps=800",)),
         "seam": Row("SEAM", "quickstart_seam"),
         "sccam": Row("SC-CAM", "quickstart_sccam"),
         "ppc_seam": Row("PPC on SEAM", "quickstart_ppc_seam"),
@@ -105,7 +107,8 @@ def main() -> None:
 
 def figures(run: Path, row: Row, seed: int, out: Path) -> dict[str, float]:
     """Train, compute and judge one row and seed; return its mIoUs and the minutes up to the score maps."""
-    common = ["--recipe", row.recipe, "--run", str(run), "--set", f"seed={seed}", "--quiet"]
+    settings = [word for setting in (f"seed={seed}", *row.settings) for word in ("--set", setting)]
+    common = ["--recipe", row.recipe, "--run", str(run), *settings, "--quiet"]
     with share_prepare(out / ("prepare-saliency" if row.saliency else "prepare"), run):
         wsseg(["run", "--to", "pseudo", *common])
     for what in ("cam", "pseudo"):
