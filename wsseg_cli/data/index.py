@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -13,6 +14,9 @@ from pathlib import Path
 from ..errors import DataError, StageError
 from ..types import ClassNames, Sample
 from .files import write_atomically
+
+WORK = "work"
+"""The root of what a data set keeps in the run itself."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class Index:
 def write_index(folder: Path, index: Index, roots: Mapping[str, Path]) -> str:
     """Write index.jsonl, classes.json and roots.json into `folder`; return the content hash of the first two.
 
-    Paths under one of `roots` are kept relative to it, so that a run may move to another machine.
+    Paths under one of `roots` are kept relative to it, the root `work` relative to `folder`: so a run may move.
     """
     lines = []
     for entry in index.entries.values():
@@ -87,7 +91,8 @@ def write_index(folder: Path, index: Index, roots: Mapping[str, Path]) -> str:
         lines.append(json.dumps(line, ensure_ascii=False))
     text = "\n".join(lines) + "\n"
     classes = json.dumps(list(index.classes), ensure_ascii=False, indent=1) + "\n"
-    places = json.dumps({name: str(path) for name, path in roots.items()}, indent=1) + "\n"
+    kept = {name: os.path.relpath(path, folder) if name == WORK else str(path) for name, path in roots.items()}
+    places = json.dumps(kept, indent=1) + "\n"
     for name, content in (("roots.json", places), ("classes.json", classes), ("index.jsonl", text)):
         write_atomically(folder / name, partial(Path.write_text, data=content, encoding="utf-8"))
     return hashlib.sha256((classes + text).encode()).hexdigest()
@@ -116,7 +121,8 @@ def read_index(folder: Path) -> Index:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
         classes = ClassNames(json.loads((folder / "classes.json").read_text(encoding="utf-8")))
-        roots = {n: Path(p) for n, p in json.loads((folder / "roots.json").read_text(encoding="utf-8")).items()}
+        places = json.loads((folder / "roots.json").read_text(encoding="utf-8"))
+        roots = {name: Path(os.path.normpath(folder.absolute() / place)) for name, place in places.items()}
     except FileNotFoundError:
         raise StageError(f"{folder} holds no index; run `wsseg prepare` first") from None
     except (ValueError, OSError) as error:

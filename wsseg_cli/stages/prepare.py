@@ -10,7 +10,7 @@ from typing import Any
 
 from ..data.files import write_atomically
 from ..data.images import photo_size, read_saliency
-from ..data.index import Entry, Index, extra_index, write_index
+from ..data.index import WORK, Entry, Index, extra_index, write_index
 from ..data.stores import check_size, labels_in_mask
 from ..engine import processes
 from ..engine.each import Work, each
@@ -56,7 +56,7 @@ def _open(context: Context) -> tuple[Dataset, dict[str, Path]]:
     cls, options = context.recipe.plugin("prepare")
     work = context.prepared / "data"
     data: Dataset = cls(options, work)  # type: ignore[arg-type, assignment, call-arg]
-    roots = {"work": work.absolute()}
+    roots = {WORK: work.absolute()}
     for name, value in options.model_dump().items():
         if isinstance(value, str | Path) and str(value) and Path(value).is_dir():
             roots[name] = Path(value).absolute()
