@@ -1,0 +1,102 @@
+"""What the seeds of runs get wrong: background taken for an object, another class, or an object missed.
+
+    python benchmarks/seed_errors.py runs/toy_table/cam_800-0 runs/toy_table/seam-0
+
+Of the images of a list with their labels given, at the threshold that is best on their masks. For a SEAM network also
+the mIoU of its maps before the pixel correlation module, and how alike the module finds two cells.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from wsseg_seam.channels import foreground
+from wsseg_seam.method import SEAM
+from wsseg_seam.pcm import resized
+
+from wsseg_cli.data.images import read_image
+from wsseg_cli.data.stores import checked_mask
+from wsseg_cli.metrics import Confusion, ThresholdCurve, threshold_range
+from wsseg_cli.notebook import Run
+from wsseg_cli.ops.cam import multi_scale
+from wsseg_cli.types import ScoreMap
+
+THRESHOLDS = threshold_range(0.02, 0.9, 0.01)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--list", default="train")
+    arguments = parser.parse_args()
+    for folder in arguments.runs:
+        run = Run(folder)
+        maps = run.scores("cam")
+        samples = run.samples(arguments.list)
+        best = curve_of(run, samples, lambda sample, maps=maps: maps[sample.image_id]).best()
+        print(f"{folder}: {100 * best.mean_iou:.1f} at {best.threshold:.2f}; {shares(run, samples, best.threshold)}")
+        method, network = run.model("train-cls")
+        if isinstance(method, SEAM):
+            raw = curve_of(run, samples, lambda sample, m=method, n=network, r=run: raw_maps(m, n, r, sample)).best()
+            alike = np.mean([similarity(method, network, read_image(sample.image)) for sample in samples[::10]])
+            print(f"    before the correlation module {100 * raw.mean_iou:.1f}; two cells are alike by {alike:.2f}")
+
+
+def curve_of(run: Run, samples: Any, scores: Any) -> ThresholdCurve:
+    curve = ThresholdCurve(THRESHOLDS, len(run.classes))
+    for sample in samples:
+        found = scores(sample)
+        curve.add(checked_mask(sample.mask, run.classes), found.classes, found.full(0.0)[1:])
+    return curve
+
+
+def shares(run: Run, samples: Any, threshold: float) -> str:
+    confusion = Confusion(len(run.classes))
+    for sample in samples:
+        scores = run.scores("cam")[sample.image_id]
+        values = np.concatenate([[0], scores.classes + 1]).astype(np.uint8)
+        confusion.add(
+            checked_mask(sample.mask, run.classes), values[scores.full(threshold).argmax(0)], image_id=sample.image_id
+        )
+    counts = confusion.matrix
+    predicted, right = counts[:, 1:].sum(), np.trace(counts[1:, 1:])
+    spilt, missed = counts[0, 1:].sum() / predicted, counts[1:, 0].sum() / counts[1:].sum()
+    other = 1 - spilt - right / predicted
+    return (
+        f"of what it predicts {spilt:.0%} is background, {other:.0%} another class; {missed:.0%} of objects is missed"
+    )
+
+
+@torch.no_grad()
+def raw_maps(method: SEAM, network: Any, run: Run, sample: Any) -> ScoreMap:
+    return multi_scale(
+        network,
+        read_image(sample.image),
+        sample.labels,
+        run.recipe.cam.infer,
+        normalization=method.normalization,
+        forward=lambda views: resized(foreground(network(views).cams), (views.shape[2], views.shape[3])),
+        activation=torch.relu,
+        logits=lambda maps: maps.mean((2, 3)),
+        class_threshold=0.5,
+        norm="min_max",
+    )
+
+
+@torch.no_grad()
+def similarity(method: SEAM, network: Any, image: Any) -> float:
+    views = torch.from_numpy(method.normalization.apply(image)).permute(2, 0, 1)[None]
+    kept: list[torch.Tensor] = []
+    hook = network.f9.register_forward_hook(lambda *passed: kept.append(passed[-1]))
+    network(views)
+    hook.remove()
+    unit = torch.nn.functional.normalize(kept[0].flatten(2)[0], dim=0)
+    return float(torch.relu(unit.T @ unit).mean())
+
+
+if __name__ == "__main__":
+    main()
