@@ -9,6 +9,7 @@ the mIoU of its maps before the pixel correlation module, and how alike the modu
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from wsseg_cli.data.stores import checked_mask
 from wsseg_cli.metrics import Confusion, ThresholdCurve, threshold_range
 from wsseg_cli.notebook import Run
 from wsseg_cli.ops.cam import multi_scale
-from wsseg_cli.types import ScoreMap
+from wsseg_cli.types import Sample, ScoreMap
 
 THRESHOLDS = threshold_range(0.02, 0.9, 0.01)
 
@@ -35,29 +36,28 @@ def main() -> None:
     arguments = parser.parse_args()
     for folder in arguments.runs:
         run = Run(folder)
-        maps = run.scores("cam")
-        samples = run.samples(arguments.list)
-        best = curve_of(run, samples, lambda sample, maps=maps: maps[sample.image_id]).best()
-        print(f"{folder}: {100 * best.mean_iou:.1f} at {best.threshold:.2f}; {shares(run, samples, best.threshold)}")
+        samples, maps = run.samples(arguments.list), run.scores("cam")
+        best = best_of(run, samples, (maps[sample.image_id] for sample in samples))
+        errors = shares(run, samples, maps, best.threshold)
+        print(f"{folder}: {100 * best.mean_iou:.1f} at {best.threshold:.2f}; {errors}")
         method, network = run.model("train-cls")
         if isinstance(method, SEAM):
-            raw = curve_of(run, samples, lambda sample, m=method, n=network, r=run: raw_maps(m, n, r, sample)).best()
+            raw = best_of(run, samples, (raw_maps(method, network, run, sample) for sample in samples))
             alike = np.mean([similarity(method, network, read_image(sample.image)) for sample in samples[::10]])
             print(f"    before the correlation module {100 * raw.mean_iou:.1f}; two cells are alike by {alike:.2f}")
 
 
-def curve_of(run: Run, samples: Any, scores: Any) -> ThresholdCurve:
+def best_of(run: Run, samples: Sequence[Sample], maps: Iterable[ScoreMap]) -> Any:
     curve = ThresholdCurve(THRESHOLDS, len(run.classes))
-    for sample in samples:
-        found = scores(sample)
-        curve.add(checked_mask(sample.mask, run.classes), found.classes, found.full(0.0)[1:])
-    return curve
+    for sample, scores in zip(samples, maps, strict=True):
+        curve.add(checked_mask(sample.mask, run.classes), scores.classes, scores.full(0.0)[1:])
+    return curve.best()
 
 
-def shares(run: Run, samples: Any, threshold: float) -> str:
+def shares(run: Run, samples: Sequence[Sample], maps: Mapping[str, ScoreMap], threshold: float) -> str:
     confusion = Confusion(len(run.classes))
     for sample in samples:
-        scores = run.scores("cam")[sample.image_id]
+        scores = maps[sample.image_id]
         values = np.concatenate([[0], scores.classes + 1]).astype(np.uint8)
         confusion.add(
             checked_mask(sample.mask, run.classes), values[scores.full(threshold).argmax(0)], image_id=sample.image_id
@@ -72,7 +72,7 @@ def shares(run: Run, samples: Any, threshold: float) -> str:
 
 
 @torch.no_grad()
-def raw_maps(method: SEAM, network: Any, run: Run, sample: Any) -> ScoreMap:
+def raw_maps(method: SEAM, network: Any, run: Run, sample: Sample) -> ScoreMap:
     return multi_scale(
         network,
         read_image(sample.image),

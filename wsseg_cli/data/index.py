@@ -125,7 +125,7 @@ def read_index(folder: Path) -> Index:
         roots = {name: Path(os.path.normpath(folder.absolute() / place)) for name, place in places.items()}
     except FileNotFoundError:
         raise StageError(f"{folder} holds no index; run `wsseg prepare` first") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, TypeError, AttributeError) as error:  # the last two: JSON of another shape
         raise DataError(f"{folder}: broken index ({error}); run `wsseg prepare --force`") from None
     entries = []
     for number, line in enumerate(lines, 1):

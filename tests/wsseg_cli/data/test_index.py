@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from wsseg_cli.data.index import WORK, Entry, Index, extra_index, read_index, write_index
+from wsseg_cli.errors import DataError
 from wsseg_cli.types import ClassNames, Sample
 
 
@@ -28,3 +29,12 @@ def test_own_files_move_with_the_run_and_others_do_not(tmp_path: Path, place) ->
     found = read_index(place(Path(moved) / "prepare")).samples("train")[0]
     assert found.image == tmp_path / "elsewhere" / "prepare" / "data" / "a.png"
     assert found.mask == photos / "a.png"
+
+
+@pytest.mark.parametrize("broken", ["[]", '{"work": 5}', "{", '"work"'])
+def test_roots_of_another_shape_are_refused(tmp_path: Path, broken: str) -> None:
+    sample = Sample(image_id="a", image=tmp_path / "a.png", labels=(0,), mask=None, extras={}, orientation=1)
+    write_index(tmp_path, Index([Entry(sample, ("train",), (4, 5))], ClassNames(["x"])), {})
+    (tmp_path / "roots.json").write_text(broken)
+    with pytest.raises(DataError, match="prepare --force"):
+        read_index(tmp_path)
