@@ -29,13 +29,13 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from wsseg_cli import discovery
 from wsseg_cli.data.palette import palette_bytes
 from wsseg_cli.data.stores import MaskStore
 from wsseg_cli.engine import checkpoint
 from wsseg_cli.ops.views import forward_views, view_batches
+from wsseg_cli.plugin import discovery
+from wsseg_cli.plugin.protocols import Segmenter
 from wsseg_cli.predict import photos_at, read_upright
-from wsseg_cli.protocols import Segmenter
 from wsseg_cli.settings import InferSettings
 from wsseg_cli.stages.plugins import segmenter_from, trained
 from wsseg_cli.types import ByteArray, ClassNames

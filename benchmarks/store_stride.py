@@ -17,8 +17,8 @@ from wsseg_cli.data.index import read_index
 from wsseg_cli.data.stores import ScoreStore, checked_mask
 from wsseg_cli.engine.each import one_thread
 from wsseg_cli.metrics import ThresholdCurve, threshold_range
-from wsseg_cli.recipe import load
-from wsseg_cli.run import RunDir
+from wsseg_cli.recipe.loading import load
+from wsseg_cli.run.directory import RunDir
 from wsseg_cli.stages import Context
 from wsseg_cli.stages.plugins import method_of, trained
 

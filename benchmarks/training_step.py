@@ -22,10 +22,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wsseg_cli import recipe as recipes
 from wsseg_cli.engine.fit import step_count
 from wsseg_cli.engine.optim import build_optimizer, set_rates
-from wsseg_cli.protocols import Trainable
+from wsseg_cli.plugin.protocols import Trainable
+from wsseg_cli.recipe import loading as recipes
 from wsseg_cli.settings import TrainSettings
 from wsseg_cli.types import ByteArray, ClassNames, Progress
 

@@ -91,7 +91,7 @@ def _values(annotation: Any) -> str:
 
 def recipes() -> str:
     """Return docs/recipes.md."""
-    from wsseg_cli.sections import Recipe
+    from wsseg_cli.recipe.sections import Recipe
 
     lines = [RECIPES_HEAD, "## The recipe\n", *_table(Recipe)]
     seen: list[Any] = []

@@ -11,10 +11,10 @@ import pytest
 from pydantic import BaseModel
 from typer.testing import CliRunner
 
-from wsseg_cli.discovery import find
 from wsseg_cli.main import app
-from wsseg_cli.recipe import load
-from wsseg_cli.sections import Recipe
+from wsseg_cli.plugin.discovery import find
+from wsseg_cli.recipe.loading import load
+from wsseg_cli.recipe.sections import Recipe
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 

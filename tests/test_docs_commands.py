@@ -23,10 +23,10 @@ from end_to_end.toy_run import RECIPE
 from PIL import Image
 from shell import ROOT, environment
 
-from wsseg_cli import recipe as recipes
 from wsseg_cli.data.palette import palette
 from wsseg_cli.main import app
 from wsseg_cli.notebook import Run
+from wsseg_cli.recipe import loading as recipes
 
 PAGES = sorted([*ROOT.glob("README*.md"), *(ROOT / "docs").glob("*.md")])
 TYPED = ("wsseg", "make", "pip", "python", "torchrun", "accelerate")

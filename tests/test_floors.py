@@ -17,16 +17,18 @@ GARDEN = ROOT / "plugins"
 FLOORS = {
     0: "errors types settings",
     1: "ops nets metrics",
-    2: "protocols discovery inspection problems yaml_core",
-    3: "recipe sections run fingerprint lock records",
-    4: "data foreign",
-    5: "engine",
-    6: "stages convert report scaffold status predict export doctor testing catalogue notebook",
-    7: "main console commands __main__",
+    2: "plugin",
+    3: "recipe",
+    4: "run",
+    5: "data foreign",
+    6: "engine",
+    7: "stages convert report scaffold status predict export doctor testing notebook",
+    8: "main console commands __main__",
 }
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms.split()} | {"": 0}
-OPEN_TO_PLUGINS = {0, 1, 2, 4, 5}
-TORCH_FREE = ["main", "__main__", "recipe", "run", "status", "doctor", "catalogue", "stages", "protocols", "discovery"]
+OPEN_TO_PLUGINS = {0, 1, 2, 5, 6}
+TORCH_FREE = ["main", "__main__", "recipe.loading", "recipe.catalogue", "run.directory", "status", "doctor", "stages"]
+TORCH_FREE += ["plugin.protocols", "plugin.discovery"]
 TORCH_FREE += ["notebook"]
 
 

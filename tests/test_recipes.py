@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from wsseg_cli import catalogue, recipe
+from wsseg_cli.recipe import catalogue
+from wsseg_cli.recipe import loading as recipe
 
 RECIPES = sorted((Path(__file__).resolve().parents[1] / "recipes").glob("*.yaml"))
 

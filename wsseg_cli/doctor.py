@@ -16,7 +16,7 @@ from typing import Literal
 
 from . import __version__
 from .data.threads import cores
-from .discovery import check, find
+from .plugin.discovery import check, find
 
 Level = Literal["ok", "none", "PROBLEM"]
 

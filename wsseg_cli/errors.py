@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class WssegError(Exception):
     """A problem that the user can mend: shown as one message without traceback; `exit_code` goes to the shell."""
@@ -49,3 +52,9 @@ class TrainingError(WssegError):
     """Training that cannot go on, such as a loss that is not finite."""
 
     exit_code = 7
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" for the closest known word, or nothing."""
+    found = difflib.get_close_matches(word, list(known), 1, cutoff=0.6)
+    return f"; did you mean {found[0]!r}?" if found else ""

@@ -22,7 +22,7 @@ from .data.files import write_atomically
 from .data.index import read_index
 from .data.stores import MaskStore, checked_mask
 from .errors import CheckFailed, DataError, RecipeError, StageError
-from .run import RunDir
+from .run.directory import RunDir
 from .stages.plugins import segmenter_from, trained
 from .types import IGNORE, Normalization
 

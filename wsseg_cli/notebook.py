@@ -12,7 +12,7 @@ from .data.index import read_index
 from .data.overlays import mask_overlay, score_overlay
 from .data.stores import MaskStore, ScoreStore, checked_mask
 from .errors import RecipeError, StageError
-from .sections import Recipe
+from .recipe.sections import Recipe
 from .status import open_existing
 from .types import ByteArray, ClassNames, Sample
 

@@ -18,7 +18,7 @@ from .engine import checkpoint, processes
 from .engine.each import Work, each, share
 from .errors import CheckpointError, DataError, RecipeError
 from .ops.resize import pillow_resize
-from .sections import EvalSettings
+from .recipe.sections import EvalSettings
 from .settings import RuntimeSettings
 from .stages.evaluate import class_scores
 from .stages.pictures import write_picture

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from .data.index import read_index
 from .errors import WssegError
-from .lock import holder
-from .recipe import load
-from .run import PER_IMAGE, RunDir
+from .recipe.loading import load
+from .run.directory import PER_IMAGE, RunDir
+from .run.lock import holder
 
 StageState = Literal["done", "partial", "stale", "missing"]
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from .data.images import read_image, read_mask
 from .errors import DataError
-from .protocols import Dataset, Method, Plugin, PluginOptions, Refiner, Segmenter, Trainable
+from .plugin.protocols import Dataset, Method, Plugin, PluginOptions, Refiner, Segmenter, Trainable
 from .settings import AugmentSettings, InferSettings
 from .types import IGNORE, ByteArray, ClassNames, Progress, ScoreMap
 

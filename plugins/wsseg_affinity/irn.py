@@ -22,7 +22,7 @@ from wsseg_cli.ops.crf import crf_parameters
 from wsseg_cli.ops.paths import path_affinity, path_pairs
 from wsseg_cli.ops.random_walk import edge_walk
 from wsseg_cli.ops.resize import pillow_resize
-from wsseg_cli.protocols import Fit, PluginOptions, Refiner, Stage, Transform
+from wsseg_cli.plugin.protocols import Fit, PluginOptions, Refiner, Stage, Transform
 from wsseg_cli.settings import AugmentSettings, CrfSettings, InferSettings, OptimSettings
 from wsseg_cli.types import ByteArray, ClassNames, Progress, Sample, ScoreMap, resize_scores
 
@@ -47,8 +47,8 @@ class IRN(Refiner):
     class Options(PluginOptions):
         """Options of IRN; the defaults are the published ones."""
 
-        backbone: str = Field("resnet50", description="trunk, which does not learn; it needs the feature map conv2")
-        backbone_options: dict[str, Any] = Field({}, description="options of the trunk")
+        backbone: str = Field("resnet50", description="backbone, which does not learn; it needs the feature map conv2")
+        backbone_options: dict[str, Any] = Field({}, description="options of the backbone")
         network: Literal["irn", "rsepm"] = Field(
             "irn", description="irn: boundaries and displacements; rsepm: boundaries alone, group norms with eps 1e-3"
         )

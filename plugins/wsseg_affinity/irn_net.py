@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsseg_cli import nets
-from wsseg_cli.nets.trunk import Trunk
+from wsseg_cli.nets.base import Backbone
 from wsseg_cli.ops.cam import class_activation_maps
 from wsseg_cli.types import Normalization
 
-TAPS = ("conv2", "conv3", "conv4", "conv5", "conv6")
+FEATURE_MAPS = ("conv2", "conv3", "conv4", "conv5", "conv6")
 
 
 class IRNClassifier(nn.Module):
@@ -29,7 +29,7 @@ class IRNClassifier(nn.Module):
     def __init__(self, num_classes: int, backbone: str = "resnet50", **options: Any) -> None:
         super().__init__()
         self.backbone = nets.backbone(backbone, **{"frozen": "irn", **options})
-        self.classifier = nn.Conv2d(self.backbone.taps["conv6"], num_classes, 1, bias=False)
+        self.classifier = nn.Conv2d(self.backbone.feature_maps["conv6"], num_classes, 1, bias=False)
 
     @property
     def normalization(self) -> Normalization:
@@ -76,16 +76,17 @@ class EdgeHead(nn.Module):
     """Class boundaries at a quarter of the image's size, from all five feature maps.
 
     Args:
-        taps: channels of the backbone's feature maps.
+        feature_maps: channels of the backbone's feature maps.
         stride: of its last one, 16 in the publication.
         eps: of the group norms.
     """
 
-    def __init__(self, taps: Mapping[str, int], stride: int = 16, eps: float = 1e-5) -> None:
+    def __init__(self, feature_maps: Mapping[str, int], stride: int = 16, eps: float = 1e-5) -> None:
         super().__init__()
         factors = (1, 1, 2, min(stride, 16) // 4, stride // 4)
         self.heads = nn.ModuleList(
-            Projection(taps[tap], 32, 4, factor, eps) for tap, factor in zip(TAPS, factors, strict=True)
+            Projection(feature_maps[feature_map], 32, 4, factor, eps)
+            for feature_map, factor in zip(FEATURE_MAPS, factors, strict=True)
         )
         self.classifier = nn.Conv2d(5 * 32, 1, 1)
 
@@ -93,7 +94,7 @@ class EdgeHead(nn.Module):
         """Return edge logits (N, 1, h, w) at the size of conv3."""
         like = features["conv3"]
         return self.classifier(
-            torch.cat([head(features[t], like) for head, t in zip(self.heads, TAPS, strict=True)], 1)
+            torch.cat([head(features[t], like) for head, t in zip(self.heads, FEATURE_MAPS, strict=True)], 1)
         )
 
 
@@ -101,17 +102,20 @@ class DisplacementHead(nn.Module):
     """Vector from each cell towards its instance's centroid, at a quarter of the image's size; channels dy, dx.
 
     Args:
-        taps: channels of the backbone's feature maps.
+        feature_maps: channels of the backbone's feature maps.
         stride: of its last one, 16 in the publication.
     """
 
     mean: Tensor
 
-    def __init__(self, taps: Mapping[str, int], stride: int = 16) -> None:
+    def __init__(self, feature_maps: Mapping[str, int], stride: int = 16) -> None:
         super().__init__()
         fifth, sixth = min(stride, 16) // 8, stride // 8
         shapes = ((64, 8, 1), (128, 16, 1), (256, 16, 1), (256, 16, fifth), (256, 16, sixth))
-        self.heads = nn.ModuleList(Projection(taps[tap], *shape) for tap, shape in zip(TAPS, shapes, strict=True))
+        self.heads = nn.ModuleList(
+            Projection(feature_maps[feature_map], *shape)
+            for feature_map, shape in zip(FEATURE_MAPS, shapes, strict=True)
+        )
         self.deep = Projection(3 * 256, 256, 16, 2)
         self.mix = Projection(64 + 128 + 256, 256, 16)
         self.field = nn.Conv2d(256, 2, 1, bias=False)
@@ -119,7 +123,7 @@ class DisplacementHead(nn.Module):
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         """Return the field as it learns, (N, 2, h, w) in cells at the size of conv3; its mean is not taken off."""
-        first, second, third, *rest = [head(features[t]) for head, t in zip(self.heads, TAPS, strict=True)]
+        first, second, third, *rest = [head(features[t]) for head, t in zip(self.heads, FEATURE_MAPS, strict=True)]
         low = [x[..., : third.shape[-2], : third.shape[-1]] for x in rest]
         deep = self.deep(torch.cat([third, *low], 1), like=second)
         return self.field(self.mix(torch.cat([first, second, deep], 1)))
@@ -130,7 +134,7 @@ class DisplacementHead(nn.Module):
 
 
 class IRNet(nn.Module):
-    """Boundary and displacement heads on a trunk that never learns, ResNet-50 in the publication.
+    """Boundary and displacement heads on a backbone that never learns, ResNet-50 in the publication.
 
     Args:
         backbone: name of the backbone.
@@ -146,10 +150,10 @@ class IRNet(nn.Module):
         self, backbone: str = "resnet50", *, displacement: bool = True, eps: float = 1e-5, **options: Any
     ) -> None:
         super().__init__()
-        nets.require_taps(backbone, TAPS)
-        self.backbone: Trunk = nets.backbone(backbone, **{"frozen": "whole", **options})
-        self.edge = EdgeHead(self.backbone.taps, self.backbone.stride, eps)
-        self.displacement = DisplacementHead(self.backbone.taps, self.backbone.stride) if displacement else None
+        nets.require_feature_maps(backbone, FEATURE_MAPS)
+        self.backbone: Backbone = nets.backbone(backbone, **{"frozen": "whole", **options})
+        self.edge = EdgeHead(self.backbone.feature_maps, self.backbone.stride, eps)
+        self.displacement = DisplacementHead(self.backbone.feature_maps, self.backbone.stride) if displacement else None
 
     @property
     def normalization(self) -> Normalization:

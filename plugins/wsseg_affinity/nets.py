@@ -10,10 +10,10 @@ from torch.nn import functional as F
 
 from wsseg_cli import nets
 from wsseg_cli.errors import RecipeError
-from wsseg_cli.nets.trunk import Trunk
+from wsseg_cli.nets.base import Backbone
 from wsseg_cli.types import Normalization
 
-TAPS = ("conv4", "conv5", "conv6")
+FEATURE_MAPS = ("conv4", "conv5", "conv6")
 """Feature maps that AffinityNet asks of its backbone."""
 
 Norm = Literal["none", "group"]
@@ -29,9 +29,9 @@ def affinity_net(backbone: str, **options: Any) -> AffinityNet:
     SEAM and PPC have the same network as PSA and choose another radius. options: of the backbone.
 
     Raises:
-        RecipeError: the backbone lacks a tap or an option of it is unknown.
+        RecipeError: the backbone lacks a feature_map or an option of it is unknown.
     """
-    nets.require_taps(backbone, TAPS)
+    nets.require_feature_maps(backbone, FEATURE_MAPS)
     if backbone == "vgg16":
         return AffinityNet(nets.backbone(backbone, **{"fc6_dilation": 4, **options}), norm="group")
     return AffinityNet(nets.backbone(backbone, **options))
@@ -41,23 +41,23 @@ class AffinityNet(nn.Module):
     """Three feature maps of a backbone, embedded, joined and mixed into 448 channels.
 
     Args:
-        backbone: a trunk with the taps conv4, conv5 and conv6; where they differ in size, all are brought to conv6's.
+        backbone: its feature maps conv4, conv5 and conv6 are used; sizes that differ are resized to conv6's.
         norm: "group" normalises each embedding (VGG-16), "none" does not (ResNet-38).
 
     Raises:
-        RecipeError: the trunk lacks a tap, or `norm` is unknown.
+        RecipeError: the backbone lacks a feature_map, or `norm` is unknown.
     """
 
-    def __init__(self, backbone: Trunk, norm: Norm = "none") -> None:
+    def __init__(self, backbone: Backbone, norm: Norm = "none") -> None:
         super().__init__()
-        lacking = [tap for tap in TAPS if tap not in backbone.taps]
+        lacking = [feature_map for feature_map in FEATURE_MAPS if feature_map not in backbone.feature_maps]
         if lacking:
             raise RecipeError(f"AffinityNet needs the feature maps {', '.join(lacking)}, which its backbone lacks")
         if norm not in ("none", "group"):
             raise RecipeError(f"unknown value {norm!r} for AffinityNet's norm; expected none or group")
         self.backbone = backbone
         self.norm = norm
-        conv4, conv5, conv6 = (backbone.taps[tap] for tap in TAPS)
+        conv4, conv5, conv6 = (backbone.feature_maps[feature_map] for feature_map in FEATURE_MAPS)
         self.f8_3 = nn.Conv2d(conv4, _EMBEDDED[0], 1, bias=False)
         self.f8_4 = nn.Conv2d(conv5, _EMBEDDED[1], 1, bias=False)
         self.f8_5 = nn.Conv2d(conv6, _EMBEDDED[2], 1, bias=False)
@@ -76,7 +76,7 @@ class AffinityNet(nn.Module):
         return self.backbone.normalization
 
     @property
-    def new(self) -> tuple[nn.Module, ...]:
+    def new_layers(self) -> tuple[nn.Module, ...]:
         """Layers with ten times the rate; as published, the group norms of VGG-16 are not among them."""
         return (self.f8_3, self.f8_4, self.f8_5, self.f9)
 
@@ -87,7 +87,10 @@ class AffinityNet(nn.Module):
         """
         maps = self.backbone(images)
         size = maps["conv6"].shape[2:]
-        embedded = [self._embed(name, maps[tap], size) for name, tap in zip(("3", "4", "5"), TAPS, strict=True)]
+        embedded = [
+            self._embed(name, maps[feature_map], size)
+            for name, feature_map in zip(("3", "4", "5"), FEATURE_MAPS, strict=True)
+        ]
         return F.elu(self.f9(torch.cat(embedded, 1)))
 
     def _embed(self, name: str, features: Tensor, size: torch.Size) -> Tensor:
@@ -95,5 +98,5 @@ class AffinityNet(nn.Module):
         if self.norm == "group":
             x = self.get_submodule(f"gn8_{name}")(x)
         x = F.elu(x)
-        # Never on the published trunks, whose three taps have one size.
+        # Never on the published backbones, whose three feature_maps have one size.
         return x if x.shape[2:] == size else F.interpolate(x, size, mode="bilinear", align_corners=False)

@@ -11,7 +11,7 @@ from wsseg_cli.engine import processes
 from wsseg_cli.engine.each import Work, each, share
 from wsseg_cli.engine.fit import usable_samples
 from wsseg_cli.errors import CheckpointError, DataError, RecipeError
-from wsseg_cli.protocols import Stage, Trainable
+from wsseg_cli.plugin.protocols import Stage, Trainable
 from wsseg_cli.settings import CrfSettings, InferSettings
 from wsseg_cli.types import ScoreMap
 

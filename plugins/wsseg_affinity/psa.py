@@ -23,7 +23,7 @@ from wsseg_cli.errors import RecipeError
 from wsseg_cli.ops.affinity import Border, Pairs, affinity_loss, feature_affinity, neighbour_pairs, pair_labels
 from wsseg_cli.ops.crf import crf_parameters
 from wsseg_cli.ops.random_walk import walk_radius
-from wsseg_cli.protocols import Fit, PluginOptions, Refiner, Stage, Transform
+from wsseg_cli.plugin.protocols import Fit, PluginOptions, Refiner, Stage, Transform
 from wsseg_cli.settings import AugmentSettings, CrfSettings, InferSettings, OptimSettings
 from wsseg_cli.types import ByteArray, FloatArray, Progress, Sample, ScoreMap, resize_scores
 
@@ -46,9 +46,9 @@ class PSA(Refiner):
     class Options(PluginOptions):
         """Options of PSA; the defaults are the published ones of ResNet-38."""
 
-        backbone: str = Field("resnet38", description="trunk of the affinity network")
-        backbone_options: dict[str, Any] = Field({}, description="options of the trunk, such as {output_stride: 8}")
-        rates: tuple[float, float, float, float] = Field(
+        backbone: str = Field("resnet38", description="backbone of the affinity network")
+        backbone_options: dict[str, Any] = Field({}, description="options of the backbone, such as {output_stride: 8}")
+        lr_multipliers: tuple[float, float, float, float] = Field(
             PSA_MULTIPLIERS,
             description="learning rates of old weights and biases, new weights and biases, in multiples",
         )
@@ -92,7 +92,7 @@ class PSA(Refiner):
 
     def param_groups(self, model: nn.Module, optim: OptimSettings) -> list[dict[str, Any]]:
         """Return PSA's four groups: old weights, old biases, new weights, new biases, each at its own rate."""
-        return psa_param_groups(model, model.new, optim, multipliers=self.options.rates)  # type: ignore[arg-type]
+        return psa_param_groups(model, model.new_layers, optim, multipliers=self.options.lr_multipliers)  # type: ignore[arg-type]
 
     def train(self, stage: Stage, fit: Fit) -> None:
         """Run the CRF on every CAM with a strong and a weak background, then learn affinities from where they agree."""

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from wsseg_cli import nets
 from wsseg_cli.data.transforms import classification_transform
 from wsseg_cli.engine.optim import PSA_MULTIPLIERS, psa_param_groups
-from wsseg_cli.nets.class_layer import ClassStart
+from wsseg_cli.nets.class_layer import HeadInit
 from wsseg_cli.ops.cam import multi_scale
 from wsseg_cli.ops.losses import multilabel_soft_margin
-from wsseg_cli.protocols import Method, PluginOptions, Transform
+from wsseg_cli.plugin.protocols import Method, PluginOptions, Transform
 from wsseg_cli.settings import AugmentSettings, InferSettings, OptimSettings
 from wsseg_cli.types import ByteArray, Progress, ScoreMap
 
@@ -28,14 +28,14 @@ class CAM(Method):
     class Options(PluginOptions):
         """Options of plain CAM."""
 
-        backbone: str = Field("resnet38", description="trunk of the classifier")
-        backbone_options: dict[str, Any] = Field({}, description="options of the trunk, such as {output_stride: 16}")
+        backbone: str = Field("resnet38", description="backbone of the classifier")
+        backbone_options: dict[str, Any] = Field({}, description="options of the backbone, such as {output_stride: 16}")
         dropout: float = Field(0.5, ge=0, lt=1, description="channels of the last feature map dropped in training")
-        class_start: ClassStart = Field(
+        head_init: HeadInit = Field(
             "xavier", description="what the class layer starts from; zero where images and steps are few"
         )
         activation: Activation = Field("relu", description="of the maps; sqrt_relu as PSA's VGG-16")
-        rates: tuple[float, float, float, float] = Field(
+        lr_multipliers: tuple[float, float, float, float] = Field(
             PSA_MULTIPLIERS,
             description="learning rates of old weights, old biases, new weights, new biases, in multiples",
         )
@@ -46,15 +46,13 @@ class CAM(Method):
         """Return the classifier."""
         o = self.options
         backbone = nets.backbone(o.backbone, **o.backbone_options)
-        return CamNet(
-            backbone, len(self.classes), dropout=o.dropout, class_start=o.class_start, activation=o.activation
-        )
+        return CamNet(backbone, len(self.classes), dropout=o.dropout, head_init=o.head_init, activation=o.activation)
 
     def param_groups(self, model: nn.Module, optim: OptimSettings) -> list[dict[str, Any]]:
         """Return PSA's four groups: old weights, old biases, new weights, new biases, each at its own rate."""
         o = self.options
         new = [model.fc8]
-        return psa_param_groups(model, new, optim, multipliers=o.rates, decay_biases=o.decay_biases)  # type: ignore[arg-type]
+        return psa_param_groups(model, new, optim, multipliers=o.lr_multipliers, decay_biases=o.decay_biases)  # type: ignore[arg-type]
 
     def train_transform(self, augment: AugmentSettings) -> Transform:
         """Return the transform of classifier training."""

@@ -7,8 +7,8 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wsseg_cli.nets.class_layer import ClassStart, class_layer
-from wsseg_cli.nets.trunk import Trunk
+from wsseg_cli.nets.base import Backbone
+from wsseg_cli.nets.class_layer import HeadInit, class_layer
 from wsseg_cli.ops.cam import class_activation_maps
 from wsseg_cli.ops.pooling import global_average
 from wsseg_cli.types import Normalization
@@ -20,26 +20,26 @@ class CamNet(nn.Module):
     """Image classifier with a linear layer on the last feature map (Zhou et al., CVPR 2016).
 
     Args:
-        backbone: the trunk.
+        backbone: a built backbone.
         num_classes: C, without background.
         dropout: of whole channels of the last feature map in training: 0.5 in PSA and its heirs, 0 in IRN.
         activation: of the maps in `cams`: "relu", or "sqrt_relu", its square root (PSA on VGG-16).
-        class_start: what the class layer starts from: "xavier" as published, or "zero".
+        head_init: what the class layer starts from: "xavier" as published, or "zero".
     """
 
     def __init__(
         self,
-        backbone: Trunk,
+        backbone: Backbone,
         num_classes: int,
         *,
         dropout: float = 0.5,
         activation: Activation = "relu",
-        class_start: ClassStart = "xavier",
+        head_init: HeadInit = "xavier",
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.dropout = nn.Dropout2d(dropout)
-        self.fc8 = class_layer(backbone.taps["conv6"], num_classes, class_start)
+        self.fc8 = class_layer(backbone.feature_maps["conv6"], num_classes, head_init)
         self.activation = activation
 
     @property
@@ -48,7 +48,7 @@ class CamNet(nn.Module):
         return self.backbone.normalization
 
     @property
-    def new(self) -> tuple[nn.Module, ...]:
+    def new_layers(self) -> tuple[nn.Module, ...]:
         """Layers that start at random."""
         return (self.fc8,)
 

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from wsseg_cli.data.label_table import PHOTO_SUFFIXES, read_label_table, without_suffix
 from wsseg_cli.errors import DataError
-from wsseg_cli.protocols import Dataset, PluginOptions
+from wsseg_cli.plugin.protocols import Dataset, PluginOptions
 from wsseg_cli.types import ClassNames, Sample
 
 from .mask_labels import labels_shown

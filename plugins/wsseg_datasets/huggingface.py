@@ -12,7 +12,7 @@ from pydantic import Field
 from wsseg_cli.data.files import file_stem, write_atomically
 from wsseg_cli.data.label_table import PHOTO_SUFFIXES, names_in_cell, without_suffix
 from wsseg_cli.errors import DataError
-from wsseg_cli.protocols import Dataset, PluginOptions
+from wsseg_cli.plugin.protocols import Dataset, PluginOptions
 from wsseg_cli.types import ClassNames, Sample
 
 from .arrow_tables import broken_tables

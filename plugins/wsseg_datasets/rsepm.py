@@ -11,7 +11,7 @@ from pydantic import Field
 from wsseg_cli.data.class_files import read_class_names
 from wsseg_cli.data.files import stems_in
 from wsseg_cli.errors import DataError
-from wsseg_cli.protocols import Dataset, PluginOptions
+from wsseg_cli.plugin.protocols import Dataset, PluginOptions
 from wsseg_cli.types import ClassNames, Sample
 
 from .places import existing

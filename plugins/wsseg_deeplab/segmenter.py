@@ -15,7 +15,7 @@ from wsseg_cli.data.transforms import segmentation_transform
 from wsseg_cli.engine.ema import ema_update
 from wsseg_cli.nets import deeplab
 from wsseg_cli.ops.views import multi_scale_logits
-from wsseg_cli.protocols import PluginOptions, Segmenter, Transform
+from wsseg_cli.plugin.protocols import PluginOptions, Segmenter, Transform
 from wsseg_cli.settings import AugmentSettings, InferSettings, OptimSettings
 from wsseg_cli.types import ByteArray, FloatArray, Normalization, Progress
 
@@ -25,7 +25,7 @@ from .training import OF_FORM, TRAININGS, BatchNorm, Training, param_groups, set
 
 
 class DeepLab(Segmenter):
-    """A trunk with a DeepLab head, trained with cross-entropy; pixels of value 255 are left out.
+    """A backbone with a DeepLab head, trained with cross-entropy; pixels of value 255 are left out.
 
     A form on a backbone that it was published with is built, trained and tested as published; on any other backbone
     the form gives the head alone, and training and test are `plain`.
@@ -37,8 +37,8 @@ class DeepLab(Segmenter):
     class Options(PluginOptions):
         """Options of DeepLab."""
 
-        backbone: str = Field("resnet101", description="trunk of the network")
-        backbone_options: dict[str, Any] = Field({}, description="options of the trunk, in place of the form's")
+        backbone: str = Field("resnet101", description="backbone of the network")
+        backbone_options: dict[str, Any] = Field({}, description="options of the backbone, in place of the form's")
         form: str | None = Field(None, description="published form of the head; null: the entry point's own")
         training: str | None = Field(
             None,
@@ -48,12 +48,14 @@ class DeepLab(Segmenter):
         multi_scale: tuple[float, ...] | None = Field(
             None, description="further sizes of each image, fused by the maximum; null: as the training says"
         )
-        head_rate: float = Field(10.0, gt=0, description="learning rate of the head, in multiples of the trunk's")
-        class_start: Literal["published", "zero"] = Field(
+        head_lr_multiplier: float = Field(
+            10.0, gt=0, description="learning rate of the head, in multiples of the backbone's"
+        )
+        head_init: Literal["published", "zero"] = Field(
             "published", description="what the head's last layers start from; zero where images and steps are few"
         )
         batch_norm: BatchNorm = Field(
-            "published", description="published; frozen: the trunk's stay as loaded; trained: all learn"
+            "published", description="published; frozen: the backbone's stay as loaded; trained: all learn"
         )
         ema: float | None = Field(None, gt=0, lt=1, description="predict with a moving average of this decay")
 
@@ -102,7 +104,7 @@ class DeepLab(Segmenter):
         o = self.options
         model = deeplab.build(self.form, len(self.classes.with_background), o.backbone, **o.backbone_options)
         set_batch_norm(model, model.backbone, o.batch_norm)
-        if o.class_start == "zero":
+        if o.head_init == "zero":
             start_at_zero(model.head)  # type: ignore[arg-type]
         if o.ema is not None:
             model.average = copy.deepcopy(model).requires_grad_(False)
@@ -110,7 +112,7 @@ class DeepLab(Segmenter):
 
     def param_groups(self, model: nn.Module, optim: OptimSettings) -> list[dict[str, Any]]:
         """Return the groups of the published training."""
-        return param_groups(model.backbone, model.head, self.training, self.options.head_rate, optim)  # type: ignore[arg-type]
+        return param_groups(model.backbone, model.head, self.training, self.options.head_lr_multiplier, optim)  # type: ignore[arg-type]
 
     def train_transform(self, augment: AugmentSettings) -> Transform:
         """Return the transform of learning from masks."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from torch import nn
 
 from wsseg_cli.engine.optim import psa_param_groups
-from wsseg_cli.nets.trunk import Freezing, Trunk
+from wsseg_cli.nets.base import Backbone, Freezing
 from wsseg_cli.ops.views import Merge, ViewResize
 from wsseg_cli.settings import OptimSettings
 
@@ -25,7 +25,7 @@ class Training:
         scales: sizes at which the network sees each image beside the image itself, fused by the maximum.
         mask: where loss is taken: at the size of the `crop`, or at that of the logits with the mask shrunk by
             Pillow's rule (`pillow`) or by taking every n-th pixel (`stride`).
-        fresh: what learns faster by `head_rate`: the whole head or its classifier alone.
+        fresh: what learns faster by `head_lr_multiplier`: the whole head or its classifier alone.
         double_biases: biases learn twice as fast and do not decay.
         views: how the views of a photo are resized.
         merge: how what the network says of them is merged.
@@ -40,7 +40,7 @@ class Training:
 
 
 TRAININGS: dict[str, Training] = {
-    # any trunk and head of ours; from no paper
+    # any backbone and head of ours; from no paper
     "plain": Training(),
     # deeplab-pytorch
     "deeplab_pytorch": Training(scales=(0.5, 0.75), mask="pillow", double_biases=True),
@@ -75,9 +75,9 @@ OF_FORM: dict[str, str] = {
 
 
 def param_groups(
-    backbone: nn.Module, head: nn.Module, training: Training, head_rate: float, optim: OptimSettings
+    backbone: nn.Module, head: nn.Module, training: Training, head_lr_multiplier: float, optim: OptimSettings
 ) -> list[dict[str, Any]]:
-    """Return the optimiser's groups: the trunk at the recipe's rate, what is new at `head_rate` times it.
+    """Return the optimiser's groups: the backbone at the recipe's rate, what is new at `head_lr_multiplier` times it.
 
     With `double_biases` there are four: weights and biases of either, biases at twice the rate without decay.
     Parameters that do not learn are in no group.
@@ -85,12 +85,12 @@ def param_groups(
     fresh = _classifiers(head) if training.fresh == "classifier" else [head]
     if training.double_biases:
         both = nn.ModuleDict({"backbone": backbone, "head": head})
-        return psa_param_groups(both, fresh, optim, multipliers=(1.0, 2.0, head_rate, 2 * head_rate))
+        return psa_param_groups(both, fresh, optim, multipliers=(1.0, 2.0, head_lr_multiplier, 2 * head_lr_multiplier))
     new = {id(p) for module in fresh for p in module.parameters()}
     learning = [p for module in (backbone, head) for p in module.parameters() if p.requires_grad]
     return [
         {"params": [p for p in learning if id(p) not in new], "lr": optim.lr},
-        {"params": [p for p in learning if id(p) in new], "lr": optim.lr * head_rate},
+        {"params": [p for p in learning if id(p) in new], "lr": optim.lr * head_lr_multiplier},
     ]
 
 
@@ -109,8 +109,8 @@ def start_at_zero(head: nn.Module) -> None:
             nn.init.zeros_(parameter)
 
 
-def set_batch_norm(model: nn.Module, backbone: Trunk, rule: BatchNorm) -> None:
-    """Let all batch norms learn, or hold the trunk's at the statistics, scale and shift that it starts from.
+def set_batch_norm(model: nn.Module, backbone: Backbone, rule: BatchNorm) -> None:
+    """Let all batch norms learn, or hold the backbone's at the statistics, scale and shift that it starts from.
 
     The published runs of DeepLab v1 on ResNet-38 meant to freeze and did not: their statistics moved.
     """

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from wsseg_cli import nets
 from wsseg_cli.data.transforms import classification_transform
 from wsseg_cli.engine.optim import PSA_MULTIPLIERS, psa_param_groups
-from wsseg_cli.nets.class_layer import ClassStart
+from wsseg_cli.nets.class_layer import HeadInit
 from wsseg_cli.ops.cam import multi_scale
 from wsseg_cli.ops.losses import multilabel_soft_margin
 from wsseg_cli.ops.pooling import global_average
-from wsseg_cli.protocols import Fit, Method, PluginOptions, Stage, Transform
+from wsseg_cli.plugin.protocols import Fit, Method, PluginOptions, Stage, Transform
 from wsseg_cli.settings import AugmentSettings, InferSettings, NotNegative, OptimSettings
 from wsseg_cli.types import ByteArray, Normalization, Progress, ScoreMap
 
@@ -33,10 +33,10 @@ class EPS(Method):
     class Options(PluginOptions):
         """Options of EPS."""
 
-        backbone: str = Field("resnet38", description="trunk of the classifier")
-        backbone_options: dict[str, Any] = Field({}, description="options of the trunk, such as {output_stride: 16}")
+        backbone: str = Field("resnet38", description="backbone of the classifier")
+        backbone_options: dict[str, Any] = Field({}, description="options of the backbone, such as {output_stride: 16}")
         dropout: float = Field(0.0, ge=0, lt=1, description="channels of the last feature map dropped in training")
-        class_start: ClassStart = Field(
+        head_init: HeadInit = Field(
             "xavier", description="what the class layer starts from; zero where images and steps are few"
         )
         tau: float = Field(0.4, ge=0, le=1, description="share of a class's area that is salient if it is foreground")
@@ -46,7 +46,7 @@ class EPS(Method):
         )
         mask_padding: bool = Field(False, description="leave a crop's padding out of the saliency loss")
         resize_saliency: bool = Field(False, description="take maps of another size than their image, and resize them")
-        rates: tuple[NotNegative, NotNegative, NotNegative, NotNegative] = Field(
+        lr_multipliers: tuple[NotNegative, NotNegative, NotNegative, NotNegative] = Field(
             PSA_MULTIPLIERS,
             description="learning rates of old weights, old biases, new weights, new biases, in multiples",
         )
@@ -59,12 +59,12 @@ class EPS(Method):
             nets.backbone(o.backbone, **o.backbone_options),
             len(self.classes),
             dropout=o.dropout,
-            class_start=o.class_start,
+            head_init=o.head_init,
         )
 
     def param_groups(self, model: nn.Module, optim: OptimSettings) -> list[dict[str, Any]]:
         """Return PSA's four groups: old weights, old biases, new weights, new biases, each at its own rate."""
-        return psa_param_groups(model, model.new, optim, multipliers=self.options.rates)  # type: ignore[arg-type]
+        return psa_param_groups(model, model.new_layers, optim, multipliers=self.options.lr_multipliers)  # type: ignore[arg-type]
 
     def train_transform(self, augment: AugmentSettings) -> Transform:
         """Return the transform of classifier training; saliency is resized, mirrored and cropped with its image."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from wsseg_cli.nets.class_layer import ClassStart, class_layer
-from wsseg_cli.nets.trunk import Trunk
+from wsseg_cli.nets.base import Backbone
+from wsseg_cli.nets.class_layer import HeadInit, class_layer
 from wsseg_cli.types import Normalization
 
 
@@ -13,19 +13,19 @@ class EpsNet(nn.Module):
     """Classifier whose C+1 class activation maps share out every pixel; background is the last (EPS, section 3.2).
 
     Args:
-        backbone: the trunk.
+        backbone: a built backbone.
         num_classes: C, without background.
         dropout: of whole channels of the last feature map in training; none as published.
-        class_start: what the class layer starts from: "xavier" as published, or "zero".
+        head_init: what the class layer starts from: "xavier" as published, or "zero".
     """
 
     def __init__(
-        self, backbone: Trunk, num_classes: int, *, dropout: float = 0.0, class_start: ClassStart = "xavier"
+        self, backbone: Backbone, num_classes: int, *, dropout: float = 0.0, head_init: HeadInit = "xavier"
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.dropout = nn.Dropout2d(dropout)
-        self.fc8 = class_layer(backbone.taps["conv6"], num_classes + 1, class_start)
+        self.fc8 = class_layer(backbone.feature_maps["conv6"], num_classes + 1, head_init)
 
     @property
     def normalization(self) -> Normalization:
@@ -33,7 +33,7 @@ class EpsNet(nn.Module):
         return self.backbone.normalization
 
     @property
-    def new(self) -> tuple[nn.Module, ...]:
+    def new_layers(self) -> tuple[nn.Module, ...]:
         """Layers that start at random."""
         return (self.fc8,)
 

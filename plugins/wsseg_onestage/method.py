@@ -15,7 +15,7 @@ from wsseg_cli.data.transforms import classification_transform
 from wsseg_cli.engine.optim import PSA_MULTIPLIERS, psa_param_groups
 from wsseg_cli.ops.pamr import DILATIONS
 from wsseg_cli.ops.resize import pillow_resize
-from wsseg_cli.protocols import Fit, Method, PluginOptions, Stage, Transform
+from wsseg_cli.plugin.protocols import Fit, Method, PluginOptions, Stage, Transform
 from wsseg_cli.settings import AugmentSettings, Count, InferSettings, NotNegative, OptimSettings
 from wsseg_cli.types import ByteArray, ClassNames, Progress, ScoreMap
 
@@ -39,14 +39,14 @@ class OneStage(Method):
     """Single-stage segmentation: pools its own masks into class scores and learns from them, refined by the image."""
 
     paper = "Araslanov and Roth, CVPR 2020, https://arxiv.org/abs/2005.08104"
-    taps = frozenset({"conv3", "conv6"})
+    feature_maps = frozenset({"conv3", "conv6"})
 
     class Options(PluginOptions):
         """Options of the single-stage system; the defaults are the published ones for WideResNet-38."""
 
-        backbone: str = Field("resnet38", description="trunk of the network")
+        backbone: str = Field("resnet38", description="backbone of the network")
         backbone_options: dict[str, Any] = Field(
-            {}, description="options of the trunk; published: {frozen: onestage}, for resnet38 also {conv3: raw}"
+            {}, description="options of the backbone; published: {frozen: onestage}, for resnet38 also {conv3: raw}"
         )
         channels: int = Field(256, ge=4, description="channels of the decoder")
         aspp_dilations: tuple[Count, Count, Count] = Field(ASPP_DILATIONS, description="of ASPP, whatever the stride")
@@ -67,7 +67,7 @@ class OneStage(Method):
         cutoff_floor: float = Field(0.2, ge=0, le=1, description="a mask counts above this value")
         cutoff_foreground: float = Field(0.6, ge=0, le=1, description="and above this share of its maximum")
         cutoff_background: float = Field(0.7, ge=0, le=1, description="the same share for the background")
-        rates: tuple[NotNegative, NotNegative, NotNegative, NotNegative] = Field(
+        lr_multipliers: tuple[NotNegative, NotNegative, NotNegative, NotNegative] = Field(
             PSA_MULTIPLIERS, description="multiples of the rate: old weights, old biases, new weights, new biases"
         )
         class_threshold: float = Field(
@@ -126,7 +126,7 @@ class OneStage(Method):
 
     def param_groups(self, model: nn.Module, optim: OptimSettings) -> list[dict[str, Any]]:
         """Return four groups: old weights, old biases, new weights (scales of norms included), new biases."""
-        return psa_param_groups(model, model.new, optim, multipliers=self.options.rates)  # type: ignore[arg-type]
+        return psa_param_groups(model, model.new_layers, optim, multipliers=self.options.lr_multipliers)  # type: ignore[arg-type]
 
     def train_transform(self, augment: AugmentSettings) -> Transform:
         """Return the transform of classifier training; the published crop is `area` with `area_sampler: tv021`."""

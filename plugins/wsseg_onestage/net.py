@@ -1,4 +1,4 @@
-"""The single-stage network: any trunk, ASPP, shallow features let in by a stochastic gate, masks at the skip's size.
+"""The single-stage network: any backbone, ASPP, shallow features let in by a stochastic gate, masks at the skip's size.
 
 Modules carry the published names.
 """
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wsseg_cli.nets.trunk import Trunk
+from wsseg_cli.nets.base import Backbone
 from wsseg_cli.types import Normalization
 
 ASPP_DILATIONS = (12, 24, 36)
@@ -23,10 +23,10 @@ class OneStageNet(nn.Module):
     """Segmentation network whose own softmax masks are pooled into class scores (Araslanov & Roth, CVPR 2020).
 
     Args:
-        backbone: the trunk, with taps conv3 (stride 4) and conv6.
+        backbone: the backbone, with feature_maps conv3 (stride 4) and conv6.
         num_classes: C, without background.
         channels: D of the decoder, 256 as published.
-        dilations: of ASPP's three dilated branches; 12, 24, 36 whatever the trunk's stride, as published.
+        dilations: of ASPP's three dilated branches; 12, 24, 36 whatever the backbone's stride, as published.
         aspp_norm: "fixed": the batch norms of ASPP keep mean 0 and variance 1 for good and learn only scale and shift,
             as published; "learn": ordinary batch norms.
         psi: share of the shallow features behind the stochastic gate.
@@ -35,7 +35,7 @@ class OneStageNet(nn.Module):
 
     def __init__(
         self,
-        backbone: Trunk,
+        backbone: Backbone,
         num_classes: int,
         *,
         channels: int = 256,
@@ -45,10 +45,10 @@ class OneStageNet(nn.Module):
         background_logit: float = 1.0,
     ) -> None:
         super().__init__()
-        shallow, skip = backbone.taps["conv3"], max(1, 48 * channels // 256)
+        shallow, skip = backbone.feature_maps["conv3"], max(1, 48 * channels // 256)
         self.background_logit = background_logit
         self.backbone = backbone
-        self.aspp = ASPP(backbone.taps["conv6"], channels, dilations, aspp_norm)
+        self.aspp = ASPP(backbone.feature_maps["conv6"], channels, dilations, aspp_norm)
         self.fc8_skip = nn.Sequential(*_conv_norm(shallow, skip, 1), nn.ReLU(inplace=True))
         self.fc8_x = nn.Sequential(*_conv_norm(channels + skip, channels, 3), nn.ReLU(inplace=True))
         self.shallow_mask = GlobalCue(shallow, channels)
@@ -62,7 +62,7 @@ class OneStageNet(nn.Module):
             nn.Dropout(0.1),
             nn.Conv2d(channels, num_classes, 1),
         )
-        for part in self.new:
+        for part in self.new_layers:
             for module in part.modules():
                 if isinstance(module, nn.Conv2d):
                     nn.init.kaiming_normal_(module.weight)
@@ -73,7 +73,7 @@ class OneStageNet(nn.Module):
         return self.backbone.normalization
 
     @property
-    def new(self) -> tuple[nn.Module, ...]:
+    def new_layers(self) -> tuple[nn.Module, ...]:
         """Layers that start at random."""
         return (self.aspp, self.fc8_skip, self.fc8_x, self.shallow_mask, self.last_conv)
 
@@ -112,7 +112,7 @@ class ASPP(nn.Module):
         self.train()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (N, channels, h, w) of a trunk's last feature map (N, D, h, w)."""
+        """Return (N, channels, h, w) of a backbone's last feature map (N, D, h, w)."""
         pooled = self.global_avg_pool(x).expand(-1, -1, *x.shape[-2:])
         branches = (self.aspp1, self.aspp2, self.aspp3, self.aspp4)
         joined = torch.cat([*(branch(x) for branch in branches), pooled], 1)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from wsseg_cli.data.images import read_image
 from wsseg_cli.engine import checkpoint, processes
-from wsseg_cli.protocols import Stage
+from wsseg_cli.plugin.protocols import Stage
 from wsseg_cli.types import ByteArray, Progress, Sample
 
 from .snapshots import Snapshot, SnapshotFolder, improves, validates

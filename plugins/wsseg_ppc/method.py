@@ -13,7 +13,7 @@ from wsseg_cli import nets
 from wsseg_cli.data.transforms import classification_transform
 from wsseg_cli.engine import processes
 from wsseg_cli.engine.optim import psa_param_groups
-from wsseg_cli.protocols import Fit, Method, PluginOptions, Stage, Transform
+from wsseg_cli.plugin.protocols import Fit, Method, PluginOptions, Stage, Transform
 from wsseg_cli.settings import AugmentSettings, InferSettings, OptimSettings
 from wsseg_cli.types import ByteArray, ClassNames, Progress, ScoreMap
 
@@ -28,7 +28,7 @@ class PPC(Method):
     """Pixel-to-prototype contrast on SEAM or EPS."""
 
     paper = "Du et al., CVPR 2022, https://arxiv.org/abs/2110.07110"
-    taps = frozenset({"conv4", "conv5", "conv6"})
+    feature_maps = frozenset({"conv4", "conv5", "conv6"})
 
     Options = PPCOptions
 
@@ -43,12 +43,12 @@ class PPC(Method):
         net = PpcSeamNet if o.base == "seam" else PpcEpsNet
         backbone = nets.backbone(o.backbone, **o.backbone_options)
         return net(
-            backbone, len(self.classes), dropout=o.dropout_of_base(), projection=o.projection, class_start=o.class_start
+            backbone, len(self.classes), dropout=o.dropout_of_base(), projection=o.projection, head_init=o.head_init
         )
 
     def param_groups(self, model: nn.Module, optim: OptimSettings) -> list[dict[str, Any]]:
         """Return PSA's four groups: old weights, old biases, new weights, new biases, each at its own rate."""
-        return psa_param_groups(model, model.new, optim, multipliers=self.options.rates)  # type: ignore[arg-type]
+        return psa_param_groups(model, model.new_layers, optim, multipliers=self.options.lr_multipliers)  # type: ignore[arg-type]
 
     def train_transform(self, augment: AugmentSettings) -> Transform:
         """Return the transform of classifier training; saliency, if the base reads it, moves with its image."""

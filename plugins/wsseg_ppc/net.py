@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from wsseg_seam.net import SeamMaps, SeamNet
 from wsseg_seam.pcm import correlation_features, correlation_layers, normalized_cams, revised_cams
 
-from wsseg_cli.nets.class_layer import ClassStart, class_layer
-from wsseg_cli.nets.trunk import Trunk
+from wsseg_cli.nets.base import Backbone
+from wsseg_cli.nets.class_layer import HeadInit, class_layer
 from wsseg_cli.types import Normalization
 
 
@@ -20,21 +20,21 @@ class PpcSeamNet(SeamNet):
 
     def __init__(
         self,
-        backbone: Trunk,
+        backbone: Backbone,
         num_classes: int,
         *,
         dropout: float = 0.5,
         projection: int = 128,
-        class_start: ClassStart = "xavier",
+        head_init: HeadInit = "xavier",
     ) -> None:
-        super().__init__(backbone, num_classes, dropout=dropout, class_start=class_start)
-        self.fc_proj = nn.Conv2d(backbone.taps["conv6"], projection, 1, bias=False)
+        super().__init__(backbone, num_classes, dropout=dropout, head_init=head_init)
+        self.fc_proj = nn.Conv2d(backbone.feature_maps["conv6"], projection, 1, bias=False)
         nn.init.xavier_uniform_(self.fc_proj.weight)
 
     @property
-    def new(self) -> tuple[nn.Module, ...]:
+    def new_layers(self) -> tuple[nn.Module, ...]:
         """Layers that start at random."""
-        return (*super().new, self.fc_proj)
+        return (*super().new_layers, self.fc_proj)
 
     def project(self, maps: SeamMaps) -> Tensor:
         """Return the projections (N, D, h, w) of the features that `forward` returned: not negative, any length."""
@@ -45,29 +45,29 @@ class PpcEpsNet(nn.Module):
     """EPS's network with SEAM's correlation module and a projection; background is the last channel.
 
     Args:
-        backbone: the trunk, with taps conv4, conv5 and conv6.
+        backbone: the backbone, with feature_maps conv4, conv5 and conv6.
         num_classes: C, without background.
         dropout: of whole channels of the last feature map in training; none as published.
         projection: D, channels of the projection.
-        class_start: what the class layer starts from: "xavier" as published, or "zero".
+        head_init: what the class layer starts from: "xavier" as published, or "zero".
     """
 
     def __init__(
         self,
-        backbone: Trunk,
+        backbone: Backbone,
         num_classes: int,
         *,
         dropout: float = 0.0,
         projection: int = 128,
-        class_start: ClassStart = "xavier",
+        head_init: HeadInit = "xavier",
     ) -> None:
         super().__init__()
-        channels = backbone.taps["conv6"]
+        channels = backbone.feature_maps["conv6"]
         self.backbone = backbone
         self.dropout = nn.Dropout2d(dropout)
-        self.fc8 = class_layer(channels, num_classes + 1, class_start)
+        self.fc8 = class_layer(channels, num_classes + 1, head_init)
         self.proj_fc = nn.Conv2d(channels, projection, 1, bias=False)
-        self.f8_3, self.f8_4, self.f9 = correlation_layers(backbone.taps)
+        self.f8_3, self.f8_4, self.f9 = correlation_layers(backbone.feature_maps)
         nn.init.xavier_uniform_(self.proj_fc.weight)
 
     @property
@@ -76,7 +76,7 @@ class PpcEpsNet(nn.Module):
         return self.backbone.normalization
 
     @property
-    def new(self) -> tuple[nn.Module, ...]:
+    def new_layers(self) -> tuple[nn.Module, ...]:
         """Layers that start at random."""
         return (self.fc8, self.proj_fc, self.f8_3, self.f8_4, self.f9)
 

@@ -7,8 +7,8 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from wsseg_cli.engine.optim import PSA_MULTIPLIERS
-from wsseg_cli.nets.class_layer import ClassStart
-from wsseg_cli.protocols import PluginOptions
+from wsseg_cli.nets.class_layer import HeadInit
+from wsseg_cli.plugin.protocols import PluginOptions
 from wsseg_cli.settings import NotNegative
 
 from .contrast import PrototypeRule, Rules, semi_hard_counts
@@ -25,15 +25,15 @@ class PPCOptions(PluginOptions):
     """Options of PPC."""
 
     base: Literal["seam", "eps"] = Field(description="the system that the contrast is added to")
-    backbone: str = Field("resnet38", description="trunk of the classifier")
-    backbone_options: dict[str, Any] = Field({}, description="options of the trunk, such as {output_stride: 16}")
+    backbone: str = Field("resnet38", description="backbone of the classifier")
+    backbone_options: dict[str, Any] = Field({}, description="options of the backbone, such as {output_stride: 16}")
     dropout: float | None = Field(
         None,
         ge=0,
         lt=1,
         description="channels of the last map dropped in training; null: 0.5 on SEAM, 0 on EPS",
     )
-    class_start: ClassStart = Field(
+    head_init: HeadInit = Field(
         "xavier", description="what the class layer starts from; zero where images and steps are few"
     )
     projection: int = Field(128, ge=1, description="channels of the projection")
@@ -58,7 +58,7 @@ class PPCOptions(PluginOptions):
     ecr_bg_first_bug: bool = Field(True, description="on EPS: ECR takes class 0 for background, as published")
     revised_saliency: bool = Field(True, description="on EPS: a saliency loss on the revised maps, as published")
     resize_saliency: bool = Field(False, description="on EPS: take saliency of another size than its image")
-    rates: tuple[NotNegative, NotNegative, NotNegative, NotNegative] = Field(
+    lr_multipliers: tuple[NotNegative, NotNegative, NotNegative, NotNegative] = Field(
         PSA_MULTIPLIERS, description="learning rates of old and new weights and biases in multiples: w, b, new w, new b"
     )
     class_threshold: float = Field(0.5, ge=0, le=1, description="score from which a class counts as predicted")

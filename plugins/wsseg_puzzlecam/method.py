@@ -12,7 +12,7 @@ from wsseg_cli.engine.optim import PSA_MULTIPLIERS, psa_param_groups
 from wsseg_cli.ops.cam import multi_scale
 from wsseg_cli.ops.losses import multilabel_soft_margin
 from wsseg_cli.ops.pooling import global_average
-from wsseg_cli.protocols import Method, PluginOptions, Transform
+from wsseg_cli.plugin.protocols import Method, PluginOptions, Transform
 from wsseg_cli.settings import AugmentSettings, InferSettings, NotNegative, OptimSettings
 from wsseg_cli.types import ByteArray, Progress, ScoreMap
 
@@ -29,8 +29,8 @@ class PuzzleCAM(Method):
     class Options(PluginOptions):
         """Options of PuzzleCAM."""
 
-        backbone: str = Field("resnet50", description="trunk of the classifier")
-        backbone_options: dict[str, Any] = Field({}, description="options of the trunk, such as {output_stride: 16}")
+        backbone: str = Field("resnet50", description="backbone of the classifier")
+        backbone_options: dict[str, Any] = Field({}, description="options of the backbone, such as {output_stride: 16}")
         pieces: int = Field(4, ge=1, description="tiles of an image, a square number")
         alpha: NotNegative = Field(4.0, description="weight of the reconstruction at the end")
         alpha_rise: float = Field(0.5, ge=0, le=1, description="share of the training in which alpha rises linearly")
@@ -41,7 +41,7 @@ class PuzzleCAM(Method):
         counted: Literal["masked", "present", "all"] = Field(
             "masked", description="mean over all with absent classes as zeros, over present classes, or over all"
         )
-        rates: tuple[NotNegative, NotNegative, NotNegative, NotNegative] = Field(
+        lr_multipliers: tuple[NotNegative, NotNegative, NotNegative, NotNegative] = Field(
             PSA_MULTIPLIERS,
             description="multiples of the learning rate: old weights, old biases, new weights, new biases",
         )
@@ -60,7 +60,7 @@ class PuzzleCAM(Method):
 
     def param_groups(self, model: nn.Module, optim: OptimSettings) -> list[dict[str, Any]]:
         """Return old weights, old biases, new weights, new biases, each at its own rate."""
-        return psa_param_groups(model, [model.classifier], optim, multipliers=self.options.rates)  # type: ignore[list-item]
+        return psa_param_groups(model, [model.classifier], optim, multipliers=self.options.lr_multipliers)  # type: ignore[list-item]
 
     def train_transform(self, augment: AugmentSettings) -> Transform:
         """Return the transform of classifier training."""

@@ -22,7 +22,7 @@ class PuzzleClassifier(nn.Module):
     def __init__(self, num_classes: int, backbone: str = "resnet50", **options: Any) -> None:
         super().__init__()
         self.backbone = nets.backbone(backbone, **options)
-        self.classifier = nn.Conv2d(self.backbone.taps["conv6"], num_classes, 1, bias=False)
+        self.classifier = nn.Conv2d(self.backbone.feature_maps["conv6"], num_classes, 1, bias=False)
         nn.init.kaiming_normal_(self.classifier.weight)
 
     @property

@@ -41,7 +41,7 @@ def merged(maps: Tensor, pieces: int, like: Tensor | None = None) -> Tensor:
     if like is not None and like.shape[2:] != whole.shape[2:]:
         raise RecipeError(
             f"maps of {pieces} tiles make {side * w}x{side * h} cells, those of the whole image {like.shape[3]}x"
-            f"{like.shape[2]}; give a crop that is a multiple of {side} times the trunk's stride"
+            f"{like.shape[2]}; give a crop that is a multiple of {side} times the backbone's stride"
         )
     return whole
 

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from wsseg_cli.errors import RecipeError
 from wsseg_cli.ops.crf import crf_parameters, dense_crf, labels_of
-from wsseg_cli.protocols import PluginOptions, Refiner
+from wsseg_cli.plugin.protocols import PluginOptions, Refiner
 from wsseg_cli.settings import CrfSettings, InferSettings
 from wsseg_cli.types import ByteArray, ScoreMap
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from pydantic import Field
 
 from wsseg_cli.ops.pamr import DILATIONS, pamr
-from wsseg_cli.protocols import PluginOptions, Refiner
+from wsseg_cli.plugin.protocols import PluginOptions, Refiner
 from wsseg_cli.settings import InferSettings
 from wsseg_cli.types import ByteArray, ScoreMap
 

@@ -12,7 +12,7 @@ from wsseg_cli import nets
 from wsseg_cli.data.transforms import classification_transform
 from wsseg_cli.engine.ema import ema_update
 from wsseg_cli.engine.optim import psa_param_groups
-from wsseg_cli.protocols import Method, PluginOptions, Transform
+from wsseg_cli.plugin.protocols import Method, PluginOptions, Transform
 from wsseg_cli.settings import AugmentSettings, Count, InferSettings, NotNegative, OptimSettings, PositiveShare
 from wsseg_cli.types import ByteArray, Progress, ScoreMap
 
@@ -28,26 +28,26 @@ class RecurSeedEPM(Method):
     """Recursive seeds, a certain filter, and mixing of surely labelled objects, in one network with a decoder."""
 
     paper = "Jo, Yu and Kim, 2022, https://arxiv.org/abs/2204.06754; reconstructed: training code was never released"
-    taps = frozenset({"conv3", "conv6"})
+    feature_maps = frozenset({"conv3", "conv6"})
     idle_parameters = True
 
     class Options(PluginOptions):
         """Options of RecurSeed + EdgePredictMix."""
 
-        backbone: str = Field("resnet50", description="trunk")
-        backbone_options: dict[str, Any] = Field({}, description="options of the trunk, such as {output_stride: 16}")
+        backbone: str = Field("resnet50", description="backbone")
+        backbone_options: dict[str, Any] = Field({}, description="options of the backbone, such as {output_stride: 16}")
         decoder_width: Count = Field(256, description="channels inside ASPP and decoder")
         aspp_dilations: tuple[Count, Count, Count] | None = Field(
             None, description="of ASPP; null: 6, 12, 18 at stride 16 and twice that at stride 8, as published"
         )
-        rates: tuple[NotNegative, NotNegative, NotNegative, NotNegative] = Field(
+        lr_multipliers: tuple[NotNegative, NotNegative, NotNegative, NotNegative] = Field(
             (1, 1, 10, 10),
             description="multiples of the learning rate: old weights, old biases, new weights, new biases",
         )
         recursion: bool = Field(True, description="learn from the network's own refined seeds")
         recursion_epoch: int = Field(5, ge=0, description="epochs before the recursion")
         scg: bool = Field(True, description="spread the seeds along the self-correlation of features")
-        scg_taps: tuple[str, ...] | None = Field(None, description="feature maps of SCG; null: all of the trunk")
+        scg_taps: tuple[str, ...] | None = Field(None, description="feature maps of SCG; null: all of the backbone")
         scg_first: float = Field(0.5, ge=0, le=1, description="SCG: similarities below it count as 0")
         scg_second: NotNegative = Field(0.1, description="SCG: second-order entries below this / cells count as 0")
         scg_foreground: float = Field(0.3, ge=0, le=1, description="SCG: seeds from this value up are foreground")
@@ -91,7 +91,7 @@ class RecurSeedEPM(Method):
             RecipeError: the backbone lacks a feature map that is asked for.
         """
         o = self.options
-        nets.require_taps(o.backbone, self.taps | set(o.scg_taps or ()))
+        nets.require_feature_maps(o.backbone, self.feature_maps | set(o.scg_taps or ()))
         kind = RSEPM if o.ema_decay is None else AveragedRSEPM
         heads = {"decoder_width": o.decoder_width, "aspp_dilations": o.aspp_dilations}
         return kind(len(self.classes), o.backbone, **heads, **o.backbone_options)
@@ -99,7 +99,7 @@ class RecurSeedEPM(Method):
     def param_groups(self, model: nn.Module, optim: OptimSettings) -> list[dict[str, Any]]:
         """Return old weights, old biases, new weights, new biases, each at its own rate; all of them decay."""
         new: list[nn.Module] = [model.classifier, model.head]  # type: ignore[list-item]
-        return psa_param_groups(model, new, optim, multipliers=self.options.rates, decay_biases=True)
+        return psa_param_groups(model, new, optim, multipliers=self.options.lr_multipliers, decay_biases=True)
 
     def train_transform(self, augment: AugmentSettings) -> Transform:
         """Return the transform of classifier training, with the place of the image in its crop."""
@@ -152,7 +152,7 @@ class RecurSeedEPM(Method):
             mode=o.interpolation,
             class_threshold=o.class_threshold,
             scg=self.recipe.scg,
-            taps=o.scg_taps,
+            feature_maps=o.scg_taps,
         )
 
     @property
@@ -163,7 +163,7 @@ class RecurSeedEPM(Method):
         return Recipe(
             scg=ScgParameters(o.scg_first, o.scg_second, o.scg_foreground, o.scg_background),
             spread=o.scg,
-            taps=o.scg_taps,
+            feature_maps=o.scg_taps,
             pamr_scale=o.pamr_scale,
             pamr_iterations=o.pamr_iterations,
             pamr_dilations=o.pamr_dilations,

@@ -26,7 +26,7 @@ class Outputs:
         cams: (N, C, h, w) class maps without ReLU.
         class_logits: (N, C), their spatial mean.
         mask_logits: (N, 1+C, h4, w4) of the decoder, background first, a quarter of the image's size.
-        features: the backbone's feature maps by tap, conv2 to conv6 (the paper's C1 to C5).
+        features: the backbone's feature maps by feature_map, conv2 to conv6 (the paper's C1 to C5).
     """
 
     cams: Tensor
@@ -57,11 +57,11 @@ class RSEPM(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = nets.backbone(backbone, **options)
-        taps = self.backbone.taps
-        self.classifier = nn.Conv2d(taps["conv6"], num_classes, 1, bias=False)
+        feature_maps = self.backbone.feature_maps
+        self.classifier = nn.Conv2d(feature_maps["conv6"], num_classes, 1, bias=False)
         dilations = aspp_dilations or ((12, 24, 36) if self.backbone.stride == 8 else (6, 12, 18))
         self.head = V3Plus(
-            taps,
+            feature_maps,
             num_classes + 1,
             rates=(1, *dilations),
             shortcut=decoder_width,
@@ -140,7 +140,7 @@ class Fused:
         class_scores: (C,) mean sigmoid scores.
         probabilities: (1+C, H, W) mean mask probabilities.
         cams: (V, C, h, w) class maps of each view, mirrored back, at the size of conv4 of the first.
-        features: (1, D, h, w) sums over the views by tap, at the same size.
+        features: (1, D, h, w) sums over the views by feature_map, at the same size.
     """
 
     class_scores: Tensor
@@ -175,9 +175,9 @@ def fused(
         scores.append(out.class_logits.sigmoid())
         masks.extend(_probabilities(out.mask_logits, views, size, mode))
         cams.append(turned_back(resized(out.cams, grid, mode)))
-        for tap, maps in out.features.items() if features else ():
+        for feature_map, maps in out.features.items() if features else ():
             added = turned_back(resized(maps, grid, mode)).sum(0, keepdim=True)
-            sums[tap] = sums[tap] + added if tap in sums else added
+            sums[feature_map] = sums[feature_map] + added if feature_map in sums else added
     return Fused(torch.cat(scores).mean(0), torch.stack(masks).mean(0), torch.cat(cams), sums)
 
 

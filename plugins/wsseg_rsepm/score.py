@@ -30,12 +30,13 @@ def score_map(
     mode: Mode = "nearest",
     class_threshold: float = 0.34,
     scg: ScgParameters = PUBLISHED,
-    taps: tuple[str, ...] | None = None,
+    feature_maps: tuple[str, ...] | None = None,
 ) -> ScoreMap:
     """Return the score map of an image (H, W, 3) uint8 RGB; a class that is kept always has a peak of about 1.
 
     labels: classes to keep; None: those whose score, the mean sigmoid of all views, is at least `class_threshold`.
-    infer: its first scale fixes the sizes, 1.0 as published. taps: feature maps of self-correlation, None for all.
+    infer: its first scale fixes the sizes, 1.0 as published. feature_maps: those of
+    self-correlation, None for all.
     """
     size = (int(image.shape[0]), int(image.shape[1]))
     if labels is not None and not labels:
@@ -52,12 +53,16 @@ def score_map(
     if maps == "decoder":
         scores = seed(views.probabilities, present, size)
     else:
-        scores = _class_maps(views, present, scg, taps, maps)
+        scores = _class_maps(views, present, scg, feature_maps, maps)
     return ScoreMap("", classes, scores.clamp(0, 1).cpu().numpy().astype(np.float32, copy=False), size)
 
 
-def _class_maps(views: Fused, present: Tensor, scg: ScgParameters, taps: tuple[str, ...] | None, maps: Maps) -> Tensor:
+def _class_maps(
+    views: Fused, present: Tensor, scg: ScgParameters, feature_maps: tuple[str, ...] | None, maps: Maps
+) -> Tensor:
     cams = to_one(views.cams.relu().sum(0, keepdim=True))[:, present]
     if maps == "scg" and cams.shape[1]:
-        cams = to_one(self_correlation(cams, (views.features[tap] for tap in taps or views.features), scg))
+        cams = to_one(
+            self_correlation(cams, (views.features[feature_map] for feature_map in feature_maps or views.features), scg)
+        )
     return cams[0]

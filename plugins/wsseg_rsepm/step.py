@@ -32,7 +32,7 @@ class Recipe:
     """Values of a step.
 
     Attributes:
-        scg: self-correlation; spread: whether it is used; taps: its feature maps, None for all.
+        scg: self-correlation; spread: whether it is used; feature_maps: its feature maps, None for all.
         pamr_scale: size of PAMR relative to the crop; pamr_iterations, pamr_dilations: its values.
         certain, uncertain: c and u of the certain filter.
         edge: tau_e of EdgePredictMix; None for CertainMix.
@@ -42,7 +42,7 @@ class Recipe:
 
     scg: ScgParameters
     spread: bool = True
-    taps: tuple[str, ...] | None = None
+    feature_maps: tuple[str, ...] | None = None
     pamr_scale: float = 0.5
     pamr_iterations: int = 10
     pamr_dilations: tuple[int, ...] = (1, 2, 4, 8, 12, 24)
@@ -61,7 +61,7 @@ class Seen:
 
     Attributes:
         images: (N, 3, H, W); labels: (N, C) multi-hot; boxes: (N, 4) of the pictures in their crops.
-        cams: (N, C, h, w) raw; logits: (N, 1+C, h4, w4); features: maps by tap.
+        cams: (N, C, h, w) raw; logits: (N, 1+C, h4, w4); features: maps by feature_map.
         cells: (N, h, w) bool, cells inside; pixels: (N, H, W) bool.
     """
 
@@ -156,7 +156,7 @@ def refined_targets(seen: Seen, recipe: Recipe, mix: bool) -> Targets:
 
 
 def _features(seen: Seen, recipe: Recipe) -> Iterator[Tensor]:
-    return (seen.features[tap].float() for tap in recipe.taps or seen.features)
+    return (seen.features[feature_map].float() for feature_map in recipe.feature_maps or seen.features)
 
 
 def _mix_mask(seen: Seen, probabilities: Tensor, recipe: Recipe) -> Tensor:

@@ -13,9 +13,9 @@ from wsseg_cli.data.transforms import classification_transform
 from wsseg_cli.engine import checkpoint, processes
 from wsseg_cli.engine.fit import usable_samples
 from wsseg_cli.engine.optim import PSA_MULTIPLIERS, psa_param_groups
-from wsseg_cli.nets.class_layer import ClassStart
+from wsseg_cli.nets.class_layer import HeadInit
 from wsseg_cli.ops.cam import multi_scale
-from wsseg_cli.protocols import Fit, Method, PluginOptions, Stage, Transform
+from wsseg_cli.plugin.protocols import Fit, Method, PluginOptions, Stage, Transform
 from wsseg_cli.settings import AugmentSettings, Count, InferSettings, NotNegative, OptimSettings, TrainSettings
 from wsseg_cli.types import ByteArray, Progress, ScoreMap
 
@@ -33,10 +33,10 @@ class SCCAM(Method):
     class Options(PluginOptions):
         """Options of SC-CAM."""
 
-        backbone: str = Field("resnet38", description="trunk of the classifier")
-        backbone_options: dict[str, Any] = Field({}, description="options of the trunk, such as {output_stride: 16}")
+        backbone: str = Field("resnet38", description="backbone of the classifier")
+        backbone_options: dict[str, Any] = Field({}, description="options of the backbone, such as {output_stride: 16}")
         dropout: float = Field(0.5, ge=0, lt=1, description="channels of the last feature map dropped in training")
-        class_start: ClassStart = Field(
+        head_init: HeadInit = Field(
             "xavier", description="what the class layer starts from; zero where images and steps are few"
         )
         rounds: int = Field(3, ge=1, description="times that features are clustered and a network is trained")
@@ -52,7 +52,7 @@ class SCCAM(Method):
         earlier_steps: tuple[Count, ...] | None = Field(
             None, description="steps of each round before the last, which has max_steps; null: the same"
         )
-        rates: tuple[NotNegative, NotNegative, NotNegative, NotNegative] = Field(
+        lr_multipliers: tuple[NotNegative, NotNegative, NotNegative, NotNegative] = Field(
             PSA_MULTIPLIERS, description="multiples of the rate: old weights, old biases, new weights, new biases"
         )
         class_threshold: float = Field(0.5, ge=0, le=1, description="score from which a class counts as predicted")
@@ -72,9 +72,7 @@ class SCCAM(Method):
         """Return the network of a round."""
         o = self.options
         backbone = nets.backbone(o.backbone, **o.backbone_options)
-        return SubcategoryNet(
-            backbone, len(self.classes), o.subcategories, dropout=o.dropout, class_start=o.class_start
-        )
+        return SubcategoryNet(backbone, len(self.classes), o.subcategories, dropout=o.dropout, head_init=o.head_init)
 
     def train(self, stage: Stage, fit: Fit) -> None:
         """Train round after round, each from the initial weights; the last in `stage.dir`, others in round_N.
@@ -84,7 +82,7 @@ class SCCAM(Method):
         """
         o = self.options
         samples = usable_samples(self, stage.samples)
-        trunk = self._first_extractor(stage, fit)
+        backbone = self._first_extractor(stage, fit)
         for number in range(1, o.rounds + 1):
             name = f"round_{number}"
             now = Round(
@@ -96,19 +94,20 @@ class SCCAM(Method):
                 o.subcategories,
                 o.restarts,
             )
-            clusters = now.clusters(trunk, self.normalization, stage.workers)
+            clusters = now.clusters(backbone, self.normalization, stage.workers)
             ids = [sample.image_id for sample in samples]
             targets = {"subcategory": SubcategoryLabels(ids, clusters, o.subcategories)}
             if number == o.rounds:
                 fit(self, stage.with_targets(targets))
             else:
                 settings = _with_steps(stage.settings, o.earlier_steps[number - 1] if o.earlier_steps else None)
-                trunk = fit(self, stage.part(name, targets, settings)).backbone  # type: ignore[assignment]
+                backbone = fit(self, stage.part(name, targets, settings)).backbone  # type: ignore[assignment]
 
     def _first_extractor(self, stage: Stage, fit: Fit) -> nn.Module:
         o = self.options
         shared = {
-            name: getattr(o, name) for name in ("backbone", "backbone_options", "dropout", "class_start", "rates")
+            name: getattr(o, name)
+            for name in ("backbone", "backbone_options", "dropout", "head_init", "lr_multipliers")
         }
         classifier = CAM(CAM.Options(**shared), self.classes)
         if o.extractor == "train":
@@ -124,7 +123,7 @@ class SCCAM(Method):
 
     def param_groups(self, model: nn.Module, optim: OptimSettings) -> list[dict[str, Any]]:
         """Return PSA's four groups: old weights, old biases, new weights, new biases, each at its own rate."""
-        return psa_param_groups(model, model.new, optim, multipliers=self.options.rates)  # type: ignore[arg-type]
+        return psa_param_groups(model, model.new_layers, optim, multipliers=self.options.lr_multipliers)  # type: ignore[arg-type]
 
     def train_transform(self, augment: AugmentSettings) -> Transform:
         """Return the transform of classifier training."""

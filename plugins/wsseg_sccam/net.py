@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from wsseg_cli.nets.class_layer import ClassStart, class_layer
-from wsseg_cli.nets.trunk import Trunk
+from wsseg_cli.nets.base import Backbone
+from wsseg_cli.nets.class_layer import HeadInit, class_layer
 from wsseg_cli.ops.cam import class_activation_maps
 from wsseg_cli.ops.pooling import global_average
 from wsseg_cli.types import Normalization
@@ -15,28 +15,28 @@ class SubcategoryNet(nn.Module):
     """Classifier of C classes and k sub-categories of each (SC-CAM, Chang et al., CVPR 2020, section 3.2).
 
     Args:
-        backbone: the trunk.
+        backbone: a built backbone.
         num_classes: C, without background.
         subcategories: k; sub-category j of class c is channel c*k + j.
         dropout: of whole channels of the last feature map in training.
-        class_start: what the two class layers start from: "xavier" as published, or "zero".
+        head_init: what the two class layers start from: "xavier" as published, or "zero".
     """
 
     def __init__(
         self,
-        backbone: Trunk,
+        backbone: Backbone,
         num_classes: int,
         subcategories: int,
         *,
         dropout: float = 0.5,
-        class_start: ClassStart = "xavier",
+        head_init: HeadInit = "xavier",
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.dropout7 = nn.Dropout2d(dropout)
         # The names are those of the published checkpoints, whatever the number of classes.
-        self.fc8_20 = class_layer(backbone.taps["conv6"], num_classes, class_start)
-        self.fc8_200 = class_layer(backbone.taps["conv6"], num_classes * subcategories, class_start)
+        self.fc8_20 = class_layer(backbone.feature_maps["conv6"], num_classes, head_init)
+        self.fc8_200 = class_layer(backbone.feature_maps["conv6"], num_classes * subcategories, head_init)
 
     @property
     def normalization(self) -> Normalization:
@@ -44,7 +44,7 @@ class SubcategoryNet(nn.Module):
         return self.backbone.normalization
 
     @property
-    def new(self) -> tuple[nn.Module, ...]:
+    def new_layers(self) -> tuple[nn.Module, ...]:
         """Layers that start at random."""
         return (self.fc8_20, self.fc8_200)
 

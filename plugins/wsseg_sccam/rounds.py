@@ -49,11 +49,11 @@ class Round:
     subcategories: int
     restarts: int
 
-    def clusters(self, trunk: nn.Module, normalization: Normalization, workers: int = 0) -> IntArray:
-        """Return the cluster of each image in each class (M, C), from the folder or from the features of `trunk`."""
+    def clusters(self, backbone: nn.Module, normalization: Normalization, workers: int = 0) -> IntArray:
+        """Return the cluster of each image in each class (M, C), from the folder or from the features of `backbone`."""
         found = processes.agree(self._read() if processes.is_main() else None)
         if found is None:
-            features = self._features(trunk, normalization, workers)
+            features = self._features(backbone, normalization, workers)
             error: Exception | None = None
             if processes.is_main():
                 try:
@@ -64,12 +64,14 @@ class Round:
             found = processes.agree(self._read() if processes.is_main() else None)
         return self._array(found)
 
-    def _features(self, trunk: nn.Module, normalization: Normalization, workers: int) -> FloatArray:
+    def _features(self, backbone: nn.Module, normalization: Normalization, workers: int) -> FloatArray:
         path = self.folder / FEATURES
         kept = processes.agree(_kept_features(path, self.fingerprint) if processes.is_main() else None)
         if kept is not None:
             return np.asarray(kept)
-        features = pooled_features(trunk, self.samples, normalization, workers=workers, label=f"features {self.number}")
+        features = pooled_features(
+            backbone, self.samples, normalization, workers=workers, label=f"features {self.number}"
+        )
         if processes.is_main():
             from safetensors.numpy import save_file
 
@@ -128,7 +130,7 @@ def multi_hot_labels(samples: Sequence[Sample], num_classes: int) -> FloatArray:
 
 
 def pooled_features(
-    trunk: nn.Module, samples: Sequence[Sample], normalization: Normalization, *, workers: int = 0, label: str = ""
+    backbone: nn.Module, samples: Sequence[Sample], normalization: Normalization, *, workers: int = 0, label: str = ""
 ) -> FloatArray:
     """Return the mean of the last feature map of each image at its own size, (M, D); several processes share the work.
 
@@ -136,9 +138,9 @@ def pooled_features(
         DataError: images that cannot be read, all that were met.
     """
     by_id = {sample.image_id: sample for sample in samples}
-    device = next(trunk.parameters()).device
+    device = next(backbone.parameters()).device
     workers = workers if device.type == "cpu" else 0
-    done = each(share(list(by_id)), _extractor, (trunk.eval(), by_id, normalization), workers=workers, label=label)
+    done = each(share(list(by_id)), _extractor, (backbone.eval(), by_id, normalization), workers=workers, label=label)
     failures: dict[str, str] = dict(processes.gather_objects(list(done.failures.items())))
     if failures:
         named = "; ".join(f"{image_id}: {why}" for image_id, why in list(failures.items())[:5])
@@ -147,14 +149,14 @@ def pooled_features(
     return np.stack([features[image_id] for image_id in by_id])
 
 
-def _extractor(trunk: nn.Module, samples: dict[str, Sample], normalization: Normalization) -> Work:
-    device = next(trunk.parameters()).device
+def _extractor(backbone: nn.Module, samples: dict[str, Sample], normalization: Normalization) -> Work:
+    device = next(backbone.parameters()).device
 
     @torch.no_grad()
     def feature(image_id: str) -> FloatArray:
         sample = samples[image_id]
         image = view(read_image(sample.image, sample.orientation), 1.0, normalization)
-        return global_average(trunk(image[None].to(device))["conv6"])[0].float().cpu().numpy()
+        return global_average(backbone(image[None].to(device))["conv6"])[0].float().cpu().numpy()
 
     return feature
 

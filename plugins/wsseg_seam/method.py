@@ -12,10 +12,10 @@ from wsseg_cli import nets
 from wsseg_cli.data.transforms import classification_transform
 from wsseg_cli.engine.optim import PSA_MULTIPLIERS, psa_param_groups
 from wsseg_cli.errors import TrainingError
-from wsseg_cli.nets.class_layer import ClassStart
+from wsseg_cli.nets.class_layer import HeadInit
 from wsseg_cli.ops.cam import multi_scale
 from wsseg_cli.ops.pooling import global_average
-from wsseg_cli.protocols import Method, PluginOptions, Transform
+from wsseg_cli.plugin.protocols import Method, PluginOptions, Transform
 from wsseg_cli.settings import AugmentSettings, InferSettings, NotNegative, OptimSettings
 from wsseg_cli.types import ByteArray, Progress, ScoreMap
 
@@ -29,21 +29,21 @@ class SEAM(Method):
     """Self-supervised equivariant attention: two sizes of an image, a pixel correlation module."""
 
     paper = "Wang et al., CVPR 2020, https://arxiv.org/abs/2004.04581"
-    taps = frozenset({"conv4", "conv5", "conv6"})
+    feature_maps = frozenset({"conv4", "conv5", "conv6"})
 
     class Options(PluginOptions):
         """Options of SEAM."""
 
-        backbone: str = Field("resnet38", description="trunk of the classifier")
-        backbone_options: dict[str, Any] = Field({}, description="options of the trunk, such as {output_stride: 16}")
+        backbone: str = Field("resnet38", description="backbone of the classifier")
+        backbone_options: dict[str, Any] = Field({}, description="options of the backbone, such as {output_stride: 16}")
         dropout: float = Field(0.5, ge=0, lt=1, description="channels of the last feature map dropped in training")
-        class_start: ClassStart = Field(
+        head_init: HeadInit = Field(
             "xavier", description="what the class layer starts from; zero where images and steps are few"
         )
         view_scale: float = Field(0.3, gt=0, le=1, description="size of the second view relative to the crop")
         min_pool: float = Field(0.25, gt=0, le=1, description="share of the pixels that are to hold no class")
         ecr_top: float = Field(0.2, gt=0, le=1, description="share of the differences that ECR counts")
-        rates: tuple[NotNegative, NotNegative, NotNegative, NotNegative] = Field(
+        lr_multipliers: tuple[NotNegative, NotNegative, NotNegative, NotNegative] = Field(
             PSA_MULTIPLIERS,
             description="multiples of the rate: old weights, old biases, new weights, new biases",
         )
@@ -56,12 +56,12 @@ class SEAM(Method):
             nets.backbone(o.backbone, **o.backbone_options),
             len(self.classes),
             dropout=o.dropout,
-            class_start=o.class_start,
+            head_init=o.head_init,
         )
 
     def param_groups(self, model: nn.Module, optim: OptimSettings) -> list[dict[str, Any]]:
         """Return PSA's four groups: old weights, old biases, new weights, new biases, each at its own rate."""
-        return psa_param_groups(model, model.new, optim, multipliers=self.options.rates)  # type: ignore[arg-type]
+        return psa_param_groups(model, model.new_layers, optim, multipliers=self.options.lr_multipliers)  # type: ignore[arg-type]
 
     def train_transform(self, augment: AugmentSettings) -> Transform:
         """Return the transform of classifier training."""

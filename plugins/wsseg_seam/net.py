@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from wsseg_cli.nets.class_layer import ClassStart, class_layer
-from wsseg_cli.nets.trunk import Trunk
+from wsseg_cli.nets.base import Backbone
+from wsseg_cli.nets.class_layer import HeadInit, class_layer
 from wsseg_cli.types import Normalization
 
 from .pcm import correlation_features, correlation_layers, normalized_cams, revised_cams
@@ -18,7 +18,7 @@ class SeamMaps(NamedTuple):
 
     Attributes:
         cams: (N, 1+C, h, w) raw class activation maps.
-        revised: (N, 1+C, h, w) in [0, 1], from the correlation module. No gradient reaches the trunk through them.
+        revised: (N, 1+C, h, w) in [0, 1], from the correlation module. No gradient reaches the backbone through them.
         features: (N, D, h, w), the last feature map after dropout.
     """
 
@@ -31,20 +31,20 @@ class SeamNet(nn.Module):
     """Classifier with a pixel correlation module (SEAM, Wang et al., CVPR 2020, section 3.3).
 
     Args:
-        backbone: the trunk, with taps conv4, conv5 and conv6.
+        backbone: the backbone, with feature_maps conv4, conv5 and conv6.
         num_classes: C, without background.
         dropout: of whole channels of the last feature map in training.
-        class_start: what the class layer starts from: "xavier" as published, or "zero".
+        head_init: what the class layer starts from: "xavier" as published, or "zero".
     """
 
     def __init__(
-        self, backbone: Trunk, num_classes: int, *, dropout: float = 0.5, class_start: ClassStart = "xavier"
+        self, backbone: Backbone, num_classes: int, *, dropout: float = 0.5, head_init: HeadInit = "xavier"
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.dropout7 = nn.Dropout2d(dropout)
-        self.fc8 = class_layer(backbone.taps["conv6"], 1 + num_classes, class_start)
-        self.f8_3, self.f8_4, self.f9 = correlation_layers(backbone.taps)
+        self.fc8 = class_layer(backbone.feature_maps["conv6"], 1 + num_classes, head_init)
+        self.f8_3, self.f8_4, self.f9 = correlation_layers(backbone.feature_maps)
 
     @property
     def normalization(self) -> Normalization:
@@ -52,7 +52,7 @@ class SeamNet(nn.Module):
         return self.backbone.normalization
 
     @property
-    def new(self) -> tuple[nn.Module, ...]:
+    def new_layers(self) -> tuple[nn.Module, ...]:
         """Layers that start at random."""
         return (self.f8_3, self.f8_4, self.f9, self.fc8)
 

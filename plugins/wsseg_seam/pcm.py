@@ -16,10 +16,13 @@ BLOCK = 1024
 """Pixels whose similarities to all others are held in memory at a time."""
 
 
-def correlation_layers(taps: Mapping[str, int]) -> tuple[nn.Conv2d, nn.Conv2d, nn.Conv2d]:
-    """Return the new layers f8_3 (on conv4), f8_4 (on conv5) and f9 (on both and the image); taps: their channels."""
-    f8_3 = nn.Conv2d(taps["conv4"], 64, 1, bias=False)
-    f8_4 = nn.Conv2d(taps["conv5"], 128, 1, bias=False)
+def correlation_layers(feature_maps: Mapping[str, int]) -> tuple[nn.Conv2d, nn.Conv2d, nn.Conv2d]:
+    """Return the new layers f8_3 (on conv4), f8_4 (on conv5) and f9 (on both and the image).
+
+    feature_maps: channels of each.
+    """
+    f8_3 = nn.Conv2d(feature_maps["conv4"], 64, 1, bias=False)
+    f8_4 = nn.Conv2d(feature_maps["conv5"], 128, 1, bias=False)
     f9 = nn.Conv2d(3 + 64 + 128, 192, 1, bias=False)
     nn.init.kaiming_normal_(f8_3.weight)
     nn.init.kaiming_normal_(f8_4.weight)
@@ -32,8 +35,7 @@ def correlation_features(
 ) -> Tensor:
     """Return what pixels are compared by, (N, 195, h, w): the normalised image, and the reduced maps conv4 and conv5.
 
-    The trunk does not learn from them. Where a trunk's conv4 or conv5 is finer than `size`, it is resized; ResNet-38's
-    is not.
+    No gradient reaches the backbone through them. A conv4 or conv5 finer than `size` is resized; ResNet-38's is not.
     """
     parts = [images, F.relu(f8_3(maps["conv4"].detach())), F.relu(f8_4(maps["conv5"].detach()))]
     return torch.cat([resized(part, size) for part in parts], 1)

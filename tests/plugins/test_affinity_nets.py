@@ -8,7 +8,7 @@ from wsseg_affinity.nets import AffinityNet, affinity_net
 from wsseg_cli.engine.optim import psa_param_groups
 from wsseg_cli.errors import RecipeError
 from wsseg_cli.nets import weights
-from wsseg_cli.nets.trunk import Trunk
+from wsseg_cli.nets.base import Backbone
 from wsseg_cli.ops.affinity import Pairs, feature_affinity, neighbour_pairs
 from wsseg_cli.ops.random_walk import walk_radius
 from wsseg_cli.settings import OptimSettings
@@ -58,24 +58,24 @@ def test_seam(case: Case) -> None:
 
 
 def test_any_backbone_with_the_taps() -> None:
-    class Coarser(Trunk):
-        taps = {"conv4": 3, "conv5": 5, "conv6": 7}
+    class Coarser(Backbone):
+        feature_maps = {"conv4": 3, "conv5": 5, "conv6": 7}
 
         def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
             return {
-                tap: images[:1, :1, ::s, ::s].expand(1, c, -1, -1)
-                for (tap, c), s in zip(self.taps.items(), (2, 4, 8), strict=True)
+                feature_map: images[:1, :1, ::s, ::s].expand(1, c, -1, -1)
+                for (feature_map, c), s in zip(self.feature_maps.items(), (2, 4, 8), strict=True)
             }
 
     assert AffinityNet(Coarser())(torch.randn(1, 3, 40, 48)).shape == (1, 448, 5, 6)
-    Coarser.taps = {"conv6": 7}
+    Coarser.feature_maps = {"conv6": 7}
     with pytest.raises(RecipeError, match="conv4, conv5"):
         AffinityNet(Coarser())
 
 
 def test_group_norms_count_as_old() -> None:
     model = affinity_net("vgg16", width=2)
-    old, old_biases, new, new_biases = psa_param_groups(model, model.new, OptimSettings(lr=1, weight_decay=1))
+    old, old_biases, new, new_biases = psa_param_groups(model, model.new_layers, OptimSettings(lr=1, weight_decay=1))
     names = {id(p): name for name, p in model.named_parameters()}
     assert [names[id(p)] for p in new["params"]] == ["f8_3.weight", "f8_4.weight", "f8_5.weight", "f9.weight"]
     assert {"gn8_3.weight", "gn8_4.weight", "gn8_5.weight"} <= {names[id(p)] for p in old["params"]}

@@ -15,12 +15,12 @@ from wsseg_deeplab.segmenter import DeepLab, DeepLabV1, DeepLabV2, DeepLabV2Aspp
 from wsseg_deeplab.training import OF_FORM, TRAININGS, param_groups
 
 from wsseg_cli.data.files import to_header
-from wsseg_cli.discovery import find
 from wsseg_cli.engine.checkpoint import load_initial
 from wsseg_cli.engine.fit import Loop
 from wsseg_cli.errors import WssegError
 from wsseg_cli.nets import CAFFE, deeplab
-from wsseg_cli.protocols import Stage
+from wsseg_cli.plugin.discovery import find
+from wsseg_cli.plugin.protocols import Stage
 from wsseg_cli.settings import AugmentSettings, InferSettings, OptimSettings, RuntimeSettings, TrainSettings
 from wsseg_cli.types import IMAGENET, ClassNames, Progress, Sample
 
@@ -51,7 +51,7 @@ def test_entry_points_are_installed() -> None:
 
 @pytest.mark.parametrize("cls", list(ENTRIES.values()))
 def test_zero_start_gives_equal_logits_and_learns(cls: type[DeepLab]) -> None:
-    plugin = segmenter(cls, class_start="zero")
+    plugin = segmenter(cls, head_init="zero")
     model = plugin.build_model().train()
     loss = plugin.training_step(model, batch(), Progress(0, 1, 0, 0))["ce"]
     assert loss.item() == pytest.approx(np.log(3), abs=1e-5)
@@ -103,7 +103,7 @@ def rates(made: DeepLab, lr: float = 1.0, weight_decay: float = 0.5) -> list[tup
 
 
 def test_groups_of_seam_on_resnet38() -> None:
-    # tensors as counted in the released code: 43 of the trunk, no biases, 3 of the head and its one bias
+    # tensors as counted in the released code: 43 of the backbone, no biases, 3 of the head and its one bias
     assert rates(segmenter(DeepLabV1, backbone="resnet38", backbone_options=NARROW)) == [
         (43, 1, 0.5),
         (0, 2, 0),

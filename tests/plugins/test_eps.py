@@ -129,7 +129,7 @@ def method(**options: Any) -> EPS:
     return EPS(EPS.Options(backbone="small", backbone_options={"width": 8}, **options), CLASSES)
 
 
-def test_step_and_scores_on_a_small_trunk() -> None:
+def test_step_and_scores_on_a_small_backbone() -> None:
     eps = method(mask_padding=True, shrink="area")
     transform = eps.train_transform(AugmentSettings(resize_long=(40, 56), crop=48, flip=0.5))
     rng = np.random.default_rng(0)
@@ -170,7 +170,7 @@ def test_saliency_of_another_size_names_the_image(tmp_path: Path) -> None:
 
 
 def test_training_refuses_other_sizes_unless_allowed(tmp_path: Path) -> None:
-    from wsseg_cli.protocols import Stage
+    from wsseg_cli.plugin.protocols import Stage
     from wsseg_cli.settings import OptimSettings, TrainSettings
 
     settings = TrainSettings(weights="none", batch_size=1, max_steps=1, optim=OptimSettings(lr=0.1))

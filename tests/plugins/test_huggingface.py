@@ -25,7 +25,7 @@ from wsseg_cli.data.stores import write_mask
 from wsseg_cli.data.transforms import classification_transform
 from wsseg_cli.errors import DataError
 from wsseg_cli.main import app
-from wsseg_cli.protocols import PluginOptions, Stage, Trainable, Transform
+from wsseg_cli.plugin.protocols import PluginOptions, Stage, Trainable, Transform
 from wsseg_cli.settings import AugmentSettings, OptimSettings, TrainSettings
 
 datasets = pytest.importorskip("datasets")

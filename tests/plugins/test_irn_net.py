@@ -82,6 +82,6 @@ def test_a_backbone_without_the_early_map_is_refused() -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize(("backbone", "options"), [("small", {}), ("resnet50", {"output_stride": 8})])
-def test_trunks_of_another_stride(backbone: str, options: dict[str, object]) -> None:
+def test_backbones_of_another_stride(backbone: str, options: dict[str, object]) -> None:
     edge, field = IRNet(backbone, **options).infer(torch.randn(3, 37, 61), padded=64)
     assert edge.shape == (1, 10, 16) and field.shape == (2, 10, 16)

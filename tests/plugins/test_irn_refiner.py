@@ -19,7 +19,7 @@ from wsseg_cli.engine.fit import Loop
 from wsseg_cli.errors import CheckpointError, RecipeError
 from wsseg_cli.ops.affinity import pair_labels
 from wsseg_cli.ops.paths import path_pairs
-from wsseg_cli.protocols import Stage
+from wsseg_cli.plugin.protocols import Stage
 from wsseg_cli.settings import AugmentSettings, InferSettings, OptimSettings, RuntimeSettings, TrainSettings
 from wsseg_cli.types import ClassNames, Progress, Sample, ScoreMap
 

@@ -17,7 +17,7 @@ from wsseg_cli.engine import checkpoint
 from wsseg_cli.engine.fit import Loop
 from wsseg_cli.errors import DataError
 from wsseg_cli.ops.padded_views import class_gate, merge_padded, padded_views
-from wsseg_cli.protocols import Stage
+from wsseg_cli.plugin.protocols import Stage
 from wsseg_cli.settings import AugmentSettings, InferSettings, OptimSettings, RuntimeSettings, TrainSettings
 from wsseg_cli.types import ClassNames, Progress, Sample
 

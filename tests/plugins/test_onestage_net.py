@@ -16,11 +16,11 @@ from wsseg_onestage.net import ASPP, GlobalCue, OneStageNet, StochasticGate
 from wsseg_cli import nets
 from wsseg_cli.nets import weights
 from wsseg_cli.ops.cam import max_norm
-from wsseg_cli.protocols import Method
+from wsseg_cli.plugin.protocols import Method
 from wsseg_cli.settings import OptimSettings
 from wsseg_cli.types import ClassNames, Progress
 
-TRUNKS: dict[str, dict[str, Any]] = {
+BACKBONES: dict[str, dict[str, Any]] = {
     "resnet38": {"frozen": "onestage", "conv3": "raw"},
     "vgg16": {"frozen": "onestage", "normalization": "imagenet"},
     "resnet50": {"frozen": "onestage"},
@@ -33,7 +33,7 @@ def tensors(case: Case) -> dict[str, torch.Tensor]:
 
 
 def method(backbone: str, **options: Any) -> OneStage:
-    chosen = OneStage.Options(backbone=backbone, backbone_options=TRUNKS[backbone], **options)
+    chosen = OneStage.Options(backbone=backbone, backbone_options=BACKBONES[backbone], **options)
     return OneStage(chosen, CLASSES)
 
 
@@ -117,7 +117,7 @@ def test_vgg16(case: Case) -> None:
 
 @pytest.mark.slow
 @golden("onestage-model-resnet38", "onestage-model-resnet50")
-def test_deep_trunks(case: Case) -> None:
+def test_deep_backbones(case: Case) -> None:
     check_model(case)
 
 
@@ -125,7 +125,7 @@ def test_deep_trunks(case: Case) -> None:
 @torch.no_grad()
 def test_baseline(case: Case) -> None:
     a, given = case.arguments, tensors(case)
-    model = CamNet(nets.backbone(a["backbone"], **TRUNKS[a["backbone"]]), len(CLASSES)).eval()
+    model = CamNet(nets.backbone(a["backbone"], **BACKBONES[a["backbone"]]), len(CLASSES)).eval()
     load(model, case)
     logits = model.raw_cams(given["x"])
     full = F.interpolate(logits, given["x"].shape[-2:], mode="bilinear", align_corners=True)
@@ -149,8 +149,8 @@ def test_baseline(case: Case) -> None:
 )
 def test_parameter_groups(case: Case) -> None:
     backbone, lr = case.arguments["backbone"], float(case.inputs["lr"])
-    rates = (1.0, 1.0, 10.0, 10.0) if backbone.startswith("resnet5") else (1.0, 2.0, 10.0, 20.0)
-    options = {"backbone": backbone, "backbone_options": TRUNKS[backbone], "rates": rates}
+    lr_multipliers = (1.0, 1.0, 10.0, 10.0) if backbone.startswith("resnet5") else (1.0, 2.0, 10.0, 20.0)
+    options = {"backbone": backbone, "backbone_options": BACKBONES[backbone], "lr_multipliers": lr_multipliers}
     kind: type[Method] = OneStage if case.arguments["model"] == "ae" else CAM
     m = kind(kind.Options(**options), CLASSES)
     with torch.device("meta"):
@@ -237,16 +237,16 @@ def test_train_step(case: Case) -> None:
     case.check_all(got)
 
 
-def test_decoder_fits_any_trunk() -> None:
+def test_decoder_fits_any_backbone() -> None:
     for name, options in (("small", {"width": 8}), ("efficientnet_lite0", {"output_stride": 16})):
         model = OneStageNet(nets.backbone(name, **options), 3, channels=16, dilations=(1, 2, 3)).eval()
         assert model(torch.zeros(1, 3, 65, 97)).shape == (1, 4, 17, 25), name
 
 
 def test_learnt_aspp_norms_follow_the_batch() -> None:
-    trunk = {"width": 8}
-    fixed = OneStageNet(nets.backbone("small", **trunk), 3, channels=16).train()
-    learnt = OneStageNet(nets.backbone("small", **trunk), 3, channels=16, aspp_norm="learn").train()
+    backbone = {"width": 8}
+    fixed = OneStageNet(nets.backbone("small", **backbone), 3, channels=16).train()
+    learnt = OneStageNet(nets.backbone("small", **backbone), 3, channels=16, aspp_norm="learn").train()
     assert not fixed.aspp.bn1.training and learnt.aspp.bn1.training
     fixed(torch.randn(2, 3, 32, 32))
     assert not fixed.aspp.bn1.running_mean.any() and bool((fixed.aspp.bn1.running_var == 1).all())

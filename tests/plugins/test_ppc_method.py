@@ -1,4 +1,4 @@
-"""PPC as a method: options, steps on small trunks, and the same losses in one process and in two."""
+"""PPC as a method: options, steps on small backbones, and the same losses in one process and in two."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def batch_of(ppc: PPC, crop: int, images: int = 2) -> dict[str, Any]:
 
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("prototypes", ["published", "masked"])
-def test_step_and_scores_on_a_small_trunk(base: str, prototypes: str) -> None:
+def test_step_and_scores_on_a_small_backbone(base: str, prototypes: str) -> None:
     ppc = method(base, prototypes=prototypes)
     batch = batch_of(ppc, 64)
     assert ("saliency" in batch) == (base == "eps")

@@ -16,7 +16,7 @@ from wsseg_affinity.psa import PSA, Marginals
 from wsseg_cli.engine.fit import Loop
 from wsseg_cli.errors import CheckpointError, DataError, RecipeError
 from wsseg_cli.ops.affinity import affinity_loss, feature_affinity, neighbour_pairs, pair_labels
-from wsseg_cli.protocols import Stage
+from wsseg_cli.plugin.protocols import Stage
 from wsseg_cli.settings import AugmentSettings, InferSettings, OptimSettings, RuntimeSettings, TrainSettings
 from wsseg_cli.types import ClassNames, Progress, Sample, ScoreMap
 

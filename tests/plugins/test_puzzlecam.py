@@ -1,4 +1,4 @@
-"""PuzzleCAM's losses against its training loop, and its method on a tiny trunk."""
+"""PuzzleCAM's losses against its training loop, and its method on a tiny backbone."""
 
 from __future__ import annotations
 

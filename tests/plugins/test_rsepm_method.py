@@ -22,7 +22,7 @@ from wsseg_rsepm.step import first_pass, mixed_batch, recursion_losses, refined_
 from wsseg_cli.engine import checkpoint
 from wsseg_cli.engine.fit import Loop
 from wsseg_cli.errors import RecipeError
-from wsseg_cli.protocols import Stage
+from wsseg_cli.plugin.protocols import Stage
 from wsseg_cli.settings import AugmentSettings, InferSettings, OptimSettings, RuntimeSettings, TrainSettings
 from wsseg_cli.types import ClassNames, Progress, Sample
 
@@ -201,9 +201,9 @@ def test_scores(maps: str) -> None:
     assert len(predicted.classes) == 0 and predicted.scores.shape[0] == 0
 
 
-@pytest.mark.parametrize("trunk", ["small", "efficientnet_lite0", "vgg16"])
-def test_trunks(trunk: str) -> None:
-    rsepm = method(backbone=trunk, backbone_options={"width": 4} if trunk == "small" else {}, ema_decay=None)
+@pytest.mark.parametrize("backbone", ["small", "efficientnet_lite0", "vgg16"])
+def test_backbones(backbone: str) -> None:
+    rsepm = method(backbone=backbone, backbone_options={"width": 4} if backbone == "small" else {}, ema_decay=None)
     out = rsepm.build_model().eval()(torch.randn(1, 3, 48, 48))
     assert out.mask_logits.shape[1] == 4 and out.cams.shape[1] == 3
 

@@ -20,9 +20,9 @@ def single_stage(case: Case) -> RSEPM:
 
 def means(features: dict[str, Tensor]) -> dict[str, object]:
     got: dict[str, object] = {}
-    for name, tap in PAPER.items():
-        got[f"{name}_shape"] = np.array(features[tap].shape)
-        got[f"{name}_mean_per_channel"] = features[tap].mean((2, 3))
+    for name, feature_map in PAPER.items():
+        got[f"{name}_shape"] = np.array(features[feature_map].shape)
+        got[f"{name}_mean_per_channel"] = features[feature_map].mean((2, 3))
     return got
 
 
@@ -42,7 +42,7 @@ def test_single_stage_network(case: Case) -> None:
             "seg_logits_same_bilinear_ch3": resized(out.mask_logits, size, "bilinear")[:, 3],
             "aspp_mean_per_channel": network.head.aspp(out.features["conv6"]).mean((2, 3)),
             **means(out.features),
-            **{f"{name}_ch0": out.features[tap][:, 0] for name, tap in PAPER.items()},
+            **{f"{name}_ch0": out.features[feature_map][:, 0] for name, feature_map in PAPER.items()},
         }
     )
 
@@ -61,9 +61,9 @@ def test_fusion_of_views(case: Case) -> None:
             f"pred_cams_mean_{mode}": result.cams.mean(0),
             f"pred_cams_ch4_{mode}": result.cams[:, 4],
         }
-        for name, tap in PAPER.items():
-            got[f"feature_{name}_shape_{mode}"] = np.array(result.features[tap].shape)
-            got[f"feature_{name}_ch1_{mode}"] = result.features[tap][0, 1]
+        for name, feature_map in PAPER.items():
+            got[f"feature_{name}_shape_{mode}"] = np.array(result.features[feature_map].shape)
+            got[f"feature_{name}_ch1_{mode}"] = result.features[feature_map][0, 1]
         if mode == arguments["seed_interpolation"]:
             present = result.class_scores >= torch.from_numpy(case.inputs["conf_th"])
             got["seed"] = seed(result.probabilities, present, tuple(image.shape[1:]))

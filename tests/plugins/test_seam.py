@@ -163,7 +163,7 @@ def test_scores_with_labels_predicted_and_without() -> None:
 
 
 def test_groups_and_their_rates() -> None:
-    method = seam(rates=(1, 2, 5, 10))
+    method = seam(lr_multipliers=(1, 2, 5, 10))
     model = method.build_model()
     groups = method.param_groups(model, OptimSettings(lr=0.1))
     assert [len(g["params"]) for g in groups[1:]] == [0, 4, 0]

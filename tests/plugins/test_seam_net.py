@@ -89,7 +89,7 @@ def test_background_last() -> None:
     torch.testing.assert_close(last.roll(1, 1), first)
 
 
-def test_trunk_learns_from_raw_maps_only() -> None:
+def test_backbone_learns_from_raw_maps_only() -> None:
     model = SeamNet(nets.backbone("resnet38", width=2), 3)
     maps = model(torch.randn(1, 3, 40, 40))
     maps.revised.sum().backward()
@@ -98,7 +98,7 @@ def test_trunk_learns_from_raw_maps_only() -> None:
     assert model.fc8.weight.grad is None
 
 
-def test_trunks_of_other_strides() -> None:
+def test_backbones_of_other_strides() -> None:
     model = SeamNet(nets.backbone("small"), 3).eval()
     assert model(torch.randn(1, 3, 33, 41)).revised.shape[1:] == (4, 5, 6)
     finer = {"conv4": torch.rand(1, 8, 12, 12), "conv5": torch.rand(1, 8, 6, 6)}

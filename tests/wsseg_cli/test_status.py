@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from wsseg_cli import recipe, status
+from wsseg_cli import status
 from wsseg_cli.data.index import Entry, Index, write_index
 from wsseg_cli.errors import RecipeError
-from wsseg_cli.run import RunDir
+from wsseg_cli.recipe import loading as recipe
+from wsseg_cli.run.directory import RunDir
 from wsseg_cli.types import ClassNames, Sample
 
 TEXT = """\

@@ -10,10 +10,10 @@ from typing import Annotated, Any, get_args
 import typer
 from pydantic import BaseModel
 
-from .. import recipe as recipes
 from ..errors import RecipeError, WssegError
-from ..run import RunDir
-from ..sections import STAGES, Recipe
+from ..recipe import loading as recipes
+from ..recipe.sections import STAGES, Recipe
+from ..run.directory import RunDir
 from ..stages import Context
 
 

@@ -12,10 +12,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from .. import console
-from ..discovery import Found, check, find, load_found, one
-from ..errors import CheckFailed, PluginError
-from ..problems import near
-from ..protocols import Method, Plugin, Refiner, Trainable
+from ..errors import CheckFailed, PluginError, near
+from ..plugin.discovery import Found, check, find, load_found, one
+from ..plugin.protocols import Method, Plugin, Refiner, Trainable
 from ..scaffold import KINDS, new_plugin
 from .options import JsonOpt
 
@@ -134,7 +133,7 @@ def _as_dict(plugin: Found) -> dict[str, Any]:
 def _needs(cls: type[Plugin]) -> str:
     words = [f"{need} of each image" for need in sorted(cls.needs)] if issubclass(cls, Trainable) else []
     if issubclass(cls, Method):
-        words.append(f"a backbone with {', '.join(sorted(cls.taps))}")
+        words.append(f"a backbone with {', '.join(sorted(cls.feature_maps))}")
     if issubclass(cls, Refiner) and cls.learns:
         words.append("refine.train")
     return "; ".join(words)

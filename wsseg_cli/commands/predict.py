@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from .. import console
 from ..errors import RecipeError
-from ..sections import EvalSettings
+from ..recipe.sections import EvalSettings
 from .options import JsonOpt, QuietOpt, run_names
 
 _SHOWN = 6  # classes named in a photo's line

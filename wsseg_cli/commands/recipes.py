@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
-from .. import catalogue, console, yaml_core
-from .. import recipe as recipes
+from .. import console
 from ..errors import CheckFailed, RecipeError
-from ..records import write_text
+from ..recipe import catalogue, yaml_core
+from ..recipe import loading as recipes
+from ..run.records import write_text
 from .options import JsonOpt, SetOpt, recipe_names
 
 app = typer.Typer(help="Built-in recipes: list, show, copy, check.", no_args_is_help=True, rich_markup_mode=None)

@@ -10,8 +10,8 @@ import typer
 
 from .. import console
 from ..errors import WssegError
-from ..run import PER_IMAGE
-from ..sections import STAGES
+from ..recipe.sections import STAGES
+from ..run.directory import PER_IMAGE
 from ..stages import Context, Result, run_all, run_stage
 from .options import (
     DryRunOpt,

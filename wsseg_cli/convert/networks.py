@@ -1,4 +1,4 @@
-"""Which of our networks tensors belong to: trunks, DeepLab's forms, and what the installed plugins build."""
+"""Which of our networks tensors belong to: backbones, DeepLab's forms, and what the installed plugins build."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from .. import nets
-from ..discovery import find, load_found
 from ..errors import PluginError
 from ..nets import deeplab
 from ..nets.weights import Fit, fit, guess_backbone
-from ..protocols import Plugin
+from ..plugin.discovery import find, load_found
+from ..plugin.protocols import Plugin
 from ..types import ClassNames, Normalization
 
 TRUNK = "backbone."
@@ -45,9 +45,9 @@ class Network:
     """A network of ours, and how the tensors fit it.
 
     Attributes:
-        name: what builds it: "trunk", "deeplab FORM", "method NAME" or "refiner NAME", with an option that is not the
-            default.
-        backbone: its trunk.
+        name: what builds it: "backbone", "deeplab FORM", "method NAME" or "refiner NAME", with an option that is not
+            the default.
+        backbone: its backbone.
         classes: foreground classes of the head; None without such a head.
         fit: the tensors, name by name.
         normalization: how it wants its pixels.
@@ -63,7 +63,7 @@ class Network:
     def title(self) -> str:
         """The network in words."""
         classes = f", {self.classes} classes" if self.classes is not None else ""
-        return f"{self.name} on {self.backbone}{classes}" if self.name != "trunk" else f"trunk {self.backbone}"
+        return f"{self.name} on {self.backbone}{classes}" if self.name != "backbone" else f"backbone {self.backbone}"
 
     @property
     def problems(self) -> int:
@@ -80,8 +80,8 @@ def networks(tensors: Mapping[str, Tensor], family: str = "") -> list[Network]:
     option at a time; the number of classes is taken from the tensors.
     """
     guess = guess_backbone(tensors)
-    trunks = [guess] if guess else [name for name in _KNOWN_BY_SHAPES if any(n.startswith(TRUNK) for n in tensors)]
-    found = [network for name in trunks for network in _on(name, tensors)]
+    backbones = [guess] if guess else [name for name in _KNOWN_BY_SHAPES if any(n.startswith(TRUNK) for n in tensors)]
+    found = [network for name in backbones for network in _on(name, tensors)]
     found.sort(key=lambda n: (len(n.fit.wrong_shape), n.problems, family not in n.name.split()))
     complete = [network for network in found if network.fit.complete]
     return complete or found[:1]
@@ -89,7 +89,7 @@ def networks(tensors: Mapping[str, Tensor], family: str = "") -> list[Network]:
 
 def _on(backbone: str, tensors: Mapping[str, Tensor]) -> Iterator[Network]:
     for options in _STEMS if backbone.startswith("resnet") and backbone != "resnet38" else ({},):
-        yield _compared("trunk", backbone, tensors, partial(_trunk, backbone, options))
+        yield _compared("backbone", backbone, tensors, partial(_backbone, backbone, options))
     if not heads(tensors):
         return
     done = ""
@@ -100,14 +100,14 @@ def _on(backbone: str, tensors: Mapping[str, Tensor]) -> Iterator[Network]:
             continue
         try:
             network = _compared(name + words, backbone, tensors, build)
-        # A stranger's plugin may fail in any way on a trunk that it never met: then it is none of these.
+        # A stranger's plugin may fail in any way on a backbone that it never met: then it is none of these.
         except Exception:
             continue
         done = name if network.fit.complete else done
         yield network
 
 
-def _trunk(backbone: str, options: Mapping[str, Any], _: int) -> nn.Module:
+def _backbone(backbone: str, options: Mapping[str, Any], _: int) -> nn.Module:
     root = nn.Module()
     root.add_module("backbone", nets.backbone(backbone, **options))
     return root
@@ -181,5 +181,5 @@ def _with_classes(name: str, backbone: str, tensors: Mapping[str, Tensor], build
 
 
 def heads(names: Iterable[str]) -> list[str]:
-    """Return the names that are not the trunk's."""
+    """Return the names that are not the backbone's."""
     return [name for name in names if not name.startswith(TRUNK)]

@@ -72,7 +72,7 @@ def run(
     result that starts from them; by default what is known of the family. force: write over `out`.
 
     Raises:
-        CheckpointError: the file cannot be read or is refused, the family cannot be told, or its trunk is not whole.
+        CheckpointError: the file cannot be read or is refused, the family cannot be told, or its backbone is not whole.
         RecipeError: `out` is there already, or is no .safetensors.
     """
     if out.suffix != ".safetensors":
@@ -83,7 +83,7 @@ def run(
     chosen = family or guess_family(published)
     tensors = rename(published, chosen)
     found = networks(tensors, chosen)
-    _require_trunk(source, chosen, tensors, found)
+    _require_backbone(source, chosen, tensors, found)
     words = saw or has_seen(chosen, published, tensors, found)
     header = {
         "saw": words,
@@ -161,11 +161,11 @@ def keys_of(published: Mapping[str, Tensor], tensors: Mapping[str, Tensor], netw
     return sorted(keys, key=lambda key: order[key.state])
 
 
-def _require_trunk(source: Path, family: str, tensors: Mapping[str, Tensor], found: list[Network]) -> None:
+def _require_backbone(source: Path, family: str, tensors: Mapping[str, Tensor], found: list[Network]) -> None:
     if not found:
         names = ", ".join(sorted(tensors)[:5])
         raise CheckpointError(
-            f"{source}: as a checkpoint of {family} it has the trunk of none of our backbones ({names}, …); "
+            f"{source}: as a checkpoint of {family} it has the backbone of none of our backbones ({names}, …); "
             "is --from the right family?"
         )
     fit = found[0].fit
@@ -174,7 +174,7 @@ def _require_trunk(source: Path, family: str, tensors: Mapping[str, Tensor], fou
     if lines:
         shown = "\n  ".join(lines[:_SHOWN]) + (f"\n  … and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else "")
         raise CheckpointError(
-            f"{source}: as a checkpoint of {family} it does not fill the trunk of {found[0].title}; nothing is "
+            f"{source}: as a checkpoint of {family} it does not fill the backbone of {found[0].title}; nothing is "
             f"written:\n  {shown}"
         )
 

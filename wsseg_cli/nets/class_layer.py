@@ -6,10 +6,10 @@ from typing import Literal
 
 from torch import nn
 
-ClassStart = Literal["xavier", "zero"]
+HeadInit = Literal["xavier", "zero"]
 
 
-def class_layer(channels: int, maps: int, start: ClassStart = "xavier") -> nn.Conv2d:
+def class_layer(channels: int, maps: int, start: HeadInit = "xavier") -> nn.Conv2d:
     """Return a 1x1 convolution (N, channels, h, w) -> (N, maps, h, w) without bias.
 
     start: of its weights, "xavier" as in the PSA family, or "zero". What a few hundred images and steps cannot teach

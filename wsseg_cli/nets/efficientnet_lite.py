@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError, RecipeError
 from . import named_normalization
-from .trunk import Freezing, Trunk, freezing_named
+from .base import Backbone, Freezing, freezing_named
 
 WIDTH_DEPTH = {
     "efficientnet_lite0": (1.0, 1.0),
@@ -52,8 +52,8 @@ FORMS = {
 }
 """What does not learn: stem and all batch norms, the batch norms, their statistics alone, or everything.
 
-Beside these a tap's name (conv3, conv4, conv5): everything up to that tap, and all batch norms. Training then computes
-no gradient below it, which is more than half of all work at conv5.
+Beside these the name of a feature map (conv3, conv4, conv5): everything up to it, and all batch norms. Training then
+computes no gradient below it, which is more than half of all work at conv5.
 """
 
 
@@ -98,7 +98,7 @@ class InvertedResidual(nn.Module):
         return x + y if self.shortcut else y
 
 
-class EfficientNetLite(Trunk):
+class EfficientNetLite(Backbone):
     """EfficientNet-lite without classifier.
 
     Args:
@@ -106,14 +106,14 @@ class EfficientNetLite(Trunk):
         output_stride: image pixels in one cell of `conv6`: 32 as published, 16 or 8 with dilation in place of strides.
         normalization: how the pixels come in: "imagenet", as the checkpoints' publisher says, or "tensorflow", which
             the batch norms' stored statistics fit better.
-        frozen: what does not learn: a name in `FORMS`, a tap's name for all up to it, False for nothing, True for
-            "stem".
+        frozen: what does not learn: a name in `FORMS`, a feature map's name (all up to it), False for nothing,
+            True for "stem".
         classes: of a classifier as the published checkpoints have it, for `classify`; None for none.
 
     Raises:
         RecipeError: unknown value of an option.
 
-    Its taps are conv3 (stride 4), conv4 (8), conv5 (16 at most), and conv6, the head with 1280 channels.
+    Its feature_maps are conv3 (stride 4), conv4 (8), conv5 (16 at most), and conv6, the head with 1280 channels.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class EfficientNetLite(Trunk):
         self._conv_stem = SameConv(3, STEM, 3, stride=2)
         self._bn0 = _norm(STEM)
         self._blocks = nn.ModuleList()
-        self.taps = {}
+        self.feature_maps = {}
         self._tap_after: dict[int, str] = {}
         channels, reached, dilation = STEM, 2, 1
         for number, (repeats, kernel, stride, expansion, base) in enumerate(STAGES, start=1):
@@ -149,23 +149,23 @@ class EfficientNetLite(Trunk):
                 self._blocks.append(InvertedResidual(channels, outputs, kernel, *place, expansion))
                 channels = outputs
             if number in TAP_OF_STAGE:
-                self.taps[TAP_OF_STAGE[number]] = channels
+                self.feature_maps[TAP_OF_STAGE[number]] = channels
                 self._tap_after[len(self._blocks) - 1] = TAP_OF_STAGE[number]
         self._conv_head = SameConv(channels, HEAD, 1)
         self._bn1 = _norm(HEAD)
-        self.taps["conv6"] = HEAD
+        self.feature_maps["conv6"] = HEAD
         self._fc = nn.Linear(HEAD, classes) if classes is not None else None
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
-        up_to = {tap: self._up_to(block) for block, tap in self._tap_after.items()}
+        up_to = {feature_map: self._up_to(block) for block, feature_map in self._tap_after.items()}
         self.freeze(freezing_named(frozen, FORMS | up_to, "stem"))
 
     def _up_to(self, block: int) -> Freezing:
         return Freezing(("_conv_stem", "_bn0", *(f"_blocks.{i}" for i in range(block + 1))), "fixed")
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Return the feature map of each tap; images: (N, 3, H, W), normalised."""
+        """Return the feature map of each feature_map; images: (N, 3, H, W), normalised."""
         # Channels last: depthwise convolutions take 1.7 times as long otherwise, forward and backward on a CPU.
         x = F.relu6(self._bn0(self._conv_stem(images.contiguous(memory_format=torch.channels_last))), inplace=True)
         features = {}
@@ -174,7 +174,7 @@ class EfficientNetLite(Trunk):
             if i in self._tap_after:
                 features[self._tap_after[i]] = x
         features["conv6"] = F.relu6(self._bn1(self._conv_head(x)), inplace=True)
-        return {tap: feature.contiguous() for tap, feature in features.items()}
+        return {feature_map: feature.contiguous() for feature_map, feature in features.items()}
 
     def classify(self, images: Tensor) -> Tensor:
         """Return the class scores before softmax, (N, classes); needs the option `classes`."""

@@ -180,7 +180,7 @@ def caffe_layer(layer: str) -> str | None:
 def caffe(tensors: Mapping[str, T]) -> dict[str, T]:
     """Return the tensors of a caffemodel (by layer) of the DeepLab authors' ResNet-101; shared copies are left out.
 
-    Those of VGG-16 are called like the layers of our trunk and go to it.
+    Those of VGG-16 are called like the layers of our backbone and go to it.
     """
     named: dict[str, T] = {}
     for name, tensor in tensors.items():

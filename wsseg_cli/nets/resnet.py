@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import RecipeError
 from . import named_normalization
-from .trunk import Freezing, Trunk, freezing_named
+from .base import Backbone, Freezing, freezing_named
 
 BLOCKS: dict[str, tuple[int, int, int, int]] = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 """Blocks in each of the four stages."""
@@ -86,7 +86,7 @@ class Bottleneck(nn.Module):
         return F.relu(y + (x if self.downsample is None else self.downsample(x)), inplace=True)
 
 
-class ResNet(Trunk):
+class ResNet(Backbone):
     """ResNet without classifier (He et al., CVPR 2016).
 
     Args:
@@ -106,7 +106,7 @@ class ResNet(Trunk):
     Raises:
         RecipeError: unknown value of an option.
 
-    Its taps are conv2, the stem's, and conv3 to conv6, those of layer1 to layer4.
+    Its feature_maps are conv2, the stem's, and conv3 to conv6, those of layer1 to layer4.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class ResNet(Trunk):
         channels = 128 if stem == "deep" else 64
         self.bn1 = nn.BatchNorm2d(channels)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=ceil_pool)
-        self.taps = {"conv2": channels}
+        self.feature_maps = {"conv2": channels}
 
         reached, grown = 4, 1
         for number, (count, width) in enumerate(zip(blocks, (64, 128, 256, 512), strict=True), start=1):
@@ -157,7 +157,7 @@ class ResNet(Trunk):
             first = {"torchvision": before, "undilated_first": 1}.get(dilation, grown)
             self.add_module(f"layer{number}", _stage(channels, width, count, stride, first, grown, stride_place))
             channels = 4 * width
-            self.taps[f"conv{number + 2}"] = channels
+            self.feature_maps[f"conv{number + 2}"] = channels
 
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -171,7 +171,7 @@ class ResNet(Trunk):
         return self.maxpool(F.relu(self.bn1(self.conv1(images)), inplace=True))
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Return the feature map of each tap; images: (N, 3, H, W), normalised."""
+        """Return the feature map of each feature_map; images: (N, 3, H, W), normalised."""
         x = self.stem(images)
         features = {"conv2": x}
         for number in range(1, 5):

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from ..errors import RecipeError
 from ..types import Normalization
 from . import named_normalization
-from .trunk import Freezing, Trunk, freezing_named
+from .base import Backbone, Freezing, freezing_named
 
 _FIRST = ("conv1a", "b2", "b2_1", "b2_2")
 FORMS = {
@@ -21,7 +21,7 @@ FORMS = {
 }
 """What does not learn, by the system that published it."""
 
-# name of the block whose activated input is a tap
+# name of the block whose activated input is a feature_map
 _TAPPED = {"b4": "conv3", "b5": "conv4", "b6": "conv5"}
 
 
@@ -34,7 +34,7 @@ def build(
     width: int = 64,
     normalization: str | Normalization = "imagenet",
 ) -> ResNet38:
-    """Return a ResNet-38 trunk.
+    """Return a ResNet-38 backbone.
 
     frozen: a name in `FORMS`, True (psa) or False; conv3: with batch norm and ReLU (SEAM, PPC) or without (the
     single-stage system); bn_momentum: 3e-4 in the published DeepLab; width: channels of the first layer, 64 in all
@@ -45,14 +45,14 @@ def build(
     """
     if conv3 not in ("activated", "raw"):
         raise RecipeError(f"unknown value {conv3!r} for conv3 of backbone {name!r}; expected activated or raw")
-    trunk = ResNet38(width=width, raw_conv3=conv3 == "raw", bn_momentum=bn_momentum)
-    trunk.normalization = named_normalization(normalization)
-    trunk.freeze(freezing_named(frozen, FORMS, "psa"))
-    return trunk
+    backbone = ResNet38(width=width, raw_conv3=conv3 == "raw", bn_momentum=bn_momentum)
+    backbone.normalization = named_normalization(normalization)
+    backbone.freeze(freezing_named(frozen, FORMS, "psa"))
+    return backbone
 
 
-class ResNet38(Trunk):
-    """Wide ResNet-38 with taps conv3 (stride 4), conv4, conv5, conv6 (stride 8).
+class ResNet38(Backbone):
+    """Wide ResNet-38 with feature_maps conv3 (stride 4), conv4, conv5, conv6 (stride 8).
 
     conv3, conv4 and conv5 are the activated inputs of blocks b4, b5 and b6, not the outputs of a stage; conv6 is
     ReLU(bn7(b7)). Sides: three times n becomes ceil(n / 2).
@@ -64,7 +64,7 @@ class ResNet38(Trunk):
         super().__init__()
         self.raw_conv3 = raw_conv3
         w = width
-        self.taps = {"conv3": 4 * w, "conv4": 8 * w, "conv5": 16 * w, "conv6": 64 * w}
+        self.feature_maps = {"conv3": 4 * w, "conv4": 8 * w, "conv5": 16 * w, "conv6": 64 * w}
         self.conv1a = nn.Conv2d(3, w, 3, padding=1, bias=False)
         self.b2 = Plain(w, 2 * w, 2 * w, stride=2)
         self.b2_1 = Plain(2 * w, 2 * w, 2 * w)
@@ -89,7 +89,7 @@ class ResNet38(Trunk):
                 module.momentum = bn_momentum
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Return {tap: (N, taps[tap], h, w)} of normalised images (N, 3, H, W)."""
+        """Return {feature_map: (N, feature_maps[feature_map], h, w)} of normalised images (N, 3, H, W)."""
         x = self.conv1a(images)
         maps: dict[str, Tensor] = {}
         for name, block in self.named_children():
@@ -118,7 +118,7 @@ class Plain(nn.Module):
         self.conv_branch1 = nn.Conv2d(channels, out, 1, stride, bias=False) if projects else None
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the output, before any activation, and the activated input that a tap hands out."""
+        """Return the output, before any activation, and the activated input that a feature_map hands out."""
         activated = F.relu(self.bn_branch2a(x), inplace=True)
         branch = F.relu(self.bn_branch2b1(self.conv_branch2a(activated)), inplace=True)
         # Without a projection the shortcut is the raw input: the published network does not activate it.
@@ -143,7 +143,7 @@ class Bottleneck(nn.Module):
         self.conv_branch1 = nn.Conv2d(channels, out, 1, bias=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the output, before any activation, and the activated input that a tap hands out."""
+        """Return the output, before any activation, and the activated input that a feature_map hands out."""
         activated = F.relu(self.bn_branch2a(x), inplace=True)
         branch = F.relu(self.bn_branch2b1(self.conv_branch2a(activated)), inplace=True)
         branch = self.conv_branch2b1(self.dropout_2b1(branch))

@@ -1,4 +1,4 @@
-"""The small trunk of the toy recipes: learns the toy scenes from scratch in a minute of one CPU core."""
+"""The small backbone of the toy recipes: learns the toy scenes from scratch in a minute of one CPU core."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..errors import RecipeError
 from . import named_normalization
-from .trunk import Freezing, Trunk, freezing_named
+from .base import Backbone, Freezing, freezing_named
 
 FORMS = {
     "whole": Freezing(("stem", "block3", "down", "block4", "block5", "last"), "fixed"),
@@ -34,7 +34,7 @@ class Residual(nn.Module):
         return F.relu(x + self.bn2(self.conv2(y)))
 
 
-class Small(Trunk):
+class Small(Backbone):
     """A residual network of 200 000 parameters at stride 8, without classifier.
 
     Args:
@@ -44,7 +44,7 @@ class Small(Trunk):
         normalization: how the pixels come in, "imagenet" or "caffe".
         frozen: what does not learn: a name in `FORMS`, False for nothing, True for "whole".
 
-    Its taps are conv2 and conv3 at stride 4 (stem and first block), conv4 to conv6 at stride 8.
+    Its feature_maps are conv2 and conv3 at stride 4 (stem and first block), conv4 to conv6 at stride 8.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Small(Trunk):
         super().__init__()
         self.stride = 8
         self.normalization = named_normalization(normalization)
-        self.taps = {"conv2": width, "conv3": width, "conv4": 2 * width, "conv5": 2 * width, "conv6": 4 * width}
+        self.feature_maps = {"conv2": width, "conv3": width, "conv4": 2 * width, "conv5": 2 * width, "conv6": 4 * width}
         self.stem = nn.Sequential(
             nn.Conv2d(3, width // 2, 3, stride=2, padding=1, bias=False),
             nn.BatchNorm2d(width // 2),
@@ -75,7 +75,7 @@ class Small(Trunk):
         self.freeze(freezing_named(frozen, FORMS, "whole"))
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Return the feature map of each tap; images: (N, 3, H, W), normalised."""
+        """Return the feature map of each feature_map; images: (N, 3, H, W), normalised."""
         conv2 = self.stem(images)
         conv3 = self.block3(conv2)
         conv4 = self.block4(self.down(conv3))

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from ..errors import RecipeError
 from ..types import Normalization
 from . import named_normalization
-from .trunk import Freezing, Trunk, freezing_named
+from .base import Backbone, Freezing, freezing_named
 
 FORMS = {
     "psa": Freezing(("conv1_1", "conv1_2", "conv2_1", "conv2_2")),
@@ -40,10 +40,10 @@ def build(
     width: int = 64,
     normalization: str | Normalization = "caffe",
 ) -> VGG16:
-    """Return a VGG-16 trunk.
+    """Return a VGG-16 backbone.
 
     frozen: a name in `FORMS`, True (psa) or False; fc6_dilation: 1 in classifiers, 4 in AffinityNet, 12 in
-    DeepLab-LargeFOV, None for a trunk that ends before fc6; pool5: what stands before fc6 (`max` and `max_mean` in
+    DeepLab-LargeFOV, None for a backbone that ends before fc6; pool5: what stands before fc6 (`max` and `max_mean` in
     DeepLab v2 and v1; PSA builds both layers and applies neither); ceil_pools: sizes as Caffe rounds them; width:
     channels of the first layer, 64 in all publications; normalization: the single-stage system says imagenet.
 
@@ -52,16 +52,16 @@ def build(
     """
     if pool5 not in ("none", "max", "max_mean"):
         raise RecipeError(f"unknown value {pool5!r} for pool5 of backbone {name!r}; expected none, max or max_mean")
-    trunk = VGG16(width, fc6_dilation, pool5, ceil_pools)
-    trunk.normalization = named_normalization(normalization)
-    trunk.freeze(freezing_named(frozen, FORMS, "psa"))
-    return trunk
+    backbone = VGG16(width, fc6_dilation, pool5, ceil_pools)
+    backbone.normalization = named_normalization(normalization)
+    backbone.freeze(freezing_named(frozen, FORMS, "psa"))
+    return backbone
 
 
-class VGG16(Trunk):
-    """VGG-16 with taps conv3 (stride 4), conv4, conv5, conv6 (stride 8), each after its ReLU and before its pooling.
+class VGG16(Backbone):
+    """VGG-16 with feature maps conv3 (stride 4), conv4, conv5, conv6 (stride 8), each after ReLU and before pooling.
 
-    conv6 is ReLU(fc7), or what follows conv5 where the trunk has no fc6. Sides: three times n becomes ceil(n / 2).
+    conv6 is ReLU(fc7), or what follows conv5 where the backbone has no fc6. Sides: three times n becomes ceil(n / 2).
     """
 
     stride = 8
@@ -87,16 +87,16 @@ class VGG16(Trunk):
             self.fc6 = nn.Conv2d(channels, last, 3, padding=fc6_dilation, dilation=fc6_dilation)
             self.drop6 = nn.Dropout2d(0.5)
             self.fc7 = nn.Conv2d(last, last, 1)
-        self.taps = {"conv3": 4 * width, "conv4": 8 * width, "conv5": 8 * width, "conv6": last}
+        self.feature_maps = {"conv3": 4 * width, "conv4": 8 * width, "conv5": 8 * width, "conv6": last}
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Return {tap: (N, taps[tap], h, w)} of normalised images (N, 3, H, W)."""
+        """Return {feature_map: (N, feature_maps[feature_map], h, w)} of normalised images (N, 3, H, W)."""
         x = images
         maps: dict[str, Tensor] = {}
         for index, (names, _, _) in enumerate(_STAGES, 1):
             for name in names:
                 x = F.relu(self.get_submodule(name)(x), inplace=True)
-            if f"conv{index}" in self.taps:
+            if f"conv{index}" in self.feature_maps:
                 maps[f"conv{index}"] = x
             x = self.get_submodule(f"pool{index}")(x)
         x = self.pool5a(x)

@@ -1,7 +1,7 @@
 """How the tensors of published checkpoints are called in our networks, one function a family, and what of them fits.
 
-In every network of ours the trunk is `backbone`, so that weights of a trunk alone (ImageNet) fit every network; inside
-a trunk, names are the published ones (torchvision's in ResNet-50/101). A new family is one function and one line in
+In every network of ours the backbone is `backbone`, so that weights of it alone (ImageNet) fit every network; inside
+a backbone, names are the published ones (torchvision's in ResNet-50/101). A new family is one function and one line in
 `FAMILIES`.
 """
 
@@ -46,9 +46,9 @@ class Family:
         return bool(self.known_by) and all(_any(p, names) for p in self.known_by) and not _any_of(self.without, names)
 
 
-def under_backbone(tensors: Mapping[str, Tensor], trunk: str) -> Tensors:
-    """Return the tensors with `backbone.` before the names whose first part matches the pattern `trunk`."""
-    inside = re.compile(rf"(?:{trunk})\.")
+def under_backbone(tensors: Mapping[str, Tensor], backbone: str) -> Tensors:
+    """Return the tensors with `backbone.` before the names whose first part matches the pattern `backbone`."""
+    inside = re.compile(rf"(?:{backbone})\.")
     return {f"backbone.{name}" if inside.match(name) else name: tensor for name, tensor in tensors.items()}
 
 
@@ -70,7 +70,7 @@ def replaced(tensors: Mapping[str, Tensor], rules: Iterable[tuple[str, str | Non
 
 
 def psa(tensors: Mapping[str, Tensor]) -> Tensors:
-    """Return our names of a network of PSA or its heirs: trunk at top level beside heads such as fc8, f8_3, fc_proj."""
+    """Return our names of a network of PSA or its heirs: backbone at top level beside heads (fc8, f8_3, fc_proj)."""
     return under_backbone(tensors, f"{_RESNET38}|{_VGG16}")
 
 
@@ -140,7 +140,7 @@ FAMILIES: dict[str, Family] = {
     "wang": Family("DeepLab v1 of SEAM, v3+ of the same code", families.wseg, (r"backbone\.", r"cls_conv\.")),
     "deeplab-pytorch": Family("DeepLab v2", families.deeplab_pytorch, (r"(base\.)?layer1\.conv1\.conv\.",)),
     "caffe": Family(
-        "Caffe: DeepLab's ResNet-101, or VGG-16 as a trunk",
+        "Caffe: DeepLab's ResNet-101, or VGG-16 as a backbone",
         families.caffe,
         (r"res2a_branch2a\.|conv1_1\.",),
         ("fc8", "f8_", r"shallow_mask\.", r"cls_branch\.", r"fc[67]_\d", "fc_proj|proj_fc"),

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .. import yaml_core
 from ..data.index import Index, read_index
 from ..errors import DataError, RecipeError, StageError
-from ..records import read_json
-from ..sections import STAGES
+from ..recipe import yaml_core
+from ..recipe.sections import STAGES
+from ..run.records import read_json
 
 ARTEFACTS = ("cam", "refine", "pseudo", "seg")
 """What can be judged and shown, in the order of the stages."""

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from .. import __version__
 from ..errors import RecipeError
-from ..records import now, write_text
+from ..run.records import now, write_text
 from . import tables
 from .collect import RunFacts, collect
 from .plots import Line, line_plot
@@ -116,7 +116,7 @@ def _group(runs: Sequence[RunFacts], named: bool, images: int) -> dict[str, Any]
 def _losses(runs: Sequence[RunFacts]) -> list[tuple[str, Markup]]:
     """Return (title, plot) of the losses of every training, runs over each other; rates in a plot of their own."""
     shown: dict[tuple[str, str], list[Line]] = {}
-    rates: list[Line] = []
+    lr_multipliers: list[Line] = []
     for number, run in enumerate(runs):
         for losses in run.losses:
             names = [name for name in losses.series if name != "lr"]
@@ -128,10 +128,10 @@ def _losses(runs: Sequence[RunFacts]) -> list[tuple[str, Markup]]:
             if "lr" in losses.series:
                 where = f"{losses.stage} {losses.part}".strip()
                 label = f"{run.name}: {where}" if len(runs) > 1 else where
-                rates.append(Line(label, losses.series["lr"], len(rates), number))
+                lr_multipliers.append(Line(label, losses.series["lr"], len(lr_multipliers), number))
     plots = [(f"{stage} {part}".strip(), line_plot(lines, "step", "loss")) for (stage, part), lines in shown.items()]
-    if rates:
-        plots.append(("learning rate", line_plot(rates, "step", "learning rate")))
+    if lr_multipliers:
+        plots.append(("learning rate", line_plot(lr_multipliers, "step", "learning rate")))
     return [(title, plot) for title, plot in plots if plot]
 
 

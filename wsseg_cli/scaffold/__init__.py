@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 from .. import __version__
-from ..discovery import find
 from ..errors import PluginError
+from ..plugin.discovery import find
 
 KINDS = ("method", "refiner", "segmenter", "dataset")
 """What a plugin can be; each has a template of its own."""

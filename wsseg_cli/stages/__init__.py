@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import StageError, WssegError
-from ..recipe import LoadedRecipe
-from ..run import RunDir, State
-from ..sections import STAGES
+from ..recipe.loading import LoadedRecipe
+from ..recipe.sections import STAGES
+from ..run.directory import RunDir, State
 
 MODULES = {stage: stage.replace("-", "_") for stage in STAGES} | {"eval": "evaluate"}
 """Module of each stage."""

@@ -11,8 +11,8 @@ from ..data.stores import ScoreStore
 from ..engine import checkpoint, processes
 from ..engine.each import Work
 from ..errors import StageError
-from ..protocols import Method
-from ..sections import CamSettings
+from ..plugin.protocols import Method
+from ..recipe.sections import CamSettings
 from . import Context, Result, begin, up_to_date
 from .per_image import LabelRule, device_and_workers, label_rule, lists_of, run_each
 from .pictures import write_overlays

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..data.index import Index
-from ..sections import DatasetSettings
+from ..recipe.sections import DatasetSettings
 
 OFTEN = 0.8
 """Share of a class's images in which another class also stands, from which on CAMs are likely to confuse the two."""

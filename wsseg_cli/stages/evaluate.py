@@ -18,8 +18,8 @@ from ..engine.each import Work, each, share
 from ..errors import CheckFailed, DataError, StageError
 from ..metrics import Confusion, ThresholdCurve, threshold_range
 from ..ops.crf import dense_crf
-from ..protocols import Segmenter
-from ..sections import EvalSettings, ThresholdSettings
+from ..plugin.protocols import Segmenter
+from ..recipe.sections import EvalSettings, ThresholdSettings
 from ..types import Sample
 from . import Context, Result, begin
 from .per_image import device_and_workers, report_failures, run_each

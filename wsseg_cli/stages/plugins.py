@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from .. import __version__, discovery, nets
+from .. import __version__, nets
 from ..engine import checkpoint
 from ..errors import CheckpointError, PluginError
 from ..nets.inference import for_inference
-from ..protocols import Method, Refiner, Segmenter, Trainable
-from ..sections import PLUGIN
+from ..plugin import discovery
+from ..plugin.protocols import Method, Refiner, Segmenter, Trainable
+from ..recipe.sections import PLUGIN
 from ..types import ClassNames, Sample
 from . import Context
 
@@ -33,7 +34,7 @@ def method_of(context: Context, classes: ClassNames) -> Method:
     method: Method = cls(options, classes)  # type: ignore[arg-type, assignment, call-arg]
     backbone = getattr(options, "backbone", None)
     if isinstance(backbone, str):
-        nets.require_taps(backbone, method.taps)
+        nets.require_feature_maps(backbone, method.feature_maps)
     return method
 
 

@@ -15,7 +15,7 @@ from ..data.stores import check_size, labels_in_mask
 from ..engine import processes
 from ..engine.each import Work, each
 from ..errors import DataError
-from ..protocols import Dataset
+from ..plugin.protocols import Dataset
 from ..types import ClassNames, Sample
 from . import Context, Result, begin, up_to_date
 from .data_report import data_report, report_lines

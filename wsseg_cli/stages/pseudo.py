@@ -14,7 +14,7 @@ from ..engine import processes
 from ..engine.each import Work
 from ..errors import DataError
 from ..ops.crf import dense_crf
-from ..sections import BackgroundSettings, PseudoSettings
+from ..recipe.sections import BackgroundSettings, PseudoSettings
 from ..types import ByteArray, ScoreMap
 from . import Context, Result, begin, up_to_date
 from .per_image import device_and_workers, lists_of, run_each

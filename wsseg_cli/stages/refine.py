@@ -12,8 +12,8 @@ from ..engine import checkpoint, processes
 from ..engine.each import Work
 from ..engine.fit import Loop
 from ..errors import RecipeError
-from ..protocols import Refiner, Stage
-from ..sections import RefineSettings
+from ..plugin.protocols import Refiner, Stage
+from ..recipe.sections import RefineSettings
 from . import Context, Result, begin, up_to_date
 from .per_image import LabelRule, device_and_workers, label_rule, lists_of, run_each
 from .pictures import write_overlays
@@ -57,8 +57,8 @@ def _train(context: Context, refiner: Refiner, section: RefineSettings, index, s
     check_extras(section.refiner.name, refiner.needs, samples)
     runtime = context.recipe.section("runtime")
     own = section.train is not None and section.train.weights == "train_cls"
-    trunk = context.run.folder("train-cls") / checkpoint.MODEL if own else None
-    loop = Loop(runtime, header=header_of(context, "refine", refiner), trunk=trunk, quiet=context.quiet)
+    backbone = context.run.folder("train-cls") / checkpoint.MODEL if own else None
+    loop = Loop(runtime, header=header_of(context, "refine", refiner), backbone=backbone, quiet=context.quiet)
     stage = Stage(
         dir=context.run.folder("refine") / "train",
         samples=samples,

@@ -11,7 +11,7 @@ from .plugins import check_extras, header_of, method_of
 
 def run(context: Context) -> Result:
     """Write train-cls/model.safetensors and metrics.jsonl."""
-    from ..protocols import Stage
+    from ..plugin.protocols import Stage
 
     context.run.require("prepare")
     index = read_index(context.prepared)

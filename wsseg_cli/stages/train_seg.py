@@ -9,7 +9,7 @@ from ..data.stores import MaskStore
 from ..engine import checkpoint, processes
 from ..engine.fit import Loop
 from ..errors import DataError
-from ..protocols import Stage
+from ..plugin.protocols import Stage
 from . import Context, Result, begin, up_to_date
 from .plugins import header_of, segmenter_of
 
@@ -39,9 +39,9 @@ def run(context: Context) -> Result:
     if begin(context, "train-seg") == "done":
         return up_to_date("train-seg")
     folder = context.run.folder("train-seg")
-    trunk = context.run.folder("train-cls") / checkpoint.MODEL if section.weights == "train_cls" else None
+    backbone = context.run.folder("train-cls") / checkpoint.MODEL if section.weights == "train_cls" else None
     header = header_of(context, "train-seg", segmenter) | {"masks": section.masks}
-    loop = Loop(context.recipe.section("runtime"), header=header, trunk=trunk, quiet=context.quiet)
+    loop = Loop(context.recipe.section("runtime"), header=header, backbone=backbone, quiet=context.quiet)
     stage = Stage(
         dir=folder,
         samples=samples,

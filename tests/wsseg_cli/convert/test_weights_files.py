@@ -38,8 +38,8 @@ def saved(folder: Path, content: Any, name: str = "theirs.pth") -> Path:
     return path
 
 
-def on_trunk() -> nn.Module:
-    """A network of ours with this trunk."""
+def on_backbone() -> nn.Module:
+    """A network of ours with this backbone."""
     model = nn.Module()
     model.backbone = nets.backbone(LITE)
     return model
@@ -63,8 +63,8 @@ WRAPS: dict[str, Callable[[Tensors], Any]] = {
 def test_released_style_checkpoints(tmp_path: Path, published: Tensors, wrap: str) -> None:
     source, out = saved(tmp_path, WRAPS[wrap](published)), tmp_path / "ours.safetensors"
     result = convert.run(source, out)
-    assert (result.family, result.guessed, result.networks[0].title) == ("efficientnet-lite", True, f"trunk {LITE}")
-    model = on_trunk()
+    assert (result.family, result.guessed, result.networks[0].title) == ("efficientnet-lite", True, f"backbone {LITE}")
+    model = on_backbone()
     assert checkpoint.load_initial(model, str(out)) == "ImageNet labels"
     for name, value in model.backbone.state_dict().items():
         want = published[name].half().float() if wrap == "half" and value.is_floating_point() else published[name]
@@ -111,7 +111,7 @@ def test_truncated_files_of_other_kinds(tmp_path: Path, name: str) -> None:
     assert done.exit_code == 6 and name in done.stderr
 
 
-def test_trunk_that_is_not_whole_is_named_key_by_key(tmp_path: Path, published: Tensors) -> None:
+def test_backbone_that_is_not_whole_is_named_key_by_key(tmp_path: Path, published: Tensors) -> None:
     less = {name: value for name, value in published.items() if name != "_blocks.3._bn1.bias"}
     less["_conv_head.weight"] = torch.zeros(1, 2, 3, 4)
     done = wsseg(saved(tmp_path, less), tmp_path / "ours.safetensors")
@@ -125,7 +125,7 @@ def test_family_that_cannot_be_told(tmp_path: Path, published: Tensors) -> None:
     source, out = saved(tmp_path, {"encoder.weight": torch.ones(1)}), tmp_path / "ours.safetensors"
     with pytest.raises(CheckpointError, match="no known family"):
         convert.run(source, out)
-    with pytest.raises(CheckpointError, match=r"trunk of none of our backbones \(encoder\.weight"):
+    with pytest.raises(CheckpointError, match=r"backbone of none of our backbones \(encoder\.weight"):
         convert.run(source, out, family="psa")
     with pytest.raises(CheckpointError, match="unknown family of checkpoints 'pas'"):
         convert.run(source, out, family="pas")
@@ -136,7 +136,7 @@ def test_where_it_is_written(tmp_path: Path, published: Tensors) -> None:
     with pytest.raises(RecipeError, match=r"written as \.safetensors"):
         convert.run(source, tmp_path / "ours.pth")
     convert.run(source, out, saw="my photos")
-    assert checkpoint.load_initial(on_trunk(), str(out)) == "my photos"
+    assert checkpoint.load_initial(on_backbone(), str(out)) == "my photos"
     with pytest.raises(RecipeError, match="is there already; another name, or --force"):
         convert.run(source, out)
     convert.run(source, out, force=True)
@@ -155,13 +155,13 @@ def test_what_the_command_says(tmp_path: Path, published: Tensors) -> None:
     assert next(line for line in lines if "_fc.bias" in line).split() == ["left", "out", "-", "7", "_fc.bias"]
     tail = [line.split(maxsplit=1) for line in lines[-5:]]
     assert [words[0] for words in tail] == ["family", "tensors", "network", "saw", "wrote"]
-    assert tail[0][1] == "efficientnet-lite (guessed)" and tail[2][1] == f"trunk {LITE}"
+    assert tail[0][1] == "efficientnet-lite (guessed)" and tail[2][1] == f"backbone {LITE}"
     assert done.stderr.startswith("Next: ")
     quiet = wsseg(source, out, "--force", "--quiet")
     assert len(quiet.stdout.splitlines()) == 5 and not quiet.stderr
     said = json.loads(wsseg(source, out, "--force", "--json").stdout)
     assert said["schema_version"] == 1 and said["counts"] == {"fits": len(published) - 2, "left out": 2}
-    assert said["networks"] == [{"name": "trunk", "backbone": LITE, "classes": None, "complete": True}]
+    assert said["networks"] == [{"name": "backbone", "backbone": LITE, "classes": None, "complete": True}]
     assert {key["published"] for key in said["keys"]} == set(published)
 
 
@@ -171,9 +171,9 @@ NETWORKS = {
     "psa_resnet38_aff": "refiner psa on resnet38",
     "psa_vgg16_aff": "refiner psa on vgg16",
     "seam_resnet38_aff": "refiner psa on resnet38",
-    "onestage-backbone-resnet38": "trunk resnet38",
-    "onestage-backbone-vgg16": "trunk vgg16",
-    "onestage-backbone-resnet101": "trunk resnet101",
+    "onestage-backbone-resnet38": "backbone resnet38",
+    "onestage-backbone-vgg16": "backbone vgg16",
+    "onestage-backbone-resnet101": "backbone resnet101",
     "onestage-model-resnet38": "method onestage on resnet38, 20 classes",
     "onestage-model-vgg16": "method onestage on vgg16, 20 classes",
     "onestage-model-resnet50": "method onestage on resnet50, 20 classes",
@@ -218,7 +218,7 @@ def test_a_plugin_that_cannot_be_built_is_no_candidate(monkeypatch: pytest.Monke
     monkeypatch.setattr(networks, "_built_by", broken)
     tensors = {f"backbone.{n}": t for n, t in nets.backbone(LITE).state_dict().items()}
     found = networks.networks({**tensors, "fc8.weight": torch.zeros(3, 1280, 1, 1)})
-    assert [(n.name, n.fit.complete, n.fit.extra) for n in found] == [("trunk", False, ("fc8.weight",))]
+    assert [(n.name, n.fit.complete, n.fit.extra) for n in found] == [("backbone", False, ("fc8.weight",))]
 
 
 @pytest.mark.parametrize(

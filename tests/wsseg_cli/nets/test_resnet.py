@@ -13,17 +13,17 @@ from wsseg_cli.nets.resnet import CAFFE_LAYOUT
 @golden("onestage-backbone-resnet50", "onestage-backbone-resnet101")
 @torch.no_grad()
 def test_onestage_form(case: Case) -> None:
-    trunk = backbone(case.arguments["backbone"], frozen="onestage").eval()
+    net = backbone(case.arguments["backbone"], frozen="onestage").eval()
     tensors = weights.rename(case.state_dict(), "torchvision")
-    trunk.load_state_dict({name.removeprefix("backbone."): tensor for name, tensor in tensors.items()})
+    net.load_state_dict({name.removeprefix("backbone."): tensor for name, tensor in tensors.items()})
     got: dict[str, object] = {}
-    for name, module in trunk.named_children():
+    for name, module in net.named_children():
         module.register_forward_hook(
             lambda _module, _inputs, x, name=name: got.update(
                 {f"stat_{name}": np.array([x.mean().item(), x.std().item(), x.abs().max().item()])}
             )
         )
-    maps = trunk(torch.from_numpy(case.inputs["x"]))
+    maps = net(torch.from_numpy(case.inputs["x"]))
     step3, step6 = case.arguments["conv3_channel_step"], case.arguments["conv6_channel_step"]
     got |= {
         "conv3_ch16": maps["conv3"][:, ::step3],
@@ -45,17 +45,17 @@ DILATIONS = {
 
 @pytest.mark.parametrize("rule", DILATIONS)
 def test_dilation_rules(rule: str) -> None:
-    trunk = backbone("resnet50", output_stride=8, dilation=rule)
-    blocks = [trunk.layer3[0], trunk.layer3[1], trunk.layer4[0], trunk.layer4[1]]
+    net = backbone("resnet50", output_stride=8, dilation=rule)
+    blocks = [net.layer3[0], net.layer3[1], net.layer4[0], net.layer4[1]]
     assert [block.conv2.dilation[0] for block in blocks] == DILATIONS[rule]
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("stride", [8, 16, 32])
-def test_taps_and_stride_are_what_the_trunk_says(stride: int) -> None:
-    trunk = backbone("resnet50", output_stride=stride).eval()
-    maps = trunk(torch.zeros(1, 3, 64, 96))
-    assert {tap: values.shape[1] for tap, values in maps.items()} == trunk.taps
+def test_feature_maps_and_stride_are_what_the_backbone_says(stride: int) -> None:
+    net = backbone("resnet50", output_stride=stride).eval()
+    maps = net(torch.zeros(1, 3, 64, 96))
+    assert {feature_map: values.shape[1] for feature_map, values in maps.items()} == net.feature_maps
     assert list(maps)[-1] == "conv6"
     assert maps["conv6"].shape[2:] == (64 // stride, 96 // stride)
     assert maps["conv3"].shape[2:] == (16, 24)
@@ -76,14 +76,14 @@ def test_torchvision_rule_is_torchvision() -> None:
 
 
 def test_caffe_layout() -> None:
-    trunk = backbone("resnet50", **CAFFE_LAYOUT)
-    assert (trunk.layer2[0].conv1.stride, trunk.layer2[0].conv2.stride) == ((2, 2), (1, 1))
-    assert trunk.maxpool.ceil_mode and trunk.bn1.momentum == 1e-3
-    assert trunk.normalization.order == "BGR" and trunk.normalization.scale == 1
+    net = backbone("resnet50", **CAFFE_LAYOUT)
+    assert (net.layer2[0].conv1.stride, net.layer2[0].conv2.stride) == ((2, 2), (1, 1))
+    assert net.maxpool.ceil_mode and net.bn1.momentum == 1e-3
+    assert net.normalization.order == "BGR" and net.normalization.scale == 1
 
 
-def learning(trunk: torch.nn.Module) -> set[str]:
-    return {name for name, parameter in trunk.named_parameters() if parameter.requires_grad}
+def learning(backbone: torch.nn.Module) -> set[str]:
+    return {name for name, parameter in backbone.named_parameters() if parameter.requires_grad}
 
 
 def test_what_learns_by_form() -> None:

@@ -13,12 +13,12 @@ from wsseg_cli.settings import OptimSettings
 
 
 def loaded(case: Case, **options: object) -> nn.Module:
-    trunk = backbone("resnet38", **options).eval()
-    trunk.load_state_dict(case.state_dict())
-    return trunk
+    net = backbone("resnet38", **options).eval()
+    net.load_state_dict(case.state_dict())
+    return net
 
 
-def record(trunk: nn.Module, statistics: object) -> dict[str, list]:
+def record(backbone: nn.Module, statistics: object) -> dict[str, list]:
     """Collect `statistics` of the raw output of every direct sub-module."""
     seen: dict[str, list] = {}
 
@@ -28,7 +28,7 @@ def record(trunk: nn.Module, statistics: object) -> dict[str, list]:
 
         return hook
 
-    for name, module in trunk.named_children():
+    for name, module in backbone.named_children():
         module.register_forward_hook(keep(name))
     return seen
 
@@ -36,14 +36,14 @@ def record(trunk: nn.Module, statistics: object) -> dict[str, list]:
 @golden("resnet38_backbone")
 @torch.no_grad()
 def test_backbone(case: Case) -> None:
-    trunk = loaded(case)
-    seen = record(trunk, lambda x: (list(x.shape), x.mean().item(), x.std().item()))
-    maps = trunk(torch.from_numpy(case.inputs["x"]))
+    net = loaded(case)
+    seen = record(net, lambda x: (list(x.shape), x.mean().item(), x.std().item()))
+    maps = net(torch.from_numpy(case.inputs["x"]))
     got = {}
-    for tap, values in maps.items():
-        assert values.shape[1] == trunk.taps[tap]
-        got[f"{tap}_slice"] = values[:, :: case.arguments["slices"][f"{tap}_slice"]["channel_step"]]
-        got[f"{tap}_channel_mean"] = values.mean((2, 3))
+    for feature_map, values in maps.items():
+        assert values.shape[1] == net.feature_maps[feature_map]
+        got[f"{feature_map}_slice"] = values[:, :: case.arguments["slices"][f"{feature_map}_slice"]["channel_step"]]
+        got[f"{feature_map}_channel_mean"] = values.mean((2, 3))
     for name, (shape, mean, std) in seen.items():
         got |= {f"stage_{name}_shape": np.array(shape), f"stage_{name}_mean": mean, f"stage_{name}_std": std}
     case.check_all(got)
@@ -52,9 +52,9 @@ def test_backbone(case: Case) -> None:
 @golden("onestage-backbone-resnet38")
 @torch.no_grad()
 def test_onestage_form(case: Case) -> None:
-    trunk = loaded(case, frozen="onestage", conv3="raw")
-    seen = record(trunk, lambda x: np.array([x.mean().item(), x.std().item(), x.abs().max().item()]))
-    maps = trunk(torch.from_numpy(case.inputs["x"]))
+    net = loaded(case, frozen="onestage", conv3="raw")
+    seen = record(net, lambda x: np.array([x.mean().item(), x.std().item(), x.abs().max().item()]))
+    maps = net(torch.from_numpy(case.inputs["x"]))
     step3, step6 = case.arguments["conv3_channel_step"], case.arguments["conv6_channel_step"]
     got = {
         "conv3_ch16": maps["conv3"][:, ::step3],
@@ -76,8 +76,8 @@ def seam_like(width: int) -> nn.Module:
     return model
 
 
-def frozen_convolutions(trunk: nn.Module) -> list[tuple[str, nn.Module]]:
-    found = [(name, m) for name, m in trunk.named_modules() if isinstance(m, nn.Conv2d)]
+def frozen_convolutions(backbone: nn.Module) -> list[tuple[str, nn.Module]]:
+    found = [(name, m) for name, m in backbone.named_modules() if isinstance(m, nn.Conv2d)]
     return [(name, m) for name, m in found if not m.weight.requires_grad]
 
 
@@ -103,23 +103,23 @@ def test_what_learns(case: Case) -> None:
 
 
 def test_freezing_lasts() -> None:
-    trunk = backbone("resnet38", width=2)
-    before = {name: value.clone() for name, value in trunk.state_dict().items()}
-    trunk.eval().train()
-    optimizer = torch.optim.SGD([p for p in trunk.parameters() if p.requires_grad], lr=0.1)
-    trunk(torch.randn(2, 3, 33, 33))["conv6"].mean().backward()
+    net = backbone("resnet38", width=2)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    net.eval().train()
+    optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.1)
+    net(torch.randn(2, 3, 33, 33))["conv6"].mean().backward()
     optimizer.step()
-    changed = {name for name, value in trunk.state_dict().items() if not torch.equal(value, before[name])}
+    changed = {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
     assert "b3.conv_branch2a.weight" in changed
     assert not [name for name in changed if ".bn" in name or name.startswith(("conv1a", "b2", "bn7"))]
 
 
 def test_deeplab_form_moves_statistics_only() -> None:
-    trunk = backbone("resnet38", width=2, frozen="deeplab", bn_momentum=3e-4).train()
-    assert trunk.conv1a.weight.requires_grad and not trunk.bn7.weight.requires_grad
-    assert trunk.bn7.training and trunk.bn7.momentum == 3e-4
-    trunk = backbone("resnet38", width=2, frozen=False).train()
-    assert all(p.requires_grad for p in trunk.parameters())
+    net = backbone("resnet38", width=2, frozen="deeplab", bn_momentum=3e-4).train()
+    assert net.conv1a.weight.requires_grad and not net.bn7.weight.requires_grad
+    assert net.bn7.training and net.bn7.momentum == 3e-4
+    net = backbone("resnet38", width=2, frozen=False).train()
+    assert all(p.requires_grad for p in net.parameters())
 
 
 @pytest.mark.parametrize("options", [{"frozen": "pas"}, {"conv3": "relu"}, {"normalization": "bgr"}])
@@ -129,8 +129,8 @@ def test_unknown_options(options: dict[str, str]) -> None:
 
 
 def test_sizes() -> None:
-    trunk = backbone("resnet38", width=1).eval()
+    net = backbone("resnet38", width=1).eval()
     for height, width in ((1, 1), (9, 17), (64, 65)):
-        maps = trunk(torch.zeros(1, 3, height, width))
+        maps = net(torch.zeros(1, 3, height, width))
         assert maps["conv6"].shape[2:] == (-(-height // 8), -(-width // 8))
-        assert {tap: m.shape[1] for tap, m in maps.items()} == trunk.taps
+        assert {feature_map: m.shape[1] for feature_map, m in maps.items()} == net.feature_maps

@@ -12,16 +12,16 @@ from wsseg_cli.nets import backbone
 @golden("onestage-backbone-vgg16")
 @torch.no_grad()
 def test_onestage_form(case: Case) -> None:
-    trunk = backbone("vgg16", frozen="onestage", normalization="imagenet").eval()
-    trunk.load_state_dict(case.state_dict())
+    net = backbone("vgg16", frozen="onestage", normalization="imagenet").eval()
+    net.load_state_dict(case.state_dict())
     got: dict[str, object] = {}
-    for name, module in trunk.named_children():
+    for name, module in net.named_children():
 
         def keep(module: object, inputs: object, x: torch.Tensor, name: str = name) -> None:
             got[f"stat_{name}"] = np.array([x.mean().item(), x.std().item(), x.abs().max().item()])
 
         module.register_forward_hook(keep)
-    maps = trunk(torch.from_numpy(case.inputs["x"]))
+    maps = net(torch.from_numpy(case.inputs["x"]))
     step3, step6 = case.arguments["conv3_channel_step"], case.arguments["conv6_channel_step"]
     got |= {
         "conv3_ch16": maps["conv3"][:, ::step3],
@@ -41,10 +41,10 @@ def test_frozen_layers(frozen: bool | str, names: int) -> None:
 
 @pytest.mark.parametrize(("size", "ceil", "cells"), [(321, True, 41), (320, True, 41), (320, False, 40)])
 def test_sizes(size: int, ceil: bool, cells: int) -> None:
-    trunk = backbone("vgg16", width=1, ceil_pools=ceil, pool5="max_mean", fc6_dilation=None)
-    maps = trunk(torch.zeros(1, 3, size, size))
+    net = backbone("vgg16", width=1, ceil_pools=ceil, pool5="max_mean", fc6_dilation=None)
+    maps = net(torch.zeros(1, 3, size, size))
     assert maps["conv6"].shape[2:] == (cells, cells)
-    assert {tap: m.shape[1] for tap, m in maps.items()} == trunk.taps
+    assert {feature_map: m.shape[1] for feature_map, m in maps.items()} == net.feature_maps
 
 
 def test_unknown_option() -> None:

@@ -19,7 +19,7 @@ def test_names_of_mxnet(case: Case) -> None:
 
 
 @golden("resnet38_mxnet_names")
-def test_names_of_mxnet_are_our_trunk(case: Case) -> None:
+def test_names_of_mxnet_are_our_backbone(case: Case) -> None:
     tensors = {name: torch.zeros(1) for name in case.inputs["mxnet_names"].tolist()}
     assert weights.guess_family(tensors) == "mxnet"
     ours = {f"backbone.{name}" for name in nets.backbone("resnet38", width=1).state_dict()}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from wsseg_cli.data.index import Entry, Index
-from wsseg_cli.sections import DatasetSettings
+from wsseg_cli.recipe.sections import DatasetSettings
 from wsseg_cli.stages.data_report import data_report, report_lines
 from wsseg_cli.types import ClassNames, Sample
 

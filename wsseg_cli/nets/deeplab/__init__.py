@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from ...errors import RecipeError
 from ...types import Normalization
 from .. import backbone as build_backbone
+from ..base import Backbone
 from ..resnet import CAFFE_LAYOUT
-from ..trunk import Trunk
 from .blocks import batch_norm, group_norm, resize
 from .multi_scale import pyramid_logits
 from .v1 import LargeFOV, PointClassifier, VGGLargeFOV
@@ -25,7 +25,7 @@ from .v3plus import V3Plus
 
 __all__ = ["FORMS", "DeepLab", "Form", "build", "pyramid_logits"]
 
-Head = Callable[[Trunk, int], nn.Module]
+Head = Callable[[Backbone, int], nn.Module]
 
 
 @dataclass(frozen=True)
@@ -55,27 +55,34 @@ _VGG = {"frozen": False, "fc6_dilation": None, "ceil_pools": True}
 _STRIDE_8_RATES, _STRIDE_16_RATES = (1, 12, 24, 36), (1, 6, 12, 18)
 
 
-def _v3plus_wang(trunk: Trunk, outputs: int) -> nn.Module:
+def _v3plus_wang(backbone: Backbone, outputs: int) -> nn.Module:
     # The rates of stride 16 at stride 8, and a 3x3 shortcut, are the publication's.
     return V3Plus(
-        trunk.taps, outputs, rates=_STRIDE_16_RATES, shortcut_kernel=3, dropouts=(0.0, 0.0), norm=batch_norm(3e-4)
+        backbone.feature_maps,
+        outputs,
+        rates=_STRIDE_16_RATES,
+        shortcut_kernel=3,
+        dropouts=(0.0, 0.0),
+        norm=batch_norm(3e-4),
     )
 
 
-def _v3plus_rsepm(trunk: Trunk, outputs: int) -> nn.Module:
-    rates = _STRIDE_8_RATES if trunk.stride == 8 else _STRIDE_16_RATES
-    return V3Plus(trunk.taps, outputs, rates=rates, classifier_kernel=3, classifier_bias=False, align_corners=False)
+def _v3plus_rsepm(backbone: Backbone, outputs: int) -> nn.Module:
+    rates = _STRIDE_8_RATES if backbone.stride == 8 else _STRIDE_16_RATES
+    return V3Plus(
+        backbone.feature_maps, outputs, rates=rates, classifier_kernel=3, classifier_bias=False, align_corners=False
+    )
 
 
-def _v3plus_puzzlecam(trunk: Trunk, outputs: int) -> nn.Module:
-    rates = _STRIDE_8_RATES if trunk.stride == 8 else _STRIDE_16_RATES
-    return V3Plus(trunk.taps, outputs, rates=rates, norm=group_norm(4))
+def _v3plus_puzzlecam(backbone: Backbone, outputs: int) -> nn.Module:
+    rates = _STRIDE_8_RATES if backbone.stride == 8 else _STRIDE_16_RATES
+    return V3Plus(backbone.feature_maps, outputs, rates=rates, norm=group_norm(4))
 
 
 FORMS: dict[str, Form] = {
     # DeepLab of SEAM and PPC: LargeFOV with batch norm
     "v1": Form(
-        lambda trunk, outputs: LargeFOV(trunk.taps["conv6"], outputs),
+        lambda backbone, outputs: LargeFOV(backbone.feature_maps["conv6"], outputs),
         {"resnet101": _WANG_RESNET, "resnet38": {"frozen": "deeplab", "bn_momentum": 3e-4}},
         enlarge=True,
         align_corners=True,
@@ -83,47 +90,47 @@ FORMS: dict[str, Form] = {
     ),
     # container of the COCO start weights of the DeepLab authors
     "v1_caffe": Form(
-        lambda trunk, outputs: PointClassifier(trunk.taps["conv6"], outputs),
+        lambda backbone, outputs: PointClassifier(backbone.feature_maps["conv6"], outputs),
         {"resnet101": _CAFFE_RESNET},
         fixed_affine=True,
     ),
     # LargeFOV on VGG-16; the v2 paper trains the same network with its own schedule
     "v1_vgg16": Form(
-        lambda trunk, outputs: VGGLargeFOV(trunk.taps["conv6"], outputs),
+        lambda backbone, outputs: VGGLargeFOV(backbone.feature_maps["conv6"], outputs),
         {"vgg16": {**_VGG, "pool5": "max_mean"}},
         align_corners=True,
     ),
     # deeplab-pytorch, the DeepLab authors' ResNet-101
     "v2": Form(
-        lambda trunk, outputs: SummedASPP(trunk.taps["conv6"], outputs),
+        lambda backbone, outputs: SummedASPP(backbone.feature_maps["conv6"], outputs),
         {"resnet101": _CAFFE_RESNET},
         fixed_affine=True,
     ),
     # the same with the small rates of the paper
     "v2_small": Form(
-        lambda trunk, outputs: SummedASPP(trunk.taps["conv6"], outputs, rates=(3, 6, 9, 12)),
+        lambda backbone, outputs: SummedASPP(backbone.feature_maps["conv6"], outputs, rates=(3, 6, 9, 12)),
         {"resnet101": _CAFFE_RESNET},
         fixed_affine=True,
     ),
     # ASPP-L and ASPP-S on VGG-16
     "v2_vgg16": Form(
-        lambda trunk, outputs: VGGASPP(trunk.taps["conv6"], outputs),
+        lambda backbone, outputs: VGGASPP(backbone.feature_maps["conv6"], outputs),
         {"vgg16": {**_VGG, "pool5": "max"}},
         align_corners=True,
     ),
     "v2_vgg16_small": Form(
-        lambda trunk, outputs: VGGASPP(trunk.taps["conv6"], outputs, rates=(2, 4, 8, 12)),
+        lambda backbone, outputs: VGGASPP(backbone.feature_maps["conv6"], outputs, rates=(2, 4, 8, 12)),
         {"vgg16": {**_VGG, "pool5": "max"}},
         align_corners=True,
     ),
     # RecurSeed + EdgePredictMix
     "v2_rsepm": Form(
-        lambda trunk, outputs: SummedASPP(trunk.taps["conv6"], outputs, std=None),
+        lambda backbone, outputs: SummedASPP(backbone.feature_maps["conv6"], outputs, std=None),
         {"resnet101": _RSEPM_RESNET, "resnet50": _RSEPM_RESNET},
     ),
     # what PPC's code calls DeepLab v2
     "v2_aspp_bn": Form(
-        lambda trunk, outputs: NormalisedASPP(trunk.taps["conv6"], outputs),
+        lambda backbone, outputs: NormalisedASPP(backbone.feature_maps["conv6"], outputs),
         {"resnet101": _WANG_RESNET},
         enlarge=True,
         align_corners=True,
@@ -145,14 +152,14 @@ FORMS: dict[str, Form] = {
 
 
 class DeepLab(nn.Module):
-    """A backbone, a head on its taps, and the resize of the head's logits.
+    """A backbone, a head on its feature_maps, and the resize of the head's logits.
 
     Attributes:
         align_corners: how logits of this network are resized.
         normalization: how it wants its pixels.
     """
 
-    def __init__(self, backbone: Trunk, head: nn.Module, enlarge: bool, align_corners: bool) -> None:
+    def __init__(self, backbone: Backbone, head: nn.Module, enlarge: bool, align_corners: bool) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
@@ -177,8 +184,8 @@ def build(form: str, outputs: int, backbone: str | None = None, **options: Any) 
     """Return the DeepLab of the published form `form`, without weights.
 
     outputs: classes and background. backbone: one that the form was published with, as it was there, or any other
-    that has the taps, with that backbone's defaults; None: the form's first. options: of the backbone, in place of
-    the form's.
+    with these feature maps, with that backbone's defaults; None: the form's first. options: of the backbone, in place
+    of the form's.
 
     Raises:
         RecipeError: unknown form, backbone or option.
@@ -189,8 +196,8 @@ def build(form: str, outputs: int, backbone: str | None = None, **options: Any) 
         raise RecipeError(f"unknown form of DeepLab {form!r}; there are {', '.join(FORMS)}{hint}")
     entry = FORMS[form]
     name = backbone or next(iter(entry.backbones))
-    trunk = build_backbone(name, **{**entry.backbones.get(name, {}), **options})
-    network = DeepLab(trunk, entry.head(trunk, outputs), entry.enlarge, entry.align_corners)
+    built = build_backbone(name, **{**entry.backbones.get(name, {}), **options})
+    network = DeepLab(built, entry.head(built, outputs), entry.enlarge, entry.align_corners)
     if entry.fixed_affine:
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):

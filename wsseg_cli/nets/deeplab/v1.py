@@ -53,7 +53,7 @@ class VGGBranch(nn.Sequential):
     """fc6, fc7, fc8 of DeepLab on VGG-16: a dilated 3x3 and two 1x1 convolutions with dropout between.
 
     Args:
-        channels: of the trunk's last feature map.
+        channels: of the backbone's last feature map.
         outputs: classes and background.
         rate: dilation of fc6.
         width: channels between.
@@ -77,7 +77,7 @@ class VGGLargeFOV(nn.Module):
     """LargeFOV on VGG-16: one branch of rate 12. DeepLab v1, and the same network in v2.
 
     Args:
-        channels: of conv6, the trunk without its own fc6.
+        channels: of conv6, the backbone without its own fc6.
         outputs: classes and background.
     """
 

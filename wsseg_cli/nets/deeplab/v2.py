@@ -39,7 +39,7 @@ class VGGASPP(nn.Module):
     """ASPP on VGG-16: branches of fc6, fc7 and fc8, logits added up.
 
     Args:
-        channels: of conv6, the trunk without its own fc6.
+        channels: of conv6, the backbone without its own fc6.
         outputs: classes and background.
         rates: dilation of each fc6; (6, 12, 18, 24) is ASPP-L, (2, 4, 8, 12) ASPP-S.
     """

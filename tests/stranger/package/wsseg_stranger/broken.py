@@ -2,7 +2,7 @@
 
 import wsseg_no_such_dependency  # noqa: F401
 
-from wsseg_cli.protocols import Method
+from wsseg_cli.plugin.protocols import Method
 
 
 class Broken(Method):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from wsseg_cli.data.transforms import classification_transform
 from wsseg_cli.ops.losses import multilabel_soft_margin
-from wsseg_cli.protocols import Method, PluginOptions, Transform
+from wsseg_cli.plugin.protocols import Method, PluginOptions, Transform
 from wsseg_cli.settings import AugmentSettings, InferSettings
 from wsseg_cli.types import ByteArray, Normalization, Progress, ScoreMap
 

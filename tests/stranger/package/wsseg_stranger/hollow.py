@@ -1,6 +1,6 @@
 """A plugin that imports well and does not keep its promise."""
 
-from wsseg_cli.protocols import Method
+from wsseg_cli.plugin.protocols import Method
 
 
 class Hollow(Method):

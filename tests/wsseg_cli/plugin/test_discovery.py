@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from wsseg_cli import discovery, inspection
 from wsseg_cli.errors import PluginError, RecipeError
+from wsseg_cli.plugin import discovery, inspection
 
 
 class Entry:
@@ -47,7 +47,7 @@ def write(folder: Path, name: str, text: str) -> None:
 
 
 GOOD = """
-from wsseg_cli.protocols import Refiner
+from wsseg_cli.plugin.protocols import Refiner
 class R(Refiner):
     paper = "A. Nobody"
     def refine(self, model, image, labels, coarse, infer):
@@ -63,7 +63,7 @@ HOLLOW = {
     "wsseg_t_exit": ("import sys\nsys.exit(3)\n" + GOOD, "SystemExit: 3"),
     "wsseg_t_noclass": ("R = 3", "does not subclass"),
     "wsseg_t_other": ("class R: pass", "does not subclass"),
-    "wsseg_t_lacks": ("from wsseg_cli.protocols import Refiner\nclass R(Refiner): pass", "it lacks refine"),
+    "wsseg_t_lacks": ("from wsseg_cli.plugin.protocols import Refiner\nclass R(Refiner): pass", "it lacks refine"),
     "wsseg_t_options": (GOOD + "    class Options: pass\n", "Options does not subclass"),
     "wsseg_t_learns": (GOOD + "    learns = True\n", "it lacks build_model, train_transform, training_step, train"),
 }

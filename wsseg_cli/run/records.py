@@ -10,8 +10,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from . import __version__
-from .errors import StageError
+from .. import __version__
+from ..errors import StageError
 
 
 def versions() -> dict[str, str]:

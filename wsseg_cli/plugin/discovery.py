@@ -7,9 +7,8 @@ import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ..errors import PluginError, RecipeError, near
 from . import protocols
-from .errors import PluginError, RecipeError
-from .problems import near
 
 KINDS: dict[str, type[protocols.Plugin]] = {
     "datasets": protocols.Dataset,
@@ -142,7 +141,7 @@ def _broken_promise(group: str, cls: object) -> str:
     """Return why an imported object is not a plugin of its group, or nothing."""
     base = KINDS[group]
     if not inspect.isclass(cls) or not issubclass(cls, base):
-        return f"{cls!r} does not subclass wsseg_cli.protocols.{base.__name__}"
+        return f"{cls!r} does not subclass wsseg_cli.plugin.protocols.{base.__name__}"
     if not (inspect.isclass(cls.Options) and issubclass(cls.Options, protocols.PluginOptions)):
         return f"its Options does not subclass {protocols.PluginOptions.__name__}"
     abstract: frozenset[str] = getattr(cls, "__abstractmethods__", frozenset())

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from .errors import RecipeError
+from ..errors import RecipeError
 
 Address = tuple[str | int, ...]
 """Where a value stands: keys and list positions from the root down."""

@@ -7,8 +7,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsseg_cli import yaml_core
 from wsseg_cli.errors import RecipeError
+from wsseg_cli.recipe import yaml_core
 
 
 @pytest.mark.parametrize(

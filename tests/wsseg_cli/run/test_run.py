@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from wsseg_cli import recipe
 from wsseg_cli.errors import StageError
-from wsseg_cli.run import RunDir
+from wsseg_cli.recipe import loading as recipe
+from wsseg_cli.run.directory import RunDir
 from wsseg_cli.status import status
 
 TEXT = """\

@@ -9,13 +9,14 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal
 
-from . import __version__, yaml_core
-from .errors import StageError
+from .. import __version__
+from ..errors import StageError
+from ..recipe import yaml_core
+from ..recipe.loading import LoadedRecipe
+from ..recipe.sections import STAGES
 from .fingerprint import asks, content_hash, differences, digest, reads_of
 from .lock import RunLock
-from .recipe import LoadedRecipe
 from .records import now, read_json, versions, write_json, write_text
-from .sections import STAGES
 
 SCHEMA_VERSION = 1
 PER_IMAGE: frozenset[str] = frozenset({"cam", "refine", "pseudo"})

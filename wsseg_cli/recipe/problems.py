@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import types
@@ -13,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from ..errors import near
 from .yaml_core import Address, spell
 
 _TYPES = {
@@ -116,12 +116,6 @@ def _without_union_marks(model: type[BaseModel], address: Sequence[str | int]) -
         kept.append(part)
         here = _fields_of(here.model_fields[str(part)].annotation) if here and part in here.model_fields else None
     return tuple(kept)
-
-
-def near(word: str, known: Iterable[str]) -> str:
-    """Return "; did you mean 'x'?" for the closest known word, or nothing."""
-    found = difflib.get_close_matches(word, list(known), 1, cutoff=0.6)
-    return f"; did you mean {found[0]!r}?" if found else ""
 
 
 def show(value: Any, most: int = 60) -> str:

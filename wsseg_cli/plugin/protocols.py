@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
-from .errors import PluginError
-from .settings import AugmentSettings, InferSettings, OptimSettings, Settings, TrainSettings
-from .types import ByteArray, ClassNames, FloatArray, Normalization, Progress, Sample, ScoreMap
+from ..errors import PluginError
+from ..settings import AugmentSettings, InferSettings, OptimSettings, Settings, TrainSettings
+from ..types import ByteArray, ClassNames, FloatArray, Normalization, Progress, Sample, ScoreMap
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -130,7 +130,7 @@ class Trainable(Plugin):
     classes: ClassNames
 
     def build_model(self) -> nn.Module:
-        """Return the network with random weights; the trunk stands under the attribute `backbone`."""
+        """Return the network with random weights; the backbone stands under the attribute `backbone`."""
         raise PluginError(f"{type(self).__name__} has no network")
 
     def param_groups(self, model: nn.Module, optim: OptimSettings) -> list[dict[str, Any]]:
@@ -159,7 +159,7 @@ class Trainable(Plugin):
     @property
     def normalization(self) -> Normalization:
         """Return how the network wants its pixels: by default what belongs to `options.backbone`."""
-        from . import nets
+        from .. import nets
 
         return nets.normalization(self.options.backbone, **getattr(self.options, "backbone_options", {}))
 
@@ -167,7 +167,7 @@ class Trainable(Plugin):
 class Method(Trainable):
     """Learns a classifier from image-level labels and turns it into score maps."""
 
-    taps: ClassVar[frozenset[str]] = frozenset({"conv6"})
+    feature_maps: ClassVar[frozenset[str]] = frozenset({"conv6"})
     """Feature maps it asks of its backbone."""
 
     def __init__(self, options: PluginOptions, classes: ClassNames) -> None:

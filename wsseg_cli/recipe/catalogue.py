@@ -8,10 +8,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from . import recipe as recipes
-from .discovery import one
-from .errors import PluginError
-from .inspection import class_values
+from ..errors import PluginError
+from ..plugin.discovery import one
+from ..plugin.inspection import class_values
+from . import loading as recipes
 from .sections import Recipe
 
 

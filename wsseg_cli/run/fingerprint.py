@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .problems import show
-from .sections import SECTION, Recipe
-from .settings import Settings
+from ..recipe.problems import show
+from ..recipe.sections import SECTION, Recipe
+from ..settings import Settings
 
 
 def reads_of(recipe: Recipe, stage: str) -> tuple[str, ...]:

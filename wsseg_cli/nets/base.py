@@ -14,7 +14,7 @@ BatchNormRule = Literal["fixed", "affine_fixed", "statistics_fixed", "learn"]
 
 
 class Freezing(NamedTuple):
-    """Which parts of a trunk never learn.
+    """Which parts of a backbone never learn.
 
     Attributes:
         layers: names of sub-modules whose parameters get no gradient and whose batch norms stay in eval mode.
@@ -27,16 +27,16 @@ class Freezing(NamedTuple):
     batch_norm: BatchNormRule = "learn"
 
 
-class Trunk(nn.Module):
-    """Base of the backbones: forward returns {tap: feature map}.
+class Backbone(nn.Module):
+    """Base of the backbones: forward returns {feature_map: feature map}.
 
     Attributes:
-        taps: channels of each feature map.
+        feature_maps: channels of each feature map.
         stride: pixels of the image to one cell of `conv6`.
         normalization: how the network wants its pixels.
     """
 
-    taps: dict[str, int]
+    feature_maps: dict[str, int]
     stride: int
     normalization: Normalization
 
@@ -59,7 +59,7 @@ class Trunk(nn.Module):
         self._held = tuple(norm for norm in norms if everywhere or id(norm) in inside)
         self.train(self.training)
 
-    def train(self, mode: bool = True) -> Trunk:
+    def train(self, mode: bool = True) -> Backbone:
         """Set training mode, except for the batch norms that `freeze` holds in eval mode."""
         super().train(mode)
         for norm in self._held:

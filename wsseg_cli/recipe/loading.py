@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from . import discovery, yaml_core
-from .errors import PluginError, RecipeError
-from .problems import Problem, near, problems_of, render, show
-from .protocols import Plugin, PluginOptions
+from ..errors import PluginError, RecipeError, near
+from ..plugin import discovery
+from ..plugin.protocols import Plugin, PluginOptions
+from . import yaml_core
+from .problems import Problem, problems_of, render, show
 from .sections import PLUGIN, SECTION, STAGES, Recipe, unused
 from .yaml_core import Address, Document
 
@@ -111,7 +112,7 @@ def check(name_or_path: str | os.PathLike[str], overrides: Sequence[str] = ()) -
 
 def folders() -> list[Path]:
     """Return where built-in recipes stand: beside the source tree, or in the installed package."""
-    here = Path(__file__).resolve().parent
+    here = Path(__file__).resolve().parents[1]
     # an editable install leaves a copy in the package that goes stale, so the source tree comes first
     beside, packaged = here.parent / "recipes", here / "recipes"
     return [beside] if (here.parent / "pyproject.toml").is_file() and beside.is_dir() else [packaged]

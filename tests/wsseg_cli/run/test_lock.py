@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from wsseg_cli.errors import StageError
-from wsseg_cli.lock import RunLock, holder
+from wsseg_cli.run.lock import RunLock, holder
 
 
 def write(path: Path, **values: object) -> None:
@@ -40,7 +40,9 @@ def test_it_may_be_entered_again(tmp_path: Path) -> None:
 
 def test_the_lock_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
     path = tmp_path / "lock"
-    code = "import os, pathlib, sys, wsseg_cli.lock as l; l.RunLock(pathlib.Path(sys.argv[1])).__enter__(); os._exit(9)"
+    code = (
+        "import os, pathlib as p, sys, wsseg_cli.run.lock as l; l.RunLock(p.Path(sys.argv[1])).__enter__(); os._exit(9)"
+    )
     subprocess.run([sys.executable, "-c", code, str(path)], check=False, cwd=Path(__file__).parents[2])
     assert path.exists() and holder(path) is None
     with RunLock(path):

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from wsseg_cli import discovery, protocols, recipe
 from wsseg_cli.errors import RecipeError
+from wsseg_cli.plugin import discovery, protocols
+from wsseg_cli.recipe import loading as recipe
 
 TEXT = """\
 # A recipe for tests, with every section.

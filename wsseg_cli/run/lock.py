@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from .errors import StageError
+from ..errors import StageError
 
 _YOUNG = 30.0
 """Seconds for which a lock file without readable content is taken for one that is being written."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from .settings import (
+from ..settings import (
     CrfSettings,
     InferSettings,
     OptimSettings,
