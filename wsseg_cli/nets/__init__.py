@@ -54,7 +54,8 @@ def backbone(name: str, **options: Any) -> Backbone:
     """Return the backbone called `name`, without weights.
 
     Its forward turns images (N, 3, H, W) into a dict of feature maps by name. It has `feature_maps` (name to channels),
-    `stride` (of `conv6`) and `normalization`. Options are those of the backbone's own `build`; every one takes `frozen`.
+    `stride` (of `conv6`) and `normalization`. Options are those of the backbone's own `build`; every one takes
+    `frozen`.
 
     Raises:
         RecipeError: no backbone of that name, or an option has a value that the backbone does not know.
