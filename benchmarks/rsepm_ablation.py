@@ -48,8 +48,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/toy_table"))
     parser.add_argument("--write", type=Path, help="put the table between its two marks in this file")
     arguments = parser.parse_args()
+    seeds = ", ".join(map(str, arguments.seeds))
     lines = [
-        f"| toy scenes, random seeds {', '.join(map(str, arguments.seeds))} | CAM (initial seed) | false positives | false negatives |",
+        f"| toy scenes, random seeds {seeds} | CAM (initial seed) | false positives | false negatives |",
         "|---|---|---|---|",
     ]
     for row in arguments.rows:
