@@ -47,7 +47,9 @@ class RecurSeedEPM(Method):
         recursion: bool = Field(True, description="learn from the network's own refined seeds")
         recursion_epoch: int = Field(5, ge=0, description="epochs before the recursion")
         scg: bool = Field(True, description="spread the seeds along the self-correlation of features")
-        scg_taps: tuple[str, ...] | None = Field(None, description="feature maps of SCG; null: all of the backbone")
+        scg_feature_maps: tuple[str, ...] | None = Field(
+            None, description="feature maps of SCG; null: all of the backbone"
+        )
         scg_first: float = Field(0.5, ge=0, le=1, description="SCG: similarities below it count as 0")
         scg_second: NotNegative = Field(0.1, description="SCG: second-order entries below this / cells count as 0")
         scg_foreground: float = Field(0.3, ge=0, le=1, description="SCG: seeds from this value up are foreground")
@@ -91,7 +93,7 @@ class RecurSeedEPM(Method):
             RecipeError: the backbone lacks a feature map that is asked for.
         """
         o = self.options
-        nets.require_feature_maps(o.backbone, self.feature_maps | set(o.scg_taps or ()))
+        nets.require_feature_maps(o.backbone, self.feature_maps | set(o.scg_feature_maps or ()))
         kind = RSEPM if o.ema_decay is None else AveragedRSEPM
         heads = {"decoder_width": o.decoder_width, "aspp_dilations": o.aspp_dilations}
         return kind(len(self.classes), o.backbone, **heads, **o.backbone_options)
@@ -152,7 +154,7 @@ class RecurSeedEPM(Method):
             mode=o.interpolation,
             class_threshold=o.class_threshold,
             scg=self.recipe.scg,
-            feature_maps=o.scg_taps,
+            feature_maps=o.scg_feature_maps,
         )
 
     @property
@@ -163,7 +165,7 @@ class RecurSeedEPM(Method):
         return Recipe(
             scg=ScgParameters(o.scg_first, o.scg_second, o.scg_foreground, o.scg_background),
             spread=o.scg,
-            feature_maps=o.scg_taps,
+            feature_maps=o.scg_feature_maps,
             pamr_scale=o.pamr_scale,
             pamr_iterations=o.pamr_iterations,
             pamr_dilations=o.pamr_dilations,

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from .. import console
-from ..errors import CheckFailed, RecipeError
+from ..errors import RecipeError
 from ..recipe import catalogue, yaml_core
 from ..recipe import loading as recipes
 from ..run.records import write_text
@@ -71,7 +71,7 @@ def check(
     set_: SetOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
-    """Validate recipes, the options of their plugins included; exit 1 if anything is wrong."""
+    """Validate recipes, the options of their plugins included; exit 2 if anything is wrong."""
     found: dict[str, list[str]] = {}
     for name in names:
         try:
@@ -82,7 +82,7 @@ def check(
         console.say_json({"recipes": [{"recipe": name, "problems": problems} for name, problems in found.items()]})
     bad = {name: problems for name, problems in found.items() if problems}
     if bad:
-        raise CheckFailed("\n".join("\n  ".join([f"{name}: {_count(p)}", *p]) for name, p in bad.items()))
+        raise RecipeError("\n".join("\n  ".join([f"{name}: {_count(p)}", *p]) for name, p in bad.items()))
     if not as_json:
         for name in names:
             console.say(f"{name} is valid")

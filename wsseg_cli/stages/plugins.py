@@ -16,6 +16,7 @@ from ..errors import CheckpointError, PluginError
 from ..nets.inference import for_inference
 from ..plugin import discovery
 from ..plugin.protocols import Method, Refiner, Segmenter, Trainable
+from ..recipe.renamed import with_new_names
 from ..recipe.sections import PLUGIN
 from ..types import ClassNames, Sample
 from . import Context
@@ -116,7 +117,8 @@ def segmenter_from(path: Path) -> Segmenter:
         raise CheckpointError(f"{path}: a network of wsseg.{kind}; expected a segmentation network (`wsseg train-seg`)")
     cls = discovery.load(kind, name)
     try:
-        segmenter: Segmenter = cls(cls.Options.model_validate_json(json.dumps(options)), ClassNames(names))  # type: ignore[assignment, call-arg]
+        today = with_new_names(options, cls.Options.model_fields)
+        segmenter: Segmenter = cls(cls.Options.model_validate_json(json.dumps(today)), ClassNames(names))  # type: ignore[assignment, call-arg]
     except ValidationError as error:
         first = error.errors()[0]
         at = ".".join(map(str, first["loc"]))

@@ -17,7 +17,7 @@ def test_normalization_follows_options() -> None:
     assert nets.normalization("vgg16", normalization="imagenet").order == "RGB"
 
 
-def test_required_taps() -> None:
+def test_required_feature_maps() -> None:
     nets.require_feature_maps("resnet38", {"conv4", "conv5", "conv6"})
     with pytest.raises(RecipeError, match=r"'resnet38' has no feature map conv9"):
         nets.require_feature_maps("resnet38", {"conv9", "conv6"})

@@ -156,7 +156,7 @@ def test_batch_norm_of_large_fov_does_not_learn_but_moves() -> None:
     assert all(norm.training and not norm.weight.requires_grad for norm in norms)
 
 
-def test_any_backbone_with_the_taps() -> None:
+def test_any_backbone_with_the_feature_maps() -> None:
     network = deeplab.build("v3plus", 4, backbone="small").eval()
     assert network(torch.zeros(1, 3, 48, 64)).shape == (1, 4, 48, 64)
 
