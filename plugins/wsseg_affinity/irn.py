@@ -21,12 +21,12 @@ from wsseg_cli.ops.affinity import AffinityLoss, Border, affinity_loss, pair_lab
 from wsseg_cli.ops.crf import crf_parameters
 from wsseg_cli.ops.paths import path_affinity, path_pairs
 from wsseg_cli.ops.random_walk import edge_walk
-from wsseg_cli.ops.resize import pillow_resize
+from wsseg_cli.ops.resize import pillow_resize, strided_size
 from wsseg_cli.plugin.protocols import Fit, PluginOptions, Refiner, Stage, Transform
 from wsseg_cli.settings import AugmentSettings, CrfSettings, InferSettings, OptimSettings
 from wsseg_cli.types import ByteArray, ClassNames, Progress, Sample, ScoreMap, resize_scores
 
-from .irn_labels import irn_confident_labels, scores_at_size, strided_size
+from .irn_labels import STRIDE, irn_confident_labels, scores_at_size
 from .irn_loss import irn_loss
 from .irn_net import IRNet
 from .preparation import check_views, make_labels, mean_over_processes, network
@@ -135,7 +135,7 @@ class IRN(Refiner):
             return ScoreMap(coarse.image_id, coarse.classes, np.zeros((0, *coarse.size), np.float32), coarse.size)
         o = self.options
         edge = self.edge(network(model, "irn"), image)
-        scores = torch.from_numpy(resize_scores(coarse.scores, strided_size(coarse.size))).to(edge.device)
+        scores = torch.from_numpy(resize_scores(coarse.scores, strided_size(coarse.size, STRIDE))).to(edge.device)
         walked = edge_walk(scores, edge, radius=o.walk_radius, beta=o.beta, steps_log2=o.steps_log2)
         return ScoreMap(coarse.image_id, coarse.classes, scores_at_size(walked, coarse.size).cpu().numpy(), coarse.size)
 
@@ -184,7 +184,7 @@ class _QuarterMask:
         moved = {name: value for name, value in arrays.items() if name != "target/mask"}
         tensors = self.pipeline(moved | {"mask": arrays["target/mask"]}, rng)
         mask = tensors["mask"].numpy().astype(np.uint8)
-        small = pillow_resize(mask, strided_size((mask.shape[0], mask.shape[1])), "nearest")
+        small = pillow_resize(mask, strided_size((mask.shape[0], mask.shape[1]), STRIDE), "nearest")
         return tensors | {"mask": torch.from_numpy(small.astype(np.int64))}
 
 

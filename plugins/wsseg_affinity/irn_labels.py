@@ -14,10 +14,14 @@ from torch import Tensor
 from wsseg_cli.errors import DataError
 from wsseg_cli.ops.crf import dense_crf, labels_of
 from wsseg_cli.ops.random_walk import enlarged
+from wsseg_cli.ops.resize import strided_size
 from wsseg_cli.settings import CrfSettings
 from wsseg_cli.types import IGNORE, ByteArray, FloatArray, IntArray
 
 from .labels import present_values
+
+STRIDE = 4
+"""IRN stores its maps, and walks on them, at every fourth pixel."""
 
 
 def fused_cams(cams: Sequence[Tensor], classes: Sequence[int], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -30,15 +34,10 @@ def fused_cams(cams: Sequence[Tensor], classes: Sequence[int], size: tuple[int, 
     rounded = ((height - 1) // 16 + 1) * 16, ((width - 1) // 16 + 1) * 16
     chosen = [scale[list(classes)] for scale in cams]
     if not len(classes):
-        return chosen[0].new_zeros(0, *strided_size(size)), chosen[0].new_zeros(0, *size)
-    strided = torch.stack([_resized(scale, strided_size(size)) for scale in chosen]).sum(0)
+        return chosen[0].new_zeros(0, *strided_size(size, STRIDE)), chosen[0].new_zeros(0, *size)
+    strided = torch.stack([_resized(scale, strided_size(size, STRIDE)) for scale in chosen]).sum(0)
     full = torch.stack([_resized(scale, rounded) for scale in chosen]).sum(0)[..., :height, :width]
     return strided / (strided.amax((1, 2), keepdim=True) + 1e-5), full / (full.amax((1, 2), keepdim=True) + 1e-5)
-
-
-def strided_size(size: tuple[int, int], stride: int = 4) -> tuple[int, int]:
-    """Return the size ((H-1)//4+1, (W-1)//4+1) of maps on which IRN walks."""
-    return (size[0] - 1) // stride + 1, (size[1] - 1) // stride + 1
 
 
 def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -92,7 +91,7 @@ def combined(sure: npt.NDArray[Any], possible: npt.NDArray[Any]) -> ByteArray:
 def scores_at_size(walked: Tensor, size: tuple[int, int]) -> Tensor:
     """Return walked scores four times as large, cropped to (H, W), divided by their one maximum: (K, H, W) in [0, 1].
 
-    walked: (K, h, w) on the grid of `strided_size`. Maps that are zero everywhere stay zero.
+    walked: (K, h, w) on the grid of stride 4. Maps that are zero everywhere stay zero.
     """
     scores = enlarged(walked, 4)[:, : size[0], : size[1]]
     highest = scores.amax() if scores.numel() else torch.zeros(())

@@ -31,7 +31,7 @@ class Folder(Dataset):
     """Photos in a folder, labels in labels.csv or .jsonl or by class folder; ids are paths without suffix.
 
     EXIF orientation is applied, unless a mask or a saliency map has the size of the photo as it is stored: then they
-    were made of unturned pixels.
+    were made of pixels as stored.
     """
 
     class Options(PluginOptions):

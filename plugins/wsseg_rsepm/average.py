@@ -6,15 +6,15 @@ from typing import Any
 
 import torch
 
-from .net import RSEPM
+from .net import RSEPMNet
 
 
-class AveragedRSEPM(RSEPM):
-    """An RSEPM and, under `average`, a second one that follows it; saved together, so that training can go on."""
+class AveragedRSEPMNet(RSEPMNet):
+    """An RSEPMNet and, under `average`, a second one that follows it; saved together, so that training can go on."""
 
     def __init__(self, num_classes: int, backbone: str = "resnet50", **options: Any) -> None:
         super().__init__(num_classes, backbone, **options)
-        self.average = RSEPM(num_classes, backbone, **options).requires_grad_(False).eval()
+        self.average = RSEPMNet(num_classes, backbone, **options).requires_grad_(False).eval()
 
     @torch.no_grad()
     def start_average(self) -> None:
@@ -23,7 +23,7 @@ class AveragedRSEPM(RSEPM):
         for name, value in self.average.state_dict().items():
             value.copy_(own[name])
 
-    def train(self, mode: bool = True) -> AveragedRSEPM:
+    def train(self, mode: bool = True) -> AveragedRSEPMNet:
         """Set training mode, except for the average, which always infers."""
         super().train(mode)
         if hasattr(self, "average"):
@@ -31,6 +31,6 @@ class AveragedRSEPM(RSEPM):
         return self
 
 
-def evaluated(model: RSEPM) -> RSEPM:
+def evaluated(model: RSEPMNet) -> RSEPMNet:
     """Return the network that makes the score maps: the average where there is one."""
-    return model.average if isinstance(model, AveragedRSEPM) else model
+    return model.average if isinstance(model, AveragedRSEPMNet) else model

@@ -16,12 +16,12 @@ from wsseg_cli.plugin.protocols import Method, PluginOptions, Transform
 from wsseg_cli.settings import AugmentSettings, Count, InferSettings, NotNegative, OptimSettings, PositiveShare
 from wsseg_cli.types import ByteArray, Progress, ScoreMap
 
-from .average import AveragedRSEPM, evaluated
+from .average import AveragedRSEPMNet, evaluated
 from .maps import whole_boxes
-from .net import RSEPM
+from .net import RSEPMNet
 from .scg import ScgParameters
 from .score import score_map
-from .step import Recipe, first_pass, mixed_batch, mixed_losses, recursion_losses, refined_targets
+from .step import StepSettings, first_pass, mixed_batch, mixed_losses, recursion_losses, refined_targets
 
 
 class RecurSeedEPM(Method):
@@ -86,7 +86,7 @@ class RecurSeedEPM(Method):
                 raise ValueError(f"uncertain {self.uncertain} lies above certain {self.certain}")
             return self
 
-    def build_model(self) -> RSEPM:
+    def build_model(self) -> RSEPMNet:
         """Return the single-stage network, with its moving average unless `ema_decay` is null.
 
         Raises:
@@ -94,7 +94,7 @@ class RecurSeedEPM(Method):
         """
         o = self.options
         nets.require_feature_maps(o.backbone, self.feature_maps | set(o.scg_feature_maps or ()))
-        kind = RSEPM if o.ema_decay is None else AveragedRSEPM
+        kind = RSEPMNet if o.ema_decay is None else AveragedRSEPMNet
         heads = {"decoder_width": o.decoder_width, "aspp_dilations": o.aspp_dilations}
         return kind(len(self.classes), o.backbone, **heads, **o.backbone_options)
 
@@ -112,8 +112,8 @@ class RecurSeedEPM(Method):
 
         The maps and masks of this very pass are the targets of this step (or those of the moving average).
         """
-        o, recipe = self.options, self.recipe
-        if progress.step == 0 and isinstance(model, AveragedRSEPM):
+        o, step_settings = self.options, self.step_settings
+        if progress.step == 0 and isinstance(model, AveragedRSEPMNet):
             model.start_average()
         images, labels = batch["image"], batch["label"]
         boxes = batch["box"] if "box" in batch else whole_boxes(images)
@@ -127,17 +127,17 @@ class RecurSeedEPM(Method):
         if o.teacher == "average":
             with torch.no_grad():
                 told = first_pass(model.average, images, labels, boxes)  # type: ignore[arg-type]
-        targets = refined_targets(told, recipe, mix)
+        targets = refined_targets(told, step_settings, mix)
         if recursion:
-            losses |= recursion_losses(seen, targets, recipe)
+            losses |= recursion_losses(seen, targets, step_settings)
         if mix:
-            mixed = mixed_batch(seen, targets, recipe)
-            losses |= mixed_losses(model, mixed, recipe)  # type: ignore[arg-type]
+            mixed = mixed_batch(seen, targets, step_settings)
+            losses |= mixed_losses(model, mixed, step_settings)  # type: ignore[arg-type]
         return losses
 
     def after_step(self, model: nn.Module, progress: Progress) -> None:
         """Move the average."""
-        if isinstance(model, AveragedRSEPM):
+        if isinstance(model, AveragedRSEPMNet):
             ema_update(model.average, model, progress.step + 1, self.options.ema_decay)
 
     def scores(
@@ -153,16 +153,16 @@ class RecurSeedEPM(Method):
             maps=o.maps,
             mode=o.interpolation,
             class_threshold=o.class_threshold,
-            scg=self.recipe.scg,
+            scg=self.step_settings.scg,
             feature_maps=o.scg_feature_maps,
         )
 
     @property
-    def recipe(self) -> Recipe:
+    def step_settings(self) -> StepSettings:
         """Return the options of a training step, in the words of the mathematics."""
         o = self.options
         middle = (o.certain + o.uncertain) / 2
-        return Recipe(
+        return StepSettings(
             scg=ScgParameters(o.scg_first, o.scg_second, o.scg_foreground, o.scg_background),
             spread=o.scg,
             feature_maps=o.scg_feature_maps,

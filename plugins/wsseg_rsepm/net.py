@@ -35,7 +35,7 @@ class Outputs:
     features: dict[str, Tensor]
 
 
-class RSEPM(nn.Module):
+class RSEPMNet(nn.Module):
     """ResNet-50 with a classifier on its last feature map and a decoder like DeepLab v3+ (Jo, Yu & Kim, 2204.06754).
 
     Args:
@@ -63,7 +63,7 @@ class RSEPM(nn.Module):
         self.head = V3Plus(
             feature_maps,
             num_classes + 1,
-            rates=(1, *dilations),
+            dilations=(1, *dilations),
             shortcut=decoder_width,
             classifier_kernel=3,
             classifier_bias=False,
@@ -84,7 +84,7 @@ class RSEPM(nn.Module):
 
 
 def resized(maps: Tensor, size: Sequence[int], mode: Mode) -> Tensor:
-    """Return (N, D, h, w) maps at `size`; nearest takes the floor of index times ratio."""
+    """Return (N, D, h, w) maps at `size`; nearest takes index times ratio, rounded down."""
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps
     corners = None if mode == "nearest" else False
@@ -151,7 +151,7 @@ class Fused:
 
 @torch.no_grad()
 def fused(
-    network: RSEPM,
+    network: RSEPMNet,
     image: Tensor,
     scales: Sequence[float] = (1.0, 0.5, 1.5, 2.0),
     flip: bool = True,

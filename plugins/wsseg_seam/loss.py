@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wsseg_cli.ops.cam import EPS, rectified_min_max_norm
+from wsseg_cli.ops.cam import EPSILON, rectified_min_max_norm
 from wsseg_cli.ops.losses import multilabel_soft_margin
 from wsseg_cli.ops.pooling import global_average
 
@@ -18,7 +18,7 @@ from .net import SeamMaps
 from .pcm import resized
 
 
-class View(NamedTuple):
+class SeamView(NamedTuple):
     """One of the two sizes of a batch, and what the network says of it.
 
     Attributes:
@@ -42,7 +42,7 @@ def seam_views(
     *,
     pool: float = 0.25,
     top: float = 0.2,
-) -> tuple[dict[str, Tensor], tuple[View, View]]:
+) -> tuple[dict[str, Tensor], tuple[SeamView, SeamView]]:
     """Return the losses {"cls", "rvmin", "er", "ecr"} of a batch and its two views (SEAM, CVPR 2020, section 3.4).
 
     model: a SeamNet or one built on it. images: (N, 3, H, W), normalised; labels: (N, C) multi-hot; size: of the second
@@ -53,14 +53,14 @@ def seam_views(
     return seam_losses(*views, labels, pool=pool, top=top), views
 
 
-def view_of(model: Callable[[Tensor], SeamMaps], images: Tensor) -> View:
+def view_of(model: Callable[[Tensor], SeamMaps], images: Tensor) -> SeamView:
     """Return what the network says of images (N, 3, H, W), at their size."""
     maps = model(images)
     size = (images.shape[2], images.shape[3])
-    return View(images, resized(maps.cams, size), resized(maps.revised, size), maps)
+    return SeamView(images, resized(maps.cams, size), resized(maps.revised, size), maps)
 
 
-def seam_losses(first: View, second: View, labels: Tensor, *, pool: float, top: float) -> dict[str, Tensor]:
+def seam_losses(first: SeamView, second: SeamView, labels: Tensor, *, pool: float, top: float) -> dict[str, Tensor]:
     """Return the losses {"cls", "rvmin", "er", "ecr"} of two views; their sum is what SEAM minimises."""
     views = (first, second)
     er, ecr = equivariance(first.cams, first.revised, second.cams, second.revised, labels, top=top)
@@ -136,5 +136,5 @@ def picture_norm(maps: Tensor) -> Tensor:
     """
     rectified = F.relu(maps)
     low = rectified.amin((1, 2), keepdim=True)
-    kept = torch.where(rectified < low + EPS, torch.zeros_like(rectified), rectified)
-    return (kept - low - EPS) / (rectified.amax((1, 2), keepdim=True) + EPS)
+    kept = torch.where(rectified < low + EPSILON, torch.zeros_like(rectified), rectified)
+    return (kept - low - EPSILON) / (rectified.amax((1, 2), keepdim=True) + EPSILON)

@@ -54,13 +54,13 @@ def batch(side: int = 32, count: int = 3) -> dict[str, Tensor]:
 def test_certain_filter_has_three_regions() -> None:
     maps = torch.tensor([[[[0.0, 0.1, 0.3, 0.55, 0.2]], [[0.0, 0.05, 0.5, 0.2, 0.9]]]])
     inside = torch.tensor([[[True, True, True, True, True]]])
-    assert certain_filter(maps, inside).tolist() == [[[0, 0, 255, 1, 2]]]
+    assert certain_filter(maps, inside, 0.55, 0.1).tolist() == [[[0, 0, 255, 1, 2]]]
     inside[0, 0, 4] = False
-    assert certain_filter(maps, inside)[0, 0, 4] == 255
+    assert certain_filter(maps, inside, 0.55, 0.1)[0, 0, 4] == 255
 
 
 def test_one_threshold_leaves_nothing_out() -> None:
-    rule = method(certain_filter=False).recipe
+    rule = method(certain_filter=False).step_settings
     assert rule.certain == rule.uncertain
     mask = certain_filter(torch.rand(2, 3, 8, 8), torch.ones(2, 8, 8) > 0, rule.certain, rule.uncertain)
     assert not (mask == 255).any()
@@ -141,7 +141,7 @@ def test_edges_make_doubtful_pixels_certain() -> None:
     inside = torch.ones(1, 4, 4, dtype=torch.bool)
     steps = steepest_step(p, inside)
     assert steps[0, 0].tolist() == pytest.approx([0, 0.3, 0.3, 0])
-    assert edge_labels(p, steps, inside)[0, 0].tolist() == [255, 0, 1, 255]
+    assert edge_labels(p, steps, inside, 0.55, 0.2)[0, 0].tolist() == [255, 0, 1, 255]
     inside[:, :, 2:] = False
     assert (steepest_step(p, inside) == 0).all()
 
@@ -156,13 +156,13 @@ def test_the_step_grows_with_the_epochs_and_targets_carry_no_gradient() -> None:
         assert names[2] == {"cls", "rec", "seg", "rec_mix", "seg_mix", "cls_mix"}
     data = batch()
     seen = first_pass(model, data["image"], data["label"], data["box"])
-    targets = refined_targets(seen, rsepm.recipe, mix=True)
+    targets = refined_targets(seen, rsepm.step_settings, mix=True)
     assert not targets.seeds.requires_grad and not targets.mask.requires_grad
     assert (targets.mask[1, -8:] == 255).all() and (targets.seeds[:, :, :, :] <= 1).all()
     assert (targets.seeds[0, 1:] == 0).all()
-    sum(recursion_losses(seen, targets, rsepm.recipe).values()).backward()
+    sum(recursion_losses(seen, targets, rsepm.step_settings).values()).backward()
     assert model.classifier.weight.grad is not None and model.head.classifier.weight.grad is not None
-    mixed = mixed_batch(seen, targets, rsepm.recipe)
+    mixed = mixed_batch(seen, targets, rsepm.step_settings)
     assert not mixed.images.requires_grad and (mixed.mask[~mixed.mixed] == 255).all()
 
 

@@ -11,7 +11,7 @@ from wsseg_rsepm.seeds import rebuilt_pixels, seed_mask
 
 from wsseg_cli.data.palette import palette
 from wsseg_cli.errors import DataError
-from wsseg_cli.ops.crf import CrfParameters, crf_parameters, dense_crf, labels_of, with_background
+from wsseg_cli.ops.crf import CrfParameters, add_power_background, crf_parameters, dense_crf, labels_of
 
 
 @golden("rsepm-seed-to-mask")
@@ -38,7 +38,7 @@ def test_seeds(case: Case) -> None:
         seed = pixels[name], a[f"ms_seed_{name}"], a[f"ms_keys_{name}"]
         got[f"ms_mask_{name}"] = seed_mask(*seed, power=None, crf=crf, lone_key_is_background=True)
     for name in "ab":
-        scores = with_background(a[f"seed_{name}"], given["bg_gamma"][0])
+        scores = add_power_background(a[f"seed_{name}"], given["bg_gamma"][0])
         got[f"Q_gamma2_{name}"] = dense_crf(pixels[name], scores, crf)
     got["run_label_a"] = labels_of(
         dense_crf(pixels["a"], a["label_a"], label_crf(given["label_crf"]), labels=given["label_crf"]["num_classes"])

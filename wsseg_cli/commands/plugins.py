@@ -15,6 +15,7 @@ from .. import console
 from ..errors import CheckFailed, PluginError, near
 from ..plugin.discovery import Found, check, find, load_found, one
 from ..plugin.protocols import Method, Plugin, Refiner, Trainable
+from ..recipe.words import words_of
 from ..scaffold import KINDS, new_plugin
 from .options import JsonOpt
 
@@ -109,7 +110,7 @@ def _describe(plugin: Found, cls: type[Plugin]) -> None:
     facts += [(word, text) for word, text in (("what", summary), ("paper", cls.paper), ("needs", _needs(cls))) if text]
     console.say(console.table(facts))
     options = [
-        (key, _type(field), _default(field), _bounds(field), field.description or "")
+        (key, words_of(field.annotation), _default(field), _bounds(field), field.description or "")
         for key, field in cls.Options.model_fields.items()
     ]
     console.say("options" if options else "options  none")
@@ -137,14 +138,6 @@ def _needs(cls: type[Plugin]) -> str:
     if issubclass(cls, Refiner) and cls.learns:
         words.append("refine.train")
     return "; ".join(words)
-
-
-def _type(field: FieldInfo) -> str:
-    annotation = field.annotation
-    text = (
-        annotation.__name__ if isinstance(annotation, type) and not hasattr(annotation, "__args__") else str(annotation)
-    )
-    return text.replace("typing.", "").replace("pathlib.", "").replace("NoneType", "None")
 
 
 def _default(field: FieldInfo) -> str:

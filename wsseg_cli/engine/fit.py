@@ -20,7 +20,7 @@ from ..types import Progress, Sample
 from . import checkpoint, processes
 from .interrupt import Interrupt
 from .live import log_pictures
-from .optim import build_optimizer, set_rates
+from .optim import build_optimizer, set_learning_rates
 from .progress import ProgressLine
 from .sync_norm import sync_batch_norms
 
@@ -119,7 +119,7 @@ class Loop:
         with shown as line, Interrupt() as interrupt:
             for step, parts in enumerate(batches, begun):
                 progress = Progress(step, max_steps, step // per_epoch, stage.seed)
-                set_rates(optimizer, s.schedule, progress)
+                set_learning_rates(optimizer, s.schedule, progress)
                 # Dropout and other draws are a function of (seed, step, process): no random state to store.
                 torch.manual_seed(_seed_of(stage.seed, step, processes.rank()))
                 losses = self._step(step_module, accelerator, parts, progress, s, device, scaler, stage.dir)

@@ -33,11 +33,11 @@ class Freezing(NamedTuple):
 class BackboneOptions(Settings):
     """Base of every backbone's options, what `backbone_options` of a recipe is checked against.
 
-    A backbone's module subclasses it as `Options`. `forms` are the words that `frozen` takes beside true, false and
-    none, and what each of them holds; `frozen_by_default` is the word that true stands for.
+    A backbone's module subclasses it as `Options`. `freezing_presets` are the words that `frozen` takes beside
+    true, false and none, and what each of them holds; `frozen_by_default` is the word that true stands for.
     """
 
-    forms: ClassVar[Mapping[str, Freezing]] = {}
+    freezing_presets: ClassVar[Mapping[str, Freezing]] = {}
     frozen_by_default: ClassVar[str] = ""
 
     frozen: bool | str = Field(False, description="what never learns, by name; false: everything learns")
@@ -47,7 +47,7 @@ class BackboneOptions(Settings):
     @classmethod
     def _freezes(cls, value: bool | str) -> bool | str:
         if isinstance(value, str) and value != "none":
-            _one_of("frozen", value, cls.forms, "none, true or false")
+            _one_of("frozen", value, cls.freezing_presets, "none, true or false")
         return value
 
     @field_validator("normalization")
@@ -60,7 +60,7 @@ class BackboneOptions(Settings):
     def freezing(self) -> Freezing:
         """What `frozen` means."""
         name = self.frozen if isinstance(self.frozen, str) else self.frozen_by_default if self.frozen else "none"
-        return Freezing() if name == "none" else self.forms[name]
+        return Freezing() if name == "none" else self.freezing_presets[name]
 
 
 def _one_of(option: str, value: str, known: Mapping[str, object], more: str = "") -> None:

@@ -26,7 +26,7 @@ CAFFE_LAYOUT: dict[str, Any] = {
 
 StridePlace = Literal["3x3", "1x1"]
 
-FORMS = {
+FREEZING_PRESETS = {
     "onestage": Freezing(("conv1", "bn1"), "fixed"),
     "irn": Freezing(("conv1", "bn1", "layer1", "layer2"), "statistics_fixed"),
     "whole": Freezing(("conv1", "bn1", "layer1", "layer2", "layer3", "layer4"), "fixed"),
@@ -48,7 +48,7 @@ class Options(BackboneOptions):
     (Caffe).
     """
 
-    forms = FORMS
+    freezing_presets = FREEZING_PRESETS
     frozen_by_default = "onestage"
 
     output_stride: Literal[8, 16, 32] = Field(16, description="image pixels in one cell of the last feature map")

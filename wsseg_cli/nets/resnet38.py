@@ -12,7 +12,7 @@ from . import NORMALIZATIONS
 from .base import Backbone, BackboneOptions, Freezing
 
 _FIRST = ("conv1a", "b2", "b2_1", "b2_2")
-FORMS = {
+FREEZING_PRESETS = {
     "psa": Freezing(_FIRST, "fixed"),
     "onestage": Freezing(_FIRST, "fixed"),
     # The published DeepLab runs never called train(), so their statistics moved; scale and shift were in no group.
@@ -27,7 +27,7 @@ _TAPPED = {"b4": "conv3", "b5": "conv4", "b6": "conv5"}
 class Options(BackboneOptions):
     """Options of ResNet-38; the defaults are those of PSA's classifier."""
 
-    forms = FORMS
+    freezing_presets = FREEZING_PRESETS
     frozen_by_default = "psa"
 
     frozen: bool | str = Field("psa", description="what never learns: psa, onestage, deeplab, or none")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from . import NORMALIZATIONS
 from .base import Backbone, BackboneOptions, Freezing
 
-FORMS = {
+FREEZING_PRESETS = {
     "whole": Freezing(("stem", "block3", "down", "block4", "block5", "last"), "fixed"),
     "batch_norm": Freezing((), "fixed"),
 }
@@ -23,7 +23,7 @@ class Options(BackboneOptions):
     smooth blobs.
     """
 
-    forms = FORMS
+    freezing_presets = FREEZING_PRESETS
     frozen_by_default = "whole"
 
     width: int = Field(32, ge=2, description="channels at stride 4; twice as many at stride 8, 4 times in conv6")

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from . import NORMALIZATIONS
 from .base import Backbone, BackboneOptions, Freezing
 
-FORMS = {
+FREEZING_PRESETS = {
     "psa": Freezing(("conv1_1", "conv1_2", "conv2_1", "conv2_2")),
     "onestage": Freezing(("conv1_1", "conv1_2")),
 }
@@ -36,7 +36,7 @@ class Options(BackboneOptions):
     and v1; PSA builds both layers and applies neither. normalization: the single-stage system says imagenet.
     """
 
-    forms = FORMS
+    freezing_presets = FREEZING_PRESETS
     frozen_by_default = "psa"
 
     frozen: bool | str = Field("psa", description="what never learns: psa, onestage, or none")

@@ -16,7 +16,7 @@ from .views import merge_views, view_batches
 
 Norm = Literal["max", "min_max", "none"]
 
-EPS = 1e-5
+EPSILON = 1e-5
 
 
 def class_activation_maps(features: Tensor, weight: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ def max_norm(cams: Tensor, group: int = 1) -> Tensor:
     if cams.shape[0] == 0:
         return cams
     highest = cams.flatten(1).amax(1).reshape(-1, group).amax(1).repeat_interleave(group)
-    return cams / (highest + EPS)[:, None, None]
+    return cams / (highest + EPSILON)[:, None, None]
 
 
 def min_max_norm(cams: Tensor) -> Tensor:
@@ -51,8 +51,8 @@ def min_max_norm(cams: Tensor) -> Tensor:
     cams = cams.clamp(min=0)
     high = cams.flatten(1).amax(1)[:, None, None]
     low = cams.flatten(1).amin(1)[:, None, None]
-    cams = torch.where(cams < low + EPS, torch.zeros_like(cams), cams)
-    return (cams - low - EPS) / (high - low + EPS)
+    cams = torch.where(cams < low + EPSILON, torch.zeros_like(cams), cams)
+    return (cams - low - EPSILON) / (high - low + EPSILON)
 
 
 def rectified_min_max_norm(maps: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ def rectified_min_max_norm(maps: Tensor) -> Tensor:
     rectified = F.relu(maps)
     high = rectified.amax((-2, -1), keepdim=True)
     low = rectified.amin((-2, -1), keepdim=True)
-    return F.relu(rectified - low - EPS) / (high - low + EPS)
+    return F.relu(rectified - low - EPSILON) / (high - low + EPSILON)
 
 
 NORMS: dict[str, Callable[[Tensor], Tensor]] = {"max": max_norm, "min_max": min_max_norm, "none": lambda cams: cams}

@@ -147,7 +147,7 @@ def test_vgg16_branches_start_alike() -> None:
         name: torch.full(shape, 0.5) for name, shape in (("fc6.weight", (1024, 512, 3, 3)), ("fc7.bias", (1024,)))
     }
     named = weights.rename(layers, "deeplab-vgg16-aspp")
-    assert len(named) == 8 and not weights.fit(named, network).extra
+    assert len(named) == 8 and not weights.match(named, network).extra
 
 
 def test_batch_norm_of_large_fov_does_not_learn_but_moves() -> None:
