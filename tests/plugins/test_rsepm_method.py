@@ -22,7 +22,7 @@ from wsseg_rsepm.step import first_pass, mixed_batch, recursion_losses, refined_
 from wsseg_cli.engine import checkpoint
 from wsseg_cli.engine.fit import Loop
 from wsseg_cli.errors import RecipeError
-from wsseg_cli.plugin.protocols import Stage
+from wsseg_cli.plugin.protocols import TrainingJob
 from wsseg_cli.settings import AugmentSettings, InferSettings, OptimSettings, RuntimeSettings, TrainSettings
 from wsseg_cli.types import ClassNames, Progress, Sample
 
@@ -222,7 +222,7 @@ class Killed(Exception):
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Callable[[str], Stage]:
+def stage(tmp_path: Path) -> Callable[[str], TrainingJob]:
     rng = np.random.default_rng(0)
     samples = []
     for i in range(6):
@@ -237,12 +237,12 @@ def stage(tmp_path: Path) -> Callable[[str], Stage]:
         optim=OptimSettings(lr=0.01, momentum=0.9),
         save_every=2,
     )
-    return lambda name: Stage(tmp_path / name, samples, CLASSES, settings, seed=3)
+    return lambda name: TrainingJob(tmp_path / name, samples, CLASSES, settings, seed=3)
 
 
 @pytest.mark.parametrize("teacher", ["same", "average"])
 def test_average_and_partners_survive_a_kill(
-    stage: Callable[[str], Stage], teacher: str, monkeypatch: pytest.MonkeyPatch
+    stage: Callable[[str], TrainingJob], teacher: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # two steps an epoch: from the fifth on images are mixed, on both sides of the last checkpoint
     partners: list[list[int]] = []

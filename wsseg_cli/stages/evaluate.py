@@ -248,7 +248,7 @@ def _predict(context: Context, index: Index, samples: Sequence[Sample], split: s
 
 
 def _predictor(
-    segmenter: Segmenter, model_file: Path, prepared: Path, folder: Path, section: EvalSettings, device: str
+    segmenter: Segmenter[Any, Any], model_file: Path, prepared: Path, folder: Path, section: EvalSettings, device: str
 ) -> Work:
     """Return the function that writes the network's mask of one image."""
     import torch
