@@ -12,7 +12,6 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from wsseg_refine.classes import kept
 
-from wsseg_cli import nets
 from wsseg_cli.data.images import read_image
 from wsseg_cli.data.stores import MaskStore
 from wsseg_cli.data.transforms import Pipeline, segmentation_transform
@@ -95,10 +94,9 @@ class IRN(Refiner[IRNOptions, IRNet]):
     def build_model(self) -> IRNet:
         """Return the boundary network, with the displacement head unless `network` is rsepm."""
         o = self.options
-        backbone = nets.backbone(o.backbone, **{"frozen": "whole", **o.backbone_options})
         if o.network == "rsepm":
-            return IRNet(backbone, displacement=False, eps=_RSEPM_EPS)
-        return IRNet(backbone)
+            return IRNet(self.backbone(frozen="whole"), displacement=False, eps=_RSEPM_EPS)
+        return IRNet(self.backbone(frozen="whole"))
 
     def param_groups(self, model: IRNet, optim: OptimSettings) -> ParamGroups:
         """Return the boundary head's group and the displacement head's at its own rate; biases decay, too."""

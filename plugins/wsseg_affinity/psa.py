@@ -13,7 +13,6 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from wsseg_refine.classes import kept
 
-from wsseg_cli import nets
 from wsseg_cli.data.images import read_image
 from wsseg_cli.data.stores import ScoreStore
 from wsseg_cli.data.transforms import Pipeline, affinity_transform
@@ -95,9 +94,8 @@ class PSA(Refiner[PSAOptions, AffinityNet]):
 
     def build_model(self) -> AffinityNet:
         """Return the affinity network: on VGG-16 with fc6 of dilation 4 and normalised embeddings, as published."""
-        o = self.options
-        if o.backbone == "vgg16":
-            return AffinityNet(nets.backbone(o.backbone, **{"fc6_dilation": 4, **o.backbone_options}), norm="group")
+        if self.options.backbone == "vgg16":
+            return AffinityNet(self.backbone(fc6_dilation=4), norm="group")
         return AffinityNet(self.backbone())
 
     @cached_property

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from pydantic import ValidationError
-from wsseg_affinity.irn import IRN, Labels
+from wsseg_affinity.irn import IRN, LabelMasks
 from wsseg_affinity.irn_labels import irn_confident_labels
 from wsseg_affinity.irn_loss import irn_loss
 
@@ -73,7 +73,7 @@ def test_targets_are_the_published_labels_at_a_quarter(tmp_path: Path) -> None:
     seen: list[TrainingJob] = []
     irn.train(where, lambda trainable, given: seen.append(given))  # type: ignore[arg-type, func-returns-value]
     masks = seen[0].targets["mask"]
-    assert isinstance(masks, Labels) and len(masks) == 3
+    assert isinstance(masks, LabelMasks) and len(masks) == 3
     want = irn_confident_labels(photo(), coarse().scores, coarse().classes)
     np.testing.assert_array_equal(masks["sub/0"], want)
     assert {0, 1} <= set(np.unique(want).tolist())

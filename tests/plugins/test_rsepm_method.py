@@ -60,7 +60,7 @@ def test_certain_filter_has_three_regions() -> None:
 
 
 def test_one_threshold_leaves_nothing_out() -> None:
-    rule = method(certain_filter=False).recipe
+    rule = method(certain_filter=False).rules
     assert rule.certain == rule.uncertain
     mask = certain_filter(torch.rand(2, 3, 8, 8), torch.ones(2, 8, 8) > 0, rule.certain, rule.uncertain)
     assert not (mask == 255).any()
@@ -156,13 +156,13 @@ def test_the_step_grows_with_the_epochs_and_targets_carry_no_gradient() -> None:
         assert names[2] == {"cls", "rec", "seg", "rec_mix", "seg_mix", "cls_mix"}
     data = batch()
     seen = first_pass(model, data["image"], data["label"], data["box"])
-    targets = refined_targets(seen, rsepm.recipe, mix=True)
+    targets = refined_targets(seen, rsepm.rules, mix=True)
     assert not targets.seeds.requires_grad and not targets.mask.requires_grad
     assert (targets.mask[1, -8:] == 255).all() and (targets.seeds[:, :, :, :] <= 1).all()
     assert (targets.seeds[0, 1:] == 0).all()
-    sum(recursion_losses(seen, targets, rsepm.recipe).values()).backward()
+    sum(recursion_losses(seen, targets, rsepm.rules).values()).backward()
     assert model.classifier.weight.grad is not None and model.head.classifier.weight.grad is not None
-    mixed = mixed_batch(seen, targets, rsepm.recipe)
+    mixed = mixed_batch(seen, targets, rsepm.rules)
     assert not mixed.images.requires_grad and (mixed.mask[~mixed.mixed] == 255).all()
 
 

@@ -235,16 +235,20 @@ class Trainable(Plugin[OptionsT], Generic[OptionsT, NetworkT]):
     def after_step(self, model: NetworkT, progress: Progress) -> None:
         """Do what follows an optimiser step, such as moving an EMA teacher."""
 
-    def backbone(self) -> Backbone:
+    def backbone(self, **published: Any) -> Backbone:
         """Return the backbone that the options name, without weights.
 
+        published: options of the backbone where `backbone_options` says nothing else.
+
         Raises:
-            PluginError: the options name none. RecipeError: no such backbone, or it does not take these options.
+            PluginError: the options name none. RecipeError: no such backbone, it lacks a feature map that is required,
+                or it does not take these options.
         """
         from .. import nets
 
         options = self._of_backbone()
-        return nets.backbone(options.backbone, **options.backbone_options)
+        nets.require_feature_maps(options.backbone, self.required.feature_maps)
+        return nets.backbone(options.backbone, **{**published, **options.backbone_options})
 
     @property
     def normalization(self) -> Normalization:
