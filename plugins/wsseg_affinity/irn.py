@@ -24,11 +24,11 @@ from wsseg_cli.ops.random_walk import edge_walk
 from wsseg_cli.ops.resize import pillow_resize
 from wsseg_cli.plugin.protocols import (
     Arrays,
-    BackboneOptions,
     Batch,
     Fit,
     Labels,
     Losses,
+    NetworkOptions,
     ParamGroups,
     Refiner,
     Requirements,
@@ -46,7 +46,7 @@ from .preparation import check_views, make_labels, mean_over_processes, network
 _RSEPM_EPS = 1e-3
 
 
-class IRNOptions(BackboneOptions):
+class IRNOptions(NetworkOptions):
     """Options of IRN; the defaults are the published ones."""
 
     backbone: str = Field("resnet50", description="backbone, which does not learn; it needs the feature map conv2")
@@ -140,7 +140,7 @@ class IRN(Refiner[IRNOptions, IRNet]):
     ) -> ScoreMap:
         """Return the walked scores of the kept classes at image size, divided by their one maximum.
 
-        The network always sees the image and its mirror image.
+        The network always sees the image and its horizontal flip.
 
         Raises:
             DataError: the map does not fit the image. RecipeError: views that the walk does not know.

@@ -24,11 +24,11 @@ from wsseg_cli.ops.crf import crf_parameters
 from wsseg_cli.ops.random_walk import walk_radius
 from wsseg_cli.plugin.protocols import (
     Arrays,
-    BackboneOptions,
     Batch,
     Fit,
     Labels,
     Losses,
+    NetworkOptions,
     ParamGroups,
     Refiner,
     Requirements,
@@ -44,7 +44,7 @@ from .preparation import check_views, make_labels, mean_over_processes, network
 from .walk import crf_after_walk, walked_scores
 
 
-class PSAOptions(BackboneOptions):
+class PSAOptions(NetworkOptions):
     """Options of PSA; the defaults are the published ones of ResNet-38."""
 
     backbone: str = Field("resnet38", description="backbone of the affinity network")

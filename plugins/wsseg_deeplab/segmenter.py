@@ -15,7 +15,7 @@ from wsseg_cli.data.transforms import segmentation_transform
 from wsseg_cli.engine.ema import ema_update
 from wsseg_cli.nets import deeplab
 from wsseg_cli.ops.views import multi_scale_logits
-from wsseg_cli.plugin.protocols import BackboneOptions, Batch, Losses, ParamGroups, Segmenter, Transform
+from wsseg_cli.plugin.protocols import Batch, Losses, NetworkOptions, ParamGroups, Segmenter, Transform
 from wsseg_cli.settings import AugmentSettings, InferSettings, OptimSettings
 from wsseg_cli.types import ByteArray, FloatArray, Normalization, Progress
 
@@ -24,7 +24,7 @@ from .loss import pyramid_losses
 from .training import OF_FORM, TRAININGS, BatchNorm, Training, param_groups, set_batch_norm, start_at_zero
 
 
-class DeepLabOptions(BackboneOptions):
+class DeepLabOptions(NetworkOptions):
     """Options of DeepLab."""
 
     backbone: str = Field("resnet101", description="backbone of the network")

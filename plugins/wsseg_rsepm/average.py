@@ -1,4 +1,4 @@
-"""The single-stage network together with the moving average of its weights, which is what it is judged by."""
+"""The single-stage network together with the moving average of its weights, which is what is evaluated."""
 
 from __future__ import annotations
 
@@ -34,6 +34,6 @@ class AveragedRsepmNet(RsepmNet):
         return self
 
 
-def judged(model: RsepmNet) -> RsepmNet:
+def evaluated(model: RsepmNet) -> RsepmNet:
     """Return the network that makes the score maps: the average where there is one."""
     return model.average if isinstance(model, AveragedRsepmNet) else model

@@ -14,7 +14,7 @@ from wsseg_cli.plugin.protocols import Batch, Labels, Losses, Requirements, Tran
 from wsseg_cli.settings import AugmentSettings, Count, InferSettings, LrMultipliers, NotNegative, PositiveShare
 from wsseg_cli.types import ByteArray, Progress, ScoreMap
 
-from .average import AveragedRsepmNet, judged
+from .average import AveragedRsepmNet, evaluated
 from .maps import whole_boxes
 from .net import RsepmNet
 from .scg import ScgParameters
@@ -55,7 +55,7 @@ class RecurSeedOptions(ClassifierOptions):
     )
     edge: float = Field(0.2, ge=0, le=1, description="EdgePredictMix: difference of neighbours that is an edge")
     mix_class_weight: NotNegative = Field(0.0, description="weight of the class loss on mixed images (1 in v1)")
-    ema_decay: float | None = Field(0.999, ge=0, lt=1, description="moving average that is judged; null: none")
+    ema_decay: float | None = Field(0.999, ge=0, lt=1, description="moving average that is evaluated; null: none")
     teacher: Literal["same", "average"] = Field(
         "same", description="who makes the targets: the network in this very pass, or its moving average"
     )
@@ -136,7 +136,7 @@ class RecurSeedEPM(Classifier[RecurSeedOptions, RsepmNet]):
         """Return the decoder's maps of the image's (or the predicted) classes, each divided by its own maximum."""
         o = self.options
         return score_map(
-            judged(model),
+            evaluated(model),
             image,
             labels,
             infer,

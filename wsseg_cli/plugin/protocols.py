@@ -45,8 +45,8 @@ class PluginOptions(Settings):
     """Base of every plugin's options: a frozen pydantic model that forbids unknown keys."""
 
 
-class BackboneOptions(PluginOptions):
-    """Options of a plugin whose network has a backbone."""
+class NetworkOptions(PluginOptions):
+    """Options of a plugin whose network stands on a backbone."""
 
     backbone: str = Field(description="backbone of the network")
     backbone_options: dict[str, Any] = Field({}, description="options of the backbone, such as {output_stride: 16}")
@@ -167,10 +167,10 @@ class Dataset(Plugin[OptionsT]):
         raise PluginError(f"{type(self).__name__} does not say its classes")
 
     def samples(self, split: str) -> Iterator[Sample]:
-        """Yield the samples of list `split`.
+        """Yield the samples of split `split`.
 
         Raises:
-            DataError: no such list, or an entry that names nothing.
+            DataError: no such split, or an entry that names nothing.
         """
         raise PluginError(f"{type(self).__name__} has no samples")
 
@@ -228,7 +228,7 @@ class Trainable(Plugin[OptionsT], Generic[OptionsT, NetworkT]):
     def training_step(self, model: NetworkT, batch: Batch, progress: Progress) -> Losses:
         """Return the named, already weighted losses of one batch; the loop adds them up.
 
-        batch: the tensors of `train_transform` stacked, `image_id`: list of N names, `index`: (N,) place in the list.
+        batch: the tensors of `train_transform` stacked, `image_id`: list of N names, `index`: (N,) place in the split.
         """
         raise PluginError(f"{type(self).__name__} has no training_step")
 
@@ -258,10 +258,10 @@ class Trainable(Plugin[OptionsT], Generic[OptionsT, NetworkT]):
         options = self._of_backbone()
         return nets.normalization(options.backbone, **options.backbone_options)
 
-    def _of_backbone(self) -> BackboneOptions:
-        if not isinstance(self.options, BackboneOptions):
+    def _of_backbone(self) -> NetworkOptions:
+        if not isinstance(self.options, NetworkOptions):
             raise PluginError(
-                f"the options of {type(self).__name__} name no backbone: derive them from BackboneOptions, or say "
+                f"the options of {type(self).__name__} name no backbone: derive them from NetworkOptions, or say "
                 "`build_model` and `normalization` yourself"
             )
         return self.options

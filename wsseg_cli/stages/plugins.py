@@ -16,7 +16,7 @@ from ..engine import checkpoint
 from ..errors import CheckpointError, PluginError
 from ..nets.inference import for_inference
 from ..plugin import discovery
-from ..plugin.protocols import BackboneOptions, Method, Predictor, Refiner, Segmenter, Trainable
+from ..plugin.protocols import Method, NetworkOptions, Predictor, Refiner, Segmenter, Trainable
 from ..recipe.sections import PLUGIN
 from ..types import ClassNames, Sample
 from . import Context
@@ -60,7 +60,7 @@ T = TypeVar("T", bound="Trainable[Any, Any]")
 
 def _checked(plugin: T) -> T:
     asked = plugin.required.feature_maps
-    if asked and isinstance(plugin.options, BackboneOptions):
+    if asked and isinstance(plugin.options, NetworkOptions):
         nets.require_feature_maps(plugin.options.backbone, asked)
     return plugin
 
