@@ -17,7 +17,7 @@ GARDEN = ROOT / "plugins"
 FLOORS = {
     0: "errors types settings",
     1: "ops nets metrics",
-    2: "plugin",
+    2: "plugin weights",
     3: "recipe",
     4: "run",
     5: "data foreign",

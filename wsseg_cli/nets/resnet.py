@@ -8,9 +8,11 @@ from typing import Any, Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import RecipeError
+from ..errors import CheckpointError, RecipeError
+from ..types import HubFile
 from . import named_normalization
 from .base import Backbone, Freezing, freezing_named
+from .torchvision_hub import torchvision_file
 
 BLOCKS: dict[str, tuple[int, int, int, int]] = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 """Blocks in each of the four stages."""
@@ -127,6 +129,8 @@ class ResNet(Backbone):
         for option, value in given.items():
             if value not in _CHOICES[option]:
                 raise RecipeError(f"ResNet: {option} is {value!r}, expected one of {_CHOICES[option]}")
+        self.name = next((name for name, known in BLOCKS.items() if known == tuple(blocks)), "ResNet")
+        self.deep_stem = stem == "deep"
         self.stride = output_stride
         self.normalization = named_normalization(normalization)
 
@@ -169,6 +173,19 @@ class ResNet(Backbone):
     def stem(self, images: Tensor) -> Tensor:
         """Return the feature map before layer1, (N, 64 or 128, H/4, W/4)."""
         return self.maxpool(F.relu(self.bn1(self.conv1(images)), inplace=True))
+
+    def hub_file(self) -> HubFile:
+        """Return torchvision's weights of this ResNet, those of 2016 that the papers start from.
+
+        Raises:
+            CheckpointError: torchvision has no ResNet of this form.
+        """
+        if self.deep_stem:
+            raise CheckpointError(
+                f"weights: hub: torchvision's {self.name} has the 7x7 stem; with stem: deep use "
+                "`weights: resnet101s_imagenet`"
+            )
+        return torchvision_file(self.name, self.normalization)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return the feature map of each feature_map; images: (N, 3, H, W), normalised."""
