@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+import types
 import typing
 from collections.abc import Iterator
 from enum import Enum
@@ -12,8 +13,6 @@ from typing import Any
 
 import typer
 from pydantic.fields import FieldInfo
-
-from wsseg_cli.recipe.words import words_of
 
 HERE = Path(__file__).resolve().parent
 
@@ -40,6 +39,8 @@ environment when the stage runs. Numbers follow YAML 1.2: `1e-3` is a number, `2
 NEEDED: dict[tuple[str, ...], str] = {
     ("convert", "weights"): "PSA's published classifier, 400 MB",
     ("export", "voc-server"): "VOC, and days of a GPU",
+    ("weights", "add"): "the DeepLab authors' init.caffemodel",
+    ("weights", "get"): "a network",
 }
 """Examples that a test of this page cannot run, and what they need."""
 
@@ -118,7 +119,7 @@ def recipes() -> str:
 def _table(model: Any) -> Iterator[str]:
     yield "| key | type | default | meaning |\n|---|---|---|---|"
     for key, field in model.model_fields.items():
-        cells = (f"`{key}`", words_of(field.annotation, quote="`"), _default(field), _meaning(field))
+        cells = (f"`{key}`", _type(field.annotation), _default(field), _meaning(field))
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
@@ -129,6 +130,27 @@ def _models(annotation: Any) -> Iterator[type]:
         yield annotation
     for inner in typing.get_args(annotation):
         yield from _models(inner)
+
+
+def _type(annotation: Any) -> str:
+    """Return a type as people who write YAML call it."""
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return _type(inner[0])
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_type(one) for one in inner)
+    if origin is typing.Literal:
+        return ", ".join(f"`{choice}`" for choice in inner)
+    if origin is tuple:
+        if len(inner) == 2 and inner[1] is Ellipsis:
+            return f"list of {_type(inner[0])}"
+        return "[" + ", ".join(_type(one) for one in inner) + "]"
+    if origin is dict:
+        return "mapping"
+    if list(_models(annotation)):
+        return "section"
+    plain = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "null"}
+    return plain.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 
 def _default(field: FieldInfo) -> str:

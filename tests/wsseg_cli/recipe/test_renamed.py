@@ -18,7 +18,7 @@ from wsseg_cli.main import app
 from wsseg_cli.recipe import loading
 from wsseg_cli.recipe.renamed import RENAMED, modernise, with_new_names
 from wsseg_cli.run.directory import RunDir
-from wsseg_cli.stages.plugins import segmenter_from
+from wsseg_cli.stages.plugins import predictor_from
 from wsseg_cli.status import open_existing, status
 from wsseg_cli.types import ClassNames
 
@@ -122,4 +122,4 @@ def test_a_model_file_of_before_is_read(tmp_path: Path) -> None:
     assert {"head_rate", "class_start"} <= header["options"].keys()
     torch.manual_seed(0)
     checkpoint.write_model(tmp_path / "old.safetensors", segmenter.build_model(), header)
-    assert segmenter_from(tmp_path / "old.safetensors").options == options
+    assert predictor_from(tmp_path / "old.safetensors").options == options
