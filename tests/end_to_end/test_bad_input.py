@@ -75,8 +75,7 @@ BAD_IMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "unreadable": (_bytes(b"this is no picture"), "not a readable picture"),
     "truncated": (_cut, "truncated"),
     "zero-byte": (_bytes(b""), "empty file"),
-    "cmyk": (lambda p: Image.new("CMYK", (100, 90)).save(p), "CMYK"),
-    "16-bit": (lambda p: Image.fromarray(np.zeros((90, 100), np.uint16)).save(p, format="PNG"), "I;16"),
+    "floats": (lambda p: Image.new("F", (100, 90)).save(p, format="TIFF"), "mode F"),
     "huge": (lambda p: Image.new("L", (8000, 6250)).save(p, format="PNG"), "megapixels"),
     "animated": (_animated, "animated"),
 }

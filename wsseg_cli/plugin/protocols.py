@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
-from ..errors import PluginError
+from ..errors import DataError, PluginError
 from ..settings import AugmentSettings, InferSettings, OptimSettings, Settings, TrainSettings
 from ..types import ByteArray, ClassNames, FloatArray, Normalization, Progress, Sample, ScoreMap
 
@@ -92,16 +92,30 @@ class Dataset(Plugin):
     def __init__(self, options: PluginOptions, work: Path) -> None:
         super().__init__(options)
         self.work = work
+        self.bad: dict[str, str] | None = None
+        """Where `leave_out` collects entries that cannot be used, by name, with the reason; None: it raises."""
+
+    def leave_out(self, entry: str, reason: str) -> None:
+        """Say that an entry of the data set cannot be used: `prepare` names all of them at once, or goes on without.
+
+        entry: the image's id, or whatever names the entry.
+
+        Raises:
+            DataError: nobody collects.
+        """
+        if self.bad is None:
+            raise DataError(reason)
+        self.bad[entry] = reason
 
     def classes(self) -> ClassNames:
         """Return the names of the foreground classes."""
         raise PluginError(f"{type(self).__name__} does not say its classes")
 
     def samples(self, split: str) -> Iterator[Sample]:
-        """Yield the samples of list `split`.
+        """Yield the samples of list `split`; a single entry that cannot be used goes to `leave_out`.
 
         Raises:
-            DataError: no such list, or an entry that names nothing.
+            DataError: no such list, or nothing of it can be read.
         """
         raise PluginError(f"{type(self).__name__} has no samples")
 
