@@ -10,13 +10,13 @@ from typing import Annotated, Any
 import typer
 
 from . import __version__, console
-from .commands import convert, export, plugins, predict, recipes, report, stages, state
+from .commands import convert, export, plugins, predict, recipes, report, stages, state, weights
 from .errors import WssegError
 
 INTERRUPTED = 130
 
 
-class House(typer.core.TyperGroup):
+class Commands(typer.core.TyperGroup):
     """The group of all commands: turns what a user can mend into one message and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -42,7 +42,7 @@ class House(typer.core.TyperGroup):
 
 app = typer.Typer(
     name="wsseg",
-    cls=House,
+    cls=Commands,
     help="Weakly-supervised semantic segmentation from image-level labels.",
     epilog="Example: wsseg run --recipe quickstart",
     no_args_is_help=True,
@@ -74,6 +74,7 @@ app.add_typer(recipes.app, name="recipes")
 app.add_typer(export.app, name="export")
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(convert.app, name="convert")
+app.add_typer(weights.app, name="weights")
 
 
 def main() -> None:

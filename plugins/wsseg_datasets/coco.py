@@ -35,9 +35,9 @@ class COCO(Dataset):
         """Options of COCO."""
 
         root: Path = Field(description="folder with annotations/ and the photos")
-        year: Literal[2014, 2017] = Field(2014, description="list `train` is train2014 or train2017")
-        annotations: dict[str, Path] = Field({}, description="list: instances JSON, where it lies elsewhere")
-        images: dict[str, Path] = Field({}, description="list: folder of its photos, where it lies elsewhere")
+        year: Literal[2014, 2017] = Field(2014, description="split `train` is train2014 or train2017")
+        annotations: dict[str, Path] = Field({}, description="split: instances JSON, where it lies elsewhere")
+        images: dict[str, Path] = Field({}, description="split: folder of its photos, where it lies elsewhere")
         masks: Path | None = Field(None, description="folder of ready masks (EPS's release) in place of rendered ones")
         render: bool = Field(True, description="render masks; false leaves images without, as for training alone")
         overlap: Literal["last", "first", "smallest"] = Field(
@@ -47,7 +47,7 @@ class COCO(Dataset):
             "paint", description="crowd regions: as objects, 255, left out"
         )
         unlabelled: Literal["keep", "drop"] = Field(
-            "keep", description="images without an object; drop leaves them out of the lists, as published lists do"
+            "keep", description="images without an object; drop leaves them out of the splits, as published"
         )
         rename: dict[str, str | None] = rename_option()
         orientation: Rule = orientation_option()
@@ -65,9 +65,9 @@ class COCO(Dataset):
         """Return the category names by ascending id: 80 in COCO.
 
         Raises:
-            DataError: no annotations, or lists with other categories.
+            DataError: no annotations, or splits with other categories.
         """
-        found = {split: self._instances(split).names for split in self._lists()}
+        found = {split: self._instances(split).names for split in self._splits()}
         first, *others = found.items()
         for split, names in others:
             if names != first[1]:
@@ -75,12 +75,12 @@ class COCO(Dataset):
         return ClassNames(first[1])
 
     def samples(self, split: str) -> Iterator[Sample]:
-        """Yield the images of a list in the order of its file, after rendering the masks that are missing.
+        """Yield the images of a split in the order of its file, after rendering the masks that are missing.
 
         Labels are those of all objects, but of crowds that are left out.
 
         Raises:
-            DataError: no such list, or a broken file.
+            DataError: no such split, or a broken file.
         """
         instances = self._instances(split)
         pictures = [p for p in instances.pictures if self._labels(p) or self.options.unlabelled == "keep"]
@@ -95,7 +95,7 @@ class COCO(Dataset):
             sizes = [size_when(*parts) for parts in zip(pictures, headers, turns.applied, strict=True)]
             self._render(split, instances.digest, [replace(p, size=s) for p, s in zip(pictures, sizes, strict=True)])
         masks = self._masks(split, pictures)
-        # polygons of a whole COCO list take gigabytes: nothing needs them any more
+        # polygons of a whole COCO split take gigabytes: nothing needs them any more
         self._read[split] = Instances(instances.names, [], instances.digest)
         for picture, photo, turn in zip(pictures, places, turns.applied, strict=True):
             yield Sample(
@@ -120,12 +120,12 @@ class COCO(Dataset):
         turned = {f"EXIF orientation in {split}": said for split, said in self._said.items() if said}
         return {"masks": rule if options.masks is None else str(options.masks), **dropped, **unknown, **turned}
 
-    def _lists(self) -> list[str]:
+    def _splits(self) -> list[str]:
         there = [split for split in ("train", "val") if self._file(split).is_file()]
-        lists = list(dict.fromkeys([*self.options.annotations, *there, *self._read]))
-        if not lists:
+        splits = list(dict.fromkeys([*self.options.annotations, *there, *self._read]))
+        if not splits:
             raise DataError(f"{self._file('train')}: no such file; dataset.options.annotations says where it lies")
-        return lists
+        return splits
 
     def _stem(self, split: str) -> str:
         year = str(self.options.year)

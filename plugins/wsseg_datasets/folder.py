@@ -22,10 +22,10 @@ from .names import rename_option, renamed, separator_option
 from .places import relative
 from .turns import Rule, Turns, orientation_option, orientations
 
-_LIST_FOLDERS = {"train": "train", "training": "train", "test": "test", "dev": "dev"} | dict.fromkeys(
+_SPLIT_FOLDERS = {"train": "train", "training": "train", "test": "test", "dev": "dev"} | dict.fromkeys(
     ("val", "valid", "validation"), "val"
 )
-"""The list that a folder of such a name holds."""
+"""The split that a folder of such a name holds."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Folder(Dataset):
         mask_name: str = mask_name_option()
         saliency: Path | None = Field(None, description="folder of saliency PNGs named like the photos")
         orientation: Rule = orientation_option()
-        lists: dict[str, Path] = Field({}, description="list files by name, one image a line, such as train and val")
+        lists: dict[str, Path] = Field({}, description="list file of each split, one image per line")
         val_share: float = Field(
             0.2, gt=0, lt=1, description="without `lists`: share of the photos in `val`, drawn by a hash of the id"
         )
@@ -81,10 +81,10 @@ class Folder(Dataset):
         return ClassNames(names)
 
     def samples(self, split: str) -> Iterator[Sample]:
-        """Yield the photos of a list, without `lists` in the order of their ids.
+        """Yield the photos of a split, without `lists` in the order of their ids.
 
         Raises:
-            DataError: no such list, an id in it that is not there, or a name that is no class.
+            DataError: no such split, an id in it that is not there, or a name that is no class.
         """
         classes = self.classes()
         masks, saliency = self._masks, self._sub_folder("saliency")
@@ -152,7 +152,7 @@ class Folder(Dataset):
         elif self.options.labels == "masks":
             named = self._shown()
         else:
-            depth = 1 if self._list_folders else 0
+            depth = 1 if self._split_folders else 0
             named = {name: [name.split("/")[depth]] for name in self._on_disk if name.count("/") > depth}
             if not named:
                 raise DataError(
@@ -218,12 +218,12 @@ class Folder(Dataset):
         return dict(zip(self._photos, self._turns.applied, strict=True))
 
     @cached_property
-    def _list_folders(self) -> dict[str, str]:
-        """Folder by list, where class folders lie in folders named for lists; empty if they do not."""
+    def _split_folders(self) -> dict[str, str]:
+        """Folder by split, where class folders lie in folders named for splits; empty if they do not."""
         if self.options.labels is not None or self.options.lists:
             return {}
         tops = {name.split("/")[0] for name in self._on_disk if "/" in name}
-        lists = {_LIST_FOLDERS.get(top.lower(), ""): top for top in sorted(tops)}
+        lists = {_SPLIT_FOLDERS.get(top.lower(), ""): top for top in sorted(tops)}
         deep = all(name.count("/") > 1 for name in self._on_disk if "/" in name)
         return lists if deep and "train" in lists and "" not in lists else {}
 
@@ -238,13 +238,13 @@ class Folder(Dataset):
 
     def _ids(self, split: str) -> list[str]:
         lists: dict[str, Path] = self.options.lists
-        if folder := self._list_folders:
+        if folder := self._split_folders:
             if split not in folder:
-                raise DataError(f"no list {split!r}; {self._root} has the folders {', '.join(folder.values())}")
+                raise DataError(f"no split {split!r}; {self._root} has the folders {', '.join(folder.values())}")
             return [image_id for image_id in self._photos if image_id.startswith(f"{folder[split]}/")]
         if not lists:
             if split not in ("train", "val"):
-                raise DataError(f"no list {split!r}: without the option `lists` there are train and val")
+                raise DataError(f"no split {split!r}: without the option `lists` there are train and val")
             ids = [i for i in self._photos if (_place(i) < self.options.val_share) == (split == "val")]
             if not ids:
                 raise DataError(
@@ -253,12 +253,12 @@ class Folder(Dataset):
                 )
             return ids
         if split not in lists:
-            raise DataError(f"no list {split!r}; the option `lists` has {', '.join(lists)}")
+            raise DataError(f"no split {split!r}; the option `lists` has {', '.join(lists)}")
         path = self._root / lists[split].expanduser()
         try:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"list {split!r}: {path} cannot be read ({error})") from None
+            raise DataError(f"split {split!r}: {path} cannot be read ({error})") from None
         ids = [without_suffix(line.strip()) for line in lines if line.strip()]
         if not ids:
             raise DataError(f"{path}: names no image")
@@ -274,5 +274,5 @@ def _existing(folder: Path | None, image_id: str) -> Path | None:
 
 
 def _place(image_id: str) -> float:
-    """Return a number in [0, 1) that depends on the id alone: a photo stays in its list when others come."""
+    """Return a number in [0, 1) that depends on the id alone: a photo stays in its split when others come."""
     return int.from_bytes(hashlib.sha256(image_id.encode()).digest()[:8], "big") / 2**64

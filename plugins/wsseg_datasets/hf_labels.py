@@ -52,7 +52,7 @@ class LabelColumn:
         return ClassNames(sorted(set(renamed(names, self._rename))))
 
     def holds_vectors(self, cells: Sequence[Any], classes: ClassNames) -> bool:
-        """Return whether the cells, of all lists together, are vectors of 0 and 1 over the classes."""
+        """Return whether the cells, of all splits together, are vectors of 0 and 1 over the classes."""
         if self._own or self._field or not all(isinstance(cell, list | str) or cell is None for cell in cells):
             return False
         return are_multi_hot([[_number(v) for v in self._values(cell)] for cell in cells], len(classes))

@@ -66,10 +66,10 @@ class HuggingFace(Dataset):
             raise DataError(f"{self.options.path}: {error}") from None
 
     def samples(self, split: str) -> Iterator[Sample]:
-        """Yield the rows of a list, after writing out the photos and masks that lie inside of it.
+        """Yield the rows of a split, after writing out the photos and masks that lie inside of it.
 
         Raises:
-            DataError: no such list.
+            DataError: no such split.
         """
         rows = self._rows(split)
         cells, classes = self._cells(rows), self.classes()
@@ -130,7 +130,7 @@ class HuggingFace(Dataset):
 
     @cached_property
     def _data(self) -> Any:
-        """The lists by name, pictures not decoded."""
+        """The splits by name, pictures not decoded."""
         import datasets
 
         if self._root is None and self.options.path.startswith((".", "/", "~")):
@@ -216,7 +216,7 @@ class HuggingFace(Dataset):
         for name in _LISTS.get(split, (split,)):
             if name in self._data:
                 return self._data[name]
-        raise DataError(f"{self.options.path}: no list {split!r}; there are {', '.join(self._data)}")
+        raise DataError(f"{self.options.path}: no split {split!r}; there are {', '.join(self._data)}")
 
     def _ids(self, rows: Any, split: str) -> list[str]:
         if self.options.id is not None:
@@ -256,7 +256,7 @@ class HuggingFace(Dataset):
         return target
 
     def _map(self, image_id: str, split: str) -> Path | None:
-        """Return the place of an image's saliency map, there or not; a folder of the list's name goes first."""
+        """Return the place of an image's saliency map, there or not; a folder of the split's name goes first."""
         if self.options.saliency is None:
             return None
         folder = self.options.saliency.expanduser()

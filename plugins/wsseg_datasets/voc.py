@@ -51,7 +51,7 @@ IMAGES, ANNOTATIONS, LISTS = "JPEGImages", "Annotations", "ImageSets/Segmentatio
 
 
 class Voc(Dataset):
-    """VOC devkit: photos, lists, labels from XML annotations or from masks.
+    """VOC devkit: photos, splits, labels from XML annotations or from masks.
 
     EXIF orientation is ignored, as VOC's tools do, unless masks have the size of the turned photo.
     """
@@ -66,8 +66,8 @@ class Voc(Dataset):
         difficult: Literal["keep", "drop"] = Field("keep", description="xml: objects marked difficult")
         masks: Path = Field(Path("SegmentationClass"), description="folder of mask PNGs")
         saliency: Path | None = Field(None, description="folder of saliency PNGs named like the photos")
-        sbd: Path | None = Field(None, description="SBD's release, for the list train_aug and masks of its images")
-        lists: dict[str, Path] = Field({}, description="list files of one's own by name; they win over all others")
+        sbd: Path | None = Field(None, description="SBD's release, for the split train_aug and masks of its images")
+        lists: dict[str, Path] = Field({}, description="list files of your own by split; they take precedence")
         classes: tuple[str, ...] = Field(CLASSES, min_length=1, description="class names in the order of mask values")
         rename: dict[str, str | None] = rename_option()
         mask_name: str = mask_name_option()
@@ -82,12 +82,12 @@ class Voc(Dataset):
         return ClassNames(self.options.classes)
 
     def samples(self, split: str) -> Iterator[Sample]:
-        """Yield the samples of list `split` in its order.
+        """Yield the samples of split `split` in its order.
 
-        A list of which no image has an annotation or a mask is one without labels, as VOC's `test` is.
+        A split of which no image has an annotation or a mask is one without labels, as VOC's `test` is.
 
         Raises:
-            DataError: no such folder or list.
+            DataError: no such folder or split.
         """
         root = self.root()
         ids = self._ids(root, split)
@@ -116,7 +116,7 @@ class Voc(Dataset):
             )
 
     def facts(self) -> dict[str, Any]:
-        """Return what was done about EXIF orientation, list by list."""
+        """Return what was done about EXIF orientation, split by split."""
         return {f"EXIF orientation in {split}": said for split, said in self._said.items() if said}
 
     def root(self) -> Path:
@@ -149,7 +149,7 @@ class Voc(Dataset):
             there = ", ".join(sorted(stems_in(root / LISTS, ".txt") | set(self.options.lists))) or "none"
             hint = "; no devkit ships train_aug: set the option `sbd`, or" if split == "train_aug" else ";"
             raise DataError(
-                f"no list {split!r} in {root / LISTS}, there are: {there}{hint} give your own with "
+                f"no split {split!r} in {root / LISTS}, there are: {there}{hint} give your own with "
                 f"lists: {{{split}: FILE}}"
             )
         return self._read(path)

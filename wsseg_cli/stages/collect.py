@@ -1,4 +1,4 @@
-"""The samples of all lists of a data set under ids of their own; part of `prepare`."""
+"""The samples of all splits of a data set under ids of their own; part of `prepare`."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from ..types import Sample
 
 @dataclass
 class Collected:
-    """Samples by id, the lists that each stands in, and how many ids were told apart by the name of their list."""
+    """Samples by id, the splits that each stands in, and how many ids were told apart by the name of their split."""
 
     samples: dict[str, Sample] = field(default_factory=dict)
     member_of: dict[str, list[str]] = field(default_factory=dict)
     told_apart: int = 0
 
 
-def collect(data: Dataset, lists: Iterable[str], taken: Mapping[str, Path] | None = None) -> Collected:
-    """Return the samples of `lists`.
+def collect(data: Dataset, splits: Iterable[str], taken: Mapping[str, Path] | None = None) -> Collected:
+    """Return the samples of `splits`.
 
-    An id that stands for other photos in other lists, as where each list has a folder of its own with a 0001.jpg,
-    becomes LIST/ID in all of them. taken: photos of ids that the run has already, from lists that are not asked for.
+    An id that stands for other photos in other splits, as where each split has a folder of its own with a 0001.jpg,
+    becomes SPLIT/ID in all of them. taken: photos of ids that the run has already, from splits that are not asked for.
 
     Raises:
-        DataError: an id that stands twice in a list, a photo with other labels or files in another list, or two photos
-            of one id that share a mask or a map.
+        DataError: an id that stands twice in a split, a photo with other labels or files in another split, or two
+            photos of one id that share a mask or a map.
     """
     found: dict[str, dict[Path, tuple[Sample, list[str]]]] = {}
-    for name in lists:
-        for image_id, sample in _of_list(data, name).items():
+    for name in splits:
+        for image_id, sample in _of_split(data, name).items():
             groups = found.setdefault(image_id, {})
             known, members = groups.setdefault(_place(sample.image), (sample, []))
             if known != sample:
-                raise DataError(f"image {image_id!r} has other files or labels in list {name!r} than before")
+                raise DataError(f"image {image_id!r} has other files or labels in split {name!r} than before")
             members.append(name)
     result = Collected()
     for image_id, groups in found.items():
@@ -55,14 +55,14 @@ def collect(data: Dataset, lists: Iterable[str], taken: Mapping[str, Path] | Non
     return result
 
 
-def _of_list(data: Dataset, name: str) -> dict[str, Sample]:
+def _of_split(data: Dataset, name: str) -> dict[str, Sample]:
     samples: dict[str, Sample] = {}
     for sample in data.samples(name):
         if sample.image_id in samples:
-            raise DataError(f"image id {sample.image_id!r} stands twice in list {name!r}; ids must be unique")
+            raise DataError(f"image id {sample.image_id!r} stands twice in split {name!r}; ids must be unique")
         samples[sample.image_id] = replace(sample, labels=tuple(sorted(set(sample.labels))))
     if not samples and not data.bad:
-        raise DataError(f"list {name!r} names no image")
+        raise DataError(f"split {name!r} names no image")
     return samples
 
 
@@ -72,8 +72,8 @@ def _check_maps(image_id: str, samples: list[Sample]) -> None:
         files = {_place(path) for path in (sample.mask, *sample.extras.values()) if path is not None}
         if shared := seen & files:
             raise DataError(
-                f"image id {image_id!r} stands for {len(samples)} photos in different lists, and one map for all of "
-                f"them: {min(shared)}; keep the maps of each list in a folder of the list's name"
+                f"image id {image_id!r} stands for {len(samples)} photos in different splits, and one map for all of "
+                f"them: {min(shared)}; keep the maps of each split in a folder of the split's name"
             )
         seen |= files
 

@@ -27,15 +27,15 @@ _ALWAYS = ("left out", "labels that disagree with masks")
 
 
 def run(context: Context, skip_bad: bool = False, split: str | None = None) -> Result:
-    """Write prepare/index.jsonl, classes.json and report.json; `split` adds another list than the recipe's.
+    """Write prepare/index.jsonl, classes.json and report.json; `split` adds another split than the recipe's.
 
     Raises:
         DataError: files that are missing or broken (all are named), unless `skip_bad`.
     """
     section = context.recipe.section("prepare")
     folder = context.prepared
-    if split is not None and split not in section.lists:
-        return _add_list(context, split, skip_bad)
+    if split is not None and split not in section.splits:
+        return _add_split(context, split, skip_bad)
     if begin(context, "prepare") == "done":
         return up_to_date("prepare")
     error: DataError | None = None
@@ -43,13 +43,13 @@ def run(context: Context, skip_bad: bool = False, split: str | None = None) -> R
     if processes.is_main():
         try:
             data, roots = _open(context)
-            index, facts = _index(context, data, section.lists, skip_bad)
+            index, facts = _index(context, data, section.splits, skip_bad)
             digest = write_index(folder, index, roots)
             report = data_report(index, section, facts | data.facts())
             text = json.dumps(report, indent=1, ensure_ascii=False)
             write_atomically(folder / "report.json", lambda path: path.write_text(text))
-            counts = {name: len(index.samples(name)) for name in index.lists()}
-            context.run.finish("prepare", lists=section.lists, index=digest, counts=counts)
+            counts = {name: len(index.samples(name)) for name in index.splits()}
+            context.run.finish("prepare", splits=section.splits, index=digest, counts=counts)
             result = Result("prepare", report_lines(report), report)
         except DataError as caught:
             error = caught
@@ -69,12 +69,12 @@ def _open(context: Context) -> tuple[Dataset, dict[str, Path]]:
 
 
 def _index(
-    context: Context, data: Dataset, lists: Sequence[str], skip_bad: bool, taken: Mapping[str, Path] | None = None
+    context: Context, data: Dataset, splits: Sequence[str], skip_bad: bool, taken: Mapping[str, Path] | None = None
 ) -> tuple[Index, dict[str, Any]]:
     bad: dict[str, str] = {}
     data.bad = bad
     classes = data.classes()
-    found = collect(data, lists, taken)
+    found = collect(data, splits, taken)
     samples = extras_for_training(found.samples, found.member_of, context.recipe.recipe.dataset.train)
     runtime = context.recipe.section("runtime")
     done = each(
@@ -102,7 +102,7 @@ def _index(
     entries = [Entry(samples[i], tuple(found.member_of[i]), look.size) for i, look in looked.items()]
     facts = {
         "left out": len(bad),
-        "photos told apart by their list, LIST/ID": found.told_apart,
+        "photos told apart by their split, SPLIT/ID": found.told_apart,
         **seen_in_masks(samples, looked, classes),
         **conversions(looked.values()),
     }
@@ -112,9 +112,9 @@ def _index(
 def extras_for_training(
     samples: dict[str, Sample], member_of: dict[str, list[str]], train: Iterable[str]
 ) -> dict[str, Sample]:
-    """Return the samples, those of no train list without the extras whose file is missing.
+    """Return the samples, those of no train split without the extras whose file is missing.
 
-    Training alone reads extras, and released saliency maps often cover the train list and no more.
+    Training alone reads extras, and released saliency maps often cover the train split and no more.
     """
     learnt = set(train)
 
@@ -154,14 +154,14 @@ def _checker(samples: dict[str, Sample], classes: ClassNames) -> Work:
     return check
 
 
-def _add_list(context: Context, split: str, skip_bad: bool) -> Result:
-    """Index another list beside the recipe's: nothing that is done becomes stale by it."""
+def _add_split(context: Context, split: str, skip_bad: bool) -> Result:
+    """Index another split beside the recipe's: nothing that is done becomes stale by it."""
     context.run.require("prepare")
     answer: Any = None
     if processes.is_main():
         try:
             data, roots = _open(context)
-            others = [entry for entry in read_index(context.prepared).entries.values() if split not in entry.lists]
+            others = [entry for entry in read_index(context.prepared).entries.values() if split not in entry.splits]
             taken = {entry.sample.image_id: entry.sample.image for entry in others}
             index, _ = _index(context, data, [split], skip_bad, taken)
             write_index(extra_index(context.prepared, split), index, roots)
