@@ -81,7 +81,7 @@ class SCCAM(Method):
         from. What is finished is not done again.
         """
         o = self.options
-        samples = usable_samples(self, stage.samples)
+        samples = usable_samples(self, stage)
         backbone = self._first_extractor(stage, fit)
         for number in range(1, o.rounds + 1):
             name = f"round_{number}"

@@ -41,6 +41,7 @@ class Stage:
         targets: extra per-image targets of this part, {name: {image_id: array}}.
         fingerprint: identifies what is trained here; a finished model of another one is not taken over.
         workers: worker processes for per-image loops of the plugin's own.
+        keep_unlabelled: images that are known to show none of the classes are learnt from, as negatives.
     """
 
     dir: Path
@@ -52,6 +53,7 @@ class Stage:
     targets: Targets = field(default_factory=dict)
     fingerprint: str = ""
     workers: int = 0
+    keep_unlabelled: bool = False
 
     def part(self, name: str, targets: Targets | None = None, settings: TrainSettings | None = None) -> Stage:
         """Return this stage in a sub-folder, with extra per-image targets and, if given, other settings."""
@@ -139,7 +141,7 @@ class Trainable(Plugin):
     idle_parameters: ClassVar[bool] = False
     """True if some steps leave parts of the network unused."""
     drop_unlabelled: ClassVar[bool] = True
-    """True if an image without a label is left out of training, as in every classifier."""
+    """True if an image without a label is left out of training, unless `Stage.keep_unlabelled` and it is a negative."""
 
     classes: ClassNames
 
