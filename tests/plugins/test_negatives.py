@@ -13,7 +13,6 @@ from wsseg_cli.recipe.loading import load
 from wsseg_cli.testing import CLASSES, MethodTester
 from wsseg_cli.types import Progress
 
-
 METHODS = sorted({plugin.name for plugin in discovery.find("methods") if plugin.builtin})
 RECIPES = ["quickstart" if name == "cam" else f"quickstart_{name}" for name in METHODS]
 

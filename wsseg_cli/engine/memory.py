@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from ..errors import TrainingError
-from ..plugin.protocols import Stage
+from ..plugin.protocols import TrainingJob
 from . import checkpoint
 
 _WORDS = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory", "alloc_failed")
@@ -27,7 +27,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def explained(stage: Stage, device: torch.device) -> Iterator[None]:
+def explained(job: TrainingJob, device: torch.device) -> Iterator[None]:
     """Say what to do when the training of a stage inside needs more memory than there is.
 
     Raises:
@@ -38,20 +38,20 @@ def explained(stage: Stage, device: torch.device) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        raise TrainingError(_advice(stage, device)) from None
+        raise TrainingError(_advice(job, device)) from None
 
 
-def _advice(stage: Stage, device: torch.device) -> str:
-    settings, augment = stage.settings, stage.settings.augment
+def _advice(job: TrainingJob, device: torch.device) -> str:
+    settings, augment = job.settings, job.settings.augment
     scales = augment.scales or augment.scale_range or augment.resize_long
     sizes = f"crop {augment.crop}" if augment.crop else "no crop, images as large as they are"
     sizes += f", scales {list(scales)}" if scales else ""
     parts = settings.accumulate * 2
     split = f"`accumulate={parts}` computes each step in {parts} parts, " if settings.batch_size % parts == 0 else ""
-    last = checkpoint.last_train_state(stage.dir)
-    kept = f"{int(last.name.split('_')[-1])} steps in {stage.dir}" if last else f"nothing yet in {stage.dir}"
+    last = checkpoint.last_train_state(job.dir)
+    kept = f"{int(last.name.split('_')[-1])} steps in {job.dir}" if last else f"nothing yet in {job.dir}"
     return (
-        f"{stage.dir.name}: out of memory on {device} with batch_size {settings.batch_size}, accumulate "
+        f"{job.dir.name}: out of memory on {device} with batch_size {settings.batch_size}, accumulate "
         f"{settings.accumulate}, {sizes}. {split}a smaller batch_size, crop or scale and `precision=bf16` need less. "
         f"Kept: {kept}; the same command goes on from there"
     )

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from ..errors import DataError
 from ..plugin.protocols import Dataset
@@ -21,7 +22,7 @@ class Collected:
     told_apart: int = 0
 
 
-def collect(data: Dataset, splits: Iterable[str], taken: Mapping[str, Path] | None = None) -> Collected:
+def collect(data: Dataset[Any], splits: Iterable[str], taken: Mapping[str, Path] | None = None) -> Collected:
     """Return the samples of `splits`.
 
     An id that stands for other photos in other splits, as where each split has a folder of its own with a 0001.jpg,
@@ -55,7 +56,7 @@ def collect(data: Dataset, splits: Iterable[str], taken: Mapping[str, Path] | No
     return result
 
 
-def _of_split(data: Dataset, name: str) -> dict[str, Sample]:
+def _of_split(data: Dataset[Any], name: str) -> dict[str, Sample]:
     samples: dict[str, Sample] = {}
     for sample in data.samples(name):
         if sample.image_id in samples:

@@ -57,10 +57,10 @@ def run(context: Context, skip_bad: bool = False, split: str | None = None) -> R
     return answer
 
 
-def _open(context: Context) -> tuple[Dataset, dict[str, Path]]:
+def _open(context: Context) -> tuple[Dataset[Any], dict[str, Path]]:
     cls, options = context.recipe.plugin("prepare")
     work = context.prepared / "data"
-    data: Dataset = cls(options, work)  # type: ignore[arg-type, assignment, call-arg]
+    data = cls(options, work)
     roots = {WORK: work.absolute()}
     for name, value in options.model_dump().items():
         if isinstance(value, str | Path) and str(value) and Path(value).is_dir():
@@ -69,7 +69,7 @@ def _open(context: Context) -> tuple[Dataset, dict[str, Path]]:
 
 
 def _index(
-    context: Context, data: Dataset, splits: Sequence[str], skip_bad: bool, taken: Mapping[str, Path] | None = None
+    context: Context, data: Dataset[Any], splits: Sequence[str], skip_bad: bool, taken: Mapping[str, Path] | None = None
 ) -> tuple[Index, dict[str, Any]]:
     bad: dict[str, str] = {}
     data.bad = bad

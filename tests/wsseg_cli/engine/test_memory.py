@@ -11,7 +11,7 @@ import torch
 from wsseg_cli.engine.each import each
 from wsseg_cli.engine.memory import explained, is_out_of_memory
 from wsseg_cli.errors import TrainingError
-from wsseg_cli.plugin.protocols import Stage
+from wsseg_cli.plugin.protocols import TrainingJob
 from wsseg_cli.settings import AugmentSettings, OptimSettings, TrainSettings
 from wsseg_cli.types import ClassNames
 
@@ -24,7 +24,7 @@ ERRORS: list[Exception] = [
 ]
 
 
-def stage(folder: Path, batch_size: int = 16, **augment: Any) -> Stage:
+def stage(folder: Path, batch_size: int = 16, **augment: Any) -> TrainingJob:
     settings = TrainSettings(
         weights="none",
         batch_size=batch_size,
@@ -32,7 +32,7 @@ def stage(folder: Path, batch_size: int = 16, **augment: Any) -> Stage:
         optim=OptimSettings(lr=0.1),
         augment=AugmentSettings(**augment),
     )
-    return Stage(folder / "train-cls", (), ClassNames(["cat"]), settings)
+    return TrainingJob(folder / "train-cls", (), ClassNames(["cat"]), settings)
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: str(error)[:20])
