@@ -204,7 +204,7 @@ class Trainable(Plugin[OptionsT], Generic[OptionsT, NetworkT]):
     idle_parameters: ClassVar[bool] = False
     """True if some steps leave parts of the network unused."""
     drop_unlabelled: ClassVar[bool] = True
-    """True if an image without a label is left out of training, unless `TrainingJob.keep_unlabelled` and it is a negative."""
+    """True if images without a label are left out, except negatives where `TrainingJob.keep_unlabelled` says so."""
 
     def __init__(self, options: OptionsT, classes: ClassNames) -> None:
         super().__init__(options)
