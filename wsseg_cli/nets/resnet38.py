@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import RecipeError
-from ..types import Normalization
-from . import named_normalization
-from .base import Backbone, Freezing, freezing_named
+from ..plugin.backbone_entry import BackboneEntry, BackboneOptions
+from .base import Backbone, Freezing
 
 _FIRST = ("conv1a", "b2", "b2_1", "b2_2")
-FORMS = {
+FREEZINGS = {
     "psa": Freezing(_FIRST, "fixed"),
     "onestage": Freezing(_FIRST, "fixed"),
     # The published DeepLab runs never called train(), so their statistics moved; scale and shift were in no group.
@@ -25,30 +24,33 @@ FORMS = {
 _TAPPED = {"b4": "conv3", "b5": "conv4", "b6": "conv5"}
 
 
-def build(
-    name: str,
-    *,
-    frozen: bool | str = "psa",
-    conv3: Literal["activated", "raw"] = "activated",
-    bn_momentum: float = 0.1,
-    width: int = 64,
-    normalization: str | Normalization = "imagenet",
-) -> ResNet38:
-    """Return a ResNet-38 backbone.
+class ResNet38Entry(BackboneEntry):
+    """Wide ResNet-38, the backbone of PSA and its heirs."""
 
-    frozen: a name in `FORMS`, True (psa) or False; conv3: with batch norm and ReLU (SEAM, PPC) or without (the
-    single-stage system); bn_momentum: 3e-4 in the published DeepLab; width: channels of the first layer, 64 in all
-    publications.
+    paper = "Wu et al., Pattern Recognition 2019"
 
-    Raises:
-        RecipeError: unknown value of an option.
-    """
-    if conv3 not in ("activated", "raw"):
-        raise RecipeError(f"unknown value {conv3!r} for conv3 of backbone {name!r}; expected activated or raw")
-    backbone = ResNet38(width=width, raw_conv3=conv3 == "raw", bn_momentum=bn_momentum)
-    backbone.normalization = named_normalization(normalization)
-    backbone.freeze(freezing_named(frozen, FORMS, "psa"))
-    return backbone
+    class Options(BackboneOptions):
+        """Options of resnet38."""
+
+        conv3: Literal["activated", "raw"] = Field(
+            "activated", description="with batch norm and ReLU (SEAM, PPC) or without (the single-stage system)"
+        )
+        bn_momentum: float = Field(
+            0.1, ge=0, le=1, description="momentum of the running statistics; 3e-4 in the published DeepLab"
+        )
+        width: int = Field(64, ge=1, description="channels of the first layer, 64 in all publications")
+        frozen: bool | str = Field(
+            "psa", description="what does not learn: true or psa, onestage, deeplab, whole, batch_norm or false"
+        )
+
+    options: Options
+    feature_maps = {"conv3": 4, "conv4": 8, "conv5": 8, "conv6": 8}
+    parameters = 105_070_912
+
+    def build(self) -> ResNet38:
+        """Return the network."""
+        o = self.options
+        return ResNet38(width=o.width, raw_conv3=o.conv3 == "raw", bn_momentum=o.bn_momentum)
 
 
 class ResNet38(Backbone):
@@ -59,6 +61,8 @@ class ResNet38(Backbone):
     """
 
     stride = 8
+    freezings = FREEZINGS
+    usually_frozen = "psa"
 
     def __init__(self, width: int = 64, raw_conv3: bool = False, bn_momentum: float = 0.1) -> None:
         super().__init__()

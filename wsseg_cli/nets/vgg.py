@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import RecipeError
-from ..types import Normalization
-from . import named_normalization
-from .base import Backbone, Freezing, freezing_named
+from ..plugin.backbone_entry import BackboneEntry, BackboneOptions
+from ..types import CAFFE
+from .base import Backbone, Freezing
 
-FORMS = {
+FREEZINGS = {
     "psa": Freezing(("conv1_1", "conv1_2", "conv2_1", "conv2_2")),
     "onestage": Freezing(("conv1_1", "conv1_2")),
 }
@@ -30,32 +30,33 @@ _STAGES = (
 )
 
 
-def build(
-    name: str,
-    *,
-    frozen: bool | str = "psa",
-    fc6_dilation: int | None = 1,
-    pool5: Tail = "none",
-    ceil_pools: bool = False,
-    width: int = 64,
-    normalization: str | Normalization = "caffe",
-) -> VGG16:
-    """Return a VGG-16 backbone.
+class VGG16Entry(BackboneEntry):
+    """VGG-16 with a dilated tail of stride 8; pixels as Caffe wants them, in the single-stage system imagenet."""
 
-    frozen: a name in `FORMS`, True (psa) or False; fc6_dilation: 1 in classifiers, 4 in AffinityNet, 12 in
-    DeepLab-LargeFOV, None for a backbone that ends before fc6; pool5: what stands before fc6 (`max` and `max_mean` in
-    DeepLab v2 and v1; PSA builds both layers and applies neither); ceil_pools: sizes as Caffe rounds them; width:
-    channels of the first layer, 64 in all publications; normalization: the single-stage system says imagenet.
+    paper = "Chen et al., ICLR 2015"
+    pixels = CAFFE
 
-    Raises:
-        RecipeError: unknown value of an option.
-    """
-    if pool5 not in ("none", "max", "max_mean"):
-        raise RecipeError(f"unknown value {pool5!r} for pool5 of backbone {name!r}; expected none, max or max_mean")
-    backbone = VGG16(width, fc6_dilation, pool5, ceil_pools)
-    backbone.normalization = named_normalization(normalization)
-    backbone.freeze(freezing_named(frozen, FORMS, "psa"))
-    return backbone
+    class Options(BackboneOptions):
+        """Options of vgg16."""
+
+        fc6_dilation: int | None = Field(
+            1, ge=1, description="1 in classifiers, 4 in AffinityNet, 12 in DeepLab-LargeFOV; null: ends before fc6"
+        )
+        pool5: Tail = Field(
+            "none", description="before fc6: max (DeepLab v2), max_mean (v1); PSA builds both and applies neither"
+        )
+        ceil_pools: bool = Field(False, description="sizes as Caffe rounds them")
+        width: int = Field(64, ge=1, description="channels of the first layer, 64 in all publications")
+        frozen: bool | str = Field("psa", description="what does not learn: true or psa, onestage, whole or false")
+
+    options: Options
+    feature_maps = {"conv3": 4, "conv4": 8, "conv5": 8, "conv6": 8}
+    parameters = 20_483_904
+
+    def build(self) -> VGG16:
+        """Return the network."""
+        o = self.options
+        return VGG16(o.width, o.fc6_dilation, o.pool5, o.ceil_pools)
 
 
 class VGG16(Backbone):
@@ -65,6 +66,8 @@ class VGG16(Backbone):
     """
 
     stride = 8
+    freezings = FREEZINGS
+    usually_frozen = "psa"
 
     def __init__(
         self, width: int = 64, fc6_dilation: int | None = 1, pool5: Tail = "none", ceil_pools: bool = False

@@ -159,9 +159,9 @@ class Trainable(Plugin):
     @property
     def normalization(self) -> Normalization:
         """Return how the network wants its pixels: by default what belongs to `options.backbone`."""
-        from .. import nets
+        from .backbones import normalization
 
-        return nets.normalization(self.options.backbone, **getattr(self.options, "backbone_options", {}))
+        return normalization(self.options.backbone, **getattr(self.options, "backbone_options", {}))
 
 
 class Method(Trainable):

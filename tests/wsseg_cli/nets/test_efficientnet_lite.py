@@ -77,7 +77,8 @@ def test_the_wheels_weights_fit_to_the_letter(name: str) -> None:
 @pytest.mark.parametrize("normalization", ["imagenet", "tensorflow"])
 def test_the_cat_is_an_egyptian_cat(normalization: str) -> None:
     data = pytest.importorskip("skimage.data")
-    network = EfficientNetLite("efficientnet_lite0", output_stride=32, classes=1000, normalization=normalization).eval()
+    options = {"output_stride": 32, "classes": 1000, "normalization": normalization}
+    network = nets.backbone("efficientnet_lite0", **options).eval()
     network.load_state_dict(weights_or_skip("efficientnet_lite0"))
     photo = Image.fromarray(data.chelsea()).resize((224, 224), Image.Resampling.BICUBIC)
     images = torch.from_numpy(network.normalization.apply(np.asarray(photo)).transpose(2, 0, 1)[None])
