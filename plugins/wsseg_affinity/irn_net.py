@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsseg_cli import nets
-from wsseg_cli.nets.base import Backbone
 from wsseg_cli.ops.cam import class_activation_maps
+from wsseg_cli.plugin.backbone import Backbone
 from wsseg_cli.types import Normalization
 
 FEATURE_MAPS = ("conv2", "conv3", "conv4", "conv5", "conv6")
@@ -172,7 +172,7 @@ class IRNet(nn.Module):
 
         image: (3, H, W), normalised. Zeros fill it at the right and bottom up to `padded` pixels, the published size,
         because the group norms see the padding. A larger image, which IRN would cut, is padded to a multiple of 16.
-        The boundary logit is the mean over the image and its mirror image, the field that of the image.
+        The boundary logit is the mean over the image and its horizontal flip, the field that of the image.
         """
         height, width = image.shape[1:]
         sides = [max(padded, -(-side // 16) * 16) for side in (height, width)]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from wsseg_cli.nets.base import Backbone
 from wsseg_cli.nets.class_layer import HeadInit, class_layer
+from wsseg_cli.plugin.backbone import Backbone
 from wsseg_cli.types import Normalization
 
 

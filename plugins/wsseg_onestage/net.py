@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wsseg_cli.nets.base import Backbone
+from wsseg_cli.plugin.backbone import Backbone
 from wsseg_cli.types import Normalization
 
 ASPP_DILATIONS = (12, 24, 36)

@@ -6,13 +6,14 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from ..errors import PluginError, RecipeError
+from ..plugin.backbone_entry import Freezing
 from ..plugin.backbones import backbone_entry, normalization
 from ..plugin.discovery import find
 from ..plugin.inspection import class_values
 from ..types import CAFFE, NORMALIZATIONS, TENSORFLOW
 
 if TYPE_CHECKING:
-    from .base import Backbone
+    from ..plugin.backbone import Backbone
 
 __all__ = ["CAFFE", "NORMALIZATIONS", "TENSORFLOW", "backbone", "normalization", "require_feature_maps"]
 
@@ -28,14 +29,15 @@ def backbone(name: str, **options: Any) -> Backbone:
     Raises:
         RecipeError: no backbone of that name, or an option has a value that the backbone does not know.
     """
-    from .base import Backbone
+    from ..plugin.backbone import Backbone
 
     entry = backbone_entry(name, options)
     built = entry.build()
     if not isinstance(built, Backbone):
-        raise PluginError(f"backbone {name!r}: build() gives a {type(built).__name__}, expected a nets.base.Backbone")
+        raise PluginError(f"backbone {name!r}: build() gives a {type(built).__name__}, expected a Backbone")
     built.normalization = entry.normalization
-    built.hold(entry.options.frozen)
+    forms = {"none": Freezing(), **entry.options.forms, **built.freezings}
+    built.freeze(forms[entry.options.frozen_form])
     return built
 
 

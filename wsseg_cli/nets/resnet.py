@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..plugin.backbone_entry import BackboneEntry, BackboneOptions
-from .base import Backbone, Freezing
+from ..plugin.backbone import Backbone
+from ..plugin.backbone_entry import FORMS, BackboneEntry, BackboneOptions, Freezing
 
 BLOCKS: dict[str, tuple[int, int, int, int]] = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 """Blocks in each of the four stages."""
@@ -25,18 +24,38 @@ CAFFE_LAYOUT: dict[str, Any] = {
 }
 """Options of the ResNet-101 that the DeepLab authors trained in Caffe."""
 
-Dilation = Literal["none", "torchvision", "undilated_first", "all_blocks"]
-Stem = Literal["7x7", "deep"]
 StridePlace = Literal["3x3", "1x1"]
 
-FREEZINGS = {
+PUBLISHED = {
     "onestage": Freezing(("conv1", "bn1"), "fixed"),
     "irn": Freezing(("conv1", "bn1", "layer1", "layer2"), "statistics_fixed"),
     "deeplab": Freezing((), "affine_fixed"),
 }
 """What does not learn in the single-stage system, IRN's classifier, and DeepLab of SEAM and PPC (batch statistics, but
-scale and shift were in no parameter group). IRN's edge network is frozen as a whole, deeplab-pytorch has batch norm as
-it was loaded, and in DeepLab of PuzzleCAM the statistics stay, scale and shift learn."""
+scale and shift were in no parameter group). Beside these: `whole` in IRN's edge network, `batch_norm` in
+deeplab-pytorch (as it was loaded), `statistics` in DeepLab of PuzzleCAM (stored, scale and shift learn)."""
+
+
+class ResNetOptions(BackboneOptions):
+    """Options of ResNet-50 and -101; the defaults are torchvision's network at stride 16.
+
+    dilation: what takes the place of a stride that was removed. "none": nothing (IRN, 1-stage, RecurSeed at stride 16,
+    PuzzleCAM); "torchvision": the stage doubles its dilation, its first block lags behind (DeepLab of SEAM and PPC);
+    "undilated_first": the first block has none at all (RecurSeed at stride 8); "all_blocks": the first block, too
+    (Caffe).
+    """
+
+    forms = FORMS | PUBLISHED
+    frozen_by_default = "onestage"
+
+    output_stride: Literal[8, 16, 32] = Field(16, description="image pixels in one cell of the last feature map")
+    dilation: Literal["none", "torchvision", "undilated_first", "all_blocks"] = Field(
+        "none", description="which blocks are dilated where a stride was removed"
+    )
+    stem: Literal["7x7", "deep"] = Field("7x7", description="deep: three 3x3 convolutions (weights resnet101s)")
+    stride_place: StridePlace = Field("3x3", description="convolution of a block that has its stride")
+    ceil_pool: bool = Field(False, description="the max-pool rounds its size up, as in Caffe")
+    bn_momentum: float = Field(0.1, ge=0, le=1, description="momentum of the running statistics")
 
 
 class Bottleneck(nn.Module):
@@ -80,38 +99,17 @@ class ResNet(Backbone):
     """ResNet without classifier (He et al., CVPR 2016).
 
     Args:
-        blocks: of the four stages.
-        output_stride: image pixels in one pixel of the last feature map: 8, 16 or 32.
-        dilation: what takes the place of a stride that was removed. "none": nothing (IRN, 1-stage, RecurSeed at stride
-            16, PuzzleCAM); "torchvision": the stage doubles its dilation, its first block lags behind (DeepLab of SEAM
-            and PPC); "undilated_first": the first block has none at all (RecurSeed at stride 8); "all_blocks": the
-            first block, too (Caffe).
-        stem: "7x7" or "deep", three 3x3 convolutions (weights `resnet101s`).
-        stride_place: where a block has its stride, "3x3" or "1x1".
-        ceil_pool: the max-pool rounds its size up (Caffe).
-        bn_momentum: of the running statistics.
+        name: a key of `BLOCKS`.
+        options: strides, dilations, stem, pixels, what does not learn.
 
     Its feature_maps are conv2, the stem's, and conv3 to conv6, those of layer1 to layer4.
     """
 
-    freezings = FREEZINGS
-    usually_frozen = "onestage"
-
-    def __init__(
-        self,
-        blocks: Sequence[int],
-        *,
-        output_stride: int = 16,
-        dilation: Dilation = "none",
-        stem: Stem = "7x7",
-        stride_place: StridePlace = "3x3",
-        ceil_pool: bool = False,
-        bn_momentum: float = 0.1,
-    ) -> None:
+    def __init__(self, name: str, options: ResNetOptions) -> None:
         super().__init__()
-        self.stride = output_stride
+        self.stride = options.output_stride
 
-        if stem == "deep":
+        if options.stem == "deep":
             self.conv1: nn.Module = nn.Sequential(
                 nn.Conv2d(3, 64, 3, stride=2, padding=1, bias=False),
                 nn.BatchNorm2d(64),
@@ -123,20 +121,22 @@ class ResNet(Backbone):
             )
         else:
             self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
-        channels = 128 if stem == "deep" else 64
+        channels = 128 if options.stem == "deep" else 64
         self.bn1 = nn.BatchNorm2d(channels)
-        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=ceil_pool)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=options.ceil_pool)
         self.feature_maps = {"conv2": channels}
 
         reached, grown = 4, 1
-        for number, (count, width) in enumerate(zip(blocks, (64, 128, 256, 512), strict=True), start=1):
-            stride = 1 if number == 1 or reached == output_stride else 2
+        for number, (count, width) in enumerate(zip(BLOCKS[name], (64, 128, 256, 512), strict=True), start=1):
+            stride = 1 if number == 1 or reached == options.output_stride else 2
             reached *= stride
             before = grown
-            if number > 1 and stride == 1 and dilation != "none":
+            if number > 1 and stride == 1 and options.dilation != "none":
                 grown *= 2
-            first = {"torchvision": before, "undilated_first": 1}.get(dilation, grown)
-            self.add_module(f"layer{number}", _stage(channels, width, count, stride, first, grown, stride_place))
+            first = {"torchvision": before, "undilated_first": 1}.get(options.dilation, grown)
+            self.add_module(
+                f"layer{number}", _stage(channels, width, count, stride, first, grown, options.stride_place)
+            )
             channels = 4 * width
             self.feature_maps[f"conv{number + 2}"] = channels
 
@@ -144,7 +144,7 @@ class ResNet(Backbone):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             elif isinstance(module, nn.BatchNorm2d):
-                module.momentum = bn_momentum
+                module.momentum = options.bn_momentum
 
     def stem(self, images: Tensor) -> Tensor:
         """Return the feature map before layer1, (N, 64 or 128, H/4, W/4)."""
@@ -168,31 +168,18 @@ def _stage(
     return nn.Sequential(*blocks)
 
 
-class ResNetOptions(BackboneOptions):
-    """Options of the ResNets."""
-
-    output_stride: Literal[8, 16, 32] = Field(16, description="image pixels in one cell of the last feature map")
-    dilation: Dilation = Field("none", description="what takes the place of a stride that was removed")
-    stem: Stem = Field("7x7", description="deep: three 3x3 convolutions, as in the weights resnet101s")
-    stride_place: StridePlace = Field("3x3", description="convolution of a block that has its stride; 1x1: Caffe")
-    ceil_pool: bool = Field(False, description="the max-pool rounds its size up, as in Caffe")
-    bn_momentum: float = Field(0.1, ge=0, le=1, description="momentum of the running statistics")
-    frozen: bool | str = Field(
-        False, description="what does not learn: true (onestage), irn, deeplab, whole, batch_norm, statistics or false"
-    )
-
-
 class ResNet50(BackboneEntry):
     """Bottleneck ResNet-50 in every form that the published systems use."""
 
     paper = "He et al., CVPR 2016"
     Options = ResNetOptions
+    options: ResNetOptions
     feature_maps = {"conv2": 4, "conv3": 4, "conv4": 8, "conv5": 16, "conv6": 16}
     parameters = 23_508_032
 
     def build(self) -> ResNet:
         """Return the network."""
-        return _built("resnet50", self.options)
+        return ResNet("resnet50", self.options)
 
 
 class ResNet101(BackboneEntry):
@@ -200,13 +187,10 @@ class ResNet101(BackboneEntry):
 
     paper = "He et al., CVPR 2016"
     Options = ResNetOptions
+    options: ResNetOptions
     feature_maps = {"conv2": 4, "conv3": 4, "conv4": 8, "conv5": 16, "conv6": 16}
     parameters = 42_500_160
 
     def build(self) -> ResNet:
         """Return the network."""
-        return _built("resnet101", self.options)
-
-
-def _built(name: str, options: BackboneOptions) -> ResNet:
-    return ResNet(BLOCKS[name], **options.model_dump(exclude={"normalization", "frozen"}))
+        return ResNet("resnet101", self.options)

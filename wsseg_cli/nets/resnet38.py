@@ -8,11 +8,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..plugin.backbone_entry import BackboneEntry, BackboneOptions
-from .base import Backbone, Freezing
+from ..plugin.backbone import Backbone
+from ..plugin.backbone_entry import FORMS, BackboneEntry, BackboneOptions, Freezing
 
 _FIRST = ("conv1a", "b2", "b2_1", "b2_2")
-FREEZINGS = {
+PUBLISHED = {
     "psa": Freezing(_FIRST, "fixed"),
     "onestage": Freezing(_FIRST, "fixed"),
     # The published DeepLab runs never called train(), so their statistics moved; scale and shift were in no group.
@@ -24,33 +24,33 @@ FREEZINGS = {
 _TAPPED = {"b4": "conv3", "b5": "conv4", "b6": "conv5"}
 
 
+class ResNet38Options(BackboneOptions):
+    """Options of ResNet-38; the defaults are those of PSA's classifier."""
+
+    forms = FORMS | PUBLISHED
+    frozen_by_default = "psa"
+
+    frozen: bool | str = Field("psa", description="what never learns: psa, onestage, deeplab, or none")
+    conv3: Literal["activated", "raw"] = Field(
+        "activated", description="with batch norm and ReLU (SEAM, PPC) or without (the single-stage system)"
+    )
+    bn_momentum: float = Field(0.1, ge=0, le=1, description="momentum of the running statistics; 3e-4 in DeepLab")
+    width: int = Field(64, ge=1, description="channels of the first layer, 64 in all publications")
+
+
 class ResNet38Entry(BackboneEntry):
     """Wide ResNet-38, the backbone of PSA and its heirs."""
 
     paper = "Wu et al., Pattern Recognition 2019"
-
-    class Options(BackboneOptions):
-        """Options of resnet38."""
-
-        conv3: Literal["activated", "raw"] = Field(
-            "activated", description="with batch norm and ReLU (SEAM, PPC) or without (the single-stage system)"
-        )
-        bn_momentum: float = Field(
-            0.1, ge=0, le=1, description="momentum of the running statistics; 3e-4 in the published DeepLab"
-        )
-        width: int = Field(64, ge=1, description="channels of the first layer, 64 in all publications")
-        frozen: bool | str = Field(
-            "psa", description="what does not learn: true or psa, onestage, deeplab, whole, batch_norm or false"
-        )
-
-    options: Options
+    Options = ResNet38Options
+    options: ResNet38Options
     feature_maps = {"conv3": 4, "conv4": 8, "conv5": 8, "conv6": 8}
     parameters = 105_070_912
 
     def build(self) -> ResNet38:
         """Return the network."""
         o = self.options
-        return ResNet38(width=o.width, raw_conv3=o.conv3 == "raw", bn_momentum=o.bn_momentum)
+        return ResNet38(o.width, o.conv3 == "raw", o.bn_momentum)
 
 
 class ResNet38(Backbone):
@@ -61,8 +61,6 @@ class ResNet38(Backbone):
     """
 
     stride = 8
-    freezings = FREEZINGS
-    usually_frozen = "psa"
 
     def __init__(self, width: int = 64, raw_conv3: bool = False, bn_momentum: float = 0.1) -> None:
         super().__init__()

@@ -6,8 +6,19 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from ..plugin.backbone import Backbone
 from ..plugin.backbone_entry import BackboneEntry, BackboneOptions
-from .base import Backbone
+
+
+class SmallOptions(BackboneOptions):
+    """Options of the small backbone.
+
+    dilation is the dial of the receptive field: with 1 class activation maps show parts of an object, with 4 they are
+    smooth blobs.
+    """
+
+    width: int = Field(32, ge=2, description="channels at stride 4; twice as many at stride 8, 4 times in conv6")
+    dilation: int = Field(2, ge=1, description="dilation of the second block at stride 8")
 
 
 class Residual(nn.Module):
@@ -29,18 +40,13 @@ class Residual(nn.Module):
 class Small(Backbone):
     """A residual network of 200 000 parameters at stride 8, without classifier.
 
-    Args:
-        width: channels at stride 4; twice as many at stride 8, four times as many in `conv6`.
-        dilation: of the second block at stride 8, the dial of the receptive field: with 1 class activation maps show
-            parts of an object, with 4 they are smooth blobs.
-
     Its feature_maps are conv2 and conv3 at stride 4 (stem and first block), conv4 to conv6 at stride 8.
     """
 
-    stride = 8
-
-    def __init__(self, width: int = 32, dilation: int = 2) -> None:
+    def __init__(self, options: SmallOptions) -> None:
         super().__init__()
+        width = options.width
+        self.stride = 8
         self.feature_maps = {"conv2": width, "conv3": width, "conv4": 2 * width, "conv5": 2 * width, "conv6": 4 * width}
         self.stem = nn.Sequential(
             nn.Conv2d(3, width // 2, 3, stride=2, padding=1, bias=False),
@@ -55,7 +61,7 @@ class Small(Backbone):
             nn.Conv2d(width, 2 * width, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(2 * width), nn.ReLU()
         )
         self.block4 = Residual(2 * width)
-        self.block5 = Residual(2 * width, dilation)
+        self.block5 = Residual(2 * width, options.dilation)
         self.last = nn.Sequential(nn.Conv2d(2 * width, 4 * width, 1, bias=False), nn.BatchNorm2d(4 * width), nn.ReLU())
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -73,16 +79,11 @@ class Small(Backbone):
 class SmallEntry(BackboneEntry):
     """The backbone of the toy recipes: learns the toy scenes from scratch in a minute."""
 
-    class Options(BackboneOptions):
-        """Options of small."""
-
-        width: int = Field(32, ge=2, description="channels at stride 4; twice as many at stride 8, four times in conv6")
-        dilation: int = Field(2, ge=1, description="of the second block at stride 8: 1 shows parts, 4 smooth blobs")
-
-    options: Options
+    Options = SmallOptions
+    options: SmallOptions
     feature_maps = {"conv2": 4, "conv3": 4, "conv4": 8, "conv5": 8, "conv6": 8}
     parameters = 198_672
 
     def build(self) -> Small:
         """Return the network."""
-        return Small(self.options.width, self.options.dilation)
+        return Small(self.options)

@@ -129,7 +129,7 @@ def feature_maps(model: nn.Module, images: Tensor, indices: tuple[int, ...], las
 
 
 def tokens(model: nn.Module, images: Tensor, attention: bool) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    """Return (final, layers, attention) of a plain transformer; see `nets.base.Tokens`."""
+    """Return (final, layers, attention) of a plain transformer; see `plugin.backbone.Tokens`."""
     blocks: Any = model.blocks
     parts = [block.attn for block in blocks] if attention else []
     fused = [part.fused_attn for part in parts]

@@ -8,10 +8,10 @@ from typing import Any
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..plugin.backbone_entry import BackboneEntry, BackboneOptions
+from ..plugin.backbone import Backbone, TokenBackbone, Tokens
+from ..plugin.backbone_entry import FEATURE_MAPS, FORMS, BackboneEntry, BackboneOptions, Freezing
 from ..types import IMAGENET, NORMALIZATIONS, Normalization
 from . import timm_layout
-from .base import Backbone, Freezing, TokenBackbone, Tokens
 from .timm_layout import Layout, layout_of
 
 _INSIDE = "model."
@@ -92,13 +92,15 @@ class Timm(BackboneEntry):
     class Options(BackboneOptions):
         """Options of timm's networks."""
 
+        # what the name of a feature map holds depends on the network, and is said by it
+        forms = FORMS | dict.fromkeys(FEATURE_MAPS[:-1], Freezing())
+
         output_stride: int | None = Field(
             None, ge=1, description="image pixels in one cell of conv6, in convolutional networks; null: timm's own"
         )
         frozen: bool | str = Field(
             False,
-            description="what does not learn: true or whole, conv3, conv4, conv5 (all up to it), batch_norm, "
-            "statistics or false",
+            description="what never learns: conv3, conv4, conv5 (all up to it), batch_norm, statistics, whole",
         )
 
     options: Options

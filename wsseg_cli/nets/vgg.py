@@ -8,11 +8,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..plugin.backbone_entry import BackboneEntry, BackboneOptions
+from ..plugin.backbone import Backbone
+from ..plugin.backbone_entry import FORMS, BackboneEntry, BackboneOptions, Freezing
 from ..types import CAFFE
-from .base import Backbone, Freezing
 
-FREEZINGS = {
+PUBLISHED = {
     "psa": Freezing(("conv1_1", "conv1_2", "conv2_1", "conv2_2")),
     "onestage": Freezing(("conv1_1", "conv1_2")),
 }
@@ -30,26 +30,30 @@ _STAGES = (
 )
 
 
+class VGG16Options(BackboneOptions):
+    """Options of VGG-16; the defaults are those of PSA's classifier.
+
+    fc6_dilation: 1 in classifiers, 4 in AffinityNet, 12 in DeepLab-LargeFOV. pool5: `max` and `max_mean` in DeepLab v2
+    and v1; PSA builds both layers and applies neither. normalization: Caffe's, in the single-stage system imagenet.
+    """
+
+    forms = FORMS | PUBLISHED
+    frozen_by_default = "psa"
+
+    frozen: bool | str = Field("psa", description="what never learns: psa, onestage, or none")
+    fc6_dilation: int | None = Field(1, ge=1, description="dilation of fc6; null: the backbone ends before it")
+    pool5: Tail = Field("none", description="pooling before fc6")
+    ceil_pools: bool = Field(False, description="poolings round their size up, as in Caffe")
+    width: int = Field(64, ge=1, description="channels of the first layer, 64 in all publications")
+
+
 class VGG16Entry(BackboneEntry):
-    """VGG-16 with a dilated tail of stride 8; pixels as Caffe wants them, in the single-stage system imagenet."""
+    """VGG-16 with a dilated tail of stride 8, in the forms of PSA, the single-stage system and DeepLab."""
 
     paper = "Chen et al., ICLR 2015"
+    Options = VGG16Options
+    options: VGG16Options
     pixels = CAFFE
-
-    class Options(BackboneOptions):
-        """Options of vgg16."""
-
-        fc6_dilation: int | None = Field(
-            1, ge=1, description="1 in classifiers, 4 in AffinityNet, 12 in DeepLab-LargeFOV; null: ends before fc6"
-        )
-        pool5: Tail = Field(
-            "none", description="before fc6: max (DeepLab v2), max_mean (v1); PSA builds both and applies neither"
-        )
-        ceil_pools: bool = Field(False, description="sizes as Caffe rounds them")
-        width: int = Field(64, ge=1, description="channels of the first layer, 64 in all publications")
-        frozen: bool | str = Field("psa", description="what does not learn: true or psa, onestage, whole or false")
-
-    options: Options
     feature_maps = {"conv3": 4, "conv4": 8, "conv5": 8, "conv6": 8}
     parameters = 20_483_904
 
@@ -66,8 +70,6 @@ class VGG16(Backbone):
     """
 
     stride = 8
-    freezings = FREEZINGS
-    usually_frozen = "psa"
 
     def __init__(
         self, width: int = 64, fc6_dilation: int | None = 1, pool5: Tail = "none", ceil_pools: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
+import json
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -22,12 +22,29 @@ def backbone_entry(name: str, options: Mapping[str, Any] | None = None) -> Backb
         RecipeError: no backbone of that name, or an option or its value is unknown.
         PluginError: its package does not load.
     """
-    cls, model = _entry_class(name)
     try:
-        checked = cls.Options.model_validate(dict(options or {}))
+        return checked_entry(name, options or {})
     except ValidationError as error:
-        raise RecipeError(_problem(name, cls, error)) from None
-    return cls(checked, model)
+        first = error.errors(include_url=False)[0]
+        at = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            known = entry_class(name)[0].Options.model_fields
+            raise RecipeError(
+                f"backbone {name!r}: unknown option {at!r}; there are {', '.join(known)}{near(at, known)}"
+            ) from None
+        what = first["msg"].removeprefix("Value error, ")
+        raise RecipeError(f"backbone {name!r}: option {at} is {first['input']!r}: {what}") from None
+
+
+def checked_entry(name: str, options: Mapping[str, Any]) -> BackboneEntry:
+    """Return the same, for those who say themselves what is wrong with an option.
+
+    Raises:
+        ValidationError: an option is unknown, or has a value that it cannot have.
+    """
+    cls, model = entry_class(name)
+    # by the rules of a recipe: lists may stand for tuples
+    return cls(cls.Options.model_validate_json(json.dumps(options)), model)
 
 
 def normalization(name: str, **options: Any) -> Normalization:
@@ -40,7 +57,12 @@ def normalization(name: str, **options: Any) -> Normalization:
 
 
 @cache  # every image asks for its normalization, and each look at the installed packages reads their metadata
-def _entry_class(name: str) -> tuple[type[BackboneEntry], str]:
+def entry_class(name: str) -> tuple[type[BackboneEntry], str]:
+    """Return the entry's class, and what stands behind the slash of "timm/resnet50".
+
+    Raises:
+        RecipeError: no backbone of that name. PluginError: its package does not load.
+    """
     head, _, model = name.partition("/")
     names = sorted({found.name for found in discovery.find("backbones")})
     if head not in names:
@@ -51,16 +73,3 @@ def _entry_class(name: str) -> tuple[type[BackboneEntry], str]:
         hint = f"write {head}/MODEL, such as {head}/resnet18" if cls.family else f"write {head}"
         raise RecipeError(f"unknown backbone {name!r}; {hint} (`wsseg backbones` lists all)")
     return cls, model
-
-
-def _problem(name: str, cls: type[BackboneEntry], error: ValidationError) -> str:
-    first = error.errors()[0]
-    option = ".".join(map(str, first["loc"][:1]))
-    if first["type"] == "extra_forbidden":
-        known = sorted(cls.Options.model_fields)
-        close = difflib.get_close_matches(option, known, 1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        return f"backbone {name!r}: unknown option {option!r}; there are {', '.join(known)}{hint}"
-    said = first["msg"].removeprefix("Value error, ")
-    said = f"{said[:1].lower()}{said[1:]}".replace("input should be", "expected")
-    return f"backbone {name!r}: {option} is {first['input']!r}, {said}"

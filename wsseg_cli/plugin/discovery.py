@@ -20,7 +20,7 @@ KINDS: dict[str, type[protocols.Plugin]] = {
 }
 """The groups, `wsseg.<group>` as entry points, and the class that each promises."""
 
-HOUSE = "wsseg"
+CORE = "wsseg"
 """The distribution whose names nobody can take over."""
 
 _TRAINING = ("build_model", "train_transform", "training_step")
@@ -47,7 +47,7 @@ class Found:
     @property
     def builtin(self) -> bool:
         """True for a plugin of this distribution."""
-        return self.package.lower() == HOUSE
+        return self.package.lower() == CORE
 
     @property
     def origin(self) -> str:

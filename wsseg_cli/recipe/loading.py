@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from ..errors import PluginError, RecipeError, near
 from ..plugin import discovery
+from ..plugin.backbones import checked_entry, entry_class
 from ..plugin.protocols import Plugin, PluginOptions
 from . import yaml_core
 from .problems import Problem, problems_of, render, show
@@ -28,7 +29,7 @@ _S = TypeVar("_S", bound=BaseModel)
 
 @dataclass(frozen=True)
 class LoadedRecipe:
-    """A recipe that is valid as far as the house can tell, with the file and lines that it came from.
+    """A recipe that is valid as far as the core can tell, with the file and lines that it came from.
 
     Attributes:
         recipe: the sections, `${…}` not filled in.
@@ -93,20 +94,20 @@ def load(name_or_path: str | os.PathLike[str], overrides: Sequence[str] = ()) ->
     """
     path = locate(name_or_path)
     document = _read(path, overrides)
-    recipe, problems = _house(document)
+    recipe, problems = _core(document)
     if recipe is None or problems:
         raise _error(path, problems, document)
     return LoadedRecipe(recipe, path, document)
 
 
 def check(name_or_path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> list[str]:
-    """Return all that is wrong with a recipe, house rules and plugins together, a line each; [] if nothing is.
+    """Return all that is wrong with a recipe, core and plugins together, a line each; [] if nothing is.
 
     Raises:
         RecipeError: no such recipe, or no YAML.
     """
     document = _read(locate(name_or_path), overrides)
-    _, problems = _house(document)
+    _, problems = _core(document)
     return render([*problems, *_plugin_problems(document)], document.lines)
 
 
@@ -182,7 +183,7 @@ def _override(document: Document, override: str) -> None:
     document.lines[keys] = "--set"
 
 
-def _house(document: Document) -> tuple[Recipe | None, list[Problem]]:
+def _core(document: Document) -> tuple[Recipe | None, list[Problem]]:
     """Return the recipe, None if it does not fit together, and all that is wrong but for plugins and their options."""
     malformed: list[Problem] = []
     _walk_texts(document.data, (), malformed)
@@ -201,9 +202,26 @@ def _validated(model: type[_S], data: Any) -> _S:
 
 def _options(cls: type[Plugin], data: Mapping[str, Any], at: Address) -> tuple[PluginOptions | None, list[Problem]]:
     try:
-        return _validated(cls.Options, data), []
+        options = _validated(cls.Options, data)
     except ValidationError as error:
         return None, problems_of(error, cls.Options, at)
+    problems = _backbone_problems(options, at)
+    return (None if problems else options), problems
+
+
+def _backbone_problems(options: PluginOptions, at: Address) -> list[Problem]:
+    """Return what is wrong with the backbone that a plugin's options name, and with the options given to it."""
+    name: Any = getattr(options, "backbone", None)
+    if not isinstance(name, str):
+        return []
+    try:
+        entry = checked_entry(name, getattr(options, "backbone_options", {}))
+        entry.feature_maps  # noqa: B018 (a network of timm says here that it cannot be a backbone with these options)
+    except (PluginError, RecipeError) as error:
+        return [Problem((*at, "backbone"), str(error))]
+    except ValidationError as error:
+        return problems_of(error, entry_class(name)[0].Options, (*at, "backbone_options"))
+    return []
 
 
 def _plugin_problems(document: Document) -> list[Problem]:

@@ -15,9 +15,9 @@ from wsseg_cli import nets
 from wsseg_cli.engine import checkpoint
 from wsseg_cli.errors import CheckpointError, RecipeError
 from wsseg_cli.foreign import pth
-from wsseg_cli.nets.base import Backbone, TokenBackbone
 from wsseg_cli.nets.efficientnet_lite import package_weights
 from wsseg_cli.nets.inference import for_inference
+from wsseg_cli.plugin.backbone import Backbone, TokenBackbone
 from wsseg_cli.plugin.backbones import backbone_entry
 
 VIT = "timm/vit_tiny_patch16_224"

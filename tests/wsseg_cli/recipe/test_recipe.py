@@ -52,7 +52,7 @@ def problems(file: Path, *overrides: str) -> list[str]:
 def test_a_whole_recipe(file: Path) -> None:
     loaded = recipe.load(file).recipe
     assert loaded.stages == ("prepare", "train-cls", "cam", "pseudo", "train-seg", "eval")
-    assert loaded.dataset.scored == ("train",) and loaded.dataset.lists == ("train", "val")
+    assert loaded.dataset.scored == ("train",) and loaded.dataset.splits == ("train", "val")
     assert loaded.cam and loaded.cam.store_stride == 4 and loaded.cam.labels.val == "predicted"
     assert loaded.pseudo and loaded.pseudo.crf and loaded.pseudo.crf.preset == "psa"
     assert loaded.train_cls and loaded.train_cls.optim.lr == 0.01
@@ -84,7 +84,7 @@ def test_all_problems_at_once_with_lines(file: Path) -> None:
         ("train_cls.weights=train_cls", "means this very network"),
         ("train_cls.optim.lr=.nan", "finite"),
         ("pseudo.background={power: 4, threshold: 0.2}", "exactly one of threshold and power"),
-        ("dataset.train=[a/b]", "cannot name a list"),
+        ("dataset.train=[a/b]", "cannot name a split"),
         ("dataset.train=[a, a]", "stands twice"),
         ("name=a/b", "name"),
         ("sed=1", "unknown key (got 1); did you mean 'seed'?"),
@@ -192,3 +192,34 @@ def test_presets_of_the_crf_are_those_that_it_has() -> None:
     from wsseg_cli.settings import CRF_PRESETS
 
     assert tuple(PRESETS) == CRF_PRESETS
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "train_cls.method.options.backbone=smal",
+            "train_cls.method.options.backbone: unknown backbone 'smal'; there are",
+        ),
+        ("train_seg.segmenter.options.backbone=resnet99", "did you mean 'resnet"),
+        (
+            "train_seg.segmenter.options={backbone: resnet101, backbone_options: {output_strid: 8}}",
+            "train_seg.segmenter.options.backbone_options.output_strid: unknown option (got 8); did you mean 'output_s",
+        ),
+        (
+            "train_seg.segmenter.options={backbone: resnet101, backbone_options: {output_stride: 9}}",
+            "train_seg.segmenter.options.backbone_options.output_stride: must be 8, 16 or 32 (got 9)",
+        ),
+        (
+            "train_cls.method.options.backbone_options={frozen: batch_nrm}",
+            "train_cls.method.options.backbone_options.frozen: unknown frozen 'batch_nrm'; expected one of",
+        ),
+        ("train_cls.method.options.backbone_options={width: [1]}", "backbone_options.width: must be a whole number"),
+    ],
+)
+def test_backbones_and_their_options_are_checked(file: Path, override: str, message: str) -> None:
+    found = recipe.check(file, [override, "dataset.options={}"])
+    assert len(found) == 1 and message in found[0], found
+    stage = "train-seg" if "train_seg" in override else "train-cls"
+    with pytest.raises(RecipeError, match=stage.replace("-", "_")):
+        recipe.load(file, [override, "train_cls.weights=none"]).plugin(stage)

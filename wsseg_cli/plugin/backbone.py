@@ -1,32 +1,14 @@
-"""What all backbones share: their attributes, and parts that never learn whatever `train()` is called."""
+"""What a backbone is: a network that gives feature maps, parts of which may never learn; a transformer's tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
 
-from ..errors import RecipeError
 from ..types import IMAGENET, Normalization
-
-BatchNormRule = Literal["fixed", "affine_fixed", "statistics_fixed", "learn"]
-
-
-class Freezing(NamedTuple):
-    """Which parts of a backbone never learn.
-
-    Attributes:
-        layers: names of sub-modules whose parameters get no gradient and whose batch norms stay in eval mode, and of
-            parameters that stand beside the sub-modules.
-        batch_norm: `fixed`: all batch norms use their stored statistics, scale and shift do not learn; `affine_fixed`:
-            batch statistics in training, scale and shift do not learn; `statistics_fixed`: stored statistics, scale and
-            shift learn; `learn`: nothing is held.
-    """
-
-    layers: tuple[str, ...] = ()
-    batch_norm: BatchNormRule = "learn"
+from .backbone_entry import Freezing
 
 
 class Backbone(nn.Module):
@@ -36,15 +18,13 @@ class Backbone(nn.Module):
         feature_maps: channels of each feature map.
         stride: pixels of the image to one cell of `conv6`.
         normalization: how the network wants its pixels.
-        freezings: what the option `frozen` may name beside `whole`, `batch_norm` and `statistics`.
-        usually_frozen: what `frozen: true` means.
+        freezings: what those words of the option `frozen` hold for which it depends on the network.
     """
 
     feature_maps: dict[str, int]
     stride: int
     normalization: Normalization = IMAGENET
     freezings: Mapping[str, Freezing] = {}
-    usually_frozen: ClassVar[str] = "whole"
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,27 +48,6 @@ class Backbone(nn.Module):
         # A tuple, not a list of sub-modules: these are registered already under their own names.
         self._held = tuple(norm for norm in norms if everywhere or id(norm) in inside)
         self.train(self.training)
-
-    def hold(self, frozen: bool | str) -> None:
-        """Freeze what the option `frozen` of a recipe means.
-
-        Raises:
-            RecipeError: nothing of that name can be frozen here.
-        """
-        everything = (*dict(self.named_children()), *dict(self.named_parameters(recurse=False)))
-        known = {
-            "none": Freezing(),
-            "whole": Freezing(everything, "fixed"),
-            "batch_norm": Freezing((), "fixed"),
-            "statistics": Freezing((), "statistics_fixed"),
-            **self.freezings,
-        }
-        name = frozen if isinstance(frozen, str) else self.usually_frozen if frozen else "none"
-        if name not in known:
-            raise RecipeError(
-                f"unknown value {frozen!r} for a backbone's `frozen`; expected {', '.join(known)}, true or false"
-            )
-        self.freeze(known[name])
 
     def train(self, mode: bool = True) -> Backbone:
         """Set training mode, except for the batch norms that `freeze` holds in eval mode."""
