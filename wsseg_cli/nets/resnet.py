@@ -8,8 +8,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from ..errors import CheckpointError
 from ..plugin.backbone import Backbone
 from ..plugin.backbone_entry import FORMS, BackboneEntry, BackboneOptions, Freezing
+from ..types import HubFile
+from .torchvision_hub import torchvision_file
 
 BLOCKS: dict[str, tuple[int, int, int, int]] = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 """Blocks in each of the four stages."""
@@ -107,6 +110,8 @@ class ResNet(Backbone):
 
     def __init__(self, name: str, options: ResNetOptions) -> None:
         super().__init__()
+        self.name = name
+        self.deep_stem = options.stem == "deep"
         self.stride = options.output_stride
 
         if options.stem == "deep":
@@ -150,6 +155,19 @@ class ResNet(Backbone):
         """Return the feature map before layer1, (N, 64 or 128, H/4, W/4)."""
         return self.maxpool(F.relu(self.bn1(self.conv1(images)), inplace=True))
 
+    def hub_file(self) -> HubFile:
+        """Return torchvision's weights of this ResNet, those of 2016 that the papers start from.
+
+        Raises:
+            CheckpointError: torchvision has no ResNet of this form.
+        """
+        if self.deep_stem:
+            raise CheckpointError(
+                f"weights: hub: torchvision's {self.name} has the 7x7 stem; with stem: deep use "
+                "`weights: resnet101s_imagenet`"
+            )
+        return torchvision_file(self.name, self.normalization)
+
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return the feature map of each feature_map; images: (N, 3, H, W), normalised."""
         x = self.stem(images)
@@ -168,12 +186,10 @@ def _stage(
     return nn.Sequential(*blocks)
 
 
-class ResNet50(BackboneEntry):
+class ResNet50(BackboneEntry[ResNetOptions]):
     """Bottleneck ResNet-50 in every form that the published systems use."""
 
     paper = "He et al., CVPR 2016"
-    Options = ResNetOptions
-    options: ResNetOptions
     feature_maps = {"conv2": 4, "conv3": 4, "conv4": 8, "conv5": 16, "conv6": 16}
     parameters = 23_508_032
 
@@ -182,12 +198,10 @@ class ResNet50(BackboneEntry):
         return ResNet("resnet50", self.options)
 
 
-class ResNet101(BackboneEntry):
+class ResNet101(BackboneEntry[ResNetOptions]):
     """Bottleneck ResNet-101 in every form that the published systems use."""
 
     paper = "He et al., CVPR 2016"
-    Options = ResNetOptions
-    options: ResNetOptions
     feature_maps = {"conv2": 4, "conv3": 4, "conv4": 8, "conv5": 16, "conv6": 16}
     parameters = 42_500_160
 

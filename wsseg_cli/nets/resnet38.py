@@ -38,12 +38,10 @@ class ResNet38Options(BackboneOptions):
     width: int = Field(64, ge=1, description="channels of the first layer, 64 in all publications")
 
 
-class ResNet38Entry(BackboneEntry):
+class ResNet38Entry(BackboneEntry[ResNet38Options]):
     """Wide ResNet-38, the backbone of PSA and its heirs."""
 
     paper = "Wu et al., Pattern Recognition 2019"
-    Options = ResNet38Options
-    options: ResNet38Options
     feature_maps = {"conv3": 4, "conv4": 8, "conv5": 8, "conv6": 8}
     parameters = 105_070_912
 

@@ -76,11 +76,9 @@ class Small(Backbone):
         return {"conv2": conv2, "conv3": conv3, "conv4": conv4, "conv5": conv5, "conv6": self.last(conv5)}
 
 
-class SmallEntry(BackboneEntry):
+class SmallEntry(BackboneEntry[SmallOptions]):
     """The backbone of the toy recipes: learns the toy scenes from scratch in a minute."""
 
-    Options = SmallOptions
-    options: SmallOptions
     feature_maps = {"conv2": 4, "conv3": 4, "conv4": 8, "conv5": 8, "conv6": 8}
     parameters = 198_672
 

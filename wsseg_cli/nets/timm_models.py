@@ -83,27 +83,26 @@ class TimmTransformer(TimmBackbone, TokenBackbone):
         return Tokens(tuple(layers), final, tuple(seen), prefix, (height // self.stride, width // self.stride))
 
 
-class Timm(BackboneEntry):
+class TimmOptions(BackboneOptions):
+    """Options of timm's networks."""
+
+    # what the name of a feature map holds depends on the network, and is said by it
+    forms = FORMS | dict.fromkeys(FEATURE_MAPS[:-1], Freezing())
+
+    output_stride: int | None = Field(
+        None, ge=1, description="image pixels in one cell of conv6, in convolutional networks; null: timm's own"
+    )
+    frozen: bool | str = Field(
+        False,
+        description="what never learns: conv3, conv4, conv5 (all up to it), batch_norm, statistics, whole",
+    )
+
+
+class Timm(BackboneEntry[TimmOptions]):
     """Any network of timm, `timm/NAME`: resnet18, convnext_atto, vit_tiny_patch16_224 and a thousand others."""
 
     paper = "Wightman, github.com/huggingface/pytorch-image-models"
     family = True
-
-    class Options(BackboneOptions):
-        """Options of timm's networks."""
-
-        # what the name of a feature map holds depends on the network, and is said by it
-        forms = FORMS | dict.fromkeys(FEATURE_MAPS[:-1], Freezing())
-
-        output_stride: int | None = Field(
-            None, ge=1, description="image pixels in one cell of conv6, in convolutional networks; null: timm's own"
-        )
-        frozen: bool | str = Field(
-            False,
-            description="what never learns: conv3, conv4, conv5 (all up to it), batch_norm, statistics, whole",
-        )
-
-    options: Options
 
     @property
     def layout(self) -> Layout:

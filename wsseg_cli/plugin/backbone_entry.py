@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 from pydantic import Field, field_validator
 
@@ -74,7 +74,10 @@ class BackboneOptions(PluginOptions):
         return self.frozen if isinstance(self.frozen, str) else self.frozen_by_default if self.frozen else "none"
 
 
-class BackboneEntry(Plugin):
+BackboneOptionsT = TypeVar("BackboneOptionsT", bound=BackboneOptions)
+
+
+class BackboneEntry(Plugin[BackboneOptionsT], Generic[BackboneOptionsT]):
     """A backbone: what it has to offer, and how it is built.
 
     Attributes:
@@ -82,13 +85,12 @@ class BackboneEntry(Plugin):
     """
 
     Options = BackboneOptions
-    options: BackboneOptions
     family: ClassVar[bool] = False
     """True if the entry stands for many networks, `ENTRY/MODEL` by name."""
     pixels: ClassVar[Normalization] = IMAGENET
     """How the published weights want their pixels."""
 
-    def __init__(self, options: BackboneOptions, model: str = "") -> None:
+    def __init__(self, options: BackboneOptionsT, model: str = "") -> None:
         super().__init__(options)
         self.model = model
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from ..errors import RecipeError, near
+from ..errors import PluginError, RecipeError, near
 from ..types import Normalization
 from . import discovery
-from .backbone_entry import BackboneEntry
+from .backbone_entry import BackboneEntry, Freezing
+from .inspection import class_values
+
+if TYPE_CHECKING:
+    from .backbone import Backbone
 
 
-def backbone_entry(name: str, options: Mapping[str, Any] | None = None) -> BackboneEntry:
+def backbone_entry(name: str, options: Mapping[str, Any] | None = None) -> BackboneEntry[Any]:
     """Return the entry of the backbone called `name`, "resnet50" or "timm/resnet50", with `options` checked.
 
     Raises:
@@ -36,7 +40,7 @@ def backbone_entry(name: str, options: Mapping[str, Any] | None = None) -> Backb
         raise RecipeError(f"backbone {name!r}: option {at} is {first['input']!r}: {what}") from None
 
 
-def checked_entry(name: str, options: Mapping[str, Any]) -> BackboneEntry:
+def checked_entry(name: str, options: Mapping[str, Any]) -> BackboneEntry[Any]:
     """Return the same, for those who say themselves what is wrong with an option.
 
     Raises:
@@ -45,6 +49,45 @@ def checked_entry(name: str, options: Mapping[str, Any]) -> BackboneEntry:
     cls, model = entry_class(name)
     # by the rules of a recipe: lists may stand for tuples
     return cls(cls.Options.model_validate_json(json.dumps(options)), model)
+
+
+def backbone(name: str, **options: Any) -> Backbone:
+    """Return the backbone called `name`, without weights.
+
+    Its forward turns images (N, 3, H, W) into a dict of feature maps by name: conv3 to conv6 as far as the network has
+    them. Names carry ResNet-38's meaning; `conv6` is always the last. It has `feature_maps` (name to channels),
+    `stride` (of `conv6`) and `normalization`. Options are those of the backbone's entry; every one takes
+    `normalization` and `frozen`.
+
+    Raises:
+        RecipeError: no backbone of that name, or an option has a value that the backbone does not know.
+    """
+    from .backbone import Backbone
+
+    entry = backbone_entry(name, options)
+    built = entry.build()
+    if not isinstance(built, Backbone):
+        raise PluginError(f"backbone {name!r}: build() gives a {type(built).__name__}, expected a Backbone")
+    built.normalization = entry.normalization
+    forms = {"none": Freezing(), **entry.options.forms, **built.freezings}
+    built.freeze(forms[entry.options.frozen_form])
+    return built
+
+
+def require_feature_maps(name: str, feature_maps: Collection[str], **options: Any) -> None:
+    """Check that the backbone called `name` has all `feature_maps`.
+
+    Raises:
+        RecipeError: it lacks some, with the backbones that have them all; or no backbone of that name.
+    """
+    lacking = sorted(set(feature_maps) - set(backbone_entry(name, options).feature_maps))
+    if lacking:
+        maps = {found.name: class_values(found.target).get("feature_maps", {}) for found in discovery.find("backbones")}
+        able = [other for other, has in maps.items() if set(feature_maps) <= set(has)]
+        raise RecipeError(
+            f"backbone {name!r} has no feature map {', '.join(lacking)}, which the method needs; "
+            f"choose one of {', '.join(able) or 'none of the installed ones has them'}"
+        )
 
 
 def normalization(name: str, **options: Any) -> Normalization:
@@ -57,7 +100,7 @@ def normalization(name: str, **options: Any) -> Normalization:
 
 
 @cache  # every image asks for its normalization, and each look at the installed packages reads their metadata
-def entry_class(name: str) -> tuple[type[BackboneEntry], str]:
+def entry_class(name: str) -> tuple[type[BackboneEntry[Any]], str]:
     """Return the entry's class, and what stands behind the slash of "timm/resnet50".
 
     Raises:
