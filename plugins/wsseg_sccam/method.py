@@ -15,7 +15,7 @@ from wsseg_cli.engine.fit import usable_samples
 from wsseg_cli.engine.optim import PSA_MULTIPLIERS, psa_param_groups
 from wsseg_cli.nets.class_layer import HeadInit
 from wsseg_cli.ops.cam import multi_scale
-from wsseg_cli.plugin.protocols import Fit, Method, PluginOptions, Stage, Transform
+from wsseg_cli.plugin.protocols import Fit, InitialWeights, Method, PluginOptions, Stage, Transform
 from wsseg_cli.settings import AugmentSettings, Count, InferSettings, NotNegative, OptimSettings, TrainSettings
 from wsseg_cli.types import ByteArray, Progress, ScoreMap
 
@@ -103,13 +103,21 @@ class SCCAM(Method):
                 settings = _with_steps(stage.settings, o.earlier_steps[number - 1] if o.earlier_steps else None)
                 backbone = fit(self, stage.part(name, targets, settings)).backbone  # type: ignore[assignment]
 
+    def initial_weights(self, settings: TrainSettings | None) -> list[InitialWeights]:
+        """Return the weights that every round starts from, and the classifier's whose features round 1 clusters."""
+        weights = super().initial_weights(settings)
+        if self.options.extractor != "train":
+            weights.append(InitialWeights(self.options.extractor, self._classifier().build_model, "extractor"))
+        return weights
+
+    def _classifier(self) -> CAM:
+        o = self.options
+        shared = ("backbone", "backbone_options", "dropout", "head_init", "lr_multipliers")
+        return CAM(CAM.Options(**{name: getattr(o, name) for name in shared}), self.classes)
+
     def _first_extractor(self, stage: Stage, fit: Fit) -> nn.Module:
         o = self.options
-        shared = {
-            name: getattr(o, name)
-            for name in ("backbone", "backbone_options", "dropout", "head_init", "lr_multipliers")
-        }
-        classifier = CAM(CAM.Options(**shared), self.classes)
+        classifier = self._classifier()
         if o.extractor == "train":
             settings = _with_steps(stage.settings, o.extractor_steps)
             # The classifier is a paper of its own: its schedule ends where its training ends.

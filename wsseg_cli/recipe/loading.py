@@ -17,7 +17,7 @@ from ..plugin import discovery
 from ..plugin.protocols import Plugin, PluginOptions
 from . import yaml_core
 from .problems import Problem, problems_of, render, show
-from .sections import PLUGIN, SECTION, STAGES, Recipe, unused
+from .sections import PLUGIN, SECTION, STAGES, PluginChoice, Recipe, unused
 from .yaml_core import Address, Document
 
 __all__ = ["SECTION", "STAGES", "LoadedRecipe", "Recipe", "builtin", "check", "load", "locate"]
@@ -63,17 +63,35 @@ class LoadedRecipe:
         """
         group, key, inner = PLUGIN[stage]
         section = self.section(stage)
-        choice = getattr(section, inner) if inner else section
-        at: Address = (key, inner, "options") if inner else (key, "options")
+        return self._of_choice(group, getattr(section, inner) if inner else section, (key, inner) if inner else (key,))
+
+    def _of_choice(self, group: str, choice: PluginChoice, at: Address) -> tuple[type[Plugin], PluginOptions]:
         cls = discovery.load(group, choice.name)
-        options, problems = _options(cls, choice.options, at)
+        options, problems = _options(cls, choice.options, (*at, "options"))
         if options is None:
             raise _error(self.path, problems, self.document)
         return cls, options
 
-    def check(self) -> list[str]:
-        """Return all that is wrong with the plugins of this recipe and their options, a line each."""
-        return render(_plugin_problems(self.document), self.document.lines)
+    def as_written(self, stage: str) -> tuple[type[Plugin], PluginOptions]:
+        """Return the plugin class of a stage and its options, `${…}` not filled in.
+
+        Raises:
+            PluginError: the plugin is not there or is broken. RecipeError: its options do not fit.
+        """
+        group, key, inner = PLUGIN[stage]
+        section = getattr(self.recipe, key)
+        return self._of_choice(group, getattr(section, inner) if inner else section, (key, inner) if inner else (key,))
+
+    def problems(self) -> list[Problem]:
+        """Return all that is wrong with the plugins of this recipe and their options."""
+        return _plugin_problems(self.document)
+
+    def unset(self, stage: str) -> list[Problem]:
+        """Return the `${…}` of a stage's section whose environment variable is not set."""
+        missing: list[Problem] = []
+        section = getattr(self.recipe, SECTION[stage])
+        _fill(section.model_dump(mode="json", exclude_unset=True), (SECTION[stage],), missing)
+        return missing
 
     def _filled(self, at: Address, section: _S) -> _S:
         missing: list[Problem] = []
