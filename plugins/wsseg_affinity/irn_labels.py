@@ -23,7 +23,7 @@ from .labels import present_values
 def fused_cams(cams: Sequence[Tensor], classes: Sequence[int], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Return IRN's CAMs at stride 4 and at image size, (K, h, w) and (K, H, W), each map divided by its maximum.
 
-    cams: one (C, h_s, w_s) a scale, image and mirror image already added; classes: present ones, counted from 0; size:
+    cams: one (C, h_s, w_s) per scale, the horizontal flip already added; classes: those present, counted from 0; size:
     (H, W). All scales go to the image size rounded up to 16, so that the cells lie right, and are cropped afterwards.
     """
     height, width = size

@@ -143,7 +143,7 @@ class Preflight:
         except WssegError:
             return  # said already
         data: Dataset = cls(options, self.work)  # type: ignore[arg-type, assignment, call-arg]
-        for line in data.missing(self.recipe.recipe.dataset.lists):
+        for line in data.missing(self.recipe.recipe.dataset.splits):
             self._say(("dataset", "options"), line, DataError)
 
     def _extras(self, training: _Training) -> None:
