@@ -117,6 +117,8 @@ def _look_ahead(context: Context, stages: Sequence[str]) -> None:
             look = Preflight(context.recipe, ahead, work=context.prepared / "data", classes=classes)
             look.files()
             refuse(look.found, context.recipe)
+            look.fetch(context.quiet)
+            refuse(look.found, context.recipe)
         except WssegError as error:
             answer = error
     processes.agree(answer)

@@ -5,13 +5,14 @@ Networks are built on PyTorch's meta device, without memory; of a weights file t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import nets
-from ..engine import checkpoint, processes
+from ..engine import checkpoint, hub_weights, processes
 from ..errors import CheckpointError, DataError, PluginError, RecipeError, WssegError
 from ..plugin.protocols import Dataset, InitialWeights, Method, Trainable
 from ..recipe.loading import LoadedRecipe
@@ -94,8 +95,8 @@ class Preflight:
             self._data()
         for training in self._trainings.values():
             self._extras(training)
-            if not unset[training.stage]:
-                self._weights(training)
+            for at, initial in [] if unset[training.stage] else self._initial(training):
+                self._try(at, partial(self._load, initial))
 
     def _say(self, address: Address, message: str, kind: type[WssegError] = RecipeError) -> None:
         self.found.append(Finding(address, message, kind))
@@ -157,7 +158,23 @@ class Preflight:
                 message = f"is missing: {training.name} needs a {need} map of each image; name their folder"
                 self._say(("dataset", "options", need), message, PluginError)
 
-    def _weights(self, training: _Training) -> None:
+    def fetch(self, quiet: bool = True) -> None:
+        """Bring what `weights: hub` names and no cache holds, after all else was found well, and look at it, too."""
+        for training in self._trainings.values():
+            for at, initial in self._initial(training):
+                network = _without_numbers(initial.network) if initial.weights == "hub" else None
+                if network is not None:
+                    self._try(at, partial(hub_weights.fetched, network, quiet))
+                    self._try(at, partial(self._load, initial))
+
+    def _try(self, at: Address, look: Callable[[], object]) -> None:
+        try:
+            look()
+        except WssegError as error:
+            self._say(at, str(error).removeprefix("weights: "), type(error))
+
+    def _initial(self, training: _Training) -> Iterator[tuple[Address, InitialWeights]]:
+        """Yield what a training loads and where the recipe names it, `${…}` filled in."""
         _, key, inner = PLUGIN[training.stage]
         try:
             cls, options = self.recipe.plugin(training.stage)
@@ -166,11 +183,7 @@ class Preflight:
         plugin: Trainable = cls(options, training.plugin.classes)  # type: ignore[arg-type, assignment, call-arg]
         section = self.recipe.section(training.stage)
         for initial in plugin.initial_weights(section.train if training.stage == "refine" else section):
-            at = (key, inner, "options", initial.option) if initial.option else (*training.section, "weights")
-            try:
-                self._load(initial)
-            except WssegError as error:
-                self._say(at, str(error), type(error))
+            yield (key, inner, "options", initial.option) if initial.option else (*training.section, "weights"), initial
 
     def _load(self, initial: InitialWeights) -> None:
         """Load weights into their network without numbers, by the very steps of a training.

@@ -20,6 +20,7 @@ from wsseg_cli.recipe import loading as recipes
 from wsseg_cli.stages import preflight
 from wsseg_cli.stages.preflight import Preflight
 from wsseg_cli.types import ClassNames
+from wsseg_cli.weights import TABLE
 
 TOY = """\
 name: tiny
@@ -90,7 +91,16 @@ def sparse_files(folder: Path, names: Sequence[str], monkeypatch: pytest.MonkeyP
 
 def test_there_are_recipes_with_files() -> None:
     assert len(WITH_FILES) > 15
-    assert {name for file in WITH_FILES for name in named_weights(recipes.load(file))} == set(SOURCES)
+    named = {name for file in WITH_FILES for name in named_weights(recipes.load(file))}
+    assert named == set(SOURCES) and named <= set(TABLE), "`wsseg weights get` brings each of them"
+
+
+@pytest.mark.parametrize("file", WITH_FILES, ids=lambda file: file.stem)
+def test_the_head_of_a_recipe_says_where_its_weights_come_from(file: Path) -> None:
+    head = " ".join(line.lstrip("# ") for line in file.read_text(encoding="utf-8").split("\nname:")[0].split("\n"))
+    for name in named_weights(recipes.load(file)):
+        assert name in head, f"{file.name} needs {name}"
+    assert "wsseg weights get NAME" in head
 
 
 @pytest.mark.parametrize("file", WITH_FILES, ids=lambda file: file.stem)
