@@ -9,18 +9,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-from .. import nets
 from ..engine import checkpoint, hub_weights, processes
 from ..errors import CheckpointError, DataError, PluginError, RecipeError, WssegError
-from ..plugin.protocols import Dataset, InitialWeights, Method, Trainable
+from ..plugin.protocols import InitialWeights, Trainable
 from ..recipe.loading import LoadedRecipe
 from ..recipe.problems import Problem, render
 from ..recipe.sections import PLUGIN
 from ..recipe.yaml_core import Address
 from ..settings import TrainSettings
 from ..types import ClassNames
+from .plugins import checked
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,6 +30,9 @@ _ANY_SIDE = 256
 
 _STAND_INS = ClassNames(["one", "two"])
 """Classes where the data set has not been read yet; how many there are changes the last layers alone."""
+
+_Stage = Literal["train-cls", "refine", "train-seg"]
+"""Stages that may train."""
 
 _RANK: tuple[type[WssegError], ...] = (CheckpointError, DataError, PluginError, RecipeError)
 """Which error stands for all, where several kinds were found: the first of these."""
@@ -53,9 +56,9 @@ class _Training:
         network: on the meta device; None if it cannot be built there.
     """
 
-    stage: str
+    stage: _Stage
     name: str
-    plugin: Trainable
+    plugin: Trainable[Any, Any]
     settings: TrainSettings | None
     section: Address
     network: nn.Module | None = None
@@ -110,12 +113,9 @@ class Preflight:
         settings, at = (section.train, (key, "train")) if stage == "refine" else (section, (key,))
         try:
             cls, options = self.recipe.as_written(stage)
-            plugin: Trainable = cls(options, self.classes or _STAND_INS)  # type: ignore[arg-type, assignment, call-arg]
-            backbone = getattr(plugin.options, "backbone", None)
-            if isinstance(plugin, Method) and isinstance(backbone, str):
-                nets.require_feature_maps(backbone, plugin.feature_maps)
-            training = _Training(stage, getattr(section, inner).name, plugin, settings, at)
-            if settings is not None:
+            plugin: Trainable[Any, Any] = checked(cls(options, self.classes or _STAND_INS))
+            training = _Training(cast(_Stage, stage), getattr(section, inner).name, plugin, settings, at)
+            if settings is not None and plugin.required.trains:
                 training.network = _without_numbers(plugin.build_model)
         except WssegError as error:
             self._say((key, inner, "options"), str(error), type(error))
@@ -143,8 +143,7 @@ class Preflight:
             cls, options = self.recipe.plugin("prepare")
         except WssegError:
             return  # said already
-        data: Dataset = cls(options, self.work)  # type: ignore[arg-type, assignment, call-arg]
-        for line in data.missing(self.recipe.recipe.dataset.splits):
+        for line in cls(options, self.work).missing(self.recipe.recipe.dataset.splits):
             self._say(("dataset", "options"), line, DataError)
 
     def _extras(self, training: _Training) -> None:
@@ -153,10 +152,14 @@ class Preflight:
             _, options = self.recipe.as_written("prepare")
         except WssegError:
             return
-        for need in sorted(training.plugin.needs - {"mask"}):
-            if getattr(options, need, "given elsewhere") is None:
-                message = f"is missing: {training.name} needs a {need} map of each image; name their folder"
-                self._say(("dataset", "options", need), message, PluginError)
+        named: Any = getattr(options, "extras", None)
+        for extra in sorted(training.plugin.required.extras - set(named or ())):
+            own = hasattr(options, extra)
+            # a data set that has neither option may bring such maps by itself, as the toy scenes do
+            if getattr(options, extra) is None if own else named is not None:
+                at: Address = ("dataset", "options", extra) if own else ("dataset", "options", "extras", extra)
+                message = f"is missing: {training.name} needs a {extra} map of each image; name their folder"
+                self._say(at, message, PluginError)
 
     def fetch(self, quiet: bool = True) -> None:
         """Bring what `weights: hub` names and no cache holds, after all else was found well, and look at it, too."""
@@ -180,8 +183,8 @@ class Preflight:
             cls, options = self.recipe.plugin(training.stage)
         except WssegError:
             return  # said already
-        plugin: Trainable = cls(options, training.plugin.classes)  # type: ignore[arg-type, assignment, call-arg]
-        section = self.recipe.section(training.stage)
+        plugin: Trainable[Any, Any] = cls(options, training.plugin.classes)
+        section: Any = self.recipe.section(training.stage)
         for initial in plugin.initial_weights(section.train if training.stage == "refine" else section):
             yield (key, inner, "options", initial.option) if initial.option else (*training.section, "weights"), initial
 
