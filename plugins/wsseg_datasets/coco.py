@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ from wsseg_cli.types import ClassNames, Sample
 from .coco_instances import Instances, Picture, read_instances
 from .coco_render import mask_of, photo_of, size_when
 from .names import rename_option
-from .places import below, existing
+from .places import below, existing, folder_of, refusals
 from .turns import Rule, decide, header, orientation_option
 
 
@@ -119,6 +120,20 @@ class COCO(Dataset):
         }
         turned = {f"EXIF orientation in {split}": said for split, said in self._said.items() if said}
         return {"masks": rule if options.masks is None else str(options.masks), **dropped, **unknown, **turned}
+
+    def missing(self, splits: Sequence[str]) -> list[str]:
+        """Return what is not there of the annotations and folders that these splits need."""
+        o = self.options
+        looks: list[Callable[[], object]] = [partial(folder_of, "root", o.root)]
+        if o.root.is_dir():
+            looks += [partial(self._annotated, split) for split in splits]
+            looks += [partial(self._photos, split) for split in splits]
+        looks += [partial(folder_of, name, path) for name in ("masks", "saliency") if (path := getattr(o, name))]
+        return refusals(*looks)
+
+    def _annotated(self, split: str) -> None:
+        if not self._file(split).is_file():
+            raise DataError(f"{self._file(split)}: no such file; dataset.options.annotations says where it lies")
 
     def _splits(self) -> list[str]:
         there = [split for split in ("train", "val") if self._file(split).is_file()]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from wsseg_cli.types import ClassNames, Sample
 from .mask_files import MaskFiles, mask_name_option
 from .mask_labels import labels_shown
 from .names import rename_option, renamed, separator_option
-from .places import relative
+from .places import folder_of, refusals, relative
 from .turns import Rule, Turns, orientation_option, orientations
 
 _SPLIT_FOLDERS = {"train": "train", "training": "train", "test": "test", "dev": "dev"} | dict.fromkeys(
@@ -119,6 +119,32 @@ class Folder(Dataset):
         if self._masks is not None and (strays := self._masks.unmatched(self._names)):
             facts["masks that match no photo"] = f"{len(strays)}, such as {strays[0]} (option mask_name)"
         return facts
+
+    def missing(self, splits: Sequence[str]) -> list[str]:
+        """Return what is not there of the folders, the table and the list files that these splits need."""
+        looks: list[Callable[[], object]] = [lambda: self._root]
+        if not refusals(*looks):
+            looks += [partial(self._sub_folder, name) for name in ("masks", "saliency")]
+            looks += [partial(self._file, "labels", self._table)] if self._table else []
+            looks += [partial(self._list_file, split) for split in splits]
+        return refusals(*looks)
+
+    def _file(self, option: str, path: Path) -> Path:
+        if not path.is_file():
+            raise DataError(f"no file {path}; set the data set's option `{option}`")
+        return path
+
+    def _list_file(self, split: str) -> Path | None:
+        """Return the list file of a split; None where splits are drawn."""
+        lists: dict[str, Path] = self.options.lists
+        if not lists:
+            known = self._split_folders or ("train", "val")
+            if split not in known:
+                raise DataError(f"no split {split!r}: without the option `lists` there are {' and '.join(known)}")
+            return None
+        if split not in lists:
+            raise DataError(f"no split {split!r}; the option `lists` has {', '.join(lists)}")
+        return self._file("lists", self._root / lists[split].expanduser())
 
     @cached_property
     def _root(self) -> Path:
@@ -231,20 +257,13 @@ class Folder(Dataset):
         given: Path | None = getattr(self.options, option)
         if given is None:
             return None
-        folder = self._root / given.expanduser()
-        if not folder.is_dir():
-            raise DataError(f"no folder {folder}; set the data set's option `{option}`")
-        return folder
+        return folder_of(option, self._root / given.expanduser())
 
     def _ids(self, split: str) -> list[str]:
-        lists: dict[str, Path] = self.options.lists
+        path = self._list_file(split)
         if folder := self._split_folders:
-            if split not in folder:
-                raise DataError(f"no split {split!r}; {self._root} has the folders {', '.join(folder.values())}")
             return [image_id for image_id in self._photos if image_id.startswith(f"{folder[split]}/")]
-        if not lists:
-            if split not in ("train", "val"):
-                raise DataError(f"no split {split!r}: without the option `lists` there are train and val")
+        if path is None:
             ids = [i for i in self._photos if (_place(i) < self.options.val_share) == (split == "val")]
             if not ids:
                 raise DataError(
@@ -252,9 +271,6 @@ class Folder(Dataset):
                     f"{split!r} got none; name them in `lists`"
                 )
             return ids
-        if split not in lists:
-            raise DataError(f"no split {split!r}; the option `lists` has {', '.join(lists)}")
-        path = self._root / lists[split].expanduser()
         try:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:

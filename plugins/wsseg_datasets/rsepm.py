@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from wsseg_cli.types import ClassNames, Sample
 
 from .mask_files import MaskFiles, files_in
 from .names import rename_option, renamed
-from .places import existing
+from .places import existing, folder_of, refusals
 from .turns import Rule, orientation_option, orientations
 from .voc_xml import kept, labels_of, read_objects
 
@@ -92,6 +93,16 @@ class RSEPM(Dataset):
         rules = self.options
         turned = {f"EXIF orientation in {split}": said for split, said in self._said.items() if said}
         return {"labels": f"from annotations, difficult {'kept' if rules.difficult else 'dropped'}", **turned}
+
+    def missing(self, splits: Sequence[str]) -> list[str]:
+        """Return what is not there of the folders of these splits and of what the options name."""
+        o = self.options
+        looks: list[Callable[[], object]] = [partial(folder_of, "root", o.root)]
+        if o.root.is_dir():
+            looks += [partial(self._folder, split) for split in splits]
+        looks += [partial(read_class_names, o.classes)] if o.classes else []
+        looks += [partial(folder_of, "saliency", o.saliency)] if o.saliency else []
+        return refusals(*looks)
 
     def _folder(self, split: str) -> Path:
         names = _FOLDERS.get(split, [split])

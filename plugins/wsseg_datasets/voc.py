@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from .lists import read_list
 from .mask_files import MaskFiles, files_in, mask_name_option
 from .mask_labels import labels_shown
 from .names import rename_option
+from .places import folder_of, refusals
 from .sbd import merged_ids, sbd_folder, sbd_ids, sbd_masks
 from .turns import Rule, orientation_option, orientations
 from .voc_xml import kept, labels_of, read_objects
@@ -118,6 +119,20 @@ class Voc(Dataset):
     def facts(self) -> dict[str, Any]:
         """Return what was done about EXIF orientation, split by split."""
         return {f"EXIF orientation in {split}": said for split, said in self._said.items() if said}
+
+    def missing(self, splits: Sequence[str]) -> list[str]:
+        """Return what is not there of the devkit's folders and of the lists of these splits."""
+        try:
+            root = self.root()
+        except DataError as error:
+            return [str(error)]
+        looks: list[Callable[[], object]] = [partial(self._ids, root, split) for split in splits]
+        looks.append(partial(self._saliency, root))
+        if self.options.sbd is not None:
+            looks.append(partial(self._sbd, root))
+        elif "masks" in self.options.model_fields_set or self.options.labels == "masks":
+            looks.append(partial(folder_of, "masks", root / self.options.masks.expanduser()))
+        return refusals(*looks)
 
     def root(self) -> Path:
         """Return the folder that holds JPEGImages: `root` itself, or the one below it that does.

@@ -174,7 +174,7 @@ def test_class_folders_below_folders_of_lists(tmp_path: Path) -> None:
     assert list(data.classes()) == ["cat", "dog"]
     assert {s.image_id: s.labels for s in data.samples("train")} == {"train/cat/1": (0,), "train/dog/1": (1,)}
     assert {s.image_id: s.labels for s in data.samples("val")} == {"valid/dog/1": (1,)}
-    with pytest.raises(DataError, match="has the folders train, valid"):
+    with pytest.raises(DataError, match="there are train and val"):
         list(data.samples("test"))
 
 
