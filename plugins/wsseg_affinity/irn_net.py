@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsseg_cli.nets.base import Backbone
 from wsseg_cli.ops.cam import class_activation_maps
+from wsseg_cli.plugin.backbone import Backbone
 from wsseg_cli.types import Normalization
 
 from .nets import require_feature_maps

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, get
 import numpy as np
 from pydantic import Field
 
-from ..errors import PluginError
+from ..errors import DataError, PluginError
 from ..settings import AugmentSettings, InferSettings, OptimSettings, Settings, TrainSettings
 from ..types import ByteArray, ClassNames, FloatArray, Normalization, Progress, Sample, ScoreMap
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from ..nets.base import Backbone
+    from .backbone import Backbone
 
 Arrays = dict[str, Any]
 """What is read of one sample, by name; see `Trainable.train_transform`."""
@@ -95,6 +95,7 @@ class TrainingJob:
         targets: extra per-image targets of this part, {name: {image_id: array}}.
         fingerprint: identifies what is trained here; a finished model of another one is not taken over.
         workers: worker processes for per-image loops of the plugin's own.
+        keep_unlabelled: images that are known to show none of the classes are learnt from, as negatives.
     """
 
     dir: Path
@@ -106,6 +107,7 @@ class TrainingJob:
     targets: Targets = field(default_factory=dict)
     fingerprint: str = ""
     workers: int = 0
+    keep_unlabelled: bool = False
 
     def part(self, name: str, targets: Targets | None = None, settings: TrainSettings | None = None) -> TrainingJob:
         """Return this job in a sub-folder, with extra per-image targets and, if given, other settings."""
@@ -124,6 +126,21 @@ class TrainingJob:
 
 OptionsT = TypeVar("OptionsT", bound=PluginOptions)
 NetworkT = TypeVar("NetworkT", bound="nn.Module")
+
+
+@dataclass(frozen=True)
+class InitialWeights:
+    """Weights that a training starts from, and the network that they go into.
+
+    Attributes:
+        weights: as a recipe names them.
+        network: builds it, with random numbers.
+        option: the plugin's option that names them; "": `weights` of the training section.
+    """
+
+    weights: str
+    network: Callable[[], nn.Module]
+    option: str = ""
 
 
 class Fit(Protocol):
@@ -161,18 +178,44 @@ class Dataset(Plugin[OptionsT]):
     def __init__(self, options: OptionsT, work: Path) -> None:
         super().__init__(options)
         self.work = work
+        self.bad: dict[str, str] | None = None
+        """Where `leave_out` collects entries that cannot be used, by name, with the reason; None: it raises."""
+
+    def leave_out(self, entry: str, reason: str) -> None:
+        """Say that an entry of the data set cannot be used: `prepare` names all of them at once, or goes on without.
+
+        entry: the image's id, or whatever names the entry.
+
+        Raises:
+            DataError: nobody collects.
+        """
+        if self.bad is None:
+            raise DataError(reason)
+        self.bad[entry] = reason
 
     def classes(self) -> ClassNames:
         """Return the names of the foreground classes."""
         raise PluginError(f"{type(self).__name__} does not say its classes")
 
     def samples(self, split: str) -> Iterator[Sample]:
-        """Yield the samples of split `split`.
+        """Yield the samples of split `split`; a single entry that cannot be used goes to `leave_out`.
 
         Raises:
-            DataError: no such split, or an entry that names nothing.
+            DataError: no such split, or nothing of it can be read.
         """
         raise PluginError(f"{type(self).__name__} has no samples")
+
+    def missing(self, splits: Sequence[str]) -> list[str]:
+        """Return what is not there of the folders and files that these splits need, a line each; opens no photo.
+
+        It is asked before anything is computed, so it answers in seconds. The default looks for absolute paths among
+        the options.
+        """
+        named = {name: getattr(self.options, name) for name in type(self.options).model_fields}
+        paths = {name: value.expanduser() for name, value in named.items() if isinstance(value, Path)}
+        return [
+            f"{name}: no such file or folder {p}" for name, p in paths.items() if p.is_absolute() and not p.exists()
+        ]
 
     def facts(self) -> dict[str, Any]:
         """Return figures that `prepare` prints and keeps in its report, such as {"saliency IoU": 0.62}."""
@@ -188,7 +231,7 @@ class Trainable(Plugin[OptionsT], Generic[OptionsT, NetworkT]):
     idle_parameters: ClassVar[bool] = False
     """True if some steps leave parts of the network unused."""
     drop_unlabelled: ClassVar[bool] = True
-    """True if an image without a label is left out of training, as in every classifier."""
+    """True if images without a label are left out, except negatives where `TrainingJob.keep_unlabelled` says so."""
 
     def __init__(self, options: OptionsT, classes: ClassNames) -> None:
         super().__init__(options)
@@ -207,6 +250,14 @@ class Trainable(Plugin[OptionsT], Generic[OptionsT, NetworkT]):
     def build_model(self) -> NetworkT:
         """Return the network with random weights; the backbone stands under the attribute `backbone`."""
         raise PluginError(f"{type(self).__name__} has no network")
+
+    def initial_weights(self, settings: TrainSettings | None) -> list[InitialWeights]:
+        """Return all weights that are loaded before this plugin is of use, for a look at them before the first stage.
+
+        settings: the training section, None where there is none. A plugin that loads more, as by an option of its own,
+        adds these.
+        """
+        return [] if settings is None else [InitialWeights(settings.weights, self.build_model)]
 
     def train(self, job: TrainingJob, fit: Fit) -> None:
         """Train in `job.dir`; plugins with rounds call `fit` for parts first. Not called where nothing is learnt."""
@@ -244,19 +295,20 @@ class Trainable(Plugin[OptionsT], Generic[OptionsT, NetworkT]):
             PluginError: the options name none. RecipeError: no such backbone, it lacks a feature map that is required,
                 or it does not take these options.
         """
-        from .. import nets
+        from . import backbones
 
         options = self._of_backbone()
-        nets.require_feature_maps(options.backbone, self.required.feature_maps)
-        return nets.backbone(options.backbone, **{**published, **options.backbone_options})
+        chosen = {**published, **options.backbone_options}
+        backbones.require_feature_maps(options.backbone, self.required.feature_maps, **chosen)
+        return backbones.backbone(options.backbone, **chosen)
 
     @property
     def normalization(self) -> Normalization:
         """Return how the network wants its pixels: by default what belongs to `options.backbone`."""
-        from .. import nets
+        from .backbones import normalization
 
         options = self._of_backbone()
-        return nets.normalization(options.backbone, **options.backbone_options)
+        return normalization(options.backbone, **options.backbone_options)
 
     def _of_backbone(self) -> NetworkOptions:
         if not isinstance(self.options, NetworkOptions):

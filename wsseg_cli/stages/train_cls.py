@@ -7,7 +7,7 @@ from typing import Any
 
 from ..data.index import read_index
 from ..engine import checkpoint, processes
-from ..engine.fit import Loop
+from ..engine.fit import Loop, usable_samples
 from ..engine.frozen import write_frozen
 from ..errors import RecipeError, WssegError
 from ..plugin.protocols import Method, TrainingJob
@@ -39,17 +39,26 @@ def run(context: Context) -> Result:
         settings=section,
         seed=context.recipe.recipe.seed,
         fingerprint=context.run.fingerprint("train-cls"),
+        keep_unlabelled=section.unlabelled == "keep",
     )
     method.train(job, Loop(context.recipe.section("runtime"), header=header, quiet=context.quiet))
-    skipped = sum(not sample.labels for sample in samples) if method.drop_unlabelled else 0
-    images = len(samples) - skipped
+    learnt = usable_samples(method, job)
+    skipped, negatives = len(samples) - len(learnt), sum(not sample.labels for sample in learnt)
     weights = checkpoint.read_header(path).get("weights", "unknown")
     if processes.is_main():
-        context.run.finish("train-cls", images=images, unlabelled=skipped, weights=weights, processes=processes.world())
+        context.run.finish(
+            "train-cls",
+            images=len(learnt),
+            unlabelled=skipped,
+            weights=weights,
+            processes=processes.world(),
+        )
     processes.barrier()
-    said = f", {skipped} images without a label left out" if skipped else ""
-    line = f"train-cls  {section.method.name} on {images} images{said}; initial weights: {weights}"
-    return Result("train-cls", [line], {"weights": weights, "images": images, "unlabelled": skipped})
+    said = f", {negatives} of them negatives" if negatives else ""
+    said += f", {skipped} images without a label left out" if skipped else ""
+    line = f"train-cls  {section.method.name} on {len(learnt)} images{said}; initial weights: {weights}"
+    figures = {"weights": weights, "images": len(learnt), "negatives": negatives, "unlabelled": skipped}
+    return Result("train-cls", [line], figures)
 
 
 def _freeze(
