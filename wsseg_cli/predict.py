@@ -21,6 +21,7 @@ from .ops.resize import pillow_resize
 from .recipe.sections import EvalSettings
 from .settings import RuntimeSettings
 from .stages.evaluate import class_scores
+from .stages.mask_crf import crf_image
 from .stages.pictures import write_picture
 from .stages.plugins import segmenter_from, trained
 from .status import open_existing
@@ -158,7 +159,8 @@ def _predictor(model: Model, photos: Mapping[str, Path], out: Path, overlay: boo
         small = shrunk(image, longest)
         with torch.inference_mode():
             logits = segmenter.logits(network, small, model.section.infer)
-        mask = largest(class_scores(logits, small, model.section, device), (image.shape[0], image.shape[1]))
+        seen = crf_image(model.section.crf, segmenter, small)
+        mask = largest(class_scores(logits, seen, model.section, device), (image.shape[0], image.shape[1]))
         MaskStore(out).write(name, mask)
         record = {"name": name, "image": str(photos[name]), "mask": str(MaskStore(out).path(name))}
         if overlay:

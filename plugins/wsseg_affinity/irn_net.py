@@ -1,4 +1,4 @@
-"""Networks of IRN (Ahn, Cho & Kwak, CVPR 2019): the classifier for CAMs, the boundary and displacement network."""
+"""Boundary and displacement network of IRN (Ahn, Cho & Kwak, CVPR 2019)."""
 
 from __future__ import annotations
 
@@ -11,38 +11,9 @@ from torch import Tensor, nn
 
 from wsseg_cli import nets
 from wsseg_cli.nets.base import Backbone
-from wsseg_cli.ops.cam import class_activation_maps
 from wsseg_cli.types import Normalization
 
 FEATURE_MAPS = ("conv2", "conv3", "conv4", "conv5", "conv6")
-
-
-class IRNClassifier(nn.Module):
-    """A ResNet-50 and a linear classifier without bias behind global average pooling.
-
-    Args:
-        num_classes: foreground classes.
-        backbone: name of the backbone; batch norms keep their statistics, the stem, layer1 and layer2 do not learn.
-        options: of the backbone.
-    """
-
-    def __init__(self, num_classes: int, backbone: str = "resnet50", **options: Any) -> None:
-        super().__init__()
-        self.backbone = nets.backbone(backbone, **{"frozen": "irn", **options})
-        self.classifier = nn.Conv2d(self.backbone.feature_maps["conv6"], num_classes, 1, bias=False)
-
-    @property
-    def normalization(self) -> Normalization:
-        """How the network wants its pixels."""
-        return self.backbone.normalization
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return class logits (N, C) of images (N, 3, H, W)."""
-        return self.classifier(self.backbone(images)["conv6"].mean((2, 3), keepdim=True)).flatten(1)
-
-    def cams(self, images: Tensor) -> Tensor:
-        """Return class activation maps (N, C, h, w), not negative."""
-        return F.relu(class_activation_maps(self.backbone(images)["conv6"], self.classifier.weight))
 
 
 class Projection(nn.Module):

@@ -11,7 +11,7 @@ from wsseg_cli import nets
 from wsseg_cli.data.transforms import classification_transform
 from wsseg_cli.engine.optim import PSA_MULTIPLIERS, psa_param_groups
 from wsseg_cli.nets.class_layer import HeadInit
-from wsseg_cli.ops.cam import multi_scale
+from wsseg_cli.ops.cam import STRIDE, multi_scale
 from wsseg_cli.ops.losses import multilabel_soft_margin
 from wsseg_cli.plugin.protocols import Method, PluginOptions, Transform
 from wsseg_cli.settings import AugmentSettings, InferSettings, OptimSettings
@@ -24,6 +24,7 @@ class CAM(Method):
     """Class activation maps of a classifier with global average pooling, fused over scales and mirror images."""
 
     paper = "Zhou et al., CVPR 2016, https://arxiv.org/abs/1512.04150; as in PSA, Ahn and Kwak, CVPR 2018"
+    gives_strided = True
 
     class Options(PluginOptions):
         """Options of plain CAM."""
@@ -32,7 +33,8 @@ class CAM(Method):
         backbone_options: dict[str, Any] = Field({}, description="options of the backbone, such as {output_stride: 16}")
         dropout: float = Field(0.5, ge=0, lt=1, description="channels of the last feature map dropped in training")
         head_init: HeadInit = Field(
-            "xavier", description="what the class layer starts from; zero where images and steps are few"
+            "xavier",
+            description="what the class layer starts from; uniform in IRN, zero where images and steps are few",
         )
         activation: Activation = Field("relu", description="of the maps; sqrt_relu as PSA's VGG-16")
         lr_multipliers: tuple[float, float, float, float] = Field(
@@ -41,6 +43,11 @@ class CAM(Method):
         )
         decay_biases: bool = Field(False, description="weight decay on biases, too; true in IRN")
         class_threshold: float = Field(0.5, ge=0, le=1, description="score from which a class counts as predicted")
+        multiple: int = Field(
+            1,
+            ge=1,
+            description="views meet at the image's size rounded up to multiples of this, then are cut; 16 in IRN",
+        )
 
     def build_model(self) -> CamNet:
         """Return the classifier."""
@@ -76,6 +83,8 @@ class CAM(Method):
             forward=model.raw_cams,  # type: ignore[arg-type]
             activation=activation,
             class_threshold=self.options.class_threshold,
+            multiple=self.options.multiple,
+            stride=STRIDE,
         )
 
 

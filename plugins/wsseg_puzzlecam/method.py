@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from wsseg_cli.data.transforms import classification_transform
 from wsseg_cli.engine.optim import PSA_MULTIPLIERS, psa_param_groups
-from wsseg_cli.ops.cam import multi_scale
+from wsseg_cli.ops.cam import STRIDE, multi_scale
 from wsseg_cli.ops.losses import multilabel_soft_margin
 from wsseg_cli.ops.pooling import global_average
 from wsseg_cli.plugin.protocols import Method, PluginOptions, Transform
@@ -25,6 +25,7 @@ class PuzzleCAM(Method):
     """Class maps of an image and of its tiles, put together again, learn to agree."""
 
     paper = "Jo and Yu, ICIP 2021, https://arxiv.org/abs/2101.11253"
+    gives_strided = True
 
     class Options(PluginOptions):
         """Options of PuzzleCAM."""
@@ -100,4 +101,5 @@ class PuzzleCAM(Method):
             normalization=self.normalization,
             class_threshold=self.options.class_threshold,
             multiple=16,
+            stride=STRIDE,
         )

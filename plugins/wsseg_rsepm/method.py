@@ -12,6 +12,7 @@ from wsseg_cli import nets
 from wsseg_cli.data.transforms import classification_transform
 from wsseg_cli.engine.ema import ema_update
 from wsseg_cli.engine.optim import psa_param_groups
+from wsseg_cli.ops.crf_pixels import restored_pixels
 from wsseg_cli.plugin.protocols import Method, PluginOptions, Transform
 from wsseg_cli.settings import AugmentSettings, Count, InferSettings, NotNegative, OptimSettings, PositiveShare
 from wsseg_cli.types import ByteArray, Progress, ScoreMap
@@ -154,6 +155,10 @@ class RecurSeedEPM(Method):
             scg=self.recipe.scg,
             feature_maps=o.scg_taps,
         )
+
+    def published_pixels(self, image: ByteArray) -> ByteArray:
+        """Return what the released script shows its CRF: the network's input, restored and cut off."""
+        return restored_pixels(image, self.normalization, "float64")
 
     @property
     def recipe(self) -> Recipe:

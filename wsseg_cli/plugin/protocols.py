@@ -153,6 +153,13 @@ class Trainable(Plugin):
         """
         raise PluginError(f"{type(self).__name__} has no training_step")
 
+    def published_pixels(self, image: ByteArray) -> ByteArray:
+        """Return what the paper's code shows its dense CRF, (H, W, 3) uint8, by default the image itself.
+
+        `crf: {image: published}` asks for it: some codes hand over pixels restored from the network's input.
+        """
+        return image
+
     def after_step(self, model: nn.Module, progress: Progress) -> None:
         """Do what follows an optimiser step, such as moving an EMA teacher."""
 
@@ -169,6 +176,8 @@ class Method(Trainable):
 
     feature_maps: ClassVar[frozenset[str]] = frozenset({"conv6"})
     """Feature maps it asks of its backbone."""
+    gives_strided: ClassVar[bool] = False
+    """True if its score maps bring `ScoreMap.strided`, the second resolution that some refiners begin from."""
 
     def __init__(self, options: PluginOptions, classes: ClassNames) -> None:
         super().__init__(options)
@@ -193,6 +202,8 @@ class Refiner(Trainable):
 
     learns: ClassVar[bool] = False
     """True if it has to be trained; then the recipe needs `refine.train`."""
+    wants_strided: ClassVar[bool] = False
+    """True if it begins from `ScoreMap.strided`; then `cam` stores it where the method gives it."""
 
     def __init__(self, options: PluginOptions, classes: ClassNames) -> None:
         super().__init__(options)

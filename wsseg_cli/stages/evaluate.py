@@ -17,11 +17,11 @@ from ..engine import checkpoint, processes
 from ..engine.each import Work, each, share
 from ..errors import CheckFailed, DataError, StageError
 from ..metrics import Confusion, ThresholdCurve, threshold_range
-from ..ops.crf import dense_crf
 from ..plugin.protocols import Segmenter
 from ..recipe.sections import EvalSettings, ThresholdSettings
 from ..types import Sample
 from . import Context, Result, begin
+from .mask_crf import after_crf, crf_image
 from .per_image import device_and_workers, report_failures, run_each
 from .plugins import segmenter_of, trained
 from .protocol import protocol_of
@@ -262,13 +262,16 @@ def _predictor(
         image = read_image(sample.image, sample.orientation)
         with torch.inference_mode():
             logits = segmenter.logits(model, image, section.infer)
-        masks.write(image_id, mask_of(logits, image, section, device))
+        masks.write(image_id, mask_of(logits, crf_image(section.crf, segmenter, image), section, device))
 
     return predict
 
 
 def mask_of(logits: np.ndarray, image: np.ndarray, section: EvalSettings, device: str = "cpu") -> np.ndarray:
-    """Return the (H, W) mask of a network's (1+C, H, W) class scores, after the dense CRF that `eval` asks for."""
+    """Return the (H, W) mask of a network's (1+C, H, W) class scores, after the dense CRF that `eval` asks for.
+
+    image: (H, W, 3) uint8, what the CRF sees.
+    """
     return class_scores(logits, image, section, device).argmax(axis=0).astype(np.uint8)
 
 
@@ -278,7 +281,7 @@ def class_scores(logits: np.ndarray, image: np.ndarray, section: EvalSettings, d
         return logits
     scores = np.exp(logits - logits.max(axis=0, keepdims=True))
     scores /= scores.sum(axis=0, keepdims=True)
-    return dense_crf(image, scores, section.crf, backend=section.crf.backend, device=device)
+    return after_crf(image, scores, section.crf, device)
 
 
 def _write(path: Path, record: dict[str, Any]) -> None:

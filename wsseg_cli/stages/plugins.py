@@ -45,6 +45,13 @@ def refiner_of(context: Context, classes: ClassNames) -> Refiner:
     return refiner
 
 
+def wants_strided(context: Context) -> bool:
+    """Return whether the recipe's refiner begins from the second resolution of a score map."""
+    if context.recipe.recipe.refine is None:
+        return False
+    return bool(context.recipe.plugin("refine")[0].wants_strided)  # type: ignore[attr-defined]
+
+
 def segmenter_of(context: Context, classes: ClassNames) -> Segmenter:
     """Return the recipe's segmenter."""
     cls, options = context.recipe.plugin("train-seg")

@@ -13,12 +13,14 @@ from ..data.stores import MaskStore, ScoreStore, stems_in
 from ..engine import processes
 from ..engine.each import Work
 from ..errors import DataError
-from ..ops.crf import dense_crf
+from ..plugin.protocols import Method
 from ..recipe.sections import BackgroundSettings, PseudoSettings
-from ..types import ByteArray, ScoreMap
+from ..types import ByteArray, FloatArray, ScoreMap
 from . import Context, Result, begin, up_to_date
+from .mask_crf import after_crf, crf_image
 from .per_image import device_and_workers, lists_of, run_each
 from .pictures import write_overlays
+from .plugins import method_of
 
 
 def run(context: Context, split: str | None = None, overlays: int = 0) -> Result:
@@ -34,7 +36,9 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
     state = begin(context, "pseudo", lists)
     if state != "done":
         device, workers = device_and_workers(context)
-        arguments = (context.prepared, context.run.source("pseudo", reads), folder, section, device)
+        published = section.crf is not None and section.crf.image == "published"
+        method = method_of(context, index.classes) if published else None
+        arguments = (context.prepared, context.run.source("pseudo", reads), folder, section, method, device)
         run_each(context, "pseudo", samples, MaskStore(folder).missing, _computer, arguments, workers)
         if processes.is_main():
             context.run.finish("pseudo", lists, images=len(stems_in(folder, MaskStore.suffix)))
@@ -46,7 +50,9 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
     return Result("pseudo", [f"pseudo     {len(samples)}/{len(samples)}", *pictures], {"images": len(samples)})
 
 
-def _computer(prepared: Path, source: Path, folder: Path, section: PseudoSettings, device: str) -> Work:
+def _computer(
+    prepared: Path, source: Path, folder: Path, section: PseudoSettings, method: Method | None, device: str
+) -> Work:
     """Return the function that writes the pseudo-mask of one image."""
     index = read_index(prepared)
     scores, masks = ScoreStore(source), MaskStore(folder)
@@ -60,7 +66,9 @@ def _computer(prepared: Path, source: Path, folder: Path, section: PseudoSetting
             raise DataError(
                 f"score map of {image_id!r} has class {int(score_map.classes.max())}; there are {len(index.classes)}"
             )
-        image = read_image(sample.image, sample.orientation) if section.crf else None
+        image = None
+        if section.crf:
+            image = crf_image(section.crf, method, read_image(sample.image, sample.orientation))
         masks.write(image_id, pseudo_mask(score_map, section, image, device))
 
     return compute
@@ -71,18 +79,25 @@ def pseudo_mask(
 ) -> ByteArray:
     """Return the (H, W) mask of class values that a recipe's `pseudo` section makes of a score map.
 
-    image: (H, W, 3) uint8, needed with a CRF. A map without a class is all background.
+    image: (H, W, 3) uint8, what the CRF sees, needed with one. A map without a class is all background.
     """
     if len(scores.classes) == 0:
         return np.zeros(scores.size, np.uint8)
-    full = with_background(scores, section.background)
-    if section.crf is not None and image is not None:
-        full = dense_crf(image, full, section.crf, backend=section.crf.backend, device=device)
     values = np.concatenate([[0], scores.classes + 1]).astype(np.uint8)
-    return values[full.argmax(axis=0)]
+    return values[pseudo_scores(scores, section, image, device).argmax(axis=0)]
 
 
-def with_background(scores: ScoreMap, background: BackgroundSettings | None) -> np.ndarray:
+def pseudo_scores(
+    scores: ScoreMap, section: PseudoSettings, image: ByteArray | None = None, device: str = "cpu"
+) -> FloatArray:
+    """Return the (1+K, H, W) scores that the mask is the highest of, background first: as `pseudo_mask`."""
+    full = with_background(scores, section.background)
+    if section.crf is None or image is None:
+        return full
+    return after_crf(image, full, section.crf, device)
+
+
+def with_background(scores: ScoreMap, background: BackgroundSettings | None) -> FloatArray:
     """Return the (1+K, H, W) scores with the background that a recipe asks for, or the map's own."""
     if background is None:
         return scores.full()

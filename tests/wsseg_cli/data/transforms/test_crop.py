@@ -7,9 +7,9 @@ import random
 import numpy as np
 import pytest
 from golden_cases import Case, golden
+from published import CenterCrop
 
 from wsseg_cli.data.transforms import (
-    CenterCrop,
     Crop,
     CropBox,
     Flip,
@@ -22,9 +22,9 @@ from wsseg_cli.data.transforms import (
     crop,
     rectangle_torchvision,
     rectangle_tv021,
-    truncated_pixels,
     window,
 )
+from wsseg_cli.ops.crf_pixels import restored_pixels
 from wsseg_cli.ops.resize import long_side_size, scaled_size, short_side_size
 from wsseg_cli.types import IMAGENET, Normalization
 
@@ -70,8 +70,8 @@ def test_rsepm(case: Case) -> None:
         "resized_mask": resized["mask"],
         "rescaled_size_wh": np.array(scaled_size((height, width), float(case.inputs["rescale"]))[::-1]),
         "normalised": normalised,
-        "denormalised": truncated_pixels(normalised, IMAGENET),
-        "denormalised_all_grey_levels": truncated_pixels(IMAGENET.apply(grey), IMAGENET),
+        "denormalised": restored_pixels(image, IMAGENET, "float64"),
+        "denormalised_all_grey_levels": restored_pixels(grey, IMAGENET, "float64"),
     }
     for side, x0, y0, x1, y1, to_x0, to_y0, to_x1, to_y1 in case.inputs["crop_boxes"].tolist():
         box = CropBox(side, y0, x0, to_y0, to_x0, y1 - y0, x1 - x0)
