@@ -30,6 +30,7 @@ from wsseg_cli.data.images import read_saliency
 from wsseg_cli.data.index import read_index
 from wsseg_cli.data.stores import ScoreStore, checked_mask
 from wsseg_cli.metrics import Confusion
+from wsseg_cli.types import ClassNames
 
 
 class Row(NamedTuple):
@@ -139,11 +140,11 @@ def saliency_alone(cam: Path, with_saliency: Path) -> float:
     confusion = Confusion(len(index.classes))
     for sample in index.samples("train"):
         scores = store[sample.image_id]
-        values = np.asarray(scores.classes + 1, np.uint8)
         salient = read_saliency(sample.extras["saliency"]) > 127
         prediction = np.zeros(salient.shape, np.uint8)
-        if len(values):
-            prediction[salient] = values[scores.full(0.0)[1:].argmax(axis=0)][salient]
+        if len(scores.classes):
+            best = scores.classes[scores.full(0.0)[1:].argmax(axis=0)]
+            prediction[salient] = ClassNames.mask_value(best)[salient]
         confusion.add(checked_mask(sample.mask, index.classes), prediction, image_id=sample.image_id)
     return 100 * confusion.mean_iou()
 

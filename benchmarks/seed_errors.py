@@ -24,6 +24,7 @@ from wsseg_cli.data.stores import checked_mask
 from wsseg_cli.metrics import Confusion, ThresholdCurve, threshold_range
 from wsseg_cli.notebook import Run
 from wsseg_cli.ops.cam import multi_scale
+from wsseg_cli.ops.masks import mask_from_map
 from wsseg_cli.types import Sample, ScoreMap
 
 THRESHOLDS = threshold_range(0.02, 0.9, 0.01)
@@ -58,10 +59,8 @@ def shares(run: Run, samples: Sequence[Sample], maps: Mapping[str, ScoreMap], th
     confusion = Confusion(len(run.classes))
     for sample in samples:
         scores = maps[sample.image_id]
-        values = np.concatenate([[0], scores.classes + 1]).astype(np.uint8)
-        confusion.add(
-            checked_mask(sample.mask, run.classes), values[scores.full(threshold).argmax(0)], image_id=sample.image_id
-        )
+        mask = mask_from_map(scores, threshold=threshold)
+        confusion.add(checked_mask(sample.mask, run.classes), mask, image_id=sample.image_id)
     counts = confusion.matrix
     predicted, right = counts[:, 1:].sum(), np.trace(counts[1:, 1:])
     spilt, missed = counts[0, 1:].sum() / predicted, counts[1:, 0].sum() / counts[1:].sum()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,8 @@ IGNORE = 255
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 ByteArray = npt.NDArray[np.uint8]
+
+_Label = TypeVar("_Label", int, npt.NDArray[np.int64])
 
 
 @dataclass(frozen=True)
@@ -152,8 +154,9 @@ class ClassNames(Sequence[str]):
             raise DataError(f"unknown class {name!r}{hint}")
         return self.names.index(name)
 
-    def mask_value(self, label: int) -> int:
-        """Return the mask value of a label."""
+    @staticmethod
+    def mask_value(label: _Label) -> _Label:
+        """Return the mask value of a label, or those of an array of labels."""
         return label + 1
 
     def labels_in(self, mask: npt.NDArray[Any]) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -55,7 +56,7 @@ def irn_confident_labels(
     return combined(sure, possible)
 
 
-def combined(sure: IntArray, possible: IntArray) -> ByteArray:
+def combined(sure: npt.NDArray[Any], possible: npt.NDArray[Any]) -> ByteArray:
     """Return `sure` where it names a class, 0 where both are background, 255 elsewhere: (H, W) uint8."""
     label = np.where((sure == 0) & (possible == 0), 0, IGNORE)
     return np.where(sure > 0, sure, label).astype(np.uint8)

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from wsseg_cli.errors import RecipeError
 from wsseg_cli.ops.crf import crf_parameters, dense_crf, labels_of
+from wsseg_cli.ops.masks import present_values
 from wsseg_cli.plugin.protocols import PluginOptions, Refiner
 from wsseg_cli.settings import CrfSettings, InferSettings
 from wsseg_cli.types import ByteArray, ScoreMap
@@ -63,7 +64,7 @@ class CRF(Refiner):
         section: CrfSettings = self.options.crf
         device = _torch_device() if section.backend == "torch" else "cpu"
         if crf_parameters(section).unary == "labels" and self.options.count == "all":
-            values, count = np.concatenate([[0], coarse.classes + 1]), len(self.classes) + 1
+            values, count = present_values(coarse.classes), len(self.classes.with_background)
             q = dense_crf(image, values[labels_of(scores)], section, labels=count, device=device)[values]
         else:
             q = dense_crf(image, scores, section, device=device)

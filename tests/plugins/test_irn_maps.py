@@ -6,12 +6,12 @@ from irn_instances import centroids, detections, instance_masks
 from torch import nn
 from wsseg_affinity.irn_labels import combined, irn_confident_labels, scores_at_size, thresholded
 from wsseg_affinity.irn_loss import displacement_difference, displacement_target, irn_loss
-from wsseg_affinity.labels import present_values
 from wsseg_cam.method import CAM
 
 from wsseg_cli.errors import DataError
 from wsseg_cli.ops.affinity import pair_labels
 from wsseg_cli.ops.crf import crf_parameters, dense_crf, labels_of
+from wsseg_cli.ops.masks import present_values
 from wsseg_cli.ops.paths import path_affinity, path_pairs
 from wsseg_cli.recipe import loading
 from wsseg_cli.settings import InferSettings

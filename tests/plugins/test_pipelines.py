@@ -8,9 +8,10 @@ import torch
 from golden_cases import Case, golden
 from pipeline_cases import Pipeline
 
-from wsseg_cli.stages.evaluate import mask_of
-from wsseg_cli.stages.mask_crf import crf_image
-from wsseg_cli.stages.pseudo import pseudo_mask, pseudo_scores
+from wsseg_cli.ops.masks import crf_marginals, crf_scores, mask_from_scores
+from wsseg_cli.recipe.sections import EvalSettings, PseudoSettings
+from wsseg_cli.stages.plugins import crf_image
+from wsseg_cli.stages.pseudo import pseudo_mask
 from wsseg_cli.types import ScoreMap
 
 pytestmark = pytest.mark.slow
@@ -20,6 +21,18 @@ def rows(scores: ScoreMap) -> np.ndarray:
     """Return background and classes, (1+K, h, w)."""
     assert scores.background is not None
     return np.concatenate([scores.background[None], scores.scores])
+
+
+def marginals(scores: ScoreMap, section: PseudoSettings, image: np.ndarray) -> np.ndarray:
+    """Return the marginals that `pseudo_mask` takes the highest of."""
+    assert section.background is not None and section.crf is not None
+    background = section.background
+    return crf_marginals(image, scores.full(background.threshold, power=background.power), section.crf)
+
+
+def mask_of(logits: np.ndarray, image: np.ndarray, section: EvalSettings) -> np.ndarray:
+    """Return the mask as `eval` writes it."""
+    return mask_from_scores(crf_scores(logits, image, section.crf))
 
 
 def check_masks(p: Pipeline, scores: ScoreMap, names: tuple[str, str] = ("mask", "mask_crf")) -> None:
@@ -60,7 +73,7 @@ def test_class_maps_with_a_crf(case: Case) -> None:
     else:
         section = p.pseudo("pseudo_crf")
         p.check("pseudo", pseudo_mask(scores, section, p.image))
-        p.check("crf", pseudo_scores(scores, section, p.image))
+        p.check("crf", marginals(scores, section, p.image))
     p.all_checked()
 
 

@@ -10,9 +10,10 @@ from golden_cases import Case, golden
 from wsseg_cli.data.palette import palette
 from wsseg_cli.ops.crf import CrfParameters, crf_parameters, dense_crf, labels_of
 from wsseg_cli.ops.crf_pixels import restored_pixels
+from wsseg_cli.ops.masks import crf_marginals
 from wsseg_cli.recipe.sections import BackgroundSettings, PseudoSettings
 from wsseg_cli.settings import MaskCrfSettings
-from wsseg_cli.stages.pseudo import pseudo_mask, pseudo_scores
+from wsseg_cli.stages.pseudo import pseudo_mask
 from wsseg_cli.types import IMAGENET, FloatArray, IntArray, ScoreMap
 
 
@@ -30,7 +31,7 @@ def test_seeds(case: Case) -> None:
             section = PseudoSettings(background=BackgroundSettings(power=gamma), crf=crf)
             got[f"mask_gamma{gamma}_{name}"] = pseudo_mask(scores, section, pixels[name])
             if len(scores.classes):
-                got[f"Q_gamma{gamma}_{name}"] = pseudo_scores(scores, section, pixels[name])
+                got[f"Q_gamma{gamma}_{name}"] = crf_marginals(pixels[name], scores.full(power=gamma), crf)
         with_crf, without = (PseudoSettings(background=threshold, crf=c) for c in (crf, None))
         word = f"{round(100 * given['bg_th']):03d}"
         got[f"mask_bgth{word}_{name}"] = pseudo_mask(scores, with_crf, pixels[name])

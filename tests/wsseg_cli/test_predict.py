@@ -17,6 +17,7 @@ from wsseg_deeplab.segmenter import DeepLabV2
 from wsseg_cli import main as door
 from wsseg_cli import predict
 from wsseg_cli.engine import checkpoint
+from wsseg_cli.ops.masks import mask_at_size
 from wsseg_cli.stages.plugins import segmenter_from, trained
 from wsseg_cli.types import ClassNames, resize_scores
 
@@ -119,7 +120,7 @@ def test_large_photos_are_seen_smaller(model: Path, tmp_path: Path) -> None:
 
 def test_scores_enlarged_class_by_class_are_scores_enlarged() -> None:
     scores = np.random.default_rng(0).normal(size=(4, 7, 9)).astype(np.float32)
-    np.testing.assert_array_equal(predict.largest(scores, (20, 31)), resize_scores(scores, (20, 31)).argmax(0))
+    np.testing.assert_array_equal(mask_at_size(scores, (20, 31)), resize_scores(scores, (20, 31)).argmax(0))
 
 
 def test_bad_photos_are_collected(model: Path, tmp_path: Path) -> None:

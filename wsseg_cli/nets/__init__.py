@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Collection
+import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from ..errors import RecipeError
+from pydantic import ValidationError
+
+from ..errors import RecipeError, near
 from ..types import IMAGENET, Normalization
 
 if TYPE_CHECKING:
-    from .base import Backbone
+    from .base import Backbone, BackboneOptions
 
 CAFFE = Normalization(mean=(104.008, 116.669, 122.675), std=(1.0, 1.0, 1.0), scale=1.0, order="BGR")
 """Pixels 0..255 in BGR minus the mean colour, as networks that came from Caffe want them."""
@@ -30,7 +32,10 @@ FEATURE_MAPS = ("conv3", "conv4", "conv5", "conv6")
 
 @dataclass(frozen=True)
 class BackboneEntry:
-    """Where a backbone is built (`module.build(name, **options)`), its feature_maps, its normalization by default."""
+    """Where a backbone is built, its feature maps, its normalization by default.
+
+    The module has `Options`, a `BackboneOptions`, and `build(name, options)`, which returns a `Backbone`.
+    """
 
     module: str
     feature_maps: tuple[str, ...] = FEATURE_MAPS
@@ -54,13 +59,42 @@ def backbone(name: str, **options: Any) -> Backbone:
     """Return the backbone called `name`, without weights.
 
     Its forward turns images (N, 3, H, W) into a dict of feature maps by name. It has `feature_maps` (name to channels),
-    `stride` (of `conv6`) and `normalization`. Options are those of the backbone's own `build`; every one takes
-    `frozen`.
+    `stride` (of `conv6`) and `normalization`. Options are those of `options_of(name)`.
 
     Raises:
-        RecipeError: no backbone of that name, or an option has a value that the backbone does not know.
+        RecipeError: no backbone of that name, or options that are not its own.
     """
-    return import_module(_entry(name).module).build(name, **options)
+    try:
+        checked = validated(options_of(name), options)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        at = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            known = options_of(name).model_fields
+            raise RecipeError(
+                f"backbone {name!r}: unknown option {at!r}; there are {', '.join(known)}{near(at, known)}"
+            ) from None
+        what = first["msg"].removeprefix("Value error, ")
+        raise RecipeError(f"backbone {name!r}: option {at} is {first['input']!r}: {what}") from None
+    return cast("Backbone", import_module(_entry(name).module).build(name, checked))
+
+
+def options_of(name: str) -> type[BackboneOptions]:
+    """Return the model that options of the backbone called `name` are checked with; imports torch.
+
+    Raises:
+        RecipeError: no backbone of that name.
+    """
+    return cast("type[BackboneOptions]", import_module(_entry(name).module).Options)
+
+
+def validated(model: type[BackboneOptions], options: Mapping[str, Any]) -> BackboneOptions:
+    """Return options as the model holds them, by the rules of a recipe: lists may stand for tuples.
+
+    Raises:
+        ValidationError: one is unknown, or has a value that it cannot have.
+    """
+    return model.model_validate_json(json.dumps(options))
 
 
 def normalization(name: str, **options: Any) -> Normalization:
@@ -69,20 +103,10 @@ def normalization(name: str, **options: Any) -> Normalization:
     Raises:
         RecipeError: no backbone or no normalization of that name.
     """
-    return named_normalization(options.get("normalization") or _entry(name).normalization)
-
-
-def named_normalization(name: str | Normalization) -> Normalization:
-    """Return the Normalization called `name`; one that is given is returned as it is.
-
-    Raises:
-        RecipeError: no such name.
-    """
-    if isinstance(name, Normalization):
-        return name
-    if name not in NORMALIZATIONS:
-        raise RecipeError(f"unknown normalization {name!r}; expected one of {', '.join(NORMALIZATIONS)}")
-    return NORMALIZATIONS[name]
+    wanted = options.get("normalization") or _entry(name).normalization
+    if wanted not in NORMALIZATIONS:
+        raise RecipeError(f"unknown normalization {wanted!r}; expected one of {', '.join(NORMALIZATIONS)}")
+    return NORMALIZATIONS[wanted]
 
 
 def require_feature_maps(name: str, feature_maps: Collection[str]) -> None:
@@ -102,7 +126,5 @@ def require_feature_maps(name: str, feature_maps: Collection[str]) -> None:
 
 def _entry(name: str) -> BackboneEntry:
     if name not in BACKBONES:
-        near = difflib.get_close_matches(name, BACKBONES, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise RecipeError(f"unknown backbone {name!r}; there are {', '.join(BACKBONES)}{hint}")
+        raise RecipeError(f"unknown backbone {name!r}; there are {', '.join(BACKBONES)}{near(name, BACKBONES)}")
     return BACKBONES[name]

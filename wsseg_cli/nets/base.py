@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
+from pydantic import Field, field_validator
 from torch import nn
 
-from ..errors import RecipeError
+from ..errors import near
+from ..settings import Settings
 from ..types import Normalization
+from . import NORMALIZATIONS
 
 BatchNormRule = Literal["fixed", "affine_fixed", "statistics_fixed", "learn"]
 
@@ -25,6 +28,45 @@ class Freezing(NamedTuple):
 
     layers: tuple[str, ...] = ()
     batch_norm: BatchNormRule = "learn"
+
+
+class BackboneOptions(Settings):
+    """Base of every backbone's options, what `backbone_options` of a recipe is checked against.
+
+    A backbone's module subclasses it as `Options`. `forms` are the words that `frozen` takes beside true, false and
+    none, and what each of them holds; `frozen_by_default` is the word that true stands for.
+    """
+
+    forms: ClassVar[Mapping[str, Freezing]] = {}
+    frozen_by_default: ClassVar[str] = ""
+
+    frozen: bool | str = Field(False, description="what never learns, by name; false: everything learns")
+    normalization: str = Field("imagenet", description="how the pixels come in: imagenet, caffe or tensorflow")
+
+    @field_validator("frozen")
+    @classmethod
+    def _freezes(cls, value: bool | str) -> bool | str:
+        if isinstance(value, str) and value != "none":
+            _one_of("frozen", value, cls.forms, "none, true or false")
+        return value
+
+    @field_validator("normalization")
+    @classmethod
+    def _normalizes(cls, value: str) -> str:
+        _one_of("normalization", value, NORMALIZATIONS)
+        return value
+
+    @property
+    def freezing(self) -> Freezing:
+        """What `frozen` means."""
+        name = self.frozen if isinstance(self.frozen, str) else self.frozen_by_default if self.frozen else "none"
+        return Freezing() if name == "none" else self.forms[name]
+
+
+def _one_of(option: str, value: str, known: Mapping[str, object], more: str = "") -> None:
+    if value not in known:
+        expected = ", ".join([*known, *([more] if more else [])])
+        raise ValueError(f"unknown {option} {value!r}; expected one of {expected}{near(value, known)}")
 
 
 class Backbone(nn.Module):
@@ -65,19 +107,3 @@ class Backbone(nn.Module):
         for norm in self._held:
             norm.training = False
         return self
-
-
-def freezing_named(frozen: bool | str, forms: Mapping[str, Freezing], default: str) -> Freezing:
-    """Return what the option `frozen` of a backbone means: a name in `forms`, True for `default`, False for none.
-
-    Raises:
-        RecipeError: `forms` has no such name.
-    """
-    name = frozen if isinstance(frozen, str) else default if frozen else "none"
-    if name == "none":
-        return Freezing()
-    if name not in forms:
-        raise RecipeError(
-            f"unknown value {frozen!r} for a backbone's `frozen`; expected {', '.join(forms)}, none, true or false"
-        )
-    return forms[name]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import RecipeError
-from ..types import Normalization
-from . import named_normalization
-from .base import Backbone, Freezing, freezing_named
+from . import NORMALIZATIONS
+from .base import Backbone, BackboneOptions, Freezing
 
 FORMS = {
     "psa": Freezing(("conv1_1", "conv1_2", "conv2_1", "conv2_2")),
@@ -30,31 +29,29 @@ _STAGES = (
 )
 
 
-def build(
-    name: str,
-    *,
-    frozen: bool | str = "psa",
-    fc6_dilation: int | None = 1,
-    pool5: Tail = "none",
-    ceil_pools: bool = False,
-    width: int = 64,
-    normalization: str | Normalization = "caffe",
-) -> VGG16:
-    """Return a VGG-16 backbone.
+class Options(BackboneOptions):
+    """Options of VGG-16; the defaults are those of PSA's classifier.
 
-    frozen: a name in `FORMS`, True (psa) or False; fc6_dilation: 1 in classifiers, 4 in AffinityNet, 12 in
-    DeepLab-LargeFOV, None for a backbone that ends before fc6; pool5: what stands before fc6 (`max` and `max_mean` in
-    DeepLab v2 and v1; PSA builds both layers and applies neither); ceil_pools: sizes as Caffe rounds them; width:
-    channels of the first layer, 64 in all publications; normalization: the single-stage system says imagenet.
-
-    Raises:
-        RecipeError: unknown value of an option.
+    fc6_dilation: 1 in classifiers, 4 in AffinityNet, 12 in DeepLab-LargeFOV. pool5: `max` and `max_mean` in DeepLab v2
+    and v1; PSA builds both layers and applies neither. normalization: the single-stage system says imagenet.
     """
-    if pool5 not in ("none", "max", "max_mean"):
-        raise RecipeError(f"unknown value {pool5!r} for pool5 of backbone {name!r}; expected none, max or max_mean")
-    backbone = VGG16(width, fc6_dilation, pool5, ceil_pools)
-    backbone.normalization = named_normalization(normalization)
-    backbone.freeze(freezing_named(frozen, FORMS, "psa"))
+
+    forms = FORMS
+    frozen_by_default = "psa"
+
+    frozen: bool | str = Field("psa", description="what never learns: psa, onestage, or none")
+    normalization: str = Field("caffe", description="how the pixels come in: caffe, imagenet or tensorflow")
+    fc6_dilation: int | None = Field(1, ge=1, description="dilation of fc6; null: the backbone ends before it")
+    pool5: Tail = Field("none", description="pooling before fc6")
+    ceil_pools: bool = Field(False, description="poolings round their size up, as in Caffe")
+    width: int = Field(64, ge=1, description="channels of the first layer, 64 in all publications")
+
+
+def build(name: str, options: Options) -> VGG16:
+    """Return a VGG-16 backbone, without weights."""
+    backbone = VGG16(options.width, options.fc6_dilation, options.pool5, options.ceil_pools)
+    backbone.normalization = NORMALIZATIONS[options.normalization]
+    backbone.freeze(options.freezing)
     return backbone
 
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from .. import nets
 from ..errors import PluginError, RecipeError, near
 from ..plugin import discovery
 from ..plugin.protocols import Plugin, PluginOptions
@@ -201,9 +202,27 @@ def _validated(model: type[_S], data: Any) -> _S:
 
 def _options(cls: type[Plugin], data: Mapping[str, Any], at: Address) -> tuple[PluginOptions | None, list[Problem]]:
     try:
-        return _validated(cls.Options, data), []
+        options = _validated(cls.Options, data)
     except ValidationError as error:
         return None, problems_of(error, cls.Options, at)
+    problems = _backbone_problems(options, at)
+    return (None if problems else options), problems
+
+
+def _backbone_problems(options: PluginOptions, at: Address) -> list[Problem]:
+    """Return what is wrong with the backbone that a plugin's options name, and with the options given to it."""
+    name: Any = getattr(options, "backbone", None)
+    if not isinstance(name, str):
+        return []
+    try:
+        model = nets.options_of(name)
+    except RecipeError as error:
+        return [Problem((*at, "backbone"), str(error))]
+    try:
+        nets.validated(model, getattr(options, "backbone_options", {}))
+    except ValidationError as error:
+        return problems_of(error, model, (*at, "backbone_options"))
+    return []
 
 
 def _plugin_problems(document: Document) -> list[Problem]:

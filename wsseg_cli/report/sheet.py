@@ -16,6 +16,7 @@ from ..data.images import read_image
 from ..data.overlays import mask_overlay, score_overlay
 from ..data.stores import MaskStore, ScoreStore, checked_mask
 from ..errors import DataError, StageError
+from ..ops.masks import mask_from_map
 from ..types import ByteArray, ClassNames, Sample
 from .collect import RunFacts
 
@@ -156,10 +157,7 @@ def _mask(run: RunFacts, artefact: str, split: str, image_id: str, classes: Clas
     scores = ScoreStore(folder)[image_id]
     record = run.result(artefact, split) or {}
     threshold = record.get("threshold", {}).get("value")
-    full = scores.full(0.3 if threshold is None and scores.background is None else threshold)
-    values = np.concatenate([[0], scores.classes + 1]).astype(np.uint8)
-    mask: ByteArray = values[full.argmax(0)]
-    return mask
+    return mask_from_map(scores, threshold=0.3 if threshold is None and scores.background is None else threshold)
 
 
 def _card(runs: Sequence[RunFacts], split: str, sample: Sample, why: str, classes: ClassNames) -> Card:

@@ -17,7 +17,8 @@ from ..nets.inference import for_inference
 from ..plugin import discovery
 from ..plugin.protocols import Method, Refiner, Segmenter, Trainable
 from ..recipe.sections import PLUGIN
-from ..types import ClassNames, Sample
+from ..settings import MaskCrfSettings
+from ..types import ByteArray, ClassNames, Sample
 from . import Context
 
 if TYPE_CHECKING:
@@ -57,6 +58,13 @@ def segmenter_of(context: Context, classes: ClassNames) -> Segmenter:
     cls, options = context.recipe.plugin("train-seg")
     segmenter: Segmenter = cls(options, classes)  # type: ignore[arg-type, assignment, call-arg]
     return segmenter
+
+
+def crf_image(crf: MaskCrfSettings | None, plugin: Trainable | None, image: ByteArray) -> ByteArray:
+    """Return the (H, W, 3) uint8 pixels that a stage's CRF sees: the photo's, or those of the plugin's paper."""
+    if crf is None or plugin is None or crf.image == "file":
+        return image
+    return plugin.published_pixels(image)
 
 
 def check_extras(name: str, needs: frozenset[str], samples: Sequence[Sample]) -> None:

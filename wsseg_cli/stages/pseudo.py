@@ -5,22 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from ..data.images import read_image
 from ..data.index import read_index
 from ..data.stores import MaskStore, ScoreStore, stems_in
 from ..engine import processes
 from ..engine.each import Work
 from ..errors import DataError
+from ..ops.masks import mask_from_map
 from ..plugin.protocols import Method
-from ..recipe.sections import BackgroundSettings, PseudoSettings
-from ..types import ByteArray, FloatArray, ScoreMap
+from ..recipe.sections import PseudoSettings
+from ..types import ByteArray, ScoreMap
 from . import Context, Result, begin, up_to_date
-from .mask_crf import after_crf, crf_image
 from .per_image import device_and_workers, lists_of, run_each
 from .pictures import write_overlays
-from .plugins import method_of
+from .plugins import crf_image, method_of
 
 
 def run(context: Context, split: str | None = None, overlays: int = 0) -> Result:
@@ -81,24 +79,5 @@ def pseudo_mask(
 
     image: (H, W, 3) uint8, what the CRF sees, needed with one. A map without a class is all background.
     """
-    if len(scores.classes) == 0:
-        return np.zeros(scores.size, np.uint8)
-    values = np.concatenate([[0], scores.classes + 1]).astype(np.uint8)
-    return values[pseudo_scores(scores, section, image, device).argmax(axis=0)]
-
-
-def pseudo_scores(
-    scores: ScoreMap, section: PseudoSettings, image: ByteArray | None = None, device: str = "cpu"
-) -> FloatArray:
-    """Return the (1+K, H, W) scores that the mask is the highest of, background first: as `pseudo_mask`."""
-    full = with_background(scores, section.background)
-    if section.crf is None or image is None:
-        return full
-    return after_crf(image, full, section.crf, device)
-
-
-def with_background(scores: ScoreMap, background: BackgroundSettings | None) -> FloatArray:
-    """Return the (1+K, H, W) scores with the background that a recipe asks for, or the map's own."""
-    if background is None:
-        return scores.full()
-    return scores.full(background.threshold, power=background.power)
+    background = section.background.model_dump() if section.background else {}
+    return mask_from_map(scores, **background, crf=section.crf, image=image, device=device)

@@ -192,3 +192,34 @@ def test_presets_of_the_crf_are_those_that_it_has() -> None:
     from wsseg_cli.settings import CRF_PRESETS
 
     assert tuple(PRESETS) == CRF_PRESETS
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "train_cls.method.options.backbone=smal",
+            "train_cls.method.options.backbone: unknown backbone 'smal'; there are",
+        ),
+        ("train_seg.segmenter.options.backbone=resnet99", "did you mean 'resnet"),
+        (
+            "train_seg.segmenter.options={backbone: resnet101, backbone_options: {output_strid: 8}}",
+            "train_seg.segmenter.options.backbone_options.output_strid: unknown option (got 8); did you mean 'output_s",
+        ),
+        (
+            "train_seg.segmenter.options={backbone: resnet101, backbone_options: {output_stride: 9}}",
+            "train_seg.segmenter.options.backbone_options.output_stride: must be 8, 16 or 32 (got 9)",
+        ),
+        (
+            "train_cls.method.options.backbone_options={frozen: batch_nrm}",
+            "train_cls.method.options.backbone_options.frozen: unknown frozen 'batch_nrm'; expected one of",
+        ),
+        ("train_cls.method.options.backbone_options={width: [1]}", "backbone_options.width: must be a whole number"),
+    ],
+)
+def test_backbones_and_their_options_are_checked(file: Path, override: str, message: str) -> None:
+    found = recipe.check(file, [override, "dataset.options={}"])
+    assert len(found) == 1 and message in found[0], found
+    stage = "train-seg" if "train_seg" in override else "train-cls"
+    with pytest.raises(RecipeError, match=stage.replace("-", "_")):
+        recipe.load(file, [override, "train_cls.weights=none"]).plugin(stage)
