@@ -1,4 +1,4 @@
-"""export: a segmentation network as ONNX, verified against torch; a list's masks as VOC's test server wants them."""
+"""export: a segmentation network as ONNX, verified against torch; a split's masks as VOC's test server wants them."""
 
 from __future__ import annotations
 
@@ -133,12 +133,12 @@ def differences(path: Path, network: nn.Module) -> dict[tuple[int, int, int], fl
 
 
 def voc_server(run: RunDir, split: str, out: Path, competition: str = "comp6") -> tuple[Path, int]:
-    """Write the network's masks of a list as VOC's test server takes them; return the archive and its image count.
+    """Write the network's masks of a split as VOC's test server takes them; return the archive and its image count.
 
     `out`/results/VOC2012/Segmentation/COMPETITION_SPLIT_cls/ID.png and `out`/results.tar.gz, which is uploaded.
 
     Raises:
-        StageError: no masks of the list, or of another network. DataError: a mask that the server would refuse.
+        StageError: no masks of the split, or of another network. DataError: a mask that the server would refuse.
     """
     run.require("train-seg")
     index = read_index(run.folder("prepare"))
@@ -150,7 +150,7 @@ def voc_server(run: RunDir, split: str, out: Path, competition: str = "comp6") -
         why = (
             f"{len(missing)} of {len(ids)} masks are not there" if missing else f"made otherwise: {'; '.join(changed)}"
         )
-        raise StageError(f"list {split!r}: {why}; `wsseg eval --what seg --split {split}` with the run's recipe first")
+        raise StageError(f"split {split!r}: {why}; `wsseg eval --what seg --split {split}` with the run's recipe first")
     _refuse([image_id for image_id in ids if "/" in image_id], "ids with a slash, the server wants flat names")
     for image_id in ids:
         mask = checked_mask(store.path(image_id), index.classes, index.size(image_id))

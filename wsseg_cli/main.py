@@ -16,7 +16,7 @@ from .errors import WssegError
 INTERRUPTED = 130
 
 
-class House(typer.core.TyperGroup):
+class Commands(typer.core.TyperGroup):
     """The group of all commands: turns what a user can mend into one message and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -42,7 +42,7 @@ class House(typer.core.TyperGroup):
 
 app = typer.Typer(
     name="wsseg",
-    cls=House,
+    cls=Commands,
     help="Weakly-supervised semantic segmentation from image-level labels.",
     epilog="Example: wsseg run --recipe quickstart",
     no_args_is_help=True,

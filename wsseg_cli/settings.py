@@ -54,7 +54,7 @@ class AugmentSettings(Settings):
     )
     scales: tuple[Positive, ...] = Field((), description="one of these factors is drawn")
     scale_range: tuple[Positive, Positive] | None = Field(None, description="factor drawn uniformly")
-    flip: float = Field(0.0, ge=0, le=1, description="probability of a left-right mirror image")
+    flip: float = Field(0.0, ge=0, le=1, description="probability of a horizontal flip")
     color_jitter: tuple[NotNegative, NotNegative, NotNegative, Annotated[float, Field(ge=0, le=0.5)]] | None = Field(
         None, description="brightness, contrast, saturation, hue, as torchvision's ColorJitter"
     )
@@ -93,7 +93,7 @@ class InferSettings(Settings):
     """Test-time views of one image."""
 
     scales: tuple[Positive, ...] = Field((1.0,), min_length=1, description="sizes of the views relative to the image")
-    flip: bool = Field(False, description="add the mirror image of every view")
+    flip: bool = Field(False, description="add the horizontal flip of every view")
 
 
 CRF_PRESETS = ("psa", "irn", "ppc", "deeplab", "deeplab_vgg16_v1", "deeplab_vgg16_v2", "seam_seg")

@@ -219,19 +219,19 @@ class DatasetTester(PluginTester):
     """What holds for every data set: readable images, labels of its classes, masks that fit."""
 
     plugin: ClassVar[type[Dataset]]
-    lists: ClassVar[tuple[str, ...]] = ("train", "val")
+    splits: ClassVar[tuple[str, ...]] = ("train", "val")
     first: ClassVar[int] = 20
-    """So many samples of each list are opened."""
+    """So many samples of each split are opened."""
 
     def test_samples(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             dataset = self.plugin(self.validated(), Path(folder))
             classes = dataset.classes()
-            for split in self.lists:
+            for split in self.splits:
                 samples = list(dataset.samples(split))
-                assert samples, f"list {split!r} is empty"
+                assert samples, f"split {split!r} is empty"
                 ids = [sample.image_id for sample in samples]
-                assert len(ids) == len(set(ids)), f"an id stands twice in list {split!r}"
+                assert len(ids) == len(set(ids)), f"an image id occurs twice in split {split!r}"
                 assert ids == [s.image_id for s in dataset.samples(split)], "the order changes from call to call"
                 for sample in samples[: self.first]:
                     assert all(0 <= label < len(classes) for label in sample.labels), sample
@@ -241,11 +241,11 @@ class DatasetTester(PluginTester):
                         assert mask.shape == image.shape[:2], f"{sample.image_id}: mask and image differ in size"
                         assert mask[mask != IGNORE].max(initial=0) <= len(classes), sample
 
-    def test_refuses_an_unknown_list(self) -> None:
+    def test_refuses_an_unknown_split(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             dataset = self.plugin(self.validated(), Path(folder))
             try:
                 list(dataset.samples("no-such-list"))
             except DataError:
                 return
-        raise AssertionError("an unknown list was taken; raise wsseg_cli.errors.DataError")
+        raise AssertionError("an unknown split was accepted; raise wsseg_cli.errors.DataError")

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from .errors import DataError
 
 IGNORE = 255
-"""Mask value of a pixel that belongs to no class: neither learnt from nor judged."""
+"""Mask value of a pixel that belongs to no class: neither trained on nor evaluated."""
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]

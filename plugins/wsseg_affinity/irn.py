@@ -129,7 +129,7 @@ class IRN(Refiner):
     ) -> ScoreMap:
         """Return the walked scores of the kept classes at image size, divided by their one maximum.
 
-        The network always sees the image and its mirror image.
+        The network always sees the image and its horizontal flip.
 
         Raises:
             DataError: the map does not fit the image. RecipeError: views that the walk does not know.

@@ -143,7 +143,7 @@ class IRNet(nn.Module):
 
         image: (3, H, W), normalised. Zeros fill it at the right and bottom up to `padded` pixels, the published size,
         because the group norms see the padding. A larger image, which IRN would cut, is padded to a multiple of 16.
-        The boundary logit is the mean over the image and its mirror image, the field that of the image.
+        The boundary logit is the mean over the image and its horizontal flip, the field that of the image.
         """
         height, width = image.shape[1:]
         sides = [max(padded, -(-side // 16) * 16) for side in (height, width)]

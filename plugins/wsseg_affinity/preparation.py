@@ -71,7 +71,7 @@ def check_views(infer: InferSettings, name: str, flip: bool) -> None:
     """Check that a walk is asked for on the image at its own size.
 
     Raises:
-        RecipeError: other scales, or mirror images where the network has none of its own.
+        RecipeError: other scales, or horizontal flips where the network has none of its own.
     """
     if infer.scales != (1.0,) or (infer.flip and not flip):
         wanted = "{scales: [1.0]}" if flip else "{scales: [1.0], flip: false}"

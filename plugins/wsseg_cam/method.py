@@ -21,7 +21,7 @@ from .net import Activation, CamNet
 
 
 class CAM(Method):
-    """Class activation maps of a classifier with global average pooling, fused over scales and mirror images."""
+    """Class activation maps of a classifier with global average pooling, fused over scales and horizontal flips."""
 
     paper = "Zhou et al., CVPR 2016, https://arxiv.org/abs/1512.04150; as in PSA, Ahn and Kwak, CVPR 2018"
     gives_strided = True

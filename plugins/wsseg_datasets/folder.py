@@ -48,7 +48,7 @@ class Folder(Dataset):
         )
         masks: Path | None = Field(None, description="folder of mask PNGs named like the photos; needs `classes`")
         saliency: Path | None = Field(None, description="folder of saliency PNGs named like the photos")
-        lists: dict[str, Path] = Field({}, description="list files by name, one image a line, such as train and val")
+        lists: dict[str, Path] = Field({}, description="list file of each split, one image per line")
         val_share: float = Field(
             0.2, gt=0, lt=1, description="without `lists`: share of the photos in `val`, drawn by a hash of the id"
         )
@@ -69,10 +69,10 @@ class Folder(Dataset):
         return ClassNames(names)
 
     def samples(self, split: str) -> Iterator[Sample]:
-        """Yield the photos of a list, without `lists` in the order of their ids.
+        """Yield the photos of a split, without `lists` in the order of their ids.
 
         Raises:
-            DataError: no such list, an id in it that is not there, or a name that is no class.
+            DataError: no such split, an id in it that is not there, or a name that is no class.
         """
         classes = self.classes()
         ids = self._ids(split)
@@ -184,7 +184,7 @@ class Folder(Dataset):
         lists: dict[str, Path] = self.options.lists
         if not lists:
             if split not in ("train", "val"):
-                raise DataError(f"no list {split!r}: without the option `lists` there are train and val")
+                raise DataError(f"no split {split!r}: without the option `lists` there are train and val")
             ids = [i for i in self._photos if (_place(i) < self.options.val_share) == (split == "val")]
             if not ids:
                 raise DataError(
@@ -193,12 +193,12 @@ class Folder(Dataset):
                 )
             return ids
         if split not in lists:
-            raise DataError(f"no list {split!r}; the option `lists` has {', '.join(lists)}")
+            raise DataError(f"no split {split!r}; the option `lists` has {', '.join(lists)}")
         path = self._root / lists[split].expanduser()
         try:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"list {split!r}: {path} cannot be read ({error})") from None
+            raise DataError(f"split {split!r}: {path} cannot be read ({error})") from None
         ids = [without_suffix(line.strip()) for line in lines if line.strip()]
         unknown = [image_id for image_id in ids if image_id not in self._photos]
         if not ids:
@@ -222,5 +222,5 @@ def _existing(folder: Path | None, image_id: str) -> Path | None:
 
 
 def _place(image_id: str) -> float:
-    """Return a number in [0, 1) that depends on the id alone: a photo stays in its list when others come."""
+    """Return a number in [0, 1) that depends on the id alone: a photo stays in its split when others come."""
     return int.from_bytes(hashlib.sha256(image_id.encode()).digest()[:8], "big") / 2**64

@@ -62,10 +62,10 @@ class HuggingFace(Dataset):
         return ClassNames(sorted(names))
 
     def samples(self, split: str) -> Iterator[Sample]:
-        """Yield the rows of a list, after writing out the photos and masks that lie inside of it.
+        """Yield the rows of a split, after writing out the photos and masks that lie inside of it.
 
         Raises:
-            DataError: no such list, a row without photo, or labels that are unknown.
+            DataError: no such split, a row without photo, or labels that are unknown.
         """
         rows = self._rows(split)
         classes = self.classes()
@@ -111,7 +111,7 @@ class HuggingFace(Dataset):
 
     @cached_property
     def _data(self) -> Any:
-        """The lists by name, pictures not decoded."""
+        """The splits by name, pictures not decoded."""
         import datasets
 
         if self._root is None and self.options.path.startswith((".", "/", "~")):
@@ -169,7 +169,7 @@ class HuggingFace(Dataset):
         for name in _LISTS.get(split, (split,)):
             if name in self._data:
                 return self._data[name]
-        raise DataError(f"{self.options.path}: no list {split!r}; there are {', '.join(self._data)}")
+        raise DataError(f"{self.options.path}: no split {split!r}; there are {', '.join(self._data)}")
 
     def _ids(self, rows: Any, split: str) -> list[str]:
         if self.options.id is not None:

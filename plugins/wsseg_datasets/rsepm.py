@@ -1,4 +1,4 @@
-"""The layout of RecurSeed and EdgePredictMix: LIST/image, LIST/mask and LIST/xml; a list is what its folder holds."""
+"""The layout of RecurSeed and EdgePredictMix: SPLIT/image, SPLIT/mask, SPLIT/xml; a split is what its folder holds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FOLDERS = {"val": ["validation", "val"]}
 
 
 class RSEPM(Dataset):
-    """Photos, masks and VOC annotations side by side, a folder a list; labels come from the annotations."""
+    """Photos, masks and VOC annotations side by side, a folder a split; labels come from the annotations."""
 
     paper = "Jo, Yu and Kim, https://arxiv.org/abs/2204.06754"
 
@@ -51,10 +51,10 @@ class RSEPM(Dataset):
         return self._classes
 
     def samples(self, split: str) -> Iterator[Sample]:
-        """Yield the images of a list by name. A list without xml/ has no labels, one without mask/ no masks.
+        """Yield the images of a split by name. A split without xml/ has no labels, one without mask/ no masks.
 
         Raises:
-            DataError: no such list, an image without its annotation, or an annotation that is broken.
+            DataError: no such split, an image without its annotation, or an annotation that is broken.
         """
         folder = self._folder(split)
         classes = self.classes()
@@ -78,8 +78,8 @@ class RSEPM(Dataset):
     def _folder(self, split: str) -> Path:
         names = _FOLDERS.get(split, [split])
         if any("/" in name or name.startswith(".") for name in names):
-            raise DataError(f"{self.options.root}: no list {split!r}")
-        folder = existing(self.options.root, names, f"list {split!r}")
+            raise DataError(f"{self.options.root}: no split {split!r}")
+        folder = existing(self.options.root, names, f"split {split!r}")
         if not (folder / "image").is_dir():
             raise DataError(f"{folder}: no folder image/; expected image/, mask/ and xml/")
         return folder

@@ -67,7 +67,7 @@ class EPS(Method):
         return psa_param_groups(model, model.new_layers, optim, multipliers=self.options.lr_multipliers)  # type: ignore[arg-type]
 
     def train_transform(self, augment: AugmentSettings) -> Transform:
-        """Return the transform of classifier training; saliency is resized, mirrored and cropped with its image."""
+        """Return the transform of classifier training; saliency is resized, flipped and cropped with its image."""
         box = self.options.mask_padding
         return classification_transform(augment, normalize=self.normalization, with_=("saliency",), box=box)
 

@@ -1,4 +1,4 @@
-"""The single-stage network together with the moving average of its weights, which is what it is judged by."""
+"""The single-stage network together with the moving average of its weights, which is what is evaluated."""
 
 from __future__ import annotations
 
@@ -31,6 +31,6 @@ class AveragedRSEPM(RSEPM):
         return self
 
 
-def judged(model: RSEPM) -> RSEPM:
+def evaluated(model: RSEPM) -> RSEPM:
     """Return the network that makes the score maps: the average where there is one."""
     return model.average if isinstance(model, AveragedRSEPM) else model

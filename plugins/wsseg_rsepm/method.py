@@ -17,7 +17,7 @@ from wsseg_cli.plugin.protocols import Method, PluginOptions, Transform
 from wsseg_cli.settings import AugmentSettings, Count, InferSettings, NotNegative, OptimSettings, PositiveShare
 from wsseg_cli.types import ByteArray, Progress, ScoreMap
 
-from .average import AveragedRSEPM, judged
+from .average import AveragedRSEPM, evaluated
 from .maps import whole_boxes
 from .net import RSEPM
 from .scg import ScgParameters
@@ -69,7 +69,7 @@ class RecurSeedEPM(Method):
         )
         edge: float = Field(0.2, ge=0, le=1, description="EdgePredictMix: difference of neighbours that is an edge")
         mix_class_weight: NotNegative = Field(0.0, description="weight of the class loss on mixed images (1 in v1)")
-        ema_decay: float | None = Field(0.999, ge=0, lt=1, description="moving average that is judged; null: none")
+        ema_decay: float | None = Field(0.999, ge=0, lt=1, description="moving average that is evaluated; null: none")
         teacher: Literal["same", "average"] = Field(
             "same", description="who makes the targets: the network in this very pass, or its moving average"
         )
@@ -145,7 +145,7 @@ class RecurSeedEPM(Method):
         """Return the decoder's maps of the image's (or the predicted) classes, each divided by its own maximum."""
         o = self.options
         return score_map(
-            judged(model),  # type: ignore[arg-type]
+            evaluated(model),  # type: ignore[arg-type]
             image,
             labels,
             infer,

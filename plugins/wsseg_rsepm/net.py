@@ -92,7 +92,7 @@ def resized(maps: Tensor, size: Sequence[int], mode: Mode) -> Tensor:
 
 
 def view_pairs(image: Tensor, scales: Sequence[float], flip: bool = True) -> Iterator[Tensor]:
-    """Yield the views of each scale, (1, 3, h, w), or (2, 3, h, w) with the mirror image second.
+    """Yield the views of each scale, (1, 3, h, w), or (2, 3, h, w) with the horizontal flip second.
 
     image: (3, H, W), normalised; sizes are truncated, the resize is bilinear, corners not aligned.
     """
@@ -103,7 +103,7 @@ def view_pairs(image: Tensor, scales: Sequence[float], flip: bool = True) -> Ite
 
 
 def turned_back(maps: Tensor) -> Tensor:
-    """Return maps of a view and, if there is one, of its mirror image, with the second mirrored back."""
+    """Return maps of a view and, if there is one, of its horizontal flip, with the second flipped back."""
     return maps if len(maps) == 1 else torch.stack([maps[0], maps[1].flip(-1)])
 
 
@@ -118,7 +118,7 @@ class Fused:
     Attributes:
         class_scores: (C,) mean sigmoid scores.
         probabilities: (1+C, H, W) mean mask probabilities.
-        cams: (V, C, h, w) class maps of each view, mirrored back, at the size of conv4 of the first.
+        cams: (V, C, h, w) class maps of each view, flipped back, at the size of conv4 of the first.
         features: (1, D, h, w) sums over the views by feature_map, at the same size.
     """
 

@@ -99,7 +99,7 @@ def test_imagefolder(tmp_path: Path) -> None:
     assert all(s.image.is_relative_to(tmp_path / "data") for s in train)
     mask = train[0].mask
     assert mask is not None and read_mask(mask).tolist() == [[2] * 8] * 6
-    with pytest.raises(DataError, match=r"no list 'test'; there are train"):
+    with pytest.raises(DataError, match=r"no split 'test'; there are train"):
         list(data.samples("test"))
 
 

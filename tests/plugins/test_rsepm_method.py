@@ -171,7 +171,7 @@ def test_boxes() -> None:
     assert inside_boxes(whole_boxes(images), images, (4, 4)).all()
 
 
-def test_the_average_as_teacher_and_as_judge() -> None:
+def test_the_average_as_teacher_and_for_evaluation() -> None:
     rsepm = method(teacher="average", mix_epoch=0, recursion_epoch=0)
     model = rsepm.build_model().train()
     losses = rsepm.training_step(model, batch(), Progress(0, 9, 0))

@@ -15,7 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner
 from wsseg_deeplab.segmenter import DeepLab, DeepLabV1, DeepLabV2, DeepLabV3Plus
 
-from wsseg_cli import main as door
+from wsseg_cli import main as cli
 from wsseg_cli.data.files import from_header
 from wsseg_cli.data.stores import write_mask
 from wsseg_cli.engine import checkpoint
@@ -26,7 +26,7 @@ from wsseg_cli.types import ClassNames
 
 
 def wsseg(*words: str) -> Any:
-    return CliRunner().invoke(door.app, list(words), prog_name="wsseg", env={"COLUMNS": "200"})
+    return CliRunner().invoke(cli.app, list(words), prog_name="wsseg", env={"COLUMNS": "200"})
 
 
 def model_file(path: Path, cls: type[DeepLab] = DeepLabV2, name: str = "deeplabv2", **options: Any) -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from wsseg_cli import main as door
+from wsseg_cli import main as cli
 from wsseg_cli import stages
 from wsseg_cli.commands import stages as commands
 from wsseg_cli.errors import CheckpointError, DataError, StageError, TrainingError, WssegError
@@ -33,7 +33,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def wsseg(*words: str) -> Any:
-    return CliRunner().invoke(door.app, list(words), prog_name="wsseg", env={"COLUMNS": "120"})
+    return CliRunner().invoke(cli.app, list(words), prog_name="wsseg", env={"COLUMNS": "120"})
 
 
 @pytest.mark.parametrize("words", WORDS, ids=" ".join)

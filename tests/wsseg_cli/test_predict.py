@@ -14,7 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 from wsseg_deeplab.segmenter import DeepLabV2
 
-from wsseg_cli import main as door
+from wsseg_cli import main as cli
 from wsseg_cli import predict
 from wsseg_cli.engine import checkpoint
 from wsseg_cli.ops.masks import mask_at_size
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def wsseg(*words: str) -> Any:
-    return CliRunner().invoke(door.app, list(words), prog_name="wsseg", env={"COLUMNS": "200"})
+    return CliRunner().invoke(cli.app, list(words), prog_name="wsseg", env={"COLUMNS": "200"})
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from ..plugin.discovery import find, load_found
 from ..plugin.protocols import Plugin
 from ..types import ClassNames, Normalization
 
-TRUNK = "backbone."
+BACKBONE = "backbone."
 FORM = "deeplab "
 
 # The one option of a backbone that changes names.
@@ -80,7 +80,9 @@ def networks(tensors: Mapping[str, Tensor], family: str = "") -> list[Network]:
     option at a time; the number of classes is taken from the tensors.
     """
     guess = guess_backbone(tensors)
-    backbones = [guess] if guess else [name for name in _KNOWN_BY_SHAPES if any(n.startswith(TRUNK) for n in tensors)]
+    backbones = (
+        [guess] if guess else [name for name in _KNOWN_BY_SHAPES if any(n.startswith(BACKBONE) for n in tensors)]
+    )
     found = [network for name in backbones for network in _on(name, tensors)]
     found.sort(key=lambda n: (len(n.fit.wrong_shape), n.problems, family not in n.name.split()))
     complete = [network for network in found if network.fit.complete]
@@ -164,7 +166,7 @@ def _compared(name: str, backbone: str, tensors: Mapping[str, Tensor], build: Bu
     wrong = first.fit.wrong_shape
     if not wrong:
         return replace(first, classes=None)
-    if first.fit.missing or first.fit.extra or any(n.startswith(TRUNK) for n, _, _ in wrong):
+    if first.fit.missing or first.fit.extra or any(n.startswith(BACKBONE) for n, _, _ in wrong):
         return first
     counts = sorted({found[0] - less for _, found, _ in wrong for less in (0, 1) if found and found[0] > less})
     tried = [_with_classes(name, backbone, tensors, build, count) for count in counts]
@@ -182,4 +184,4 @@ def _with_classes(name: str, backbone: str, tensors: Mapping[str, Tensor], build
 
 def heads(names: Iterable[str]) -> list[str]:
     """Return the names that are not the backbone's."""
-    return [name for name in names if not name.startswith(TRUNK)]
+    return [name for name in names if not name.startswith(BACKBONE)]

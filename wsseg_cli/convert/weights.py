@@ -16,7 +16,7 @@ from ..engine.checkpoint import read_tensors
 from ..errors import CheckpointError, RecipeError
 from ..foreign import caffemodel, params, pth
 from ..nets.weights import guess_family, rename
-from .networks import TRUNK, Network, heads, networks
+from .networks import BACKBONE, Network, heads, networks
 
 State = Literal["fits", "wrong shape", "missing", "extra", "left out"]
 """fits: in the network by name and shape. missing: only the network has it. extra: written, but the network does not
@@ -169,8 +169,8 @@ def _require_backbone(source: Path, family: str, tensors: Mapping[str, Tensor], 
             "is --from the right family?"
         )
     fit = found[0].fit
-    lines = [f"missing     {name}" for name in fit.missing if name.startswith(TRUNK)]
-    lines += [f"wrong shape {n} {a}, expected {b}" for n, a, b in fit.wrong_shape if n.startswith(TRUNK)]
+    lines = [f"missing     {name}" for name in fit.missing if name.startswith(BACKBONE)]
+    lines += [f"wrong shape {n} {a}, expected {b}" for n, a, b in fit.wrong_shape if n.startswith(BACKBONE)]
     if lines:
         shown = "\n  ".join(lines[:_SHOWN]) + (f"\n  … and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else "")
         raise CheckpointError(

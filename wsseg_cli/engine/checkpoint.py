@@ -144,8 +144,8 @@ def _load_head(model: nn.Module, tensors: Mapping[str, Tensor]) -> str:
 
 def _of_backbone(tensors: Mapping[str, Tensor], backbone: nn.Module) -> dict[str, Tensor]:
     """Return the tensors without what belongs to a classifier: a module that the backbone does not have at all."""
-    rooms = {name.split(".")[0] for name in backbone.state_dict()}
-    return {name: value for name, value in tensors.items() if name.split(".")[0] in rooms}
+    parts = {name.split(".")[0] for name in backbone.state_dict()}
+    return {name: value for name, value in tensors.items() if name.split(".")[0] in parts}
 
 
 def load_backbone_of(model: nn.Module, path: Path) -> str:

@@ -214,7 +214,7 @@ def usable_samples(trainable: Trainable, samples: Sequence[Sample]) -> list[Samp
     """
     usable = [sample for sample in samples if sample.labels or not trainable.drop_unlabelled]
     if not usable:
-        why = "no image has a label" if samples else "the list is empty"
+        why = "no image has a label" if samples else "the split is empty"
         raise DataError(f"nothing to train on: {why}; see `wsseg prepare`'s report")
     return usable
 

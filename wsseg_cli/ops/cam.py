@@ -90,9 +90,9 @@ def multi_scale(
     multiple: int = 1,
     stride: int | None = None,
 ) -> ScoreMap:
-    """Return the score map of one image from views at several scales, each with its mirror image (PSA, SEAM, EPS).
+    """Return the score map of one image from views at several scales, each with its horizontal flip (PSA, SEAM, EPS).
 
-    Per view: forward, activation, bilinear to (H, W) with half-pixel centres, mirrored back; then the sum over the
+    Per view: forward, activation, bilinear to (H, W) with half-pixel centres, flipped back; then the sum over the
     views and `norm`, clipped to [0, 1]. With `multiple` the views meet at (H, W) rounded up to multiples of it, and the
     sum is cut to (H, W) (IRN and PuzzleCAM, 16). With `stride` the views also meet at ((H-1)//stride+1, …), which
     gives the map's `strided` (the same two, 4).

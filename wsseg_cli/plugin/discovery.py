@@ -18,7 +18,7 @@ KINDS: dict[str, type[protocols.Plugin]] = {
 }
 """The four groups, `wsseg.<group>` as entry points, and the class that each promises."""
 
-HOUSE = "wsseg"
+CORE = "wsseg"
 """The distribution whose names nobody can take over."""
 
 _TRAINING = ("build_model", "train_transform", "training_step")
@@ -44,7 +44,7 @@ class Found:
     @property
     def builtin(self) -> bool:
         """True for a plugin of this distribution."""
-        return self.package.lower() == HOUSE
+        return self.package.lower() == CORE
 
     @property
     def origin(self) -> str:

@@ -98,10 +98,10 @@ class Dataset(Plugin):
         raise PluginError(f"{type(self).__name__} does not say its classes")
 
     def samples(self, split: str) -> Iterator[Sample]:
-        """Yield the samples of list `split`.
+        """Yield the samples of split `split`.
 
         Raises:
-            DataError: no such list, or an entry that names nothing.
+            DataError: no such split, or an entry that names nothing.
         """
         raise PluginError(f"{type(self).__name__} has no samples")
 
@@ -110,7 +110,7 @@ class Dataset(Plugin):
         return {}
 
     def aliases(self, split: str) -> str:
-        """Return the name of the list that `split` stands for, by default itself."""
+        """Return the name of the split that `split` stands for, by default itself."""
         return split
 
 
@@ -149,7 +149,7 @@ class Trainable(Plugin):
     def training_step(self, model: nn.Module, batch: dict[str, Any], progress: Progress) -> dict[str, Tensor]:
         """Return the named, already weighted losses of one batch; the loop adds them up.
 
-        batch: the tensors of `train_transform` stacked, `image_id`: list of N names, `index`: (N,) place in the list.
+        batch: the tensors of `train_transform` stacked, `image_id`: list of N names, `index`: (N,) place in the split.
         """
         raise PluginError(f"{type(self).__name__} has no training_step")
 

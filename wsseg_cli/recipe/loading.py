@@ -29,7 +29,7 @@ _S = TypeVar("_S", bound=BaseModel)
 
 @dataclass(frozen=True)
 class LoadedRecipe:
-    """A recipe that is valid as far as the house can tell, with the file and lines that it came from.
+    """A recipe that is valid as far as the core can tell, with the file and lines that it came from.
 
     Attributes:
         recipe: the sections, `${…}` not filled in.
@@ -94,20 +94,20 @@ def load(name_or_path: str | os.PathLike[str], overrides: Sequence[str] = ()) ->
     """
     path = locate(name_or_path)
     document = _read(path, overrides)
-    recipe, problems = _house(document)
+    recipe, problems = _core(document)
     if recipe is None or problems:
         raise _error(path, problems, document)
     return LoadedRecipe(recipe, path, document)
 
 
 def check(name_or_path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> list[str]:
-    """Return all that is wrong with a recipe, house rules and plugins together, a line each; [] if nothing is.
+    """Return all that is wrong with a recipe, core and plugins together, a line each; [] if nothing is.
 
     Raises:
         RecipeError: no such recipe, or no YAML.
     """
     document = _read(locate(name_or_path), overrides)
-    _, problems = _house(document)
+    _, problems = _core(document)
     return render([*problems, *_plugin_problems(document)], document.lines)
 
 
@@ -183,7 +183,7 @@ def _override(document: Document, override: str) -> None:
     document.lines[keys] = "--set"
 
 
-def _house(document: Document) -> tuple[Recipe | None, list[Problem]]:
+def _core(document: Document) -> tuple[Recipe | None, list[Problem]]:
     """Return the recipe, None if it does not fit together, and all that is wrong but for plugins and their options."""
     malformed: list[Problem] = []
     _walk_texts(document.data, (), malformed)

@@ -58,10 +58,10 @@ class Card:
 
 @dataclass(frozen=True)
 class Sheet:
-    """The images of one list, judged by one artefact, or the reason why none are shown."""
+    """The images of one split, ranked by one artefact, or the reason why none are shown."""
 
     split: str = ""
-    judged: str = ""
+    ranked_by: str = ""
     cards: Sequence[Card] = ()
     note: str = ""
     legend: Sequence[tuple[str, str]] = field(default_factory=tuple)
@@ -91,9 +91,9 @@ def contact_sheet(runs: Sequence[RunFacts], count: int) -> Sheet:
 
 
 def _chosen(run: RunFacts) -> tuple[str, str]:
-    """Return the list with the most kinds of pictures, rather one never trained on, and the last kind it has."""
+    """Return the split with the most kinds of pictures, rather one never trained on, and the last kind it has."""
     val = run.recipe.get("dataset", {}).get("val")
-    known = run.index.lists() if run.index else []
+    known = run.index.splits() if run.index else []
     best: list[str] = []
     chosen = ""
     for split in sorted(known, key=lambda name: name != val):

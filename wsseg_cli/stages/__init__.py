@@ -98,14 +98,14 @@ def _locked(context: Context) -> Any:
     return context.run.lock() if processes.is_main() else nullcontext()
 
 
-def begin(context: Context, stage: str, lists: tuple[str, ...] = ()) -> State:
+def begin(context: Context, stage: str, splits: tuple[str, ...] = ()) -> State:
     """Let the main process decide whether a stage is new, continued or done, and tell the others."""
     from ..engine import processes
 
     answer: Any = None
     if processes.is_main():
         try:
-            answer = context.run.begin(stage, lists, context.force)
+            answer = context.run.begin(stage, splits, context.force)
         except WssegError as error:
             answer = error
     state: State = processes.agree(answer)

@@ -1,4 +1,4 @@
-"""cam: score maps of the train and score lists, or of another list, from the trained classifier."""
+"""cam: score maps of the train and score splits, or of another split, from the trained classifier."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from ..errors import StageError
 from ..plugin.protocols import Method
 from ..recipe.sections import CamSettings
 from . import Context, Result, begin, up_to_date
-from .per_image import LabelRule, device_and_workers, label_rule, lists_of, run_each
+from .per_image import LabelRule, device_and_workers, label_rule, run_each, splits_of
 from .pictures import write_overlays
 from .plugins import method_of, trained, wants_strided
 
 
 def run(context: Context, split: str | None = None, overlays: int = 0) -> Result:
-    """Write cam/ID.safetensors for every image of the lists."""
+    """Write cam/ID.safetensors for every image of the splits."""
     context.run.require("prepare")
     context.run.require("train-cls")
     index = read_index(context.prepared)
-    lists = lists_of(context, split)
-    samples = index.samples(*lists)
+    splits = splits_of(context, split)
+    samples = index.samples(*splits)
     folder = context.run.folder("cam")
     section = context.recipe.section("cam")
-    state = begin(context, "cam", lists)
+    state = begin(context, "cam", splits)
     if state != "done":
         method = method_of(context, index.classes)
         model_file = context.run.folder("train-cls") / checkpoint.MODEL
@@ -39,7 +39,7 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
         arguments = (method, model_file, context.prepared, folder, section, label_rule(context), strided, device)
         run_each(context, "cam", samples, ScoreStore(folder).missing, _computer, arguments, workers)
         if processes.is_main():
-            context.run.finish("cam", lists, images=len(ScoreStore(folder)))
+            context.run.finish("cam", splits, images=len(ScoreStore(folder)))
         processes.barrier()
     pictures = write_overlays(folder, ScoreStore(folder), samples, index.classes, overlays)
     if state == "done":

@@ -16,22 +16,22 @@ from ..plugin.protocols import Method
 from ..recipe.sections import PseudoSettings
 from ..types import ByteArray, ScoreMap
 from . import Context, Result, begin, up_to_date
-from .per_image import device_and_workers, lists_of, run_each
+from .per_image import device_and_workers, run_each, splits_of
 from .pictures import write_overlays
 from .plugins import crf_image, method_of
 
 
 def run(context: Context, split: str | None = None, overlays: int = 0) -> Result:
-    """Write pseudo/ID.png, values as in ClassNames, for every image of the lists."""
+    """Write pseudo/ID.png, values as in ClassNames, for every image of the splits."""
     context.run.require("prepare")
-    lists = lists_of(context, split)
+    splits = splits_of(context, split)
     reads = "refine" if context.recipe.recipe.refine else "cam"
-    context.run.require(reads, lists)
+    context.run.require(reads, splits)
     index = read_index(context.prepared)
-    samples = index.samples(*lists)
+    samples = index.samples(*splits)
     section = context.recipe.section("pseudo")
     folder = context.run.folder("pseudo")
-    state = begin(context, "pseudo", lists)
+    state = begin(context, "pseudo", splits)
     if state != "done":
         device, workers = device_and_workers(context)
         published = section.crf is not None and section.crf.image == "published"
@@ -39,7 +39,7 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
         arguments = (context.prepared, context.run.source("pseudo", reads), folder, section, method, device)
         run_each(context, "pseudo", samples, MaskStore(folder).missing, _computer, arguments, workers)
         if processes.is_main():
-            context.run.finish("pseudo", lists, images=len(stems_in(folder, MaskStore.suffix)))
+            context.run.finish("pseudo", splits, images=len(stems_in(folder, MaskStore.suffix)))
         processes.barrier()
     pictures = write_overlays(folder, MaskStore(folder), samples, index.classes, overlays)
     if state == "done":

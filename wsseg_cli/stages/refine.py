@@ -17,24 +17,24 @@ from ..plugin.protocols import Refiner, Stage
 from ..recipe.sections import RefineSettings
 from ..types import Sample
 from . import Context, Result, begin, up_to_date
-from .per_image import LabelRule, device_and_workers, label_rule, lists_of, run_each
+from .per_image import LabelRule, device_and_workers, label_rule, run_each, splits_of
 from .pictures import write_overlays
 from .plugins import check_extras, header_of, method_of, refiner_of, trained
 
 
 def run(context: Context, split: str | None = None, overlays: int = 0) -> Result:
-    """Write refine/ID.safetensors for every image of the lists; train in refine/train first if the refiner learns."""
+    """Write refine/ID.safetensors for every image of the splits; train in refine/train first if the refiner learns."""
     context.run.require("prepare")
-    lists = lists_of(context, split)
-    context.run.require("cam", lists)
+    splits = splits_of(context, split)
+    context.run.require("cam", splits)
     index = read_index(context.prepared)
     section = context.recipe.section("refine")
     refiner = refiner_of(context, index.classes)
     if refiner.learns and section.train is None:
         raise RecipeError(f"refiner {section.refiner.name!r} has to be trained: give refine.train")
-    samples = index.samples(*lists)
+    samples = index.samples(*splits)
     folder = context.run.folder("refine")
-    state = begin(context, "refine", lists)
+    state = begin(context, "refine", splits)
     if state != "done":
         source = context.run.source("refine", "cam")
         _check_resolutions(context, index, refiner, samples)
@@ -45,7 +45,7 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
         arguments = (refiner, model_file, context.prepared, source, folder, section, label_rule(context), device)
         run_each(context, "refine", samples, ScoreStore(folder).missing, _computer, arguments, workers)
         if processes.is_main():
-            context.run.finish("refine", lists, images=len(ScoreStore(folder)))
+            context.run.finish("refine", splits, images=len(ScoreStore(folder)))
         processes.barrier()
     pictures = write_overlays(folder, ScoreStore(folder), samples, index.classes, overlays)
     if state == "done":

@@ -11,15 +11,15 @@ from ..run.evaluation import Evaluation
 def score_lines(records: Sequence[Evaluation], reference: Mapping[str, Any] | None, sweep: bool = False) -> list[str]:
     """Return the lines of the table; with `sweep` the threshold curves follow."""
     if not records:
-        return ["eval       no list has masks: predictions written, nothing scored"]
-    lists = list(dict.fromkeys(record.split for record in records))
-    width = max(8, *(len(name) + 2 for name in lists))
-    floor = {record.split: record.all_background_miou for record in records}
-    head = "eval       mIoU    " + "".join(f"{name:>{width}}" for name in lists)
-    lines = [head + "   all background " + " / ".join(f"{floor[name]:.1f}" for name in lists)]
+        return ["eval       no split has masks: predictions written, nothing scored"]
+    splits = list(dict.fromkeys(record.split for record in records))
+    width = max(8, *(len(name) + 2 for name in splits))
+    background = {record.split: record.all_background_miou for record in records}
+    head = "eval       mIoU    " + "".join(f"{name:>{width}}" for name in splits)
+    lines = [head + "   all background " + " / ".join(f"{background[name]:.1f}" for name in splits)]
     for artefact in dict.fromkeys(record.artefact for record in records):
         rows = {record.split: record for record in records if record.artefact == artefact}
-        cells = "".join(f"{_number(rows[name].miou) if name in rows else '-':>{width}}" for name in lists)
+        cells = "".join(f"{_number(rows[name].miou) if name in rows else '-':>{width}}" for name in splits)
         first = next(iter(rows.values()))
         notes = []
         if first.threshold:

@@ -118,8 +118,8 @@ def test_a_missing_import_is_seen_through_the_package(folder: Path) -> None:
     write(folder, "wsseg_t_pkg/__init__", "from . import deep\n")
     write(folder, "wsseg_t_pkg/deep", "from .deeper import x\n")
     write(folder, "wsseg_t_pkg/deeper", "import wsseg_t_nowhere\nx = 1\n")
-    write(folder, "wsseg_t_pkg/door", "from .deep import x as R\n")
-    assert "wsseg_t_nowhere" in inspection.look("wsseg_t_pkg.door:R")[1]
+    write(folder, "wsseg_t_pkg/entry", "from .deep import x as R\n")
+    assert "wsseg_t_nowhere" in inspection.look("wsseg_t_pkg.entry:R")[1]
     assert "wsseg_t_pkg" not in sys.modules
 
 

@@ -52,7 +52,7 @@ def problems(file: Path, *overrides: str) -> list[str]:
 def test_a_whole_recipe(file: Path) -> None:
     loaded = recipe.load(file).recipe
     assert loaded.stages == ("prepare", "train-cls", "cam", "pseudo", "train-seg", "eval")
-    assert loaded.dataset.scored == ("train",) and loaded.dataset.lists == ("train", "val")
+    assert loaded.dataset.scored == ("train",) and loaded.dataset.splits == ("train", "val")
     assert loaded.cam and loaded.cam.store_stride == 4 and loaded.cam.labels.val == "predicted"
     assert loaded.pseudo and loaded.pseudo.crf and loaded.pseudo.crf.preset == "psa"
     assert loaded.train_cls and loaded.train_cls.optim.lr == 0.01
@@ -84,7 +84,7 @@ def test_all_problems_at_once_with_lines(file: Path) -> None:
         ("train_cls.weights=train_cls", "means this very network"),
         ("train_cls.optim.lr=.nan", "finite"),
         ("pseudo.background={power: 4, threshold: 0.2}", "exactly one of threshold and power"),
-        ("dataset.train=[a/b]", "cannot name a list"),
+        ("dataset.train=[a/b]", "cannot name a split"),
         ("dataset.train=[a, a]", "stands twice"),
         ("name=a/b", "name"),
         ("sed=1", "unknown key (got 1); did you mean 'seed'?"),
