@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from . import __version__, console
-from .commands import convert, export, plugins, predict, recipes, report, stages, state
+from .commands import convert, export, plugins, predict, recipes, report, stages, state, weights
 from .errors import WssegError
 
 INTERRUPTED = 130
@@ -74,6 +74,7 @@ app.add_typer(recipes.app, name="recipes")
 app.add_typer(export.app, name="export")
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(convert.app, name="convert")
+app.add_typer(weights.app, name="weights")
 
 
 def main() -> None:

@@ -143,7 +143,10 @@ class MaskCrfSettings(CrfSettings):
 class TrainSettings(Settings):
     """What every training section has, beside the plugin that it names."""
 
-    weights: str = Field(description="initial weights: package, none, a path, or train_cls (not in train_cls itself)")
+    weights: str = Field(
+        description="initial weights: none, package, hub, a path, a name of `wsseg weights list`, or train_cls (not in "
+        "train_cls itself)"
+    )
     augment: AugmentSettings = Field(AugmentSettings(), description="random changes of the training images")
     batch_size: int = Field(ge=1, description="images of one optimiser step, over all processes and parts")
     accumulate: int = Field(1, ge=1, description="parts of a step that run one after the other")

@@ -220,3 +220,31 @@ def _stack(channels: list[Any]) -> Any:
 
 IMAGENET = Normalization()
 """Mean and standard deviation of ImageNet in RGB, pixels in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file of pretrained weights that a hub holds for a backbone, what `weights: hub` brings.
+
+    Attributes:
+        name: of the file, such as model.safetensors.
+        repository: on the Hugging Face hub, such as timm/resnet50.a1_in1k; "" for a file at an address of its own.
+        address: of that file; may be left out for one in a repository.
+        saw: what the weights have seen, for the protocol of every result.
+        licence: of the weights, in words.
+        mebibytes: its size, 0 where it is not known.
+        sha256: its hash or the beginning of it, "" where it is not known.
+    """
+
+    name: str
+    repository: str = ""
+    address: str = ""
+    saw: str = "ImageNet labels"
+    licence: str = "none stated"
+    mebibytes: float = 0
+    sha256: str = ""
+
+    @property
+    def title(self) -> str:
+        """The file in words, with where it comes from."""
+        return f"{self.name} of {self.repository}" if self.repository else self.name

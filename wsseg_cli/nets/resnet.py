@@ -8,8 +8,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from ..errors import CheckpointError
+from ..types import HubFile
 from . import NORMALIZATIONS
 from .base import Backbone, BackboneOptions, Freezing
+from .torchvision_hub import torchvision_file
 
 BLOCKS: dict[str, tuple[int, int, int, int]] = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 """Blocks in each of the four stages."""
@@ -110,6 +113,8 @@ class ResNet(Backbone):
 
     def __init__(self, name: str, options: Options) -> None:
         super().__init__()
+        self.name = name
+        self.deep_stem = options.stem == "deep"
         self.stride = options.output_stride
         self.normalization = NORMALIZATIONS[options.normalization]
 
@@ -154,6 +159,19 @@ class ResNet(Backbone):
     def stem(self, images: Tensor) -> Tensor:
         """Return the feature map before layer1, (N, 64 or 128, H/4, W/4)."""
         return self.maxpool(F.relu(self.bn1(self.conv1(images)), inplace=True))
+
+    def hub_file(self) -> HubFile:
+        """Return torchvision's weights of this ResNet, those of 2016 that the papers start from.
+
+        Raises:
+            CheckpointError: torchvision has no ResNet of this form.
+        """
+        if self.deep_stem:
+            raise CheckpointError(
+                f"weights: hub: torchvision's {self.name} has the 7x7 stem; with stem: deep use "
+                "`weights: resnet101s_imagenet`"
+            )
+        return torchvision_file(self.name, self.normalization)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return the feature map of each feature_map; images: (N, 3, H, W), normalised."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..errors import CheckpointError
+from ..types import HubFile
 from . import NORMALIZATIONS
 from .base import Backbone, BackboneOptions, Freezing
+from .torchvision_hub import torchvision_file, vgg16_names
 
 FORMS = {
     "psa": Freezing(("conv1_1", "conv1_2", "conv2_1", "conv2_2")),
@@ -85,6 +89,23 @@ class VGG16(Backbone):
             self.drop6 = nn.Dropout2d(0.5)
             self.fc7 = nn.Conv2d(last, last, 1)
         self.feature_maps = {"conv3": 4 * width, "conv4": 8 * width, "conv5": 8 * width, "conv6": last}
+
+    def hub_file(self) -> HubFile:
+        """Return torchvision's weights of VGG-16, which fill the convolutions alone.
+
+        Raises:
+            CheckpointError: this backbone has fc6 and fc7, or another width.
+        """
+        if self.has_fc or self.feature_maps["conv5"] != 512:
+            raise CheckpointError(
+                "weights: hub: torchvision's vgg16 has no fc6 and fc7 of 1024 channels; set backbone_options "
+                "{fc6_dilation: null, normalization: imagenet}, or use `weights: vgg16_caffe`"
+            )
+        return torchvision_file("vgg16", self.normalization)
+
+    def from_hub(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return torchvision's tensors under the names of this backbone."""
+        return vgg16_names(tensors)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return {feature_map: (N, feature_maps[feature_map], h, w)} of normalised images (N, 3, H, W)."""

@@ -11,19 +11,21 @@ from typing import Any
 from ..errors import PluginError
 from ..plugin.discovery import one
 from ..plugin.inspection import class_values
+from ..weights import by_name
 from . import loading as recipes
 from .sections import Recipe
 
 
 @dataclass(frozen=True)
 class Card:
-    """One built-in recipe."""
+    """One built-in recipe; `needs` are variables of the environment, `weights` names of start weights."""
 
     name: str
     method: str
     supervision: str
     stages: tuple[str, ...]
     needs: tuple[str, ...]
+    weights: tuple[str, ...]
     description: str
 
     def as_dict(self) -> dict[str, Any]:
@@ -50,8 +52,15 @@ def card(file: Path, description: str = "") -> Card:
         supervision=supervision(recipe),
         stages=recipe.stages,
         needs=tuple(dict.fromkeys(re.findall(r"\$\{(\w+)\}", _without_comments(text)))),
+        weights=named_weights(recipe),
         description=description,
     )
+
+
+def named_weights(recipe: Recipe) -> tuple[str, ...]:
+    """Return the names of the start weights that the trainings of a recipe ask for, each once."""
+    trainings = (recipe.train_cls, recipe.refine.train if recipe.refine else None, recipe.train_seg)
+    return tuple(dict.fromkeys(t.weights for t in trainings if t is not None and by_name(t.weights)))
 
 
 def supervision(recipe: Recipe) -> str:

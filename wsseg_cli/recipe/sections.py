@@ -86,7 +86,7 @@ class TrainClsSettings(TrainSettings):
     @model_validator(mode="after")
     def _not_itself(self) -> TrainClsSettings:
         if self.weights == "train_cls":
-            raise ValueError("weights: train_cls means this very network; use package, none or a path")
+            raise ValueError("weights: train_cls means this very network; use none, package, hub, a path or a name")
         return self
 
 
