@@ -20,6 +20,10 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 NotNegativeInt = Annotated[int, Field(ge=0)]
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
+LrMultipliers = Annotated[
+    tuple[NotNegative, NotNegative, NotNegative, NotNegative],
+    Field(description="learning-rate multipliers of old weights, old biases, new weights, new biases"),
+]
 
 
 class OptimSettings(Settings):

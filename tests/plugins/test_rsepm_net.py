@@ -5,9 +5,10 @@ import pytest
 import torch
 from golden_cases import Case, golden
 from torch import Tensor, nn
-from wsseg_deeplab.segmenter import DeepLab, DeepLabV2, DeepLabV3Plus
-from wsseg_rsepm.net import RSEPM, fused, resized, seed
+from wsseg_deeplab.segmenter import DeepLab, DeepLabOptions, DeepLabV2, DeepLabV3Plus
+from wsseg_rsepm.net import RsepmNet, fused, resized, seed
 
+from wsseg_cli import nets
 from wsseg_cli.nets import weights
 from wsseg_cli.settings import InferSettings
 from wsseg_cli.types import ClassNames
@@ -15,8 +16,8 @@ from wsseg_cli.types import ClassNames
 PAPER = {"C1": "conv2", "C2": "conv3", "C3": "conv4", "C4": "conv5", "C5": "conv6"}
 
 
-def single_stage(case: Case) -> RSEPM:
-    network = RSEPM(20).eval()
+def single_stage(case: Case) -> RsepmNet:
+    network = RsepmNet(nets.backbone("resnet50"), 20).eval()
     network.load_state_dict(weights.rename(case.state_dict(), "rsepm"))
     return network
 
@@ -101,7 +102,7 @@ def test_multi_stage_networks(case: Case, monkeypatch: pytest.MonkeyPatch) -> No
     arguments = case.arguments
     pooled = any("global_avg_pool" in name for name in case.arrays_of_checkpoint())
     cls, form = (DeepLabV3Plus, "v3plus_rsepm") if pooled else (DeepLabV2, "v2_rsepm")
-    options = cls.Options(
+    options = DeepLabOptions(
         backbone=arguments["backbone"], backbone_options={"output_stride": arguments["output_stride"]}, form=form
     )
     segmenter = cls(options, ClassNames([str(value) for value in range(1, arguments["num_classes"])]))
@@ -133,7 +134,8 @@ def test_multi_stage_networks(case: Case, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_size_is_the_published() -> None:
-    assert sum(p.numel() for p in RSEPM(20).parameters()) / 1e6 == pytest.approx(41.0, abs=0.05)
+    network = RsepmNet(nets.backbone("resnet50"), 20)
+    assert sum(p.numel() for p in network.parameters()) / 1e6 == pytest.approx(41.0, abs=0.05)
 
 
 def test_seed_of_no_class() -> None:

@@ -52,10 +52,10 @@ def run(context: Context, skip_bad: bool = False, split: str | None = None) -> R
     return answer
 
 
-def _open(context: Context) -> tuple[Dataset, dict[str, Path]]:
+def _open(context: Context) -> tuple[Dataset[Any], dict[str, Path]]:
     cls, options = context.recipe.plugin("prepare")
     work = context.prepared / "data"
-    data: Dataset = cls(options, work)  # type: ignore[arg-type, assignment, call-arg]
+    data = cls(options, work)
     roots = {WORK: work.absolute()}
     for name, value in options.model_dump().items():
         if isinstance(value, str | Path) and str(value) and Path(value).is_dir():
@@ -63,7 +63,7 @@ def _open(context: Context) -> tuple[Dataset, dict[str, Path]]:
     return data, roots
 
 
-def _index(context: Context, data: Dataset, splits: Sequence[str], skip_bad: bool) -> tuple[Index, dict[str, Any]]:
+def _index(context: Context, data: Dataset[Any], splits: Sequence[str], skip_bad: bool) -> tuple[Index, dict[str, Any]]:
     classes = data.classes()
     samples, member_of = _collect(data, splits)
     samples = extras_for_training(samples, member_of, context.recipe.recipe.dataset.train)
@@ -98,7 +98,7 @@ def _index(context: Context, data: Dataset, splits: Sequence[str], skip_bad: boo
     return Index(entries, classes), {"left out": len(bad), "labels that disagree with masks": len(disagree)}
 
 
-def _collect(data: Dataset, splits: Iterable[str]) -> tuple[dict[str, Sample], dict[str, list[str]]]:
+def _collect(data: Dataset[Any], splits: Iterable[str]) -> tuple[dict[str, Sample], dict[str, list[str]]]:
     samples: dict[str, Sample] = {}
     member_of: dict[str, list[str]] = {}
     for name in splits:
