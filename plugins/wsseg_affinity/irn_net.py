@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsseg_cli.nets.base import Backbone
+from wsseg_cli.plugin.backbone import Backbone
 from wsseg_cli.types import Normalization
 
 from .nets import require_feature_maps

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wsseg_cli.errors import RecipeError
-from wsseg_cli.nets.base import Backbone
+from wsseg_cli.plugin.backbone import Backbone
 from wsseg_cli.types import Normalization
 
 FEATURE_MAPS = ("conv4", "conv5", "conv6")

@@ -10,8 +10,8 @@ from torch import nn
 
 from wsseg_cli.data.transforms import classification_transform
 from wsseg_cli.engine.optim import PSA_MULTIPLIERS, psa_param_groups
-from wsseg_cli.nets.base import Backbone
 from wsseg_cli.nets.class_layer import HeadInit
+from wsseg_cli.plugin.backbone import Backbone
 from wsseg_cli.plugin.protocols import Method, NetworkOptions, ParamGroups, Transform
 from wsseg_cli.settings import AugmentSettings, LrMultipliers, OptimSettings
 from wsseg_cli.types import Normalization

@@ -7,10 +7,10 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wsseg_cli.nets.base import Backbone
 from wsseg_cli.nets.class_layer import HeadInit, class_layer
 from wsseg_cli.ops.cam import class_activation_maps
 from wsseg_cli.ops.pooling import global_average
+from wsseg_cli.plugin.backbone import Backbone
 
 from .classifier import ClassifierNet
 

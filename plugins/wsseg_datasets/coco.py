@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from wsseg_cli.types import ClassNames, Sample
 
 from .coco_instances import Instances, Picture, read_instances
 from .coco_masks import class_mask
-from .places import below, existing
+from .places import below, existing, folder_of, refusals
 
 _NAMED = 10  # bad entries that a message names
 
@@ -100,6 +101,20 @@ class COCO(Dataset):
         rule = f"rendered, overlap: {options.overlap}, crowd: {options.crowd}" if options.render else "none"
         dropped = {f"without an object, left out of {split}": n for split, n in self._dropped.items() if n}
         return {"masks": rule if options.masks is None else str(options.masks), **dropped}
+
+    def missing(self, splits: Sequence[str]) -> list[str]:
+        """Return what is not there of the annotations and folders that these splits need."""
+        o = self.options
+        looks: list[Callable[[], object]] = [partial(folder_of, "root", o.root)]
+        if o.root.is_dir():
+            looks += [partial(self._annotated, split) for split in splits]
+            looks += [partial(self._photos, split) for split in splits]
+        looks += [partial(folder_of, name, path) for name in ("masks", "saliency") if (path := getattr(o, name))]
+        return refusals(*looks)
+
+    def _annotated(self, split: str) -> None:
+        if not self._file(split).is_file():
+            raise DataError(f"{self._file(split)}: no such file; dataset.options.annotations says where it lies")
 
     def _splits(self) -> list[str]:
         there = [split for split in ("train", "val") if self._file(split).is_file()]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from wsseg_cli.plugin.protocols import Dataset, PluginOptions
 from wsseg_cli.types import ClassNames, Sample
 
 from .mask_labels import labels_shown
-from .places import relative
+from .places import folder_of, refusals, relative
 from .turns import orientations
 
 
@@ -94,6 +94,31 @@ class Folder(Dataset):
         if self._table is not None:
             facts["photos that the table does not name"] = len(set(self._on_disk.values()) - self._paths)
         return facts
+
+    def missing(self, splits: Sequence[str]) -> list[str]:
+        """Return what is not there of the folders, the table and the list files that these splits need."""
+        looks: list[Callable[[], object]] = [lambda: self._root]
+        if not refusals(*looks):
+            looks += [partial(self._sub_folder, name) for name in ("masks", "saliency")]
+            looks += [partial(self._file, "labels", self._table)] if self._table else []
+            looks += [partial(self._list_file, split) for split in splits]
+        return refusals(*looks)
+
+    def _file(self, option: str, path: Path) -> Path:
+        if not path.is_file():
+            raise DataError(f"no file {path}; set the data set's option `{option}`")
+        return path
+
+    def _list_file(self, split: str) -> Path | None:
+        """Return the list file of a split; None where splits are drawn."""
+        lists: dict[str, Path] = self.options.lists
+        if not lists:
+            if split not in ("train", "val"):
+                raise DataError(f"no split {split!r}: without the option `lists` there are train and val")
+            return None
+        if split not in lists:
+            raise DataError(f"no split {split!r}; the option `lists` has {', '.join(lists)}")
+        return self._file("lists", self._root / lists[split].expanduser())
 
     @cached_property
     def _root(self) -> Path:
@@ -175,16 +200,11 @@ class Folder(Dataset):
         given: Path | None = getattr(self.options, option)
         if given is None:
             return None
-        folder = self._root / given.expanduser()
-        if not folder.is_dir():
-            raise DataError(f"no folder {folder}; set the data set's option `{option}`")
-        return folder
+        return folder_of(option, self._root / given.expanduser())
 
     def _ids(self, split: str) -> list[str]:
-        lists: dict[str, Path] = self.options.lists
-        if not lists:
-            if split not in ("train", "val"):
-                raise DataError(f"no split {split!r}: without the option `lists` there are train and val")
+        path = self._list_file(split)
+        if path is None:
             ids = [i for i in self._photos if (_place(i) < self.options.val_share) == (split == "val")]
             if not ids:
                 raise DataError(
@@ -192,9 +212,6 @@ class Folder(Dataset):
                     f"{split!r} got none; name them in `lists`"
                 )
             return ids
-        if split not in lists:
-            raise DataError(f"no split {split!r}; the option `lists` has {', '.join(lists)}")
-        path = self._root / lists[split].expanduser()
         try:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:

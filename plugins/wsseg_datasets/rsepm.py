@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from wsseg_cli.errors import DataError
 from wsseg_cli.plugin.protocols import Dataset, PluginOptions
 from wsseg_cli.types import ClassNames, Sample
 
-from .places import existing
+from .places import existing, folder_of, refusals
 from .voc_xml import kept, labels_of, read_objects
 
 _FOLDERS = {"val": ["validation", "val"]}
@@ -74,6 +75,16 @@ class RSEPM(Dataset):
         """Return which objects give labels."""
         rules = self.options
         return {"labels": f"from annotations, difficult {'kept' if rules.difficult else 'dropped'}"}
+
+    def missing(self, splits: Sequence[str]) -> list[str]:
+        """Return what is not there of the folders of these splits and of what the options name."""
+        o = self.options
+        looks: list[Callable[[], object]] = [partial(folder_of, "root", o.root)]
+        if o.root.is_dir():
+            looks += [partial(self._folder, split) for split in splits]
+        looks += [partial(read_class_names, o.classes)] if o.classes else []
+        looks += [partial(folder_of, "saliency", o.saliency)] if o.saliency else []
+        return refusals(*looks)
 
     def _folder(self, split: str) -> Path:
         names = _FOLDERS.get(split, [split])

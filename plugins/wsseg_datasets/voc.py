@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,7 @@ from wsseg_cli.types import ClassNames, Sample
 
 from .lists import read_list
 from .mask_labels import labels_shown
+from .places import folder_of, refusals
 from .sbd import merged_ids, sbd_folder, sbd_ids, sbd_masks
 from .voc_xml import kept, labels_of, read_objects
 
@@ -92,6 +94,20 @@ class Voc(Dataset):
                 mask=masks.get(image_id),
                 extras={} if saliency is None else {"saliency": saliency / f"{image_id}.png"},
             )
+
+    def missing(self, splits: Sequence[str]) -> list[str]:
+        """Return what is not there of the devkit's folders and of the lists of these splits."""
+        try:
+            root = self.root()
+        except DataError as error:
+            return [str(error)]
+        looks: list[Callable[[], object]] = [partial(self._ids, root, split) for split in splits]
+        looks.append(partial(self._saliency, root))
+        if self.options.sbd is not None:
+            looks.append(partial(self._sbd, root))
+        elif "masks" in self.options.model_fields_set or self.options.labels == "masks":
+            looks.append(partial(folder_of, "masks", root / self.options.masks.expanduser()))
+        return refusals(*looks)
 
     def root(self) -> Path:
         """Return the folder that holds JPEGImages: `root` itself, or the one below it that does.

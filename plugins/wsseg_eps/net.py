@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from wsseg_cam.classifier import ClassifierNet
 
-from wsseg_cli.nets.base import Backbone
 from wsseg_cli.nets.class_layer import HeadInit, class_layer
+from wsseg_cli.plugin.backbone import Backbone
 
 
 class EpsNet(ClassifierNet):

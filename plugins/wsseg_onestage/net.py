@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from wsseg_cam.classifier import ClassifierNet
 
-from wsseg_cli.nets.base import Backbone
+from wsseg_cli.plugin.backbone import Backbone
 
 ASPP_DILATIONS = (12, 24, 36)
 NormRule = Literal["fixed", "learn"]

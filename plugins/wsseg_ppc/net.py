@@ -8,8 +8,8 @@ from wsseg_cam.classifier import ClassifierNet
 from wsseg_seam.net import SeamMaps, SeamNet
 from wsseg_seam.pcm import correlation_features, correlation_layers, normalized_cams, revised_cams
 
-from wsseg_cli.nets.base import Backbone
 from wsseg_cli.nets.class_layer import HeadInit, class_layer
+from wsseg_cli.plugin.backbone import Backbone
 
 
 class PpcSeamNet(SeamNet):

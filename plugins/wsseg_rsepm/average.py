@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from wsseg_cli.nets.base import Backbone
+from wsseg_cli.plugin.backbone import Backbone
 
 from .net import RsepmNet
 

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from wsseg_cam.classifier import ClassifierNet
 
-from wsseg_cli.nets.base import Backbone
 from wsseg_cli.nets.deeplab.v3plus import V3Plus
+from wsseg_cli.plugin.backbone import Backbone
 
 Mode = Literal["nearest", "bilinear"]
 """How maps are resized: the released command says nearest, the multi-stage networks bilinear (corners not aligned)."""

@@ -12,7 +12,7 @@ from wsseg_cam.method import CAM, PlainCamOptions
 from wsseg_cli.engine import checkpoint, processes
 from wsseg_cli.engine.fit import usable_samples
 from wsseg_cli.ops.cam import multi_scale
-from wsseg_cli.plugin.protocols import Batch, Fit, Labels, Losses, TrainingJob
+from wsseg_cli.plugin.protocols import Batch, Fit, InitialWeights, Labels, Losses, TrainingJob
 from wsseg_cli.settings import Count, InferSettings, TrainSettings
 from wsseg_cli.types import ByteArray, Progress, ScoreMap
 
@@ -91,9 +91,16 @@ class SCCAM(Classifier[SCCAMOptions, SubcategoryNet]):
                 settings = _with_steps(job.settings, o.earlier_steps[number - 1] if o.earlier_steps else None)
                 backbone = fit(self, job.part(name, targets, settings)).backbone
 
-    def _first_extractor(self, job: TrainingJob, fit: Fit) -> nn.Module:
+    def initial_weights(self, settings: TrainSettings | None) -> list[InitialWeights]:
+        """Return the weights that every round starts from, and the classifier's whose features round 1 clusters."""
+        weights = super().initial_weights(settings)
+        if self.options.extractor != "train":
+            weights.append(InitialWeights(self.options.extractor, self._classifier().build_model, "extractor"))
+        return weights
+
+    def _classifier(self) -> CAM:
         o = self.options
-        classifier = CAM(
+        return CAM(
             PlainCamOptions(
                 backbone=o.backbone,
                 backbone_options=o.backbone_options,
@@ -103,6 +110,10 @@ class SCCAM(Classifier[SCCAMOptions, SubcategoryNet]):
             ),
             self.classes,
         )
+
+    def _first_extractor(self, job: TrainingJob, fit: Fit) -> nn.Module:
+        o = self.options
+        classifier = self._classifier()
         if o.extractor == "train":
             settings = _with_steps(job.settings, o.extractor_steps)
             # The classifier is a paper of its own: its schedule ends where its training ends.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 from wsseg_cam.classifier import ClassifierNet
 
-from wsseg_cli.nets.base import Backbone
 from wsseg_cli.nets.class_layer import HeadInit, class_layer
 from wsseg_cli.ops.cam import class_activation_maps
 from wsseg_cli.ops.pooling import global_average
+from wsseg_cli.plugin.backbone import Backbone
 
 
 class SubcategoryNet(ClassifierNet):

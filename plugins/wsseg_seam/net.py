@@ -7,8 +7,8 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from wsseg_cam.classifier import ClassifierNet
 
-from wsseg_cli.nets.base import Backbone
 from wsseg_cli.nets.class_layer import HeadInit, class_layer
+from wsseg_cli.plugin.backbone import Backbone
 
 from .pcm import correlation_features, correlation_layers, normalized_cams, revised_cams
 

@@ -37,7 +37,7 @@ def list_(
     ] = False,
     as_json: JsonOpt = False,
 ) -> None:
-    """List datasets, methods, refiners and segmenters, ours and others', and what is broken."""
+    """List datasets, methods, refiners, segmenters and backbones, ours and others', and what is broken."""
     checked = check(importing=strict)
     if as_json:
         rows = [
@@ -69,7 +69,8 @@ def list_(
 def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a plugin.", autocompletion=plugin_names)],
     group: Annotated[
-        str | None, typer.Option("--group", help="datasets, methods, refiners or segmenters.", metavar="GROUP")
+        str | None,
+        typer.Option("--group", help="datasets, methods, refiners, segmenters or backbones.", metavar="GROUP"),
     ] = None,
     as_json: JsonOpt = False,
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Literal, overload
 
 from ..errors import PluginError, RecipeError, near
 from . import protocols
+from .backbone_entry import BackboneEntry
 from .requirements import learns
 
 KINDS: dict[str, type[protocols.Plugin[Any]]] = {
@@ -17,8 +18,9 @@ KINDS: dict[str, type[protocols.Plugin[Any]]] = {
     "methods": protocols.Method,
     "refiners": protocols.Refiner,
     "segmenters": protocols.Segmenter,
+    "backbones": BackboneEntry,
 }
-"""The four groups, `wsseg.<group>` as entry points, and the class that each promises."""
+"""The groups, `wsseg.<group>` as entry points, and the class that each promises."""
 
 CORE = "wsseg"
 """The distribution whose names nobody can take over."""
@@ -29,6 +31,7 @@ _ASKED: dict[str, tuple[str, ...]] = {
     "methods": ("build_model", "scores"),
     "refiners": ("refine",),
     "segmenters": ("build_model", "logits"),
+    "backbones": ("build",),
 }
 
 
@@ -153,7 +156,7 @@ def _broken_promise(group: str, cls: object) -> str:
     """Return why an imported object is not a plugin of its group, or nothing."""
     base = KINDS[group]
     if not inspect.isclass(cls) or not issubclass(cls, base):
-        return f"{cls!r} does not subclass wsseg_cli.plugin.protocols.{base.__name__}"
+        return f"{cls!r} does not subclass {base.__module__}.{base.__name__}"
     if not (inspect.isclass(cls.Options) and issubclass(cls.Options, protocols.PluginOptions)):
         return f"its Options does not subclass {protocols.PluginOptions.__name__}"
     abstract: frozenset[str] = getattr(cls, "__abstractmethods__", frozenset())

@@ -157,6 +157,16 @@ def _evaluated(node: ast.expr | None, options: Mapping[str, Any]) -> Any:
     raise ValueError(f"{ast.dump(node) if node else node} is no plain value")
 
 
+def class_values(target: str) -> dict[str, Any]:
+    """Return the plain values (texts, numbers, dicts of them, …) in the class body behind an entry point."""
+    module, _, name = target.partition(":")
+    try:
+        file = _file_of(module)
+        return _plain_values(ast.parse(file.read_bytes()), name) if file else {}
+    except (OSError, ValueError, SyntaxError, ModuleNotFoundError):
+        return {}
+
+
 def _plain_values(tree: ast.Module, name: str) -> dict[str, Any]:
     values: dict[str, Any] = {}
     bodies = [node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name]

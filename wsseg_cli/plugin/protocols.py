@@ -17,7 +17,7 @@ from ..types import ByteArray, ClassNames, FloatArray, Normalization, Progress, 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from ..nets.base import Backbone
+    from .backbone import Backbone
 
 Arrays = dict[str, Any]
 """What is read of one sample, by name; see `Trainable.train_transform`."""
@@ -128,6 +128,21 @@ OptionsT = TypeVar("OptionsT", bound=PluginOptions)
 NetworkT = TypeVar("NetworkT", bound="nn.Module")
 
 
+@dataclass(frozen=True)
+class InitialWeights:
+    """Weights that a training starts from, and the network that they go into.
+
+    Attributes:
+        weights: as a recipe names them.
+        network: builds it, with random numbers.
+        option: the plugin's option that names them; "": `weights` of the training section.
+    """
+
+    weights: str
+    network: Callable[[], nn.Module]
+    option: str = ""
+
+
 class Fit(Protocol):
     """The training loop, handed to `train`."""
 
@@ -176,6 +191,18 @@ class Dataset(Plugin[OptionsT]):
         """
         raise PluginError(f"{type(self).__name__} has no samples")
 
+    def missing(self, splits: Sequence[str]) -> list[str]:
+        """Return what is not there of the folders and files that these splits need, a line each; opens no photo.
+
+        It is asked before anything is computed, so it answers in seconds. The default looks for absolute paths among
+        the options.
+        """
+        named = {name: getattr(self.options, name) for name in type(self.options).model_fields}
+        paths = {name: value.expanduser() for name, value in named.items() if isinstance(value, Path)}
+        return [
+            f"{name}: no such file or folder {p}" for name, p in paths.items() if p.is_absolute() and not p.exists()
+        ]
+
     def facts(self) -> dict[str, Any]:
         """Return figures that `prepare` prints and keeps in its report, such as {"saliency IoU": 0.62}."""
         return {}
@@ -209,6 +236,14 @@ class Trainable(Plugin[OptionsT], Generic[OptionsT, NetworkT]):
     def build_model(self) -> NetworkT:
         """Return the network with random weights; the backbone stands under the attribute `backbone`."""
         raise PluginError(f"{type(self).__name__} has no network")
+
+    def initial_weights(self, settings: TrainSettings | None) -> list[InitialWeights]:
+        """Return all weights that are loaded before this plugin is of use, for a look at them before the first stage.
+
+        settings: the training section, None where there is none. A plugin that loads more, as by an option of its own,
+        adds these.
+        """
+        return [] if settings is None else [InitialWeights(settings.weights, self.build_model)]
 
     def train(self, job: TrainingJob, fit: Fit) -> None:
         """Train in `job.dir`; plugins with rounds call `fit` for parts first. Not called where nothing is learnt."""
@@ -253,19 +288,20 @@ class Trainable(Plugin[OptionsT], Generic[OptionsT, NetworkT]):
             PluginError: the options name none. RecipeError: no such backbone, it lacks a feature map that is required,
                 or it does not take these options.
         """
-        from .. import nets
+        from . import backbones
 
         options = self._of_backbone()
-        nets.require_feature_maps(options.backbone, self.required.feature_maps)
-        return nets.backbone(options.backbone, **{**published, **options.backbone_options})
+        chosen = {**published, **options.backbone_options}
+        backbones.require_feature_maps(options.backbone, self.required.feature_maps, **chosen)
+        return backbones.backbone(options.backbone, **chosen)
 
     @property
     def normalization(self) -> Normalization:
         """Return how the network wants its pixels: by default what belongs to `options.backbone`."""
-        from .. import nets
+        from .backbones import normalization
 
         options = self._of_backbone()
-        return nets.normalization(options.backbone, **options.backbone_options)
+        return normalization(options.backbone, **options.backbone_options)
 
     def _of_backbone(self) -> NetworkOptions:
         if not isinstance(self.options, NetworkOptions):

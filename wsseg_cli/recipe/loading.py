@@ -12,9 +12,9 @@ from typing import Any, Literal, TypeVar, overload
 
 from pydantic import BaseModel, ValidationError
 
-from .. import nets
 from ..errors import PluginError, RecipeError, near
 from ..plugin import discovery
+from ..plugin.backbones import checked_entry, entry_class
 from ..plugin.protocols import (
     Dataset,
     Method,
@@ -117,12 +117,24 @@ class LoadedRecipe:
         group, key, inner = PLUGIN[stage]
         section = self.section(stage)
         choice = section if isinstance(section, PluginChoice) else getattr(section, inner)
-        at: Address = (key, inner, "options") if inner else (key, "options")
+        return self._of_choice(group, choice, (key, inner) if inner else (key,))
+
+    def _of_choice(self, group: str, choice: PluginChoice, at: Address) -> tuple[type[Any], PluginOptions]:
         cls = discovery.load(group, choice.name)
-        options, problems = _options(cls, choice.options, at)
+        options, problems = _options(cls, choice.options, (*at, "options"))
         if options is None:
             raise _error(self.path, problems, self.document)
         return cls, options
+
+    def as_written(self, stage: str) -> tuple[type[Any], PluginOptions]:
+        """Return the plugin class of a stage and its options, `${…}` not filled in.
+
+        Raises:
+            PluginError: the plugin is not there or is broken. RecipeError: its options do not fit.
+        """
+        group, key, inner = PLUGIN[stage]
+        section = getattr(self.recipe, key)
+        return self._of_choice(group, getattr(section, inner) if inner else section, (key, inner) if inner else (key,))
 
     def requirements(self) -> dict[str, Requirements]:
         """Return what each plugin of this recipe that has a network asks for, by its name; needs no `${…}`.
@@ -131,20 +143,24 @@ class LoadedRecipe:
             PluginError: a plugin is not there or is broken. RecipeError: its options do not fit.
         """
         found = {}
-        for group, key, inner in PLUGIN.values():
+        for stage, (_, key, inner) in PLUGIN.items():
             choice = getattr(getattr(self.recipe, key), inner, None)
             if choice is not None:
-                cls = discovery.load(group, choice.name)
-                options, problems = _options(cls, choice.options, (key, inner, "options"))
-                if options is None:
-                    raise _error(self.path, problems, self.document)
+                cls, options = self.as_written(stage)
                 if issubclass(cls, Trainable):
                     found[choice.name] = cls.requirements(options)
         return found
 
-    def check(self) -> list[str]:
-        """Return all that is wrong with the plugins of this recipe and their options, a line each."""
-        return render(_plugin_problems(self.document), self.document.lines)
+    def problems(self) -> list[Problem]:
+        """Return all that is wrong with the plugins of this recipe and their options."""
+        return _plugin_problems(self.document)
+
+    def unset(self, stage: str) -> list[Problem]:
+        """Return the `${…}` of a stage's section whose environment variable is not set."""
+        missing: list[Problem] = []
+        section = getattr(self.recipe, SECTION[stage])
+        _fill(section.model_dump(mode="json", exclude_unset=True), (SECTION[stage],), missing)
+        return missing
 
     def _filled(self, at: Address, section: _S) -> _S:
         missing: list[Problem] = []
@@ -286,13 +302,12 @@ def _backbone_problems(options: PluginOptions, at: Address) -> list[Problem]:
     if not isinstance(options, NetworkOptions):
         return []
     try:
-        model = nets.options_of(options.backbone)
-    except RecipeError as error:
+        entry = checked_entry(options.backbone, options.backbone_options)
+        entry.feature_maps  # noqa: B018 (a network of timm says here that it cannot be a backbone with these options)
+    except (PluginError, RecipeError) as error:
         return [Problem((*at, "backbone"), str(error))]
-    try:
-        nets.validated(model, options.backbone_options)
     except ValidationError as error:
-        return problems_of(error, model, (*at, "backbone_options"))
+        return problems_of(error, entry_class(options.backbone)[0].Options, (*at, "backbone_options"))
     return []
 
 

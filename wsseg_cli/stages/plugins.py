@@ -33,7 +33,7 @@ def method_of(context: Context, classes: ClassNames) -> Method[Any, Any]:
         RecipeError: its backbone lacks a feature map that it needs.
     """
     cls, options = context.recipe.plugin("train-cls")
-    return _checked(cls(options, classes))
+    return checked(cls(options, classes))
 
 
 def refiner_of(context: Context, classes: ClassNames) -> Refiner[Any, Any]:
@@ -43,7 +43,7 @@ def refiner_of(context: Context, classes: ClassNames) -> Refiner[Any, Any]:
         RecipeError: its backbone lacks a feature map that it needs.
     """
     cls, options = context.recipe.plugin("refine")
-    return _checked(cls(options, classes))
+    return checked(cls(options, classes))
 
 
 def segmenter_of(context: Context, classes: ClassNames) -> Segmenter[Any, Any]:
@@ -53,7 +53,7 @@ def segmenter_of(context: Context, classes: ClassNames) -> Segmenter[Any, Any]:
         RecipeError: its backbone lacks a feature map that it needs.
     """
     cls, options = context.recipe.plugin("train-seg")
-    return _checked(cls(options, classes))
+    return checked(cls(options, classes))
 
 
 def wants_strided(context: Context, classes: ClassNames) -> bool:
@@ -64,7 +64,12 @@ def wants_strided(context: Context, classes: ClassNames) -> bool:
 T = TypeVar("T", bound="Trainable[Any, Any]")
 
 
-def _checked(plugin: T) -> T:
+def checked(plugin: T) -> T:
+    """Return the plugin itself.
+
+    Raises:
+        RecipeError: its backbone lacks a feature map that it needs.
+    """
     asked = plugin.required.feature_maps
     if asked and isinstance(plugin.options, NetworkOptions):
         nets.require_feature_maps(plugin.options.backbone, asked)
