@@ -23,7 +23,7 @@ from .data.index import read_index
 from .data.stores import MaskStore, checked_mask
 from .errors import CheckFailed, DataError, RecipeError, StageError
 from .run.directory import RunDir
-from .stages.plugins import segmenter_from, trained
+from .stages.plugins import predictor_from, trained
 from .types import IGNORE, Normalization
 
 SIZES = ((2, 65, 97), (1, 96, 64))
@@ -77,8 +77,8 @@ def export_onnx(model_file: Path, path: Path) -> Verified:
         raise RecipeError(f"export onnx needs {', '.join(absent)}; pip install 'wsseg[onnx]'")
     import onnx
 
-    segmenter = segmenter_from(model_file)
-    network = FromPixels(segmenter.network(trained(segmenter, model_file, "cpu")), segmenter.normalization).eval()
+    predictor = predictor_from(model_file)
+    network = FromPixels(predictor.network(trained(predictor, model_file, "cpu")), predictor.normalization).eval()
     shapes = {"pixels": {0: torch.export.Dim("batch"), 2: torch.export.Dim("height"), 3: torch.export.Dim("width")}}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -93,7 +93,7 @@ def export_onnx(model_file: Path, path: Path) -> Verified:
             verbose=False,
         )
     model = program.model_proto  # type: ignore[union-attr]
-    for key, value in (("classes", "\n".join(segmenter.classes.with_background)), ("source", str(model_file))):
+    for key, value in (("classes", "\n".join(predictor.classes.with_background)), ("source", str(model_file))):
         entry = model.metadata_props.add()
         entry.key, entry.value = key, value
     found: dict[tuple[int, int, int], float] = {}

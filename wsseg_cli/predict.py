@@ -22,7 +22,7 @@ from .ops.resize import pillow_resize
 from .recipe.sections import EvalSettings
 from .settings import RuntimeSettings
 from .stages.pictures import write_picture
-from .stages.plugins import segmenter_from, trained
+from .stages.plugins import crf_image, predictor_from, trained
 from .status import open_existing
 from .types import ByteArray
 
@@ -135,7 +135,7 @@ def predict(
         for target in (store.path(name), MaskStore(out / "overlays").path(name)):
             if target.resolve() in originals:
                 raise RecipeError(f"--out {out}: {target} is one of the photos; choose another folder")
-    segmenter_from(model.file)
+    predictor_from(model.file)
     device = str(processes.start(model.runtime.device))
     workers = processes.worker_count(model.runtime) if device == "cpu" else 0
     arguments = (model, dict(photos), out, overlay, longest, device)
@@ -149,16 +149,17 @@ def _predictor(model: Model, photos: Mapping[str, Path], out: Path, overlay: boo
     """Return the function that writes the mask of one photo."""
     import torch
 
-    segmenter = segmenter_from(model.file)
-    network = trained(segmenter, model.file, device, fast=True)
-    names = segmenter.classes.with_background
+    predictor = predictor_from(model.file)
+    network = trained(predictor, model.file, device, fast=True)
+    names = predictor.classes.with_background
 
     def work(name: str) -> dict[str, Any]:
         image = read_upright(photos[name])
         small = shrunk(image, longest)
         with torch.inference_mode():
-            logits = segmenter.logits(network, small, model.section.infer)
-        scores = crf_scores(logits, small, model.section.crf, device)
+            logits = predictor.logits(network, small, model.section.infer)
+        seen = crf_image(model.section.crf, predictor, small)
+        scores = crf_scores(logits, seen, model.section.crf, device)
         mask = mask_at_size(scores, (image.shape[0], image.shape[1]))
         MaskStore(out).write(name, mask)
         record = {"name": name, "image": str(photos[name]), "mask": str(MaskStore(out).path(name))}

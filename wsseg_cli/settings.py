@@ -20,6 +20,10 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 NotNegativeInt = Annotated[int, Field(ge=0)]
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
+LrMultipliers = Annotated[
+    tuple[NotNegative, NotNegative, NotNegative, NotNegative],
+    Field(description="learning-rate multipliers of old weights, old biases, new weights, new biases"),
+]
 
 
 class OptimSettings(Settings):
@@ -127,6 +131,17 @@ class CrfSettings(Settings):
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"unknown CRF preset {value!r}{hint} (there are {', '.join(CRF_PRESETS)})")
         return value
+
+
+class MaskCrfSettings(CrfSettings):
+    """The dense CRF of a stage that writes masks: also which pixels it sees, and which classes enter it."""
+
+    image: Literal["file", "published"] = Field(
+        "file", description="pixels that it sees: the photo's, or those that the paper's code restores, where it does"
+    )
+    min_score: float | None = Field(
+        None, ge=0, le=1, description="classes that nowhere in the image reach this score do not enter; null: all do"
+    )
 
 
 class TrainSettings(Settings):

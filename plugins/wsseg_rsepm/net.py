@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from wsseg_cam.classifier import ClassifierNet
 
-from wsseg_cli import nets
 from wsseg_cli.nets.deeplab.v3plus import V3Plus
-from wsseg_cli.types import Normalization
+from wsseg_cli.plugin.backbone import Backbone
 
 Mode = Literal["nearest", "bilinear"]
 """How maps are resized: the released command says nearest, the multi-stage networks bilinear (corners not aligned)."""
@@ -35,31 +35,28 @@ class Outputs:
     features: dict[str, Tensor]
 
 
-class RSEPM(nn.Module):
+class RsepmNet(ClassifierNet):
     """ResNet-50 with a classifier on its last feature map and a decoder like DeepLab v3+ (Jo, Yu & Kim, 2204.06754).
 
     Args:
-        num_classes: foreground classes.
-        backbone: name of the backbone.
+        backbone: a built backbone, ResNet-50 in the publication.
+        num_classes: C, without background.
         decoder_width: channels inside ASPP and decoder, published with 256.
         aspp_dilations: of ASPP's three dilated branches; None: 6, 12, 18, or twice that at stride 8, as published.
-        options: of the backbone.
     """
 
     def __init__(
         self,
+        backbone: Backbone,
         num_classes: int,
-        backbone: str = "resnet50",
         *,
         decoder_width: int = 256,
         aspp_dilations: Sequence[int] | None = None,
-        **options: Any,
     ) -> None:
-        super().__init__()
-        self.backbone = nets.backbone(backbone, **options)
-        feature_maps = self.backbone.feature_maps
+        super().__init__(backbone)
+        feature_maps = backbone.feature_maps
         self.classifier = nn.Conv2d(feature_maps["conv6"], num_classes, 1, bias=False)
-        dilations = aspp_dilations or ((12, 24, 36) if self.backbone.stride == 8 else (6, 12, 18))
+        dilations = aspp_dilations or ((12, 24, 36) if backbone.stride == 8 else (6, 12, 18))
         self.head = V3Plus(
             feature_maps,
             num_classes + 1,
@@ -72,9 +69,9 @@ class RSEPM(nn.Module):
         )
 
     @property
-    def normalization(self) -> Normalization:
-        """How the network wants its pixels."""
-        return self.backbone.normalization
+    def new_layers(self) -> tuple[nn.Module, ...]:
+        """Layers that start at random."""
+        return (self.classifier, self.head)
 
     def forward(self, images: Tensor) -> Outputs:
         """Return maps, class logits, mask logits and features of images (N, 3, H, W)."""
@@ -107,27 +104,6 @@ def turned_back(maps: Tensor) -> Tensor:
     return maps if len(maps) == 1 else torch.stack([maps[0], maps[1].flip(-1)])
 
 
-@torch.no_grad()
-def fused_probabilities(
-    network: Callable[[Tensor], Tensor],
-    image: Tensor,
-    scales: Sequence[float] = (1.0, 0.5, 1.5, 2.0),
-    flip: bool = True,
-    mode: Mode = "bilinear",
-) -> Tensor:
-    """Return mean class probabilities over all views, (1+C, H, W) at the size of the first scale's view.
-
-    image: (3, H, W), normalised. network: images -> logits (N, 1+C, h, w). Per view: logits resized to the view,
-    softmax, resized to the first view's size.
-    """
-    parts: list[Tensor] = []
-    size: Sequence[int] = ()
-    for views in view_pairs(image, scales, flip):
-        size = size or views.shape[-2:]
-        parts.extend(_probabilities(network(views), views, size, mode))
-    return torch.stack(parts).mean(0)
-
-
 def _probabilities(logits: Tensor, views: Tensor, size: Sequence[int], mode: Mode) -> Tensor:
     return turned_back(resized(resized(logits, views.shape[-2:], mode).softmax(1), size, mode))
 
@@ -151,7 +127,7 @@ class Fused:
 
 @torch.no_grad()
 def fused(
-    network: RSEPM,
+    network: RsepmNet,
     image: Tensor,
     scales: Sequence[float] = (1.0, 0.5, 1.5, 2.0),
     flip: bool = True,

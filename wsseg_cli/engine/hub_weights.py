@@ -28,6 +28,11 @@ def file_of(model: nn.Module) -> HubFile:
     return found
 
 
+def cached(model: nn.Module) -> Path | None:
+    """Return the local copy of that file, None if it has not been fetched yet; raises as `file_of`."""
+    return hub.cached(file_of(model))
+
+
 def fetched(model: nn.Module, quiet: bool = True) -> tuple[Path, str]:
     """Return the local copy of that file, and how a protocol states the weights; see `weights.hub.fetch`."""
     file = file_of(model)

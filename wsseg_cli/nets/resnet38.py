@@ -8,11 +8,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from . import NORMALIZATIONS
-from .base import Backbone, BackboneOptions, Freezing
+from ..plugin.backbone import Backbone
+from ..plugin.backbone_entry import FORMS, BackboneEntry, BackboneOptions, Freezing
 
 _FIRST = ("conv1a", "b2", "b2_1", "b2_2")
-FORMS = {
+PUBLISHED = {
     "psa": Freezing(_FIRST, "fixed"),
     "onestage": Freezing(_FIRST, "fixed"),
     # The published DeepLab runs never called train(), so their statistics moved; scale and shift were in no group.
@@ -24,10 +24,10 @@ FORMS = {
 _TAPPED = {"b4": "conv3", "b5": "conv4", "b6": "conv5"}
 
 
-class Options(BackboneOptions):
+class ResNet38Options(BackboneOptions):
     """Options of ResNet-38; the defaults are those of PSA's classifier."""
 
-    forms = FORMS
+    forms = FORMS | PUBLISHED
     frozen_by_default = "psa"
 
     frozen: bool | str = Field("psa", description="what never learns: psa, onestage, deeplab, or none")
@@ -38,12 +38,17 @@ class Options(BackboneOptions):
     width: int = Field(64, ge=1, description="channels of the first layer, 64 in all publications")
 
 
-def build(name: str, options: Options) -> ResNet38:
-    """Return a ResNet-38 backbone, without weights."""
-    backbone = ResNet38(options.width, options.conv3 == "raw", options.bn_momentum)
-    backbone.normalization = NORMALIZATIONS[options.normalization]
-    backbone.freeze(options.freezing)
-    return backbone
+class ResNet38Entry(BackboneEntry[ResNet38Options]):
+    """Wide ResNet-38, the backbone of PSA and its heirs."""
+
+    paper = "Wu et al., Pattern Recognition 2019"
+    feature_maps = {"conv3": 4, "conv4": 8, "conv5": 8, "conv6": 8}
+    parameters = 105_070_912
+
+    def build(self) -> ResNet38:
+        """Return the network."""
+        o = self.options
+        return ResNet38(o.width, o.conv3 == "raw", o.bn_momentum)
 
 
 class ResNet38(Backbone):

@@ -6,25 +6,16 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from . import NORMALIZATIONS
-from .base import Backbone, BackboneOptions, Freezing
-
-FORMS = {
-    "whole": Freezing(("stem", "block3", "down", "block4", "block5", "last"), "fixed"),
-    "batch_norm": Freezing((), "fixed"),
-}
-"""What does not learn: everything, or the batch norms alone."""
+from ..plugin.backbone import Backbone
+from ..plugin.backbone_entry import BackboneEntry, BackboneOptions
 
 
-class Options(BackboneOptions):
+class SmallOptions(BackboneOptions):
     """Options of the small backbone.
 
     dilation is the dial of the receptive field: with 1 class activation maps show parts of an object, with 4 they are
     smooth blobs.
     """
-
-    forms = FORMS
-    frozen_by_default = "whole"
 
     width: int = Field(32, ge=2, description="channels at stride 4; twice as many at stride 8, 4 times in conv6")
     dilation: int = Field(2, ge=1, description="dilation of the second block at stride 8")
@@ -52,11 +43,10 @@ class Small(Backbone):
     Its feature_maps are conv2 and conv3 at stride 4 (stem and first block), conv4 to conv6 at stride 8.
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: SmallOptions) -> None:
         super().__init__()
         width = options.width
         self.stride = 8
-        self.normalization = NORMALIZATIONS[options.normalization]
         self.feature_maps = {"conv2": width, "conv3": width, "conv4": 2 * width, "conv5": 2 * width, "conv6": 4 * width}
         self.stem = nn.Sequential(
             nn.Conv2d(3, width // 2, 3, stride=2, padding=1, bias=False),
@@ -76,7 +66,6 @@ class Small(Backbone):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        self.freeze(options.freezing)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return the feature map of each feature_map; images: (N, 3, H, W), normalised."""
@@ -87,6 +76,12 @@ class Small(Backbone):
         return {"conv2": conv2, "conv3": conv3, "conv4": conv4, "conv5": conv5, "conv6": self.last(conv5)}
 
 
-def build(name: str, options: Options) -> Small:
-    """Return the backbone "small", without weights."""
-    return Small(options)
+class SmallEntry(BackboneEntry[SmallOptions]):
+    """The backbone of the toy recipes: learns the toy scenes from scratch in a minute."""
+
+    feature_maps = {"conv2": 4, "conv3": 4, "conv4": 8, "conv5": 8, "conv6": 8}
+    parameters = 198_672
+
+    def build(self) -> Small:
+        """Return the network."""
+        return Small(self.options)

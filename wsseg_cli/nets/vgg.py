@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import CheckpointError
-from ..types import HubFile
-from . import NORMALIZATIONS
-from .base import Backbone, BackboneOptions, Freezing
+from ..plugin.backbone import Backbone
+from ..plugin.backbone_entry import FORMS, BackboneEntry, BackboneOptions, Freezing
+from ..types import CAFFE, HubFile
 from .torchvision_hub import torchvision_file, vgg16_names
 
-FORMS = {
+PUBLISHED = {
     "psa": Freezing(("conv1_1", "conv1_2", "conv2_1", "conv2_2")),
     "onestage": Freezing(("conv1_1", "conv1_2")),
 }
@@ -33,30 +33,35 @@ _STAGES = (
 )
 
 
-class Options(BackboneOptions):
+class VGG16Options(BackboneOptions):
     """Options of VGG-16; the defaults are those of PSA's classifier.
 
     fc6_dilation: 1 in classifiers, 4 in AffinityNet, 12 in DeepLab-LargeFOV. pool5: `max` and `max_mean` in DeepLab v2
-    and v1; PSA builds both layers and applies neither. normalization: the single-stage system says imagenet.
+    and v1; PSA builds both layers and applies neither. normalization: Caffe's, in the single-stage system imagenet.
     """
 
-    forms = FORMS
+    forms = FORMS | PUBLISHED
     frozen_by_default = "psa"
 
     frozen: bool | str = Field("psa", description="what never learns: psa, onestage, or none")
-    normalization: str = Field("caffe", description="how the pixels come in: caffe, imagenet or tensorflow")
     fc6_dilation: int | None = Field(1, ge=1, description="dilation of fc6; null: the backbone ends before it")
     pool5: Tail = Field("none", description="pooling before fc6")
     ceil_pools: bool = Field(False, description="poolings round their size up, as in Caffe")
     width: int = Field(64, ge=1, description="channels of the first layer, 64 in all publications")
 
 
-def build(name: str, options: Options) -> VGG16:
-    """Return a VGG-16 backbone, without weights."""
-    backbone = VGG16(options.width, options.fc6_dilation, options.pool5, options.ceil_pools)
-    backbone.normalization = NORMALIZATIONS[options.normalization]
-    backbone.freeze(options.freezing)
-    return backbone
+class VGG16Entry(BackboneEntry[VGG16Options]):
+    """VGG-16 with a dilated tail of stride 8, in the forms of PSA, the single-stage system and DeepLab."""
+
+    paper = "Chen et al., ICLR 2015"
+    pixels = CAFFE
+    feature_maps = {"conv3": 4, "conv4": 8, "conv5": 8, "conv6": 8}
+    parameters = 20_483_904
+
+    def build(self) -> VGG16:
+        """Return the network."""
+        o = self.options
+        return VGG16(o.width, o.fc6_dilation, o.pool5, o.ceil_pools)
 
 
 class VGG16(Backbone):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ..data.images import read_image
 from ..data.index import read_index
+from ..data.loader import extras_of
 from ..data.stores import ScoreStore
 from ..engine import checkpoint, processes
 from ..engine.each import Work
@@ -16,7 +18,7 @@ from ..recipe.sections import CamSettings
 from . import Context, Result, begin, up_to_date
 from .per_image import LabelRule, device_and_workers, label_rule, run_each, splits_of
 from .pictures import write_overlays
-from .plugins import method_of, trained
+from .plugins import at_inference, check_extras, method_of, trained, wants_strided
 
 
 def run(context: Context, split: str | None = None, overlays: int = 0) -> Result:
@@ -31,11 +33,13 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
     state = begin(context, "cam", splits)
     if state != "done":
         method = method_of(context, index.classes)
+        check_extras(context.recipe.section("train-cls").method.name, method.required.inference, samples)
         model_file = context.run.folder("train-cls") / checkpoint.MODEL
         if not model_file.is_file():
             raise StageError(f"{model_file} is missing; run `wsseg train-cls --force`")
         device, workers = device_and_workers(context)
-        arguments = (method, model_file, context.prepared, folder, section, label_rule(context), device)
+        strided = method.gives_strided and wants_strided(context, index.classes)
+        arguments = (method, model_file, context.prepared, folder, section, label_rule(context), strided, device)
         run_each(context, "cam", samples, ScoreStore(folder).missing, _computer, arguments, workers)
         if processes.is_main():
             context.run.finish("cam", splits, images=len(ScoreStore(folder)))
@@ -48,17 +52,16 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
 
 
 def _computer(
-    method: Method,
+    method: Method[Any, Any],
     model_file: Path,
     prepared: Path,
     folder: Path,
     section: CamSettings,
     rule: LabelRule,
+    strided: bool,
     device: str,
 ) -> Work:
     """Return the function that writes the score map of one image."""
-    import torch
-
     index = read_index(prepared)
     store = ScoreStore(folder)
     model = trained(method, model_file, device)
@@ -66,8 +69,10 @@ def _computer(
     def compute(image_id: str) -> None:
         sample = index.entries[image_id].sample
         image = read_image(sample.image, sample.orientation)
-        with torch.inference_mode():
-            scores = method.scores(model, image, rule.labels(index, image_id), section.infer)
-        store.write(replace(scores, image_id=image_id), section.store_stride)
+        extras = extras_of(sample, method.required.inference)
+        with at_inference(method):
+            scores = method.scores(model, image, rule.labels(index, image_id), section.infer, **extras)
+        kept = scores.strided if strided else None
+        store.write(replace(scores, image_id=image_id, strided=kept), section.store_stride)
 
     return compute

@@ -32,6 +32,17 @@ def fetch(file: HubFile, *, note: Note | None = None, show: Show | None = None) 
     return _of_repository(file, told) if file.repository else _of_address(file, told, show)
 
 
+def cached(file: HubFile) -> Path | None:
+    """Return the local copy of a hub's file, None if it has not been fetched."""
+    if file.repository:
+        import huggingface_hub
+
+        found = huggingface_hub.try_to_load_from_cache(file.repository, file.name)
+        return Path(found) if isinstance(found, str) else None
+    path = torch_cache() / file.name
+    return path if path.is_file() else None
+
+
 def torch_cache() -> Path:
     """Return where torchvision keeps the weights that it fetches."""
     from torch.hub import get_dir
@@ -41,7 +52,7 @@ def torch_cache() -> Path:
 
 def _of_address(file: HubFile, told: Callable[[], None], show: Show | None) -> Path:
     path = torch_cache() / file.name
-    if path.is_file():
+    if cached(file):
         require_hash(path, file.sha256, str(path))
         return path
     told()
@@ -62,9 +73,8 @@ def _of_repository(file: HubFile, told: Callable[[], None]) -> Path:
     import huggingface_hub
     from huggingface_hub.utils import logging
 
-    cached = huggingface_hub.try_to_load_from_cache(file.repository, file.name)
-    if isinstance(cached, str):
-        return Path(cached)
+    if there := cached(file):
+        return there
     told()
     before = logging.get_verbosity()
     logging.set_verbosity_error()  # its five lines about as many tries

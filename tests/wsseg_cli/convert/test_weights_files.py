@@ -182,6 +182,7 @@ NETWORKS = {
     "ppc_seam_forward": "method ppc (base: seam) on resnet38, 20 classes",
     "ppc_eps_forward": "method ppc (base: eps) on resnet38, 20 classes",
     "sccam_net": "method sccam on resnet38, 20 classes",
+    "irn_resnet50_cam": "method cam on resnet50, 20 classes",
     "irn_edge_displacement": "refiner irn on resnet50",
     "rsepm-net-r50": "method rsepm (ema_decay: null) on resnet50, 20 classes",
     "rsepm-affinity-r50": "refiner irn (network: rsepm) on resnet50",
@@ -209,6 +210,27 @@ def test_published_checkpoints_fill_our_networks(name: str) -> None:
     family = "eps" if name == "eps_forward" else weights.guess_family(tensors)
     found = networks.networks(weights.rename(tensors, family), family)
     assert NETWORKS[name] in [network.title for network in found if network.fit.complete]
+
+
+def test_affinity_net_of_puzzlecam_is_told_by_its_names() -> None:
+    """A released file lists the backbone twice, the boundary head twice, and the paths that it learnt along."""
+    manifest = golden_folder() / "pipeline_puzzlecam_walk" / "state_dict.json"
+    if not manifest.exists():
+        pytest.skip("no golden case pipeline_puzzlecam_walk")
+    rows = json.loads(manifest.read_text())
+    tensors = {n: torch.empty(shape, dtype=getattr(torch, kind), device="meta") for n, shape, kind in rows}
+    whole = dict(tensors)
+    for name, tensor in tensors.items():
+        stage, _, rest = name.partition(".")
+        if stage.startswith("stage") and stage != "stage1":
+            whole[f"model.layer{int(stage[5:]) - 1}.{rest.partition('.')[2]}"] = tensor
+        if stage.startswith("fc_edge"):
+            whole[f"edge_layers.{int(stage[7:]) - 1}.{rest}"] = tensor
+    whole["path_indices_0"] = torch.empty(1, device="meta")
+    family = weights.guess_family(whole)
+    assert family == "puzzlecam"
+    found = networks.networks(weights.rename(whole, family), family)
+    assert "refiner irn (network: rsepm) on resnet50" in [n.title for n in found if n.fit.complete]
 
 
 def test_a_plugin_that_cannot_be_built_is_no_candidate(monkeypatch: pytest.MonkeyPatch) -> None:

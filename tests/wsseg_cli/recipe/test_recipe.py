@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -135,12 +136,15 @@ def test_a_section_that_is_not_there(file: Path) -> None:
         recipe.load(file).section("refine")
 
 
-class _Learner(protocols.Refiner):
-    learns = True
+class _Options(protocols.PluginOptions):
+    steps: int = 3
+    scales: tuple[float, ...] = (1.0,)
 
-    class Options(protocols.PluginOptions):
-        steps: int = 3
-        scales: tuple[float, ...] = (1.0,)
+
+class _Learner(protocols.Refiner[_Options, Any]):
+    @classmethod
+    def requirements(cls, options: _Options) -> protocols.Requirements:
+        return protocols.Requirements(trains=options.steps > 0)
 
 
 @pytest.fixture
@@ -152,7 +156,7 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_options_of_a_plugin(file: Path) -> None:
     loaded = recipe.load(file, ["refine.refiner={name: x, options: {steps: 4, scales: [1, 0.5]}}"])
     cls, options = loaded.plugin("refine")
-    assert cls is _Learner and options == _Learner.Options(steps=4, scales=(1.0, 0.5))
+    assert cls is _Learner and options == _Options(steps=4, scales=(1.0, 0.5))
     with pytest.raises(
         RecipeError, match=r"refine.refiner.options.stps: unknown option \(got 4\); did you mean 'steps'"
     ):
@@ -162,6 +166,7 @@ def test_options_of_a_plugin(file: Path) -> None:
 @pytest.mark.usefixtures("plugins")
 def test_check_joins_house_and_plugins(file: Path) -> None:
     found = recipe.check(file, ["refine.refiner={name: x, options: {steps: a}}", "cam.infer.flip=3"])
+    found += recipe.check(file, ["refine.refiner={name: x}"])
     text = "\n".join(found)
     for part in ("cam.infer.flip", "refine.refiner.options.steps", "refine.train: is missing", "dataset.options.train"):
         assert part in text
