@@ -78,21 +78,3 @@ def merge_padded(
         total += full.flip(-1) if flip and index % 2 else full
     merged = total / len(masks)
     return torch.cat([merged[:1] ** background_power, merged[1:] * gate.to(merged.dtype)[:, None, None]])
-
-
-def merge_crops(masks: Tensor, coords: Tensor, size: tuple[int, int], gate: Tensor, *, flip: bool) -> Tensor:
-    """Return one score map (1+C, H, W) from overlapping crops of a padded image, averaged where they overlap.
-
-    masks: (V, 1+C, h, w); coords: (V, 6) top, bottom, left, right of the crop in the padded image, then the image's top
-    and left in it; gate: (C,) bool or 0/1. flip: of two views of a crop the first is the horizontal flip.
-    """
-    rows = coords.long().tolist()
-    height, width = max(row[1] for row in rows), max(row[3] for row in rows)
-    total = masks.new_zeros(masks.shape[1], height, width)
-    count = masks.new_zeros(height, width)
-    for index, (mask, (top, bottom, left, right, _, _)) in enumerate(zip(masks, rows, strict=True)):
-        total[:, top:bottom, left:right] += mask.flip(-1) if flip and index % 2 == 0 else mask
-        count[top:bottom, left:right] += 1
-    top, left = rows[0][4:]
-    merged = (total / count)[:, top : top + size[0], left : left + size[1]]
-    return torch.cat([merged[:1], merged[1:] * gate.to(merged.dtype)[:, None, None]])
