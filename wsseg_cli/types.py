@@ -138,7 +138,7 @@ class ClassNames(Sequence[str]):
         object.__setattr__(self, "names", tuple(str(name) for name in names))
         twice = sorted({name for name in self.names if self.names.count(name) > 1})
         if twice:
-            raise DataError(f"class names stand twice: {', '.join(twice)}")
+            raise DataError(f"class names occur twice: {', '.join(twice)}")
         if none := [name for name in self.names if means_no_class(name)]:
             raise DataError(
                 f"{', '.join(map(repr, none))} cannot be a class: mask value 0 is background, 255 is ignored. Leave it "

@@ -68,7 +68,7 @@ class Folder(Dataset):
         """Return the class names.
 
         Raises:
-            DataError: none, or masks without a word on what their values mean.
+            DataError: there are no photos, or nothing says what the values of the masks mean.
         """
         if self.options.classes is not None:
             return ClassNames(self.options.classes)
@@ -202,7 +202,7 @@ class Folder(Dataset):
                     f"{said_by}: image id {image_id!r} stands for {' and '.join(files)}; ids must be unique"
                 )
             if image_id in photos:
-                raise DataError(f"{said_by}: image id {image_id!r} stands twice; ids must be unique")
+                raise DataError(f"{said_by}: image id {image_id!r} occurs twice; ids must be unique")
             path = self._root / (name if name in files or not files else files[0])
             photos[image_id] = _Photo(path, tuple(names))
         return dict(sorted(photos.items()))

@@ -139,7 +139,7 @@ def vectors_of(value: Any, said_by: str) -> dict[str, FloatArray]:
         if len(vector) != length or not np.isin(vector, (0, 1)).all():
             raise DataError(f"{said_by}: image {key!r:.80}: expected {length} values, each 0 or 1")
         if image_id in vectors:
-            raise DataError(f"{said_by}: image {image_id!r:.80} stands twice")
+            raise DataError(f"{said_by}: image {image_id!r:.80} occurs twice")
         vectors[image_id] = vector.astype(np.float32)
     return vectors
 
