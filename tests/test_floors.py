@@ -15,7 +15,7 @@ HOUSE = ROOT / "wsseg_cli"
 GARDEN = ROOT / "plugins"
 
 FLOORS = {
-    0: "errors types settings",
+    0: "errors types settings disk signals",
     1: "ops nets metrics",
     2: "plugin",
     3: "recipe",

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wsseg_cli.disk.reading import read_bytes
 from wsseg_cli.errors import DataError
 from wsseg_cli.types import IGNORE
 
 from .places import relative
 
+_LARGEST = 4 << 30  # bytes
 _NAMED = 10  # bad entries that a message names
 
 
@@ -45,7 +47,7 @@ def read_instances(path: Path) -> Instances:
         DataError: missing, no JSON, or entries that lack something; the first of the bad ones are named.
     """
     try:
-        data = path.read_bytes()
+        data = read_bytes(path, _LARGEST)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     try:

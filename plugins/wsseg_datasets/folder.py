@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from wsseg_cli.data.label_table import PHOTO_SUFFIXES, read_label_table, without_suffix
+from wsseg_cli.disk.reading import read_text
 from wsseg_cli.errors import DataError
 from wsseg_cli.plugin.protocols import Dataset, PluginOptions
 from wsseg_cli.types import ClassNames, Sample
@@ -196,7 +197,7 @@ class Folder(Dataset):
             raise DataError(f"no list {split!r}; the option `lists` has {', '.join(lists)}")
         path = self._root / lists[split].expanduser()
         try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
+            lines = read_text(path, 64 << 20, "utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"list {split!r}: {path} cannot be read ({error})") from None
         ids = [without_suffix(line.strip()) for line in lines if line.strip()]

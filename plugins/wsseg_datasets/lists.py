@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
+from wsseg_cli.disk.reading import read_text
 from wsseg_cli.errors import DataError
 
 from .places import relative
@@ -20,9 +21,7 @@ def read_list(path: Path) -> list[str]:
         DataError: missing, no text, empty, an id that stands twice, or one that leads out of a folder.
     """
     try:
-        if path.stat().st_size > _LARGEST:
-            raise DataError(f"{path}: above {_LARGEST:,} bytes; expected a list of image ids")
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, _LARGEST, "utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as a list ({error})") from error
     ids = [id_of_line(line) for line in text.splitlines() if line.strip()]

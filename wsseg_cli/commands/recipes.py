@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 
 from .. import console
+from ..disk.writing import write_text
 from ..errors import CheckFailed, RecipeError
 from ..recipe import catalogue, yaml_core
 from ..recipe import loading as recipes
-from ..run.records import write_text
 from .options import JsonOpt, SetOpt, recipe_names
 
 app = typer.Typer(help="Built-in recipes: list, show, copy, check.", no_args_is_help=True, rich_markup_mode=None)

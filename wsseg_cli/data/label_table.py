@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ..disk.reading import read_text
+from ..disk.writing import write_text
 from ..errors import DataError
-from .files import write_atomically
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -33,9 +34,7 @@ def read_label_table(path: Path) -> dict[str, list[str]]:
         DataError: missing, no text, without these columns, or an image that stands twice; with the line's number.
     """
     try:
-        if path.stat().st_size > _LARGEST:
-            raise DataError(f"{path}: above {_LARGEST:,} bytes; expected a table of labels")
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, _LARGEST, "utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as a table of labels ({error})") from None
     rows = _json_rows(path, text) if path.suffix.lower() in (".jsonl", ".ndjson") else _csv_rows(path, text)
@@ -70,7 +69,7 @@ def write_label_table(path: Path, table: Mapping[str, Iterable[str]]) -> None:
         text = buffer.getvalue()
     else:
         raise DataError(f"{path}: a table of labels is .csv or .jsonl")
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_text(path, text)
 
 
 def without_suffix(name: str) -> str:

@@ -10,8 +10,9 @@ from PIL import Image
 
 from ..errors import DataError, StageError
 from ..types import IGNORE, ByteArray, ClassNames, ScoreMap, resize_scores
-from .files import file_stem, from_header, stems_in, to_header, write_atomically
-from .images import mask_values, read_mask
+from .files import file_stem, stems_in, write_atomically
+from .images import check_pixels, mask_values, read_mask
+from .tensor_files import NUMBERS, read_header, read_tensors, write_tensors
 
 
 class ScoreStore(Mapping[str, ScoreMap]):
@@ -33,8 +34,6 @@ class ScoreStore(Mapping[str, ScoreMap]):
 
     def write(self, scores: ScoreMap, stride: int = 1) -> None:
         """Write a score map, clipped to [0, 1] and resized to ((H-1)//stride+1, (W-1)//stride+1), as float16."""
-        from safetensors.numpy import save_file
-
         height, width = scores.size
         size = ((height - 1) // stride + 1, (width - 1) // stride + 1)
         arrays = {
@@ -43,8 +42,8 @@ class ScoreStore(Mapping[str, ScoreMap]):
         }
         if scores.background is not None:
             arrays["background"] = np.ascontiguousarray(_stored(scores.background[None], size)[0])
-        header = to_header({"image_id": scores.image_id, "size": [height, width]})
-        write_atomically(self.path(scores.image_id), lambda path: save_file(arrays, path, metadata=header))
+        header = {"image_id": scores.image_id, "size": [height, width]}
+        write_tensors(self.path(scores.image_id), arrays, header, durable=False)
 
     def __getitem__(self, image_id: str) -> ScoreMap:
         """Return the score map of an image.
@@ -66,39 +65,53 @@ def _stored(scores: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.clip(resize_scores(scores, size), 0.0, 1.0).astype(np.float16)
 
 
+_REMEDY = "delete it and run the stage again"
+_FRACTIONS = {"F16", "F32", "F64"}
+_COARSEST = 64  # pixels of the image to one stored value; what is coarser is a damaged size
+_MOST_VALUES = 1 << 30
+
+
 def read_scores(path: Path, image_id: str | None = None) -> ScoreMap:
     """Return the score map in file `path`.
 
     Raises:
-        DataError: no such file, not a score map, NaN in it, or another image's.
+        DataError: no such file, not a score map, or values that are not finite.
     """
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, framework="np") as file:
-            header = from_header(file.metadata())
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        size = _checked_size(path)
+        arrays, header = read_tensors(path, "np", _REMEDY, kinds=NUMBERS)
     except FileNotFoundError:
         raise DataError(f"no score map for image {image_id!r}: {path} is missing") from None
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"{path}: not a readable score map ({error}); delete it and run the stage again") from None
-    try:
-        height, width = (int(n) for n in header["size"])
-        classes, scores = arrays["classes"], arrays["scores"].astype(np.float32)
-    except (KeyError, ValueError, TypeError):
-        raise DataError(f"{path}: not a score map: no `classes`, `scores` or `size`") from None
-    background = arrays.get("background")
-    if classes.ndim != 1 or scores.ndim != 3 or len(classes) != len(scores):
-        raise DataError(f"{path}: {len(classes)} classes but scores of shape {scores.shape}")
-    if not np.isfinite(scores).all():
-        raise DataError(f"{path}: scores that are not finite")
-    return ScoreMap(
-        image_id=header.get("image_id", image_id or path.stem),
-        classes=classes.astype(np.int64),
-        scores=scores,
-        size=(height, width),
-        background=None if background is None else background.astype(np.float32),
-    )
+    classes, scores = arrays["classes"].astype(np.int64), arrays["scores"].astype(np.float32)
+    background = arrays["background"].astype(np.float32) if "background" in arrays else None
+    if len(classes) and (classes[0] < 0 or classes[-1] >= IGNORE - 1 or (np.diff(classes) <= 0).any()):
+        raise DataError(f"{path}: classes {classes.tolist()[:20]}; expected ascending ones from 0 on; {_REMEDY}")
+    if not np.isfinite(scores).all() or not (background is None or np.isfinite(background).all()):
+        raise DataError(f"{path}: scores that are not finite; {_REMEDY}")
+    said = header.get("image_id")
+    return ScoreMap(said if isinstance(said, str) else image_id or path.stem, classes, scores, size, background)
+
+
+def _checked_size(path: Path) -> tuple[int, int]:
+    """Return the (H, W) that a score map's header says, if it and the shapes in the file belong together.
+
+    Raises:
+        DataError: they do not. FileNotFoundError: missing.
+    """
+    specs, values = read_header(path, _REMEDY)
+    size = values.get("size")
+    if {"classes", "scores"} - set(specs) or not isinstance(size, list) or len(size) != 2:
+        raise DataError(f"{path}: not a score map: no `classes`, `scores` or `size`; {_REMEDY}")
+    shape, count = specs["scores"].shape, specs["classes"].shape
+    if len(shape) != 3 or count != shape[:1] or specs["scores"].dtype not in _FRACTIONS:
+        raise DataError(f"{path}: classes of shape {count} but scores of shape {shape}; {_REMEDY}")
+    if "background" in specs and specs["background"].shape != shape[1:]:
+        raise DataError(f"{path}: a background of shape {specs['background'].shape} to scores {shape}; {_REMEDY}")
+    fits = all(type(n) is int and 1 <= m <= n <= _COARSEST * m for n, m in zip(size, shape[1:], strict=True))
+    if not fits or (1 + shape[0]) * size[0] * size[1] > _MOST_VALUES:
+        raise DataError(f"{path}: size {str(size)[:60]} does not go with scores of shape {shape}; {_REMEDY}")
+    check_pixels(path, size[0] * size[1])
+    return size[0], size[1]
 
 
 class MaskStore:
@@ -185,4 +198,4 @@ def write_mask(path: Path, mask: ByteArray) -> None:
 
     picture = Image.fromarray(np.asarray(mask, np.uint8), mode=None)
     picture.putpalette(palette_bytes())
-    write_atomically(path, lambda temporary: picture.save(temporary, format="PNG", compress_level=1))
+    write_atomically(path, lambda temporary: picture.save(temporary, format="PNG", compress_level=1), durable=False)

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ..data.files import write_atomically
 from ..data.images import read_image
 from ..data.index import Index, read_index
 from ..data.stores import MaskStore, ScoreStore, checked_mask
+from ..disk.writing import write_text
 from ..engine import checkpoint, processes
 from ..engine.each import Work, each, share
 from ..errors import CheckFailed, DataError, StageError
@@ -282,7 +282,7 @@ def class_scores(logits: np.ndarray, image: np.ndarray, section: EvalSettings, d
 
 
 def _write(path: Path, record: dict[str, Any]) -> None:
-    write_atomically(path, lambda to: to.write_text(json.dumps(record, indent=1, ensure_ascii=False)))
+    write_text(path, json.dumps(record, indent=1, ensure_ascii=False))
 
 
 def _check(records: Sequence[dict[str, Any]], bound: float, lines: Sequence[str]) -> None:

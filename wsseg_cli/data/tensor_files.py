@@ -1,0 +1,135 @@
+"""Safetensors files: the header is read and checked by us, within limits, before the library takes any memory."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from ..disk.reading import open_regular
+from ..disk.records import parse_record
+from ..disk.writing import write_atomically
+from ..errors import DataError, WssegError
+from .files import from_header, to_header
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MOST_HEADER = 8 << 20
+"""Bytes of the longest header; that of a network with a thousand tensors has a fiftieth."""
+MOST_TENSORS = 50_000
+
+NUMBERS = ("F16", "F32", "F64", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64", "BOOL")
+"""Types of numbers that numpy knows as well."""
+WEIGHTS = (*NUMBERS, "BF16")
+
+
+class _Spec(NamedTuple):
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class TensorHeader(NamedTuple):
+    """What a file says before its numbers: type and shape of each tensor, and our own values (see `to_header`)."""
+
+    specs: dict[str, _Spec]
+    values: dict[str, Any]
+
+
+def read_header(path: Path, remedy: str, error: type[WssegError] = DataError) -> TensorHeader:
+    """Return the header of a safetensors file; no tensor is read.
+
+    remedy: what to do with a broken file, for the message.
+
+    Raises:
+        error: not a regular file, cut off, or not of this form. FileNotFoundError: missing.
+    """
+    try:
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            length = int.from_bytes(file.read(8), "little")
+            if size < 10 or length > min(size - 8, MOST_HEADER):
+                raise error(f"{path}: not a readable safetensors file (cut off, or another form); {remedy}")
+            text = file.read(length)
+    except FileNotFoundError:
+        raise
+    except OSError as wrong:
+        raise error(f"{path}: not a readable safetensors file ({wrong.strerror or wrong}); {remedy}") from wrong
+    if text.count(b'"dtype"') > MOST_TENSORS:
+        raise error(f"{path}: more than {MOST_TENSORS:,} tensors; {remedy}")
+    entries = parse_record(text, dict[str, Any], f"{path}: broken header", remedy, error)
+    said = entries.pop("__metadata__", None)
+    known = said if isinstance(said, dict) else {}
+    specs = {name: _spec(path, name, entry, remedy, error) for name, entry in entries.items()}
+    return TensorHeader(specs, from_header({k: v for k, v in known.items() if isinstance(v, str)}))
+
+
+def _spec(path: Path, name: str, entry: Any, remedy: str, error: type[WssegError]) -> _Spec:
+    dtype = entry.get("dtype") if isinstance(entry, dict) else None
+    shape = entry.get("shape") if isinstance(entry, dict) else None
+    fits = isinstance(shape, list) and len(shape) <= 16 and all(type(n) is int and 0 <= n < 1 << 40 for n in shape)
+    if not isinstance(dtype, str) or not fits:
+        raise error(f"{path}: tensor {name[:80]!r} has no type or no shape; {remedy}")
+    return _Spec(dtype, tuple(shape))  # type: ignore[arg-type]
+
+
+def read_tensors(
+    path: Path,
+    framework: Literal["np", "pt"],
+    remedy: str,
+    error: type[WssegError] = DataError,
+    kinds: Collection[str] = WEIGHTS,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return all tensors of a safetensors file, as numpy arrays or torch tensors, and our own values in its header.
+
+    kinds: types of numbers that are taken.
+
+    Raises:
+        error: as `read_header`, another type of numbers, or tensors that do not fit the file. FileNotFoundError.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    header = read_header(path, remedy, error)
+    for name, spec in header.specs.items():
+        if spec.dtype not in kinds:
+            raise error(
+                f"{path}: tensor {name[:80]!r} has the type {spec.dtype[:20]!r}; expected {', '.join(kinds)}; {remedy}"
+            )
+    try:
+        with safe_open(path, framework=framework) as file:
+            return {name: file.get_tensor(name) for name in header.specs}, header.values
+    except (SafetensorError, OSError, ValueError, RuntimeError, MemoryError) as wrong:
+        raise error(f"{path}: not a readable safetensors file ({wrong}); {remedy}") from None
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor] | Mapping[str, Any], header: Mapping[str, Any], *, durable: bool = True
+) -> None:
+    """Write torch tensors or numpy arrays with the JSON values that say what they are, whole or not at all.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    write_atomically(path, lambda to: save_tensors(to, tensors, header), durable=durable)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Any], header: Mapping[str, Any] | None = None) -> None:
+    """Write tensors into a file that is being prepared; whatever the library raises comes as an `OSError`."""
+    from safetensors import SafetensorError
+
+    if any(hasattr(tensor, "detach") for tensor in tensors.values()):
+        from safetensors.torch import save_file
+    else:
+        from safetensors.numpy import save_file  # type: ignore[assignment]
+    try:
+        save_file(dict(tensors), path, metadata=None if header is None else to_header(header))
+    except SafetensorError as wrong:
+        raise OSError(errno.EIO, _reason(str(wrong))) from wrong
+
+
+def _reason(text: str) -> str:
+    """Return the system's reason out of what the library says: `… Os { code: 28, kind: …, message: "…" }`."""
+    _, _, message = text.partition('message: "')
+    return message.partition('"')[0] or text[:120]
