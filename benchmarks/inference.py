@@ -1,8 +1,8 @@
 """Test-time inference of a segmentation network beside one view at a time and a straightforward script, in one run.
 
-Network part: the forward passes of four scales and mirror images of each photo. Whole: decode, views, forward, merge,
-PNG; ours with the functions of `wsseg predict`, beside the straightforward script, which keeps a full-size map of every
-view and stacks them. Both use the same weights, the same views and one thread; runs alternate. Commands: both as
+Network part: the forward passes of four scales and horizontal flips of each photo. Whole: decode, views, forward,
+merge, PNG; ours with the functions of `wsseg predict`, beside a straightforward script, which keeps a full-size map of
+every view and stacks them. Both use the same weights, the same views and one thread; runs alternate. Commands: both as
 processes of their own, start-up included, on as many cores as there are.
 
 python benchmarks/inference.py photos/ --model runs/cam_voc_lite/train-seg/model.safetensors

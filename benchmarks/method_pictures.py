@@ -27,8 +27,8 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/toy_table"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--page", type=Path, default=Path("docs/methods.md"), help="pictures go to images/ beside it")
-    parser.add_argument("--list", default="train")
-    parser.add_argument("--images", nargs="+", type=int, default=[3, 15], help="places in the list")
+    parser.add_argument("--split", default="train")
+    parser.add_argument("--images", nargs="+", type=int, default=[3, 15], help="places in the split")
     arguments = parser.parse_args()
     page = arguments.page.read_text(encoding="utf-8")
     for method, row in TABLES["toy"].items():
@@ -40,7 +40,7 @@ def main() -> None:
             print(f"{folder}: not there, no picture")
             continue
         run = Run(folder)
-        samples = run.samples(arguments.list)
+        samples = run.samples(arguments.split)
         rows = [[run.picture(samples[place].image_id, kind) for kind in KINDS] for place in arguments.images]
         target = arguments.page.parent / "images" / f"{method}.jpg"
         sheet(rows).save(target, quality=78, optimize=True)

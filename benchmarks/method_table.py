@@ -1,4 +1,4 @@
-"""The tables of methods: seeds (thresholded score maps) and pseudo-masks with CRF, mean and spread over random seeds.
+"""The tables of methods: thresholded CAMs (initial seeds) and pseudo-masks with CRF, mean and spread over random seeds.
 
     python benchmarks/method_table.py toy                              every method on the toy scenes, seeds 0 1 2
     python benchmarks/method_table.py toy --methods cam eps --seeds 0
@@ -6,7 +6,7 @@
     VOC_ROOT=… VOC_SALIENCY=… python benchmarks/method_table.py photos  real photos in VOC layout
 
 A table goes on where it was stopped. Runs lie in runs/NAME_table/METHOD-SEED; `prepare` is done once and shared. Every
-figure is a mIoU over the training list with image labels given; the seed's threshold is chosen on the masks, the
+figure is a mIoU over the training split with image labels given; the threshold of the CAMs is chosen on the masks, the
 pseudo-masks use the recipe's own. "saliency alone" takes the class from plain CAM's argmax and the extent from
 saliency > 0.5, no training: what a method that reads saliency has to beat.
 """
@@ -30,6 +30,7 @@ from wsseg_cli.data.images import read_saliency
 from wsseg_cli.data.index import read_index
 from wsseg_cli.data.stores import ScoreStore, checked_mask
 from wsseg_cli.metrics import Confusion
+from wsseg_cli.types import ClassNames
 
 
 class Row(NamedTuple):
@@ -87,10 +88,10 @@ def main() -> None:
         for seed in arguments.seeds:
             reached.setdefault(method, []).append(figures(out / f"{method}-{seed}", rows[method], seed, out))
             print(f"{method} seed {seed}: {reached[method][-1]}", file=sys.stderr, flush=True)
-    seeds = "seed" if len(arguments.seeds) == 1 else "seeds"
+    seeds = "random seed" if len(arguments.seeds) == 1 else "random seeds"
     lines = [
         f"| {CAPTION[arguments.table]}, {seeds} {', '.join(map(str, arguments.seeds))} "
-        "| seed | pseudo-masks (CRF) | minutes |",
+        "| CAM (initial seed) | pseudo-masks (CRF) | minutes |",
         "|---|---|---|---|",
     ]
     for method in methods:
@@ -106,7 +107,7 @@ def main() -> None:
 
 
 def figures(run: Path, row: Row, seed: int, out: Path) -> dict[str, float]:
-    """Train, compute and judge one row and seed; return its mIoUs and the minutes up to the score maps."""
+    """Train, compute and evaluate one row and seed; return its mIoUs and the minutes up to the score maps."""
     settings = [word for setting in (f"seed={seed}", *row.settings) for word in ("--set", setting)]
     common = ["--recipe", row.recipe, "--run", str(run), *settings, "--quiet"]
     with share_prepare(out / ("prepare-saliency" if row.saliency else "prepare"), run):
@@ -114,8 +115,8 @@ def figures(run: Path, row: Row, seed: int, out: Path) -> dict[str, float]:
     for what in ("cam", "pseudo"):
         wsseg(["eval", "--what", what, "--split", "train", *common])
     done = [json.loads((run / stage / "done.json").read_text())["seconds"] for stage in ("train-cls", "cam")]
-    judged = {what: json.loads((run / f"eval/{what}-train.json").read_text())["miou"] for what in ("cam", "pseudo")}
-    return judged | {"minutes": sum(done) / 60}
+    miou = {what: json.loads((run / f"eval/{what}-train.json").read_text())["miou"] for what in ("cam", "pseudo")}
+    return miou | {"minutes": sum(done) / 60}
 
 
 @contextmanager
@@ -139,11 +140,11 @@ def saliency_alone(cam: Path, with_saliency: Path) -> float:
     confusion = Confusion(len(index.classes))
     for sample in index.samples("train"):
         scores = store[sample.image_id]
-        values = np.asarray(scores.classes + 1, np.uint8)
         salient = read_saliency(sample.extras["saliency"]) > 127
         prediction = np.zeros(salient.shape, np.uint8)
-        if len(values):
-            prediction[salient] = values[scores.full(0.0)[1:].argmax(axis=0)][salient]
+        if len(scores.classes):
+            best = scores.classes[scores.full(0.0)[1:].argmax(axis=0)]
+            prediction[salient] = ClassNames.mask_value(best)[salient]
         confusion.add(checked_mask(sample.mask, index.classes), prediction, image_id=sample.image_id)
     return 100 * confusion.mean_iou()
 

@@ -23,12 +23,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("picture", type=Path)
-    parser.add_argument("--list", default="val")
-    parser.add_argument("--images", nargs="+", type=int, default=[1, 4, 6, 11], help="places in the list")
+    parser.add_argument("--split", default="val")
+    parser.add_argument("--images", nargs="+", type=int, default=[1, 4, 6, 11], help="places in the split")
     parser.add_argument("--enlarge", type=int, default=1)
     arguments = parser.parse_args()
     index = read_index(arguments.run / "prepare")
-    samples = index.samples(arguments.list)
+    samples = index.samples(arguments.split)
     rows = []
     for place in arguments.images:
         sample = samples[place]
@@ -36,7 +36,7 @@ def main() -> None:
         classes, size = index.classes, image.shape[:2]
         masks = [
             MaskStore(arguments.run / "pseudo").read(sample.image_id, classes, size),
-            MaskStore(arguments.run / "eval" / f"seg-{arguments.list}").read(sample.image_id, classes, size),
+            MaskStore(arguments.run / "eval" / f"seg-{arguments.split}").read(sample.image_id, classes, size),
             checked_mask(sample.mask, classes, size),
         ]
         scores = ScoreStore(arguments.run / "cam")[sample.image_id]

@@ -48,17 +48,18 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/toy_table"))
     parser.add_argument("--write", type=Path, help="put the table between its two marks in this file")
     arguments = parser.parse_args()
+    seeds = ", ".join(map(str, arguments.seeds))
     lines = [
-        f"| toy scenes, seeds {', '.join(map(str, arguments.seeds))} | seed | false positives | false negatives |",
+        f"| toy scenes, random seeds {seeds} | CAM (initial seed) | false positives | false negatives |",
         "|---|---|---|---|",
     ]
     for row in arguments.rows:
         found: dict[str, list[float]] = {name: [] for name in FIGURES}
         for seed in arguments.seeds:
-            judged = spread_maps(arguments.out, seed) if row == "scg" else reached(arguments.out, row, seed)
-            print(f"{row} seed {seed}: {judged}", file=sys.stderr, flush=True)
+            figures = spread_maps(arguments.out, seed) if row == "scg" else reached(arguments.out, row, seed)
+            print(f"{row} seed {seed}: {figures}", file=sys.stderr, flush=True)
             for name in FIGURES:
-                found[name].append(judged[name])
+                found[name].append(figures[name])
         lines.append(f"| {ROWS[row][0]} | " + " | ".join(spread(found[name]) for name in FIGURES) + " |")
     table = "\n".join(lines)
     print(table)
@@ -67,7 +68,7 @@ def main() -> None:
 
 
 def reached(out: Path, row: str, seed: int) -> dict[str, float]:
-    """Train, compute and judge one row and seed."""
+    """Train, compute and evaluate one row and seed."""
     run = out / (f"rsepm-{seed}" if row == "mix" else f"rsepm_{row}-{seed}")
     values = {f"train_cls.method.options.{name}": json.dumps(value) for name, value in (ROWS[row][1] or {}).items()}
     settings = [word for name, value in (values | {"seed": str(seed)}).items() for word in ("--set", f"{name}={value}")]
@@ -81,7 +82,7 @@ def reached(out: Path, row: str, seed: int) -> dict[str, float]:
 
 
 def spread_maps(out: Path, seed: int) -> dict[str, float]:
-    """Judge the maps of the first row's network after self-correlation."""
+    """Evaluate the maps of the first row's network after self-correlation."""
     reached(out, "cam", seed)
     run = out / f"rsepm_cam-{seed}"
     index, file = read_index(run / "prepare"), run / "train-cls" / checkpoint.MODEL

@@ -2,7 +2,7 @@
 
     python benchmarks/store_stride.py RUN [--recipe quickstart]
 
-RUN has a trained classifier. Its maps of the training list are computed again, at stride 1 and at stride 4, into a
+RUN has a trained classifier. Its maps of the training split are computed again, at stride 1 and at stride 4, into a
 temporary folder.
 """
 

@@ -21,6 +21,7 @@ import numpy as np
 from wsseg_cli.data.images import read_mask
 from wsseg_cli.data.stores import ScoreStore
 from wsseg_cli.metrics import Confusion, ThresholdCurve, threshold_range
+from wsseg_cli.ops.masks import mask_from_map
 from wsseg_cli.types import ScoreMap, resize_scores
 
 CLASSES = 20
@@ -58,8 +59,7 @@ def loop(paths: list[Path], store: ScoreStore, thresholds: list[float]) -> list[
         confusion = Confusion(CLASSES)
         for path in paths:
             scores = store[path.stem]
-            values = np.concatenate([[0], scores.classes + 1]).astype(np.uint8)
-            confusion.add(read_mask(path), values[scores.full(threshold).argmax(0)])
+            confusion.add(read_mask(path), mask_from_map(scores, threshold=threshold))
         confusions.append(confusion)
     return confusions
 

@@ -39,6 +39,8 @@ environment when the stage runs. Numbers follow YAML 1.2: `1e-3` is a number, `2
 NEEDED: dict[tuple[str, ...], str] = {
     ("convert", "weights"): "PSA's published classifier, 400 MB",
     ("export", "voc-server"): "VOC, and days of a GPU",
+    ("weights", "add"): "the DeepLab authors' init.caffemodel",
+    ("weights", "get"): "a network",
 }
 """Examples that a test of this page cannot run, and what they need."""
 

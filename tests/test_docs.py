@@ -58,7 +58,7 @@ def test_plugins_md_shows_what_new_writes(tmp_path: Path) -> None:
     written = (tmp_path / "wsseg-sharper" / "wsseg_sharper" / "refiner.py").read_text(encoding="utf-8")
     test = (tmp_path / "wsseg-sharper" / "tests" / "test_sharper.py").read_text(encoding="utf-8")
     assert shown[0].strip() in written
-    assert shown[1].strip() == test.strip()
+    assert test.strip() in [block.strip() for block in shown]
     for file in (tmp_path / "wsseg-sharper").rglob("*"):
         if file.is_file():
             assert file.name in text
@@ -82,6 +82,7 @@ def test_links_and_pictures_lead_somewhere() -> None:
 
 def test_every_plugin_of_ours_is_described() -> None:
     pages = {"datasets": "own-data.md", "methods": "methods.md", "refiners": "methods.md", "segmenters": "methods.md"}
+    pages["backbones"] = "methods.md"
     for plugin in find():
         if plugin.package == "wsseg":
             text = (DOCS / pages[plugin.group]).read_text(encoding="utf-8")

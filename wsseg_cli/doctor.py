@@ -17,6 +17,7 @@ from typing import Literal
 from . import __version__
 from .data.threads import cores
 from .plugin.discovery import check, find
+from .weights import folder
 
 Level = Literal["ok", "none", "PROBLEM"]
 
@@ -165,7 +166,9 @@ def _caches() -> Iterator[Finding]:
     places = {
         "numba": Path(os.environ.get("NUMBA_CACHE_DIR") or Path(__file__).parent / "ops" / "crf" / "__pycache__"),
         "hugging face": Path(os.environ.get("HF_HOME") or home / ".cache" / "huggingface"),
+        "weights": folder(),
     }
+    fixes = {"hugging face": "export HF_HOME=DIR", "weights": "export WSSEG_WEIGHTS=DIR"}
     for name, place in places.items():
         above = next((p for p in (place, *place.parents) if p.exists()), Path("/"))
         if os.access(above, os.W_OK):
@@ -176,4 +179,4 @@ def _caches() -> Iterator[Finding]:
                 "caches", name, "PROBLEM", f"{place} cannot be written", "export NUMBA_CACHE_DIR=~/.cache/numba"
             )
         else:
-            yield Finding("caches", name, "PROBLEM", f"{place} cannot be written", "export HF_HOME=DIR")
+            yield Finding("caches", name, "PROBLEM", f"{place} cannot be written", fixes[name])

@@ -31,7 +31,7 @@ class PluginError(WssegError):
 
 
 class DataError(WssegError):
-    """An image, mask, label or list that is missing or broken."""
+    """An image, mask, label or split that is missing or broken."""
 
     exit_code = 4
 

@@ -1,4 +1,4 @@
-"""export: a segmentation network as ONNX, verified against torch; a list's masks as VOC's test server wants them."""
+"""export: a segmentation network as ONNX, verified against torch; a split's masks as VOC's test server wants them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .data.index import read_index
 from .data.stores import MaskStore, checked_mask
 from .errors import CheckFailed, DataError, RecipeError, StageError
 from .run.directory import RunDir
-from .stages.plugins import segmenter_from, trained
+from .stages.plugins import predictor_from, trained
 from .types import IGNORE, Normalization
 
 SIZES = ((2, 65, 97), (1, 96, 64))
@@ -77,8 +77,8 @@ def export_onnx(model_file: Path, path: Path) -> Verified:
         raise RecipeError(f"export onnx needs {', '.join(absent)}; pip install 'wsseg[onnx]'")
     import onnx
 
-    segmenter = segmenter_from(model_file)
-    network = FromPixels(segmenter.network(trained(segmenter, model_file, "cpu")), segmenter.normalization).eval()
+    predictor = predictor_from(model_file)
+    network = FromPixels(predictor.network(trained(predictor, model_file, "cpu")), predictor.normalization).eval()
     shapes = {"pixels": {0: torch.export.Dim("batch"), 2: torch.export.Dim("height"), 3: torch.export.Dim("width")}}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -93,7 +93,7 @@ def export_onnx(model_file: Path, path: Path) -> Verified:
             verbose=False,
         )
     model = program.model_proto  # type: ignore[union-attr]
-    for key, value in (("classes", "\n".join(segmenter.classes.with_background)), ("source", str(model_file))):
+    for key, value in (("classes", "\n".join(predictor.classes.with_background)), ("source", str(model_file))):
         entry = model.metadata_props.add()
         entry.key, entry.value = key, value
     found: dict[tuple[int, int, int], float] = {}
@@ -133,12 +133,12 @@ def differences(path: Path, network: nn.Module) -> dict[tuple[int, int, int], fl
 
 
 def voc_server(run: RunDir, split: str, out: Path, competition: str = "comp6") -> tuple[Path, int]:
-    """Write the network's masks of a list as VOC's test server takes them; return the archive and its image count.
+    """Write the network's masks of a split as VOC's test server takes them; return the archive and its image count.
 
     `out`/results/VOC2012/Segmentation/COMPETITION_SPLIT_cls/ID.png and `out`/results.tar.gz, which is uploaded.
 
     Raises:
-        StageError: no masks of the list, or of another network. DataError: a mask that the server would refuse.
+        StageError: no masks of the split, or of another network. DataError: a mask that the server would refuse.
     """
     run.require("train-seg")
     index = read_index(run.folder("prepare"))
@@ -150,7 +150,7 @@ def voc_server(run: RunDir, split: str, out: Path, competition: str = "comp6") -
         why = (
             f"{len(missing)} of {len(ids)} masks are not there" if missing else f"made otherwise: {'; '.join(changed)}"
         )
-        raise StageError(f"list {split!r}: {why}; `wsseg eval --what seg --split {split}` with the run's recipe first")
+        raise StageError(f"split {split!r}: {why}; `wsseg eval --what seg --split {split}` with the run's recipe first")
     _refuse([image_id for image_id in ids if "/" in image_id], "ids with a slash, the server wants flat names")
     for image_id in ids:
         mask = checked_mask(store.path(image_id), index.classes, index.size(image_id))

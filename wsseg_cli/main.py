@@ -12,13 +12,13 @@ from typing import Annotated, Any
 import typer
 
 from . import __version__, console
-from .commands import convert, export, plugins, predict, recipes, report, stages, state
+from .commands import convert, export, plugins, predict, recipes, report, stages, state, weights
 from .errors import WssegError
 from .settings import MAX_MEGAPIXELS
 from .signals import INTERRUPTED, TERMINATED, Terminated, raise_on_sigterm
 
 
-class House(typer.core.TyperGroup):
+class Commands(typer.core.TyperGroup):
     """The group of all commands: turns what a user can mend into one message and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -57,7 +57,7 @@ def _machine_said(error: OSError) -> str:
 
 app = typer.Typer(
     name="wsseg",
-    cls=House,
+    cls=Commands,
     help="Weakly-supervised semantic segmentation from image-level labels.",
     epilog="Example: wsseg run --recipe quickstart",
     no_args_is_help=True,
@@ -101,6 +101,7 @@ app.add_typer(recipes.app, name="recipes")
 app.add_typer(export.app, name="export")
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(convert.app, name="convert")
+app.add_typer(weights.app, name="weights")
 
 
 def main() -> None:

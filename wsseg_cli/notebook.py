@@ -54,13 +54,13 @@ class Run:
         """Names of the foreground classes; mask value 1 is the first."""
         return self._index.classes
 
-    def samples(self, *lists: str) -> list[Sample]:
-        """Return the images of these lists, such as "val", or all images.
+    def samples(self, *splits: str) -> list[Sample]:
+        """Return the images of these splits, such as "val", or all images.
 
         Raises:
-            StageError: a list that was not prepared.
+            StageError: a split that was not prepared.
         """
-        return self._index.samples(*(lists or self._index.lists()))
+        return self._index.samples(*(splits or self._index.splits()))
 
     def image(self, image_id: str) -> ByteArray:
         """Return the photo as (H, W, 3) uint8 RGB."""
@@ -93,7 +93,7 @@ class Run:
             return checked_mask(sample.mask, self.classes)
         if kind == "pseudo":
             return MaskStore(self.path / "pseudo").read(image_id, self.classes)
-        stores = [MaskStore(self.path / "eval" / f"seg-{name}") for name in self._index.entries[image_id].lists]
+        stores = [MaskStore(self.path / "eval" / f"seg-{name}") for name in self._index.entries[image_id].splits]
         there = [store for store in stores if store.path(image_id).is_file()]
         if not there:
             raise StageError(f"no prediction for image {image_id!r} in {self.path}; run `wsseg eval` first")

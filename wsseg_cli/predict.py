@@ -17,14 +17,14 @@ from .data.stores import MaskStore
 from .engine import checkpoint, processes
 from .engine.each import Work, each, share
 from .errors import CheckpointError, DataError, RecipeError
+from .ops.masks import crf_scores, mask_at_size
 from .ops.resize import pillow_resize
 from .recipe.sections import EvalSettings
 from .settings import RuntimeSettings
-from .stages.evaluate import class_scores
 from .stages.pictures import write_picture
-from .stages.plugins import segmenter_from, trained
+from .stages.plugins import predictor_from, trained
 from .status import open_existing
-from .types import ByteArray, FloatArray, resize_scores
+from .types import ByteArray
 
 LONGEST = 1024
 """Photos larger than this are scaled down for the network: it learnt from smaller ones, and memory is finite."""
@@ -135,7 +135,7 @@ def predict(
         for target in (store.path(name), MaskStore(out / "overlays").path(name)):
             if target.resolve() in originals:
                 raise RecipeError(f"--out {out}: {target} is one of the photos; choose another folder")
-    segmenter_from(model.file)
+    predictor_from(model.file)
     device = str(processes.start(model.runtime.device))
     workers = processes.worker_count(model.runtime) if device == "cpu" else 0
     arguments = (model, dict(photos), out, overlay, longest, device)
@@ -149,16 +149,17 @@ def _predictor(model: Model, photos: Mapping[str, Path], out: Path, overlay: boo
     """Return the function that writes the mask of one photo."""
     import torch
 
-    segmenter = segmenter_from(model.file)
-    network = trained(segmenter, model.file, device, fast=True)
-    names = segmenter.classes.with_background
+    predictor = predictor_from(model.file)
+    network = trained(predictor, model.file, device, fast=True)
+    names = predictor.classes.with_background
 
     def work(name: str) -> dict[str, Any]:
         image = read_upright(photos[name])
         small = shrunk(image, longest)
         with torch.inference_mode():
-            logits = segmenter.logits(network, small, model.section.infer)
-        mask = largest(class_scores(logits, small, model.section, device), (image.shape[0], image.shape[1]))
+            logits = predictor.logits(network, small, model.section.infer)
+        scores = crf_scores(logits, small, model.section.crf, device)
+        mask = mask_at_size(scores, (image.shape[0], image.shape[1]))
         MaskStore(out).write(name, mask)
         record = {"name": name, "image": str(photos[name]), "mask": str(MaskStore(out).path(name))}
         if overlay:
@@ -190,16 +191,3 @@ def shrunk(image: ByteArray, longest: int) -> ByteArray:
         return image
     scale = longest / max(height, width)
     return pillow_resize(image, (max(1, round(height * scale)), max(1, round(width * scale))))
-
-
-def largest(scores: FloatArray, size: tuple[int, int]) -> ByteArray:
-    """Return the (H, W) class of the highest of (1+C, h, w) scores at `size`, one class in memory at a time."""
-    if scores.shape[1:] == size:
-        return scores.argmax(axis=0).astype(np.uint8)
-    best = resize_scores(scores[:1], size)[0]
-    mask = np.zeros(size, np.uint8)
-    for value in range(1, len(scores)):
-        here = resize_scores(scores[value : value + 1], size)[0]
-        higher = here > best
-        best[higher], mask[higher] = here[higher], value
-    return mask

@@ -23,6 +23,10 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 NotNegativeInt = Annotated[int, Field(ge=0)]
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
+LrMultipliers = Annotated[
+    tuple[NotNegative, NotNegative, NotNegative, NotNegative],
+    Field(description="learning-rate multipliers of old weights, old biases, new weights, new biases"),
+]
 
 
 class OptimSettings(Settings):
@@ -57,7 +61,7 @@ class AugmentSettings(Settings):
     )
     scales: tuple[Positive, ...] = Field((), description="one of these factors is drawn")
     scale_range: tuple[Positive, Positive] | None = Field(None, description="factor drawn uniformly")
-    flip: float = Field(0.0, ge=0, le=1, description="probability of a left-right mirror image")
+    flip: float = Field(0.0, ge=0, le=1, description="probability of a horizontal flip")
     color_jitter: tuple[NotNegative, NotNegative, NotNegative, Annotated[float, Field(ge=0, le=0.5)]] | None = Field(
         None, description="brightness, contrast, saturation, hue, as torchvision's ColorJitter"
     )
@@ -96,7 +100,7 @@ class InferSettings(Settings):
     """Test-time views of one image."""
 
     scales: tuple[Positive, ...] = Field((1.0,), min_length=1, description="sizes of the views relative to the image")
-    flip: bool = Field(False, description="add the mirror image of every view")
+    flip: bool = Field(False, description="add the horizontal flip of every view")
 
 
 CRF_PRESETS = ("psa", "irn", "ppc", "deeplab", "deeplab_vgg16_v1", "deeplab_vgg16_v2", "seam_seg")
@@ -135,7 +139,10 @@ class CrfSettings(Settings):
 class TrainSettings(Settings):
     """What every training section has, beside the plugin that it names."""
 
-    weights: str = Field(description="initial weights: package, none, a path, or train_cls (not in train_cls itself)")
+    weights: str = Field(
+        description="initial weights: none, package, hub, a path, a name of `wsseg weights list`, or train_cls (not in "
+        "train_cls itself)"
+    )
     augment: AugmentSettings = Field(AugmentSettings(), description="random changes of the training images")
     batch_size: int = Field(ge=1, description="images of one optimiser step, over all processes and parts")
     accumulate: int = Field(1, ge=1, description="parts of a step that run one after the other")

@@ -60,13 +60,13 @@ def _status(run: RunDir, stage: str) -> StageStatus:
         return StageStatus(stage, "stale", "; ".join(changed), notes)
     if done is None:
         return StageStatus(stage, "partial", _progress(run, stage, started), notes)
-    missing = [name for name in _lists(run, stage) if name not in done.get("lists", ())]
+    missing = [name for name in _splits(run, stage) if name not in done.get("lists", ())]
     if missing:
         return StageStatus(stage, "partial", f"{_progress(run, stage, started)}, without {', '.join(missing)}", notes)
     return StageStatus(stage, "done", _facts(done), notes)
 
 
-def _lists(run: RunDir, stage: str) -> tuple[str, ...]:
+def _splits(run: RunDir, stage: str) -> tuple[str, ...]:
     data = run.recipe.recipe.dataset
     return tuple(dict.fromkeys((*data.train, *data.scored))) if stage in PER_IMAGE else ()
 
@@ -86,7 +86,7 @@ def _progress(run: RunDir, stage: str, started: Started) -> str:
 
 def _images(run: RunDir, stage: str) -> str:
     try:
-        return str(len(read_index(run.folder("prepare")).samples(*_lists(run, stage))))
+        return str(len(read_index(run.folder("prepare")).samples(*_splits(run, stage))))
     except WssegError:
         return "?"
 
@@ -106,7 +106,7 @@ def _facts(done: Finished) -> str:
     elif "images" in done:
         parts.append(f"{done['images']} images")
     if done.get("lists") and "counts" not in done:
-        parts.append(f"lists {', '.join(done['lists'])}")
+        parts.append(f"splits {', '.join(done['lists'])}")
     parts.append(f"{done.get('seconds', 0):.0f} s")
     parts.append(f"finished {str(done.get('finished', '?')).replace('+00:00', 'Z')}")
     return ", ".join(parts)

@@ -47,7 +47,7 @@ def made_up(number: int = 0, size: tuple[int, int] = (75, 90)) -> tuple[ByteArra
 class PluginTester:
     """What holds for every plugin: it says what it is, each option is explained, unknown ones are refused."""
 
-    plugin: ClassVar[type[Plugin]]
+    plugin: ClassVar[type[Plugin[Any]]]
     options: ClassVar[Mapping[str, Any]] = {}
 
     def validated(self) -> PluginOptions:
@@ -70,17 +70,18 @@ class PluginTester:
 class TrainableTester(PluginTester):
     """What holds for everything that is trained: a step gives finite losses, and they reach the weights."""
 
+    plugin: ClassVar[type[Trainable[Any, Any]]]
     augment: ClassVar[AugmentSettings] = AugmentSettings(flip=0.5, crop=64)
 
     def make(self) -> Any:
         """Return the plugin with the options of the test."""
-        return self.plugin(self.validated(), CLASSES)  # type: ignore[call-arg]
+        return self.plugin(self.validated(), CLASSES)
 
     def targets(self, image: ByteArray, mask: ByteArray) -> dict[str, Any]:
         """Return what training reads beside image and label; override it for targets of your own."""
         return {"saliency": (mask > 0).astype(np.uint8) * 255, "mask": mask}
 
-    def batch(self, plugin: Trainable) -> dict[str, Any]:
+    def batch(self, plugin: Trainable[Any, Any]) -> dict[str, Any]:
         """Return a batch of two made-up images as the loop would make it."""
         transform = plugin.train_transform(self.augment)
         rows = []
@@ -89,12 +90,12 @@ class TrainableTester(PluginTester):
             label = np.array([1, 0, 1], np.float32)
             more = self.targets(image, mask)
             arrays = {"image": image, "label": label}
-            arrays |= {k: v for k, v in more.items() if k in plugin.needs or k.startswith("target/")}
+            arrays |= {k: v for k, v in more.items() if k in plugin.required.training or k.startswith("target/")}
             rows.append(dict(transform(arrays, np.random.default_rng(number))))
         batch: dict[str, Any] = {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
         return batch | {"image_id": ["a", "b"], "index": torch.arange(2)}
 
-    def model(self, plugin: Trainable) -> nn.Module:
+    def model(self, plugin: Trainable[Any, Any]) -> nn.Module:
         """Return the network with seeded weights."""
         torch.manual_seed(0)
         return plugin.build_model()
@@ -147,7 +148,7 @@ def check_score_map(scores: ScoreMap, size: tuple[int, int], labels: tuple[int, 
 class MethodTester(TrainableTester):
     """What holds for every method: it trains, and gives score maps for any image, size and labels."""
 
-    plugin: ClassVar[type[Method]]
+    plugin: ClassVar[type[Method[Any, Any]]]
 
     def test_scores(self) -> None:
         plugin = self.make()
@@ -164,25 +165,25 @@ class MethodTester(TrainableTester):
 
 
 class RefinerTester(TrainableTester):
-    """What holds for every refiner; the training part is looked at only if it `learns`."""
+    """What holds for every refiner; the training part is looked at only if it learns."""
 
-    plugin: ClassVar[type[Refiner]]
+    plugin: ClassVar[type[Refiner[Any, Any]]]
 
     def test_a_step_learns(self) -> None:
-        if self.plugin.learns:
+        if self.make().required.trains:
             super().test_a_step_learns()
 
     def test_weights_can_be_kept_and_read(self) -> None:
-        if self.plugin.learns:
+        if self.make().required.trains:
             super().test_weights_can_be_kept_and_read()
 
     def test_every_weight_is_in_one_group(self) -> None:
-        if self.plugin.learns:
+        if self.make().required.trains:
             super().test_every_weight_is_in_one_group()
 
     def test_refines(self) -> None:
         plugin = self.make()
-        model = self.model(plugin).eval() if self.plugin.learns else None
+        model = self.model(plugin).eval() if plugin.required.trains else None
         image, mask = made_up()
         for labels in ((0, 2), (2,), (), None):
             kept = (0, 2) if labels is None else labels
@@ -195,7 +196,7 @@ class RefinerTester(TrainableTester):
 class SegmenterTester(TrainableTester):
     """What holds for every segmenter: it trains on masks and gives class scores at the size of the image."""
 
-    plugin: ClassVar[type[Segmenter]]
+    plugin: ClassVar[type[Segmenter[Any, Any]]]
 
     def test_logits(self) -> None:
         plugin = self.make()
@@ -218,20 +219,20 @@ class SegmenterTester(TrainableTester):
 class DatasetTester(PluginTester):
     """What holds for every data set: readable images, labels of its classes, masks that fit."""
 
-    plugin: ClassVar[type[Dataset]]
-    lists: ClassVar[tuple[str, ...]] = ("train", "val")
+    plugin: ClassVar[type[Dataset[Any]]]
+    splits: ClassVar[tuple[str, ...]] = ("train", "val")
     first: ClassVar[int] = 20
-    """So many samples of each list are opened."""
+    """So many samples of each split are opened."""
 
     def test_samples(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             dataset = self.plugin(self.validated(), Path(folder))
             classes = dataset.classes()
-            for split in self.lists:
+            for split in self.splits:
                 samples = list(dataset.samples(split))
-                assert samples, f"list {split!r} is empty"
+                assert samples, f"split {split!r} is empty"
                 ids = [sample.image_id for sample in samples]
-                assert len(ids) == len(set(ids)), f"an id stands twice in list {split!r}"
+                assert len(ids) == len(set(ids)), f"an image id occurs twice in split {split!r}"
                 assert ids == [s.image_id for s in dataset.samples(split)], "the order changes from call to call"
                 for sample in samples[: self.first]:
                     assert all(0 <= label < len(classes) for label in sample.labels), sample
@@ -241,11 +242,11 @@ class DatasetTester(PluginTester):
                         assert mask.shape == image.shape[:2], f"{sample.image_id}: mask and image differ in size"
                         assert mask[mask != IGNORE].max(initial=0) <= len(classes), sample
 
-    def test_refuses_an_unknown_list(self) -> None:
+    def test_refuses_an_unknown_split(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             dataset = self.plugin(self.validated(), Path(folder))
             try:
                 list(dataset.samples("no-such-list"))
             except DataError:
                 return
-        raise AssertionError("an unknown list was taken; raise wsseg_cli.errors.DataError")
+        raise AssertionError("an unknown split was accepted; raise wsseg_cli.errors.DataError")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +13,13 @@ import numpy.typing as npt
 from .errors import DataError
 
 IGNORE = 255
-"""Mask value of a pixel that belongs to no class: neither learnt from nor judged."""
+"""Mask value of a pixel that belongs to no class: neither trained on nor evaluated."""
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 ByteArray = npt.NDArray[np.uint8]
+
+_Label = TypeVar("_Label", int, npt.NDArray[np.int64])
 
 
 @dataclass(frozen=True)
@@ -149,8 +151,9 @@ class ClassNames(Sequence[str]):
             raise DataError(f"unknown class {name!r}{hint}")
         return self.names.index(name)
 
-    def mask_value(self, label: int) -> int:
-        """Return the mask value of a label."""
+    @staticmethod
+    def mask_value(label: _Label) -> _Label:
+        """Return the mask value of a label, or those of an array of labels."""
         return label + 1
 
     def labels_in(self, mask: npt.NDArray[Any]) -> tuple[int, ...]:
@@ -214,3 +217,40 @@ def _stack(channels: list[Any]) -> Any:
 
 IMAGENET = Normalization()
 """Mean and standard deviation of ImageNet in RGB, pixels in [0, 1]."""
+
+CAFFE = Normalization(mean=(104.008, 116.669, 122.675), std=(1.0, 1.0, 1.0), scale=1.0, order="BGR")
+"""Pixels 0..255 in BGR minus the mean colour, as networks that came from Caffe want them."""
+
+TENSORFLOW = Normalization(mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
+"""Pixels in [-1, 1], as networks that came from TensorFlow were trained with."""
+
+NORMALIZATIONS: dict[str, Normalization] = {"imagenet": IMAGENET, "caffe": CAFFE, "tensorflow": TENSORFLOW}
+"""Normalizations by the name that the option `normalization` of a backbone takes."""
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file of pretrained weights that a hub holds for a backbone, what `weights: hub` brings.
+
+    Attributes:
+        name: of the file, such as model.safetensors.
+        repository: on the Hugging Face hub, such as timm/resnet50.a1_in1k; "" for a file at an address of its own.
+        address: of that file; may be left out for one in a repository.
+        saw: what the weights have seen, for the protocol of every result.
+        licence: of the weights, in words.
+        mebibytes: its size, 0 where it is not known.
+        sha256: its hash or the beginning of it, "" where it is not known.
+    """
+
+    name: str
+    repository: str = ""
+    address: str = ""
+    saw: str = "ImageNet labels"
+    licence: str = "none stated"
+    mebibytes: float = 0
+    sha256: str = ""
+
+    @property
+    def title(self) -> str:
+        """The file in words, with where it comes from."""
+        return f"{self.name} of {self.repository}" if self.repository else self.name

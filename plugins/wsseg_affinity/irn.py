@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 from wsseg_refine.classes import kept
 
 from wsseg_cli.data.images import read_image
@@ -22,19 +22,62 @@ from wsseg_cli.ops.crf import crf_parameters
 from wsseg_cli.ops.paths import path_affinity, path_pairs
 from wsseg_cli.ops.random_walk import edge_walk
 from wsseg_cli.ops.resize import pillow_resize
-from wsseg_cli.plugin.protocols import Fit, PluginOptions, Refiner, Stage, Transform
+from wsseg_cli.plugin.protocols import (
+    Arrays,
+    Batch,
+    Fit,
+    Labels,
+    Losses,
+    NetworkOptions,
+    ParamGroups,
+    Refiner,
+    Requirements,
+    TrainingJob,
+    Transform,
+)
 from wsseg_cli.settings import AugmentSettings, CrfSettings, InferSettings, OptimSettings
 from wsseg_cli.types import ByteArray, ClassNames, Progress, Sample, ScoreMap, resize_scores
 
 from .irn_labels import irn_confident_labels, scores_at_size, strided_size
 from .irn_loss import irn_loss
-from .irn_net import IRNet
+from .irn_net import FEATURE_MAPS, IRNet
 from .preparation import check_views, make_labels, mean_over_processes, network
 
 _RSEPM_EPS = 1e-3
 
 
-class IRN(Refiner):
+class IRNOptions(NetworkOptions):
+    """Options of IRN; the defaults are the published ones."""
+
+    backbone: str = Field("resnet50", description="backbone, which does not learn; it needs the feature map conv2")
+    network: Literal["irn", "rsepm"] = Field(
+        "irn", description="irn: boundaries and displacements; rsepm: boundaries alone, group norms with eps 1e-3"
+    )
+    displacement_rate: float = Field(10.0, gt=0, description="learning rate of the displacement head, in multiples")
+    foreground: float = Field(0.30, ge=0, le=1, description="labels: score from which a pixel is surely a class")
+    background: float = Field(0.05, ge=0, le=1, description="labels: score below which it is surely background")
+    crf: CrfSettings = Field(CrfSettings(preset="irn"), description="labels: CRF of both, from hard labels")
+    radius: int = Field(10, ge=2, description="training: pairs are closer than this many cells of four pixels")
+    border: Border = Field("reference", description="training: pairs as published, or full: all inside the grid")
+    walk_radius: int = Field(5, ge=2, description="walk: the same; all pairs inside the image count")
+    beta: float = Field(10.0, gt=0, description="walk: power of the affinities")
+    steps_log2: int = Field(8, ge=0, le=20, description="walk: log2 of the number of steps")
+    padded: int = Field(512, ge=16, description="images are padded to this side, which the group norms see")
+
+    @model_validator(mode="after")
+    def _values_fit(self) -> IRNOptions:
+        if self.background > self.foreground:
+            raise ValueError(f"background {self.background} lies above foreground {self.foreground}")
+        try:
+            unary = crf_parameters(self.crf).unary
+        except RecipeError as error:
+            raise ValueError(str(error)) from None
+        if unary != "labels":
+            raise ValueError(f"crf: preset {self.crf.preset!r} starts from scores; IRN's labels need irn or ppc")
+        return self
+
+
+class IRN(Refiner[IRNOptions, IRNet]):
     """Boundary (and displacement) network and its random walk; the refined map has no background of its own.
 
     The published result is the highest of 0.25 and the walked scores: `pseudo.background: {threshold: 0.25}`.
@@ -42,65 +85,38 @@ class IRN(Refiner):
     """
 
     paper = "Ahn, Cho and Kwak, CVPR 2019, https://arxiv.org/abs/1904.05044"
-    learns = True
 
-    class Options(PluginOptions):
-        """Options of IRN; the defaults are the published ones."""
-
-        backbone: str = Field("resnet50", description="backbone, which does not learn; it needs the feature map conv2")
-        backbone_options: dict[str, Any] = Field({}, description="options of the backbone")
-        network: Literal["irn", "rsepm"] = Field(
-            "irn", description="irn: boundaries and displacements; rsepm: boundaries alone, group norms with eps 1e-3"
-        )
-        displacement_rate: float = Field(10.0, gt=0, description="learning rate of the displacement head, in multiples")
-        foreground: float = Field(0.30, ge=0, le=1, description="labels: score from which a pixel is surely a class")
-        background: float = Field(0.05, ge=0, le=1, description="labels: score below which it is surely background")
-        crf: CrfSettings = Field(CrfSettings(preset="irn"), description="labels: CRF of both, from hard labels")
-        radius: int = Field(10, ge=2, description="training: pairs are closer than this many cells of four pixels")
-        border: Border = Field("reference", description="training: pairs as published, or full: all inside the grid")
-        walk_radius: int = Field(5, ge=2, description="walk: the same; all pairs inside the image count")
-        beta: float = Field(10.0, gt=0, description="walk: power of the affinities")
-        steps_log2: int = Field(8, ge=0, le=20, description="walk: log2 of the number of steps")
-        padded: int = Field(512, ge=16, description="images are padded to this side, which the group norms see")
-
-        @model_validator(mode="after")
-        def _values_fit(self) -> IRN.Options:
-            if self.background > self.foreground:
-                raise ValueError(f"background {self.background} lies above foreground {self.foreground}")
-            try:
-                unary = crf_parameters(self.crf).unary
-            except RecipeError as error:
-                raise ValueError(str(error)) from None
-            if unary != "labels":
-                raise ValueError(f"crf: preset {self.crf.preset!r} starts from scores; IRN's labels need irn or ppc")
-            return self
+    @classmethod
+    def requirements(cls, options: IRNOptions) -> Requirements:
+        """Return what is asked: five feature maps, and a training."""
+        return Requirements(feature_maps=frozenset(FEATURE_MAPS))
 
     def build_model(self) -> IRNet:
         """Return the boundary network, with the displacement head unless `network` is rsepm."""
         o = self.options
         if o.network == "rsepm":
-            return IRNet(o.backbone, displacement=False, eps=_RSEPM_EPS, **o.backbone_options)
-        return IRNet(o.backbone, **o.backbone_options)
+            return IRNet(self.backbone(frozen="whole"), displacement=False, eps=_RSEPM_EPS)
+        return IRNet(self.backbone(frozen="whole"))
 
-    def param_groups(self, model: nn.Module, optim: OptimSettings) -> list[dict[str, Any]]:
+    def param_groups(self, model: IRNet, optim: OptimSettings) -> ParamGroups:
         """Return the boundary head's group and the displacement head's at its own rate; biases decay, too."""
-        groups = [{"params": list(model.edge.parameters()), "lr": optim.lr}]  # type: ignore[union-attr]
+        groups: ParamGroups = [{"params": list(model.edge.parameters()), "lr": optim.lr}]
         if model.displacement is not None:
             rate = optim.lr * self.options.displacement_rate
-            groups.append({"params": list(model.displacement.parameters()), "lr": rate})  # type: ignore[union-attr]
+            groups.append({"params": list(model.displacement.parameters()), "lr": rate})
         return groups
 
-    def train(self, stage: Stage, fit: Fit) -> None:
+    def train(self, job: TrainingJob, fit: Fit) -> None:
         """Make labels of every CAM from two thresholds and a CRF, then learn boundaries between them."""
-        store = MaskStore(stage.dir / "labels")
-        make_labels(self, stage, store.missing, _labeller, (store, self.options), self.options.crf)
-        fit(self, stage.with_targets({"mask": Labels(store, self.classes)}))
+        store = MaskStore(job.dir / "labels")
+        make_labels(self, job, store.missing, _labeller, (store, self.options), self.options.crf)
+        fit(self, job.with_targets({"mask": LabelMasks(store, self.classes)}))
 
     def train_transform(self, augment: AugmentSettings) -> Transform:
         """Return the transform of image and labels; `mask` is at a quarter of the size, (h, w) int64."""
         return _QuarterMask(segmentation_transform(augment, normalize=self.normalization))
 
-    def training_step(self, model: nn.Module, batch: dict[str, Any], progress: Progress) -> dict[str, Tensor]:
+    def training_step(self, model: IRNet, batch: Batch, progress: Progress) -> Losses:
         """Return the losses of affinities and, with the displacement head, of displacements."""
         edge, field = model(batch["image"])
         pairs = path_pairs((int(edge.shape[-2]), int(edge.shape[-1])), self.options.radius, self.options.border)
@@ -116,15 +132,15 @@ class IRN(Refiner):
 
     def refine(
         self,
-        model: nn.Module | None,
+        model: IRNet | None,
         image: ByteArray,
-        labels: tuple[int, ...] | None,
+        labels: Labels,
         coarse: ScoreMap,
         infer: InferSettings,
     ) -> ScoreMap:
         """Return the walked scores of the kept classes at image size, divided by their one maximum.
 
-        The network always sees the image and its mirror image.
+        The network always sees the image and its horizontal flip.
 
         Raises:
             DataError: the map does not fit the image. RecipeError: views that the walk does not know.
@@ -139,11 +155,11 @@ class IRN(Refiner):
         walked = edge_walk(scores, edge, radius=o.walk_radius, beta=o.beta, steps_log2=o.steps_log2)
         return ScoreMap(coarse.image_id, coarse.classes, scores_at_size(walked, coarse.size).cpu().numpy(), coarse.size)
 
-    def edge(self, model: nn.Module, image: ByteArray) -> Tensor:
+    def edge(self, model: IRNet, image: ByteArray) -> Tensor:
         """Return the boundary probability of an image (H, W, 3) uint8, (h, w) at a quarter of its size."""
         device = next(model.parameters()).device
         pixels = torch.from_numpy(self.normalization.apply(image)).permute(2, 0, 1).to(device)
-        edge = model.infer(pixels, self.options.padded)[0][0]  # type: ignore[operator]
+        edge = model.infer(pixels, self.options.padded)[0][0]
         # The walk counts in float64, which Apple's GPUs do not.
         return edge if device.type in ("cpu", "cuda") else edge.cpu()
 
@@ -153,7 +169,7 @@ def _affinity_parts(loss: AffinityLoss) -> dict[str, Tensor]:
 
 
 @dataclass(frozen=True)
-class Labels(Mapping[str, ByteArray]):
+class LabelMasks(Mapping[str, ByteArray]):
     """The confident labels by image id, (H, W) uint8: class values, 0 background, 255 unsure."""
 
     store: MaskStore
@@ -180,7 +196,7 @@ class _QuarterMask:
 
     pipeline: Pipeline
 
-    def __call__(self, arrays: dict[str, Any], rng: np.random.Generator) -> dict[str, Tensor]:
+    def __call__(self, arrays: Arrays, rng: np.random.Generator) -> dict[str, Tensor]:
         moved = {name: value for name, value in arrays.items() if name != "target/mask"}
         tensors = self.pipeline(moved | {"mask": arrays["target/mask"]}, rng)
         mask = tensors["mask"].numpy().astype(np.uint8)
@@ -193,7 +209,7 @@ def _labeller(
     cams: Mapping[str, ScoreMap],
     device: str,
     store: MaskStore,
-    options: IRN.Options,
+    options: IRNOptions,
 ) -> Work:
     """Return the function that writes the labels of one image."""
 

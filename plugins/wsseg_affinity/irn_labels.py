@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,7 +23,7 @@ from .labels import present_values
 def fused_cams(cams: Sequence[Tensor], classes: Sequence[int], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Return IRN's CAMs at stride 4 and at image size, (K, h, w) and (K, H, W), each map divided by its maximum.
 
-    cams: one (C, h_s, w_s) a scale, image and mirror image already added; classes: present ones, counted from 0; size:
+    cams: one (C, h_s, w_s) per scale, the horizontal flip already added; classes: those present, counted from 0; size:
     (H, W). All scales go to the image size rounded up to 16, so that the cells lie right, and are cropped afterwards.
     """
     height, width = size
@@ -82,7 +83,7 @@ def irn_confident_labels(
     return combined(sure, possible)
 
 
-def combined(sure: IntArray, possible: IntArray) -> ByteArray:
+def combined(sure: npt.NDArray[Any], possible: npt.NDArray[Any]) -> ByteArray:
     """Return `sure` where it names a class, 0 where both are background, 255 elsewhere: (H, W) uint8."""
     label = np.where((sure == 0) & (possible == 0), 0, IGNORE)
     return np.where(sure > 0, sure, label).astype(np.uint8)

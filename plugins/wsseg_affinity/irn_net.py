@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsseg_cli import nets
-from wsseg_cli.nets.base import Backbone
 from wsseg_cli.ops.cam import class_activation_maps
+from wsseg_cli.plugin.backbone import Backbone
 from wsseg_cli.types import Normalization
+
+from .nets import require_feature_maps
 
 FEATURE_MAPS = ("conv2", "conv3", "conv4", "conv5", "conv6")
 
@@ -21,15 +21,15 @@ class IRNClassifier(nn.Module):
     """A ResNet-50 and a linear classifier without bias behind global average pooling.
 
     Args:
-        num_classes: foreground classes.
-        backbone: name of the backbone; batch norms keep their statistics, the stem, layer1 and layer2 do not learn.
-        options: of the backbone.
+        backbone: a built backbone; published `frozen: irn`: batch norms keep their statistics, the stem, layer1 and
+            layer2 do not learn.
+        num_classes: C, without background.
     """
 
-    def __init__(self, num_classes: int, backbone: str = "resnet50", **options: Any) -> None:
+    def __init__(self, backbone: Backbone, num_classes: int) -> None:
         super().__init__()
-        self.backbone = nets.backbone(backbone, **{"frozen": "irn", **options})
-        self.classifier = nn.Conv2d(self.backbone.feature_maps["conv6"], num_classes, 1, bias=False)
+        self.backbone = backbone
+        self.classifier = nn.Conv2d(backbone.feature_maps["conv6"], num_classes, 1, bias=False)
 
     @property
     def normalization(self) -> Normalization:
@@ -137,23 +137,20 @@ class IRNet(nn.Module):
     """Boundary and displacement heads on a backbone that never learns, ResNet-50 in the publication.
 
     Args:
-        backbone: name of the backbone.
+        backbone: a built backbone with the feature maps conv2 to conv6; none of its parameters learns.
         displacement: with the displacement head (IRN); the boundary network of RecurSeed has none.
         eps: of the boundary head's group norms: 1e-5 in IRN, 1e-3 in RecurSeed.
-        options: of the backbone.
 
     Raises:
         RecipeError: the backbone lacks one of the feature maps; conv2, before its first stage, is rare.
     """
 
-    def __init__(
-        self, backbone: str = "resnet50", *, displacement: bool = True, eps: float = 1e-5, **options: Any
-    ) -> None:
+    def __init__(self, backbone: Backbone, *, displacement: bool = True, eps: float = 1e-5) -> None:
         super().__init__()
-        nets.require_feature_maps(backbone, FEATURE_MAPS)
-        self.backbone: Backbone = nets.backbone(backbone, **{"frozen": "whole", **options})
-        self.edge = EdgeHead(self.backbone.feature_maps, self.backbone.stride, eps)
-        self.displacement = DisplacementHead(self.backbone.feature_maps, self.backbone.stride) if displacement else None
+        require_feature_maps(backbone, FEATURE_MAPS, "IRN's network")
+        self.backbone = backbone
+        self.edge = EdgeHead(backbone.feature_maps, backbone.stride, eps)
+        self.displacement = DisplacementHead(backbone.feature_maps, backbone.stride) if displacement else None
 
     @property
     def normalization(self) -> Normalization:
@@ -172,7 +169,7 @@ class IRNet(nn.Module):
 
         image: (3, H, W), normalised. Zeros fill it at the right and bottom up to `padded` pixels, the published size,
         because the group norms see the padding. A larger image, which IRN would cut, is padded to a multiple of 16.
-        The boundary logit is the mean over the image and its mirror image, the field that of the image.
+        The boundary logit is the mean over the image and its horizontal flip, the field that of the image.
         """
         height, width = image.shape[1:]
         sides = [max(padded, -(-side // 16) * 16) for side in (height, width)]

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from wsseg_cli.errors import DataError
 from wsseg_cli.ops.crf import crf_parameters, dense_crf, with_background
+from wsseg_cli.ops.masks import mask_from_scores, present_values
 from wsseg_cli.settings import CrfSettings
 from wsseg_cli.types import IGNORE, ByteArray, FloatArray, IntArray
 
@@ -60,9 +61,4 @@ def affinity_scores(
     if crf_parameters(preset).unary == "scores":
         return dense_crf(image, scores, preset, **crf)
     values = present_values(classes)
-    return dense_crf(image, values[scores.argmax(0)], preset, labels=num_classes + 1, **crf)[values]
-
-
-def present_values(classes: IntArray) -> IntArray:
-    """Return the mask values of the rows [background, classes], (1+K,)."""
-    return np.concatenate([[0], np.asarray(classes, np.int64) + 1])
+    return dense_crf(image, mask_from_scores(scores, classes), preset, labels=num_classes + 1, **crf)[values]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Iterable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wsseg_cli import nets
 from wsseg_cli.errors import RecipeError
-from wsseg_cli.nets.base import Backbone
+from wsseg_cli.plugin.backbone import Backbone
 from wsseg_cli.types import Normalization
 
 FEATURE_MAPS = ("conv4", "conv5", "conv6")
@@ -22,19 +22,15 @@ _EMBEDDED = (64, 128, 256)
 _GROUPS = (8, 16, 32)
 
 
-def affinity_net(backbone: str, **options: Any) -> AffinityNet:
-    """Return the AffinityNet that PSA publishes for the backbone of this name, without weights.
-
-    On VGG-16 fc6 has dilation 4 and the embeddings are group-normalised; every other backbone takes ResNet-38's form.
-    SEAM and PPC have the same network as PSA and choose another radius. options: of the backbone.
+def require_feature_maps(backbone: Backbone, feature_maps: Iterable[str], network: str) -> None:
+    """Check that a built backbone has the feature maps that a network reads.
 
     Raises:
-        RecipeError: the backbone lacks a feature_map or an option of it is unknown.
+        RecipeError: it lacks some.
     """
-    nets.require_feature_maps(backbone, FEATURE_MAPS)
-    if backbone == "vgg16":
-        return AffinityNet(nets.backbone(backbone, **{"fc6_dilation": 4, **options}), norm="group")
-    return AffinityNet(nets.backbone(backbone, **options))
+    lacking = [name for name in feature_maps if name not in backbone.feature_maps]
+    if lacking:
+        raise RecipeError(f"{network} needs the feature maps {', '.join(lacking)}, which its backbone lacks")
 
 
 class AffinityNet(nn.Module):
@@ -50,9 +46,7 @@ class AffinityNet(nn.Module):
 
     def __init__(self, backbone: Backbone, norm: Norm = "none") -> None:
         super().__init__()
-        lacking = [feature_map for feature_map in FEATURE_MAPS if feature_map not in backbone.feature_maps]
-        if lacking:
-            raise RecipeError(f"AffinityNet needs the feature maps {', '.join(lacking)}, which its backbone lacks")
+        require_feature_maps(backbone, FEATURE_MAPS, "AffinityNet")
         if norm not in ("none", "group"):
             raise RecipeError(f"unknown value {norm!r} for AffinityNet's norm; expected none or group")
         self.backbone = backbone

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from wsseg_cli.engine import processes
 from wsseg_cli.engine.each import Work, each, share
 from wsseg_cli.engine.fit import usable_samples
 from wsseg_cli.errors import CheckpointError, DataError, RecipeError
-from wsseg_cli.plugin.protocols import Stage, Trainable
+from wsseg_cli.plugin.protocols import NetworkT, Trainable, TrainingJob
 from wsseg_cli.settings import CrfSettings, InferSettings
 from wsseg_cli.types import ScoreMap
 
@@ -19,8 +19,8 @@ Setup = Callable[..., Work]
 
 
 def make_labels(
-    trainable: Trainable,
-    stage: Stage,
+    trainable: Trainable[Any, Any],
+    job: TrainingJob,
     missing: Callable[[Iterable[str]], list[str]],
     setup: Setup,
     arguments: tuple[Any, ...],
@@ -34,11 +34,11 @@ def make_labels(
     Raises:
         DataError: some images failed, with the reasons; the labels of the others are kept.
     """
-    samples = {sample.image_id: sample for sample in usable_samples(trainable, stage.samples)}
+    samples = {sample.image_id: sample for sample in usable_samples(trainable, job.samples)}
     todo = processes.agree(missing(samples))
     device = crf_device(crf)
-    workers = stage.workers if device == "cpu" else 0
-    given = (samples, score_maps(stage), device, *arguments)
+    workers = job.workers if device == "cpu" else 0
+    given = (samples, score_maps(job), device, *arguments)
     done = each(share(todo), setup, given, workers=workers, label="labels")
     failures = processes.gather_objects(list(done.failures.items()))
     if failures:
@@ -47,15 +47,15 @@ def make_labels(
     processes.barrier()
 
 
-def score_maps(stage: Stage) -> Mapping[str, ScoreMap]:
+def score_maps(job: TrainingJob) -> Mapping[str, ScoreMap]:
     """Return the score maps of the stage before.
 
     Raises:
         DataError: the stage has none.
     """
-    if stage.cams is None:
+    if job.cams is None:
         raise DataError("no score maps to make labels of; affinities are learnt in the stage `refine`, after `cam`")
-    return stage.cams
+    return job.cams
 
 
 def crf_device(crf: CrfSettings) -> str:
@@ -71,7 +71,7 @@ def check_views(infer: InferSettings, name: str, flip: bool) -> None:
     """Check that a walk is asked for on the image at its own size.
 
     Raises:
-        RecipeError: other scales, or mirror images where the network has none of its own.
+        RecipeError: other scales, or horizontal flips where the network has none of its own.
     """
     if infer.scales != (1.0,) or (infer.flip and not flip):
         wanted = "{scales: [1.0]}" if flip else "{scales: [1.0], flip: false}"
@@ -81,7 +81,7 @@ def check_views(infer: InferSettings, name: str, flip: bool) -> None:
         )
 
 
-def network(model: nn.Module | None, name: str) -> nn.Module:
+def network(model: NetworkT | None, name: str) -> NetworkT:
     """Return the trained network.
 
     Raises:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 from wsseg_refine.classes import kept
 
 from wsseg_cli.data.images import read_image
@@ -23,17 +22,63 @@ from wsseg_cli.errors import RecipeError
 from wsseg_cli.ops.affinity import Border, Pairs, affinity_loss, feature_affinity, neighbour_pairs, pair_labels
 from wsseg_cli.ops.crf import crf_parameters
 from wsseg_cli.ops.random_walk import walk_radius
-from wsseg_cli.plugin.protocols import Fit, PluginOptions, Refiner, Stage, Transform
-from wsseg_cli.settings import AugmentSettings, CrfSettings, InferSettings, OptimSettings
+from wsseg_cli.plugin.protocols import (
+    Arrays,
+    Batch,
+    Fit,
+    Labels,
+    Losses,
+    NetworkOptions,
+    ParamGroups,
+    Refiner,
+    Requirements,
+    TrainingJob,
+    Transform,
+)
+from wsseg_cli.settings import AugmentSettings, CrfSettings, InferSettings, LrMultipliers, OptimSettings
 from wsseg_cli.types import ByteArray, FloatArray, Progress, Sample, ScoreMap, resize_scores
 
 from .labels import affinity_scores, confident_labels
-from .nets import AffinityNet, affinity_net
+from .nets import FEATURE_MAPS, AffinityNet
 from .preparation import check_views, make_labels, mean_over_processes, network
 from .walk import crf_after_walk, walked_scores
 
 
-class PSA(Refiner):
+class PSAOptions(NetworkOptions):
+    """Options of PSA; the defaults are the published ones of ResNet-38."""
+
+    backbone: str = Field("resnet38", description="backbone of the affinity network")
+    lr_multipliers: LrMultipliers = PSA_MULTIPLIERS
+    low_alpha: float = Field(4.0, gt=0, description="labels: power of the strong background")
+    high_alpha: float = Field(32.0, gt=0, description="labels: power of the weak background; 24 in SEAM and PPC")
+    crf: CrfSettings = Field(CrfSettings(), description="labels: CRF of both; psa, in PPC ppc")
+    label_stride: int = Field(1, ge=1, description="labels: how coarse they are kept; 8 takes a 64th of the disk")
+    radius: int = Field(5, ge=2, description="pairs are closer than this many cells, gamma")
+    shrink_radius: bool = Field(False, description="smaller radius on maps with a side below 11, as SEAM and PPC")
+    border: Border = Field("reference", description="reference: pairs as published; full: all inside the grid")
+    walk_alpha: float = Field(16.0, gt=0, description="walk: power of the background; 6 in SEAM")
+    walk_threshold: float | None = Field(
+        None, ge=0, le=1, description="walk: constant background in place of walk_alpha; 0.27 in PPC"
+    )
+    beta: float = Field(8.0, gt=0, description="walk: power of the affinities")
+    steps_log2: int = Field(8, ge=0, le=20, description="walk: log2 of the number of steps; 6 in SEAM and PPC")
+    crf_iterations: int = Field(0, ge=0, description="CRF steps after the walk, at the padded size; 1 in SEAM")
+    max_norm: bool = Field(
+        False, description="divide each class by its maximum after the walk, as IRN does; then without background"
+    )
+
+    @model_validator(mode="after")
+    def _values_fit(self) -> PSAOptions:
+        if self.low_alpha > self.high_alpha:
+            raise ValueError(f"low_alpha {self.low_alpha} lies above high_alpha {self.high_alpha}")
+        try:
+            crf_parameters(self.crf)
+        except RecipeError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+
+class PSA(Refiner[PSAOptions, AffinityNet]):
     """AffinityNet and its random walk; the refined map has a background of its own, walked along with the classes.
 
     SEAM: high_alpha 24, walk_alpha 6, steps_log2 6, shrink_radius true, optionally crf_iterations 1.
@@ -41,48 +86,17 @@ class PSA(Refiner):
     """
 
     paper = "Ahn and Kwak, CVPR 2018, https://arxiv.org/abs/1803.10464"
-    learns = True
 
-    class Options(PluginOptions):
-        """Options of PSA; the defaults are the published ones of ResNet-38."""
-
-        backbone: str = Field("resnet38", description="backbone of the affinity network")
-        backbone_options: dict[str, Any] = Field({}, description="options of the backbone, such as {output_stride: 8}")
-        lr_multipliers: tuple[float, float, float, float] = Field(
-            PSA_MULTIPLIERS,
-            description="learning rates of old weights and biases, new weights and biases, in multiples",
-        )
-        low_alpha: float = Field(4.0, gt=0, description="labels: power of the strong background")
-        high_alpha: float = Field(32.0, gt=0, description="labels: power of the weak background; 24 in SEAM and PPC")
-        crf: CrfSettings = Field(CrfSettings(), description="labels: CRF of both; psa, in PPC ppc")
-        label_stride: int = Field(1, ge=1, description="labels: how coarse they are kept; 8 takes a 64th of the disk")
-        radius: int = Field(5, ge=2, description="pairs are closer than this many cells, gamma")
-        shrink_radius: bool = Field(False, description="smaller radius on maps with a side below 11, as SEAM and PPC")
-        border: Border = Field("reference", description="reference: pairs as published; full: all inside the grid")
-        walk_alpha: float = Field(16.0, gt=0, description="walk: power of the background; 6 in SEAM")
-        walk_threshold: float | None = Field(
-            None, ge=0, le=1, description="walk: constant background in place of walk_alpha; 0.27 in PPC"
-        )
-        beta: float = Field(8.0, gt=0, description="walk: power of the affinities")
-        steps_log2: int = Field(8, ge=0, le=20, description="walk: log2 of the number of steps; 6 in SEAM and PPC")
-        crf_iterations: int = Field(0, ge=0, description="CRF steps after the walk, at the padded size; 1 in SEAM")
-        max_norm: bool = Field(
-            False, description="divide each class by its maximum after the walk, as IRN does; then without background"
-        )
-
-        @model_validator(mode="after")
-        def _values_fit(self) -> PSA.Options:
-            if self.low_alpha > self.high_alpha:
-                raise ValueError(f"low_alpha {self.low_alpha} lies above high_alpha {self.high_alpha}")
-            try:
-                crf_parameters(self.crf)
-            except RecipeError as error:
-                raise ValueError(str(error)) from None
-            return self
+    @classmethod
+    def requirements(cls, options: PSAOptions) -> Requirements:
+        """Return what is asked: three feature maps, and a training."""
+        return Requirements(feature_maps=frozenset(FEATURE_MAPS))
 
     def build_model(self) -> AffinityNet:
-        """Return the affinity network."""
-        return affinity_net(self.options.backbone, **self.options.backbone_options)
+        """Return the affinity network: on VGG-16 with fc6 of dilation 4 and normalised embeddings, as published."""
+        if self.options.backbone == "vgg16":
+            return AffinityNet(self.backbone(fc6_dilation=4), norm="group")
+        return AffinityNet(self.backbone())
 
     @cached_property
     def stride(self) -> int:
@@ -90,23 +104,21 @@ class PSA(Refiner):
         with torch.device("meta"):
             return self.build_model().backbone.stride
 
-    def param_groups(self, model: nn.Module, optim: OptimSettings) -> list[dict[str, Any]]:
+    def param_groups(self, model: AffinityNet, optim: OptimSettings) -> ParamGroups:
         """Return PSA's four groups: old weights, old biases, new weights, new biases, each at its own rate."""
-        return psa_param_groups(model, model.new_layers, optim, multipliers=self.options.lr_multipliers)  # type: ignore[arg-type]
+        return psa_param_groups(model, model.new_layers, optim, multipliers=self.options.lr_multipliers)
 
-    def train(self, stage: Stage, fit: Fit) -> None:
+    def train(self, job: TrainingJob, fit: Fit) -> None:
         """Run the CRF on every CAM with a strong and a weak background, then learn affinities from where they agree."""
-        low, high = ScoreStore(stage.dir / "labels" / "low"), ScoreStore(stage.dir / "labels" / "high")
-        make_labels(
-            self, stage, high.missing, _labeller, (low, high, self.options, len(self.classes)), self.options.crf
-        )
-        fit(self, stage.with_targets({"scores": Marginals(low, high)}))
+        low, high = ScoreStore(job.dir / "labels" / "low"), ScoreStore(job.dir / "labels" / "high")
+        make_labels(self, job, high.missing, _labeller, (low, high, self.options, len(self.classes)), self.options.crf)
+        fit(self, job.with_targets({"scores": Marginals(low, high)}))
 
     def train_transform(self, augment: AugmentSettings) -> Transform:
         """Return the transform of AffinityNet; it gives the label of every cell as `mask` (h, w) int64."""
         return _LabelCells(affinity_transform(augment, normalize=self.normalization, pool=self.stride))
 
-    def training_step(self, model: nn.Module, batch: dict[str, Any], progress: Progress) -> dict[str, Tensor]:
+    def training_step(self, model: AffinityNet, batch: Batch, progress: Progress) -> Losses:
         """Return the loss of pairs of background, of pairs inside a class and of pairs across boundaries."""
         pairs = self._pairs(tuple(batch["mask"].shape[-2:]))
         affinity = feature_affinity(model(batch["image"]), pairs)
@@ -119,9 +131,9 @@ class PSA(Refiner):
 
     def refine(
         self,
-        model: nn.Module | None,
+        model: AffinityNet | None,
         image: ByteArray,
-        labels: tuple[int, ...] | None,
+        labels: Labels,
         coarse: ScoreMap,
         infer: InferSettings,
     ) -> ScoreMap:
@@ -157,7 +169,7 @@ class PSA(Refiner):
             return ScoreMap(coarse.image_id, coarse.classes, scores, coarse.size)
         return ScoreMap(coarse.image_id, coarse.classes, maps[1:], coarse.size, maps[0])
 
-    def affinities(self, model: nn.Module, image: ByteArray) -> tuple[Tensor, Pairs]:
+    def affinities(self, model: AffinityNet, image: ByteArray) -> tuple[Tensor, Pairs]:
         """Return the affinities (P,) of an image (H, W, 3) uint8, padded with the mean colour, and their pairs."""
         device = next(model.parameters()).device
         pixels = torch.from_numpy(self.normalization.apply(image)).permute(2, 0, 1)
@@ -202,7 +214,7 @@ class _LabelCells:
 
     pipeline: Pipeline
 
-    def __call__(self, arrays: dict[str, Any], rng: np.random.Generator) -> dict[str, Tensor]:
+    def __call__(self, arrays: Arrays, rng: np.random.Generator) -> dict[str, Tensor]:
         moved = {name: value for name, value in arrays.items() if name != "target/scores"}
         tensors = self.pipeline(moved | {"scores": arrays["target/scores"]}, rng)
         low, high = np.split(tensors.pop("scores").numpy(), 2)
@@ -215,7 +227,7 @@ def _labeller(
     device: str,
     low: ScoreStore,
     high: ScoreStore,
-    options: PSA.Options,
+    options: PSAOptions,
     num_classes: int,
 ) -> Work:
     """Return the function that writes the marginals of one image, those of high alpha last."""

@@ -7,16 +7,17 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wsseg_cli.nets.base import Backbone
 from wsseg_cli.nets.class_layer import HeadInit, class_layer
 from wsseg_cli.ops.cam import class_activation_maps
 from wsseg_cli.ops.pooling import global_average
-from wsseg_cli.types import Normalization
+from wsseg_cli.plugin.backbone import Backbone
+
+from .classifier import ClassifierNet
 
 Activation = Literal["relu", "sqrt_relu"]
 
 
-class CamNet(nn.Module):
+class CamNet(ClassifierNet):
     """Image classifier with a linear layer on the last feature map (Zhou et al., CVPR 2016).
 
     Args:
@@ -36,16 +37,10 @@ class CamNet(nn.Module):
         activation: Activation = "relu",
         head_init: HeadInit = "xavier",
     ) -> None:
-        super().__init__()
-        self.backbone = backbone
+        super().__init__(backbone)
         self.dropout = nn.Dropout2d(dropout)
         self.fc8 = class_layer(backbone.feature_maps["conv6"], num_classes, head_init)
         self.activation = activation
-
-    @property
-    def normalization(self) -> Normalization:
-        """How the backbone wants its pixels."""
-        return self.backbone.normalization
 
     @property
     def new_layers(self) -> tuple[nn.Module, ...]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from wsseg_cli.types import ClassNames, Sample
 
 from .coco_instances import Instances, Picture, read_instances
 from .coco_masks import class_mask
-from .places import below, existing
+from .places import below, existing, folder_of, refusals
 
 _NAMED = 10  # bad entries that a message names
 
@@ -33,9 +34,9 @@ class COCO(Dataset):
         """Options of COCO."""
 
         root: Path = Field(description="folder with annotations/ and the photos")
-        year: Literal[2014, 2017] = Field(2014, description="list `train` is train2014 or train2017")
-        annotations: dict[str, Path] = Field({}, description="list: instances JSON, where it lies elsewhere")
-        images: dict[str, Path] = Field({}, description="list: folder of its photos, where it lies elsewhere")
+        year: Literal[2014, 2017] = Field(2014, description="split `train` is train2014 or train2017")
+        annotations: dict[str, Path] = Field({}, description="split: instances JSON, where it lies elsewhere")
+        images: dict[str, Path] = Field({}, description="split: folder of its photos, where it lies elsewhere")
         masks: Path | None = Field(None, description="folder of ready masks (EPS's release) in place of rendered ones")
         render: bool = Field(True, description="render masks; false leaves images without, as for training alone")
         overlap: Literal["last", "first", "smallest"] = Field(
@@ -45,7 +46,7 @@ class COCO(Dataset):
             "paint", description="crowd regions: as objects, 255, left out"
         )
         unlabelled: Literal["drop", "keep"] = Field(
-            "drop", description="images without an object, as the lists have it"
+            "drop", description="images without an object, as the published splits have it"
         )
         saliency: Path | None = Field(None, description="folder of saliency maps, one PNG an image")
         workers: int | None = Field(None, ge=1, description="threads that render; by default one a core")
@@ -59,9 +60,9 @@ class COCO(Dataset):
         """Return the category names by ascending id: 80 in COCO.
 
         Raises:
-            DataError: no annotations, or lists with other categories.
+            DataError: no annotations, or splits with other categories.
         """
-        found = {split: self._instances(split).categories for split in self._lists()}
+        found = {split: self._instances(split).categories for split in self._splits()}
         first, *others = found.items()
         for split, categories in others:
             if categories != first[1]:
@@ -69,12 +70,12 @@ class COCO(Dataset):
         return ClassNames(name for _, name in first[1])
 
     def samples(self, split: str) -> Iterator[Sample]:
-        """Yield the images of a list in the order of its file, after rendering the masks that are missing.
+        """Yield the images of a split in the order of its file, after rendering the masks that are missing.
 
         Labels are those of the objects that are painted.
 
         Raises:
-            DataError: no such list, a broken file, or annotations that cannot be rendered (all are named).
+            DataError: no such split, a broken file, or annotations that cannot be rendered (all are named).
         """
         instances = self._instances(split)
         pictures = [p for p in instances.pictures if self._labels(p) or self.options.unlabelled == "keep"]
@@ -83,7 +84,7 @@ class COCO(Dataset):
             self._render(split, instances.digest, pictures)
         photos, masks = self._photos(split), self._mask_folder(split)
         saliency = self.options.saliency
-        # polygons of a whole COCO list take gigabytes: nothing needs them any more
+        # polygons of a whole COCO split take gigabytes: nothing needs them any more
         self._read[split] = Instances(instances.categories, [], instances.digest)
         for picture in pictures:
             yield Sample(
@@ -101,12 +102,26 @@ class COCO(Dataset):
         dropped = {f"without an object, left out of {split}": n for split, n in self._dropped.items() if n}
         return {"masks": rule if options.masks is None else str(options.masks), **dropped}
 
-    def _lists(self) -> list[str]:
+    def missing(self, splits: Sequence[str]) -> list[str]:
+        """Return what is not there of the annotations and folders that these splits need."""
+        o = self.options
+        looks: list[Callable[[], object]] = [partial(folder_of, "root", o.root)]
+        if o.root.is_dir():
+            looks += [partial(self._annotated, split) for split in splits]
+            looks += [partial(self._photos, split) for split in splits]
+        looks += [partial(folder_of, name, path) for name in ("masks", "saliency") if (path := getattr(o, name))]
+        return refusals(*looks)
+
+    def _annotated(self, split: str) -> None:
+        if not self._file(split).is_file():
+            raise DataError(f"{self._file(split)}: no such file; dataset.options.annotations says where it lies")
+
+    def _splits(self) -> list[str]:
         there = [split for split in ("train", "val") if self._file(split).is_file()]
-        lists = list(dict.fromkeys([*self.options.annotations, *there, *self._read]))
-        if not lists:
+        splits = list(dict.fromkeys([*self.options.annotations, *there, *self._read]))
+        if not splits:
             raise DataError(f"{self._file('train')}: no such file; dataset.options.annotations says where it lies")
-        return lists
+        return splits
 
     def _stem(self, split: str) -> str:
         year = str(self.options.year)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from wsseg_cli.plugin.protocols import Dataset, PluginOptions
 from wsseg_cli.types import ClassNames, Sample
 
 from .mask_labels import labels_shown
-from .places import relative
+from .places import folder_of, refusals, relative
 from .turns import orientations
 
 
@@ -49,7 +49,7 @@ class Folder(Dataset):
         )
         masks: Path | None = Field(None, description="folder of mask PNGs named like the photos; needs `classes`")
         saliency: Path | None = Field(None, description="folder of saliency PNGs named like the photos")
-        lists: dict[str, Path] = Field({}, description="list files by name, one image a line, such as train and val")
+        lists: dict[str, Path] = Field({}, description="list file of each split, one image per line")
         val_share: float = Field(
             0.2, gt=0, lt=1, description="without `lists`: share of the photos in `val`, drawn by a hash of the id"
         )
@@ -70,10 +70,10 @@ class Folder(Dataset):
         return ClassNames(names)
 
     def samples(self, split: str) -> Iterator[Sample]:
-        """Yield the photos of a list, without `lists` in the order of their ids.
+        """Yield the photos of a split, without `lists` in the order of their ids.
 
         Raises:
-            DataError: no such list, an id in it that is not there, or a name that is no class.
+            DataError: no such split, an id in it that is not there, or a name that is no class.
         """
         classes = self.classes()
         ids = self._ids(split)
@@ -95,6 +95,31 @@ class Folder(Dataset):
         if self._table is not None:
             facts["photos that the table does not name"] = len(set(self._on_disk.values()) - self._paths)
         return facts
+
+    def missing(self, splits: Sequence[str]) -> list[str]:
+        """Return what is not there of the folders, the table and the list files that these splits need."""
+        looks: list[Callable[[], object]] = [lambda: self._root]
+        if not refusals(*looks):
+            looks += [partial(self._sub_folder, name) for name in ("masks", "saliency")]
+            looks += [partial(self._file, "labels", self._table)] if self._table else []
+            looks += [partial(self._list_file, split) for split in splits]
+        return refusals(*looks)
+
+    def _file(self, option: str, path: Path) -> Path:
+        if not path.is_file():
+            raise DataError(f"no file {path}; set the data set's option `{option}`")
+        return path
+
+    def _list_file(self, split: str) -> Path | None:
+        """Return the list file of a split; None where splits are drawn."""
+        lists: dict[str, Path] = self.options.lists
+        if not lists:
+            if split not in ("train", "val"):
+                raise DataError(f"no split {split!r}: without the option `lists` there are train and val")
+            return None
+        if split not in lists:
+            raise DataError(f"no split {split!r}; the option `lists` has {', '.join(lists)}")
+        return self._file("lists", self._root / lists[split].expanduser())
 
     @cached_property
     def _root(self) -> Path:
@@ -176,16 +201,11 @@ class Folder(Dataset):
         given: Path | None = getattr(self.options, option)
         if given is None:
             return None
-        folder = self._root / given.expanduser()
-        if not folder.is_dir():
-            raise DataError(f"no folder {folder}; set the data set's option `{option}`")
-        return folder
+        return folder_of(option, self._root / given.expanduser())
 
     def _ids(self, split: str) -> list[str]:
-        lists: dict[str, Path] = self.options.lists
-        if not lists:
-            if split not in ("train", "val"):
-                raise DataError(f"no list {split!r}: without the option `lists` there are train and val")
+        path = self._list_file(split)
+        if path is None:
             ids = [i for i in self._photos if (_place(i) < self.options.val_share) == (split == "val")]
             if not ids:
                 raise DataError(
@@ -193,13 +213,10 @@ class Folder(Dataset):
                     f"{split!r} got none; name them in `lists`"
                 )
             return ids
-        if split not in lists:
-            raise DataError(f"no list {split!r}; the option `lists` has {', '.join(lists)}")
-        path = self._root / lists[split].expanduser()
         try:
             lines = read_text(path, 64 << 20, "utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"list {split!r}: {path} cannot be read ({error})") from None
+            raise DataError(f"split {split!r}: {path} cannot be read ({error})") from None
         ids = [without_suffix(line.strip()) for line in lines if line.strip()]
         unknown = [image_id for image_id in ids if image_id not in self._photos]
         if not ids:
@@ -223,5 +240,5 @@ def _existing(folder: Path | None, image_id: str) -> Path | None:
 
 
 def _place(image_id: str) -> float:
-    """Return a number in [0, 1) that depends on the id alone: a photo stays in its list when others come."""
+    """Return a number in [0, 1) that depends on the id alone: a photo stays in its split when others come."""
     return int.from_bytes(hashlib.sha256(image_id.encode()).digest()[:8], "big") / 2**64

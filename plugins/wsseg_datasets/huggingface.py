@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,7 +16,7 @@ from wsseg_cli.plugin.protocols import Dataset, PluginOptions
 from wsseg_cli.types import ClassNames, Sample
 
 from .arrow_tables import broken_tables
-from .places import below
+from .places import below, folder_of, refusals
 from .turns import orientations
 
 _LABEL_COLUMNS = ("labels", "label", "classes", "class", "tags")
@@ -62,10 +62,10 @@ class HuggingFace(Dataset):
         return ClassNames(sorted(names))
 
     def samples(self, split: str) -> Iterator[Sample]:
-        """Yield the rows of a list, after writing out the photos and masks that lie inside of it.
+        """Yield the rows of a split, after writing out the photos and masks that lie inside of it.
 
         Raises:
-            DataError: no such list, a row without photo, or labels that are unknown.
+            DataError: no such split, a row without photo, or labels that are unknown.
         """
         rows = self._rows(split)
         classes = self.classes()
@@ -100,6 +100,19 @@ class HuggingFace(Dataset):
         columns = ", ".join(name for name in (self.options.image, self._labels, masks) if name)
         return {"columns": columns, "photos turned by EXIF orientation": sum(self._turned.values())}
 
+    def missing(self, splits: Sequence[str]) -> list[str]:
+        """Return what is not there of the folders that the options name; nothing is fetched from the hub."""
+        looks: list[Callable[[], object]] = []
+        if self._is_path:
+            looks.append(partial(folder_of, "path", Path(self.options.path).expanduser()))
+        if self.options.saliency is not None:
+            looks.append(partial(folder_of, "saliency", self.options.saliency.expanduser()))
+        return refusals(*looks)
+
+    @property
+    def _is_path(self) -> bool:
+        return self.options.path.startswith((".", "/", "~"))
+
     @cached_property
     def _root(self) -> Path | None:
         path = Path(self.options.path).expanduser()
@@ -111,10 +124,10 @@ class HuggingFace(Dataset):
 
     @cached_property
     def _data(self) -> Any:
-        """The lists by name, pictures not decoded."""
+        """The splits by name, pictures not decoded."""
         import datasets
 
-        if self._root is None and self.options.path.startswith((".", "/", "~")):
+        if self._root is None and self._is_path:
             raise DataError(f"{self.options.path}: no such folder")
         datasets.disable_progress_bars()
         place = str(self._root or self.options.path)
@@ -169,7 +182,7 @@ class HuggingFace(Dataset):
         for name in _LISTS.get(split, (split,)):
             if name in self._data:
                 return self._data[name]
-        raise DataError(f"{self.options.path}: no list {split!r}; there are {', '.join(self._data)}")
+        raise DataError(f"{self.options.path}: no split {split!r}; there are {', '.join(self._data)}")
 
     def _ids(self, rows: Any, split: str) -> list[str]:
         if self.options.id is not None:
@@ -212,9 +225,7 @@ class HuggingFace(Dataset):
         """Return the place of an image's saliency map, there or not."""
         if self.options.saliency is None:
             return None
-        folder = self.options.saliency.expanduser()
-        if not folder.is_dir():
-            raise DataError(f"no folder {folder}; set the data set's option `saliency`")
+        folder = folder_of("saliency", self.options.saliency.expanduser())
         return below(folder, f"{image_id}.png", f"{self.options.path}: an image id")
 
     def _lying(self, path: str | None, where: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from wsseg_cli.errors import DataError
@@ -30,6 +31,28 @@ def relative(name: str, said_by: str) -> PurePosixPath:
     if any(letter < " " or letter in ":\\" for letter in name):
         raise DataError(f"{said_by} names the file {name[:120]!r}, which is no file name")
     return path
+
+
+def refusals(*looks: Callable[[], object]) -> list[str]:
+    """Return what each of the looks at files finds wrong, a line each."""
+    found = []
+    for look in looks:
+        try:
+            look()
+        except DataError as error:
+            found.append(str(error))
+    return found
+
+
+def folder_of(option: str, folder: Path) -> Path:
+    """Return a folder that an option of a data set names.
+
+    Raises:
+        DataError: it is not there.
+    """
+    if not folder.is_dir():
+        raise DataError(f"no folder {folder}; set the data set's option `{option}`")
+    return folder
 
 
 def existing(root: Path, names: list[str], what: str) -> Path:

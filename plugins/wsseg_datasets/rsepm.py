@@ -1,8 +1,9 @@
-"""The layout of RecurSeed and EdgePredictMix: LIST/image, LIST/mask and LIST/xml; a list is what its folder holds."""
+"""The layout of RecurSeed and EdgePredictMix: SPLIT/image, SPLIT/mask, SPLIT/xml; a split is what its folder holds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,14 @@ from wsseg_cli.errors import DataError
 from wsseg_cli.plugin.protocols import Dataset, PluginOptions
 from wsseg_cli.types import ClassNames, Sample
 
-from .places import existing
+from .places import existing, folder_of, refusals
 from .voc_xml import kept, labels_of, read_objects
 
 _FOLDERS = {"val": ["validation", "val"]}
 
 
 class RSEPM(Dataset):
-    """Photos, masks and VOC annotations side by side, a folder a list; labels come from the annotations."""
+    """Photos, masks and VOC annotations side by side, a folder a split; labels come from the annotations."""
 
     paper = "Jo, Yu and Kim, https://arxiv.org/abs/2204.06754"
 
@@ -51,10 +52,10 @@ class RSEPM(Dataset):
         return self._classes
 
     def samples(self, split: str) -> Iterator[Sample]:
-        """Yield the images of a list by name. A list without xml/ has no labels, one without mask/ no masks.
+        """Yield the images of a split by name. A split without xml/ has no labels, one without mask/ no masks.
 
         Raises:
-            DataError: no such list, an image without its annotation, or an annotation that is broken.
+            DataError: no such split, an image without its annotation, or an annotation that is broken.
         """
         folder = self._folder(split)
         classes = self.classes()
@@ -75,11 +76,21 @@ class RSEPM(Dataset):
         rules = self.options
         return {"labels": f"from annotations, difficult {'kept' if rules.difficult else 'dropped'}"}
 
+    def missing(self, splits: Sequence[str]) -> list[str]:
+        """Return what is not there of the folders of these splits and of what the options name."""
+        o = self.options
+        looks: list[Callable[[], object]] = [partial(folder_of, "root", o.root)]
+        if o.root.is_dir():
+            looks += [partial(self._folder, split) for split in splits]
+        looks += [partial(read_class_names, o.classes)] if o.classes else []
+        looks += [partial(folder_of, "saliency", o.saliency)] if o.saliency else []
+        return refusals(*looks)
+
     def _folder(self, split: str) -> Path:
         names = _FOLDERS.get(split, [split])
         if any("/" in name or name.startswith(".") for name in names):
-            raise DataError(f"{self.options.root}: no list {split!r}")
-        folder = existing(self.options.root, names, f"list {split!r}")
+            raise DataError(f"{self.options.root}: no split {split!r}")
+        folder = existing(self.options.root, names, f"split {split!r}")
         if not (folder / "image").is_dir():
             raise DataError(f"{folder}: no folder image/; expected image/, mask/ and xml/")
         return folder

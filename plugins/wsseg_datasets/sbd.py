@@ -30,14 +30,14 @@ def sbd_folder(root: Path) -> Path:
 
 
 def sbd_ids(folder: Path) -> list[str]:
-    """Return the ids of SBD's own lists train and val, in this order; VOC's images are divided otherwise there."""
+    """Return the ids of SBD's own splits train and val, in this order; VOC's images are divided otherwise there."""
     return [*read_list(folder / "train.txt"), *read_list(folder / "val.txt")]
 
 
 def merged_ids(sbd: Iterable[str], train: Iterable[str], val: Iterable[str]) -> list[str]:
-    """Return the ids of `train_aug`: SBD's and VOC's train without VOC's val, sorted. 10 582 with the real lists.
+    """Return the ids of `train_aug`: SBD's and VOC's train without VOC's val, sorted. 10 582 with the real splits.
 
-    sbd: ids of SBD's train and val; train, val: VOC's lists.
+    sbd: ids of SBD's train and val; train, val: VOC's splits.
     """
     return sorted((set(sbd) | set(train)) - set(val))
 

@@ -60,7 +60,7 @@ class Toy(Dataset):
         """Yield the scenes of "train" or "val" in order, after drawing those whose files are missing.
 
         Raises:
-            DataError: another list, or the files cannot be written.
+            DataError: another split, or the files cannot be written.
         """
         indices = self._indices(split)
         self._draw_missing(indices)
@@ -99,7 +99,7 @@ class Toy(Dataset):
             return range(self.options.train)
         if split == "val":
             return range(FIRST_OF_VAL, FIRST_OF_VAL + self.options.val)
-        raise DataError(f"the toy scenes have no list {split!r}; there are train and val")
+        raise DataError(f"the toy scenes have no split {split!r}; there are train and val")
 
     def _draw_missing(self, indices: range) -> None:
         missing = [index for index in indices if not all(file.exists() for file in _files(self.folder, index))]

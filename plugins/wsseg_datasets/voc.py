@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,7 @@ from wsseg_cli.types import ClassNames, Sample
 
 from .lists import read_list
 from .mask_labels import labels_shown
+from .places import folder_of, refusals
 from .sbd import merged_ids, sbd_folder, sbd_ids, sbd_masks
 from .voc_xml import kept, labels_of, read_objects
 
@@ -47,7 +49,7 @@ _NAMED = 10  # bad annotations that a message names
 
 
 class Voc(Dataset):
-    """VOC devkit: photos, lists, labels from XML annotations or from masks; EXIF orientation is ignored."""
+    """VOC devkit: photos, splits, labels from XML annotations or from masks; EXIF orientation is ignored."""
 
     paper = "Everingham et al., IJCV 2010, http://host.robots.ox.ac.uk/pascal/VOC/"
 
@@ -59,8 +61,8 @@ class Voc(Dataset):
         difficult: Literal["keep", "drop"] = Field("keep", description="xml: objects marked difficult")
         masks: Path = Field(Path("SegmentationClass"), description="folder of mask PNGs")
         saliency: Path | None = Field(None, description="folder of saliency PNGs named like the photos")
-        sbd: Path | None = Field(None, description="SBD's release, for the list train_aug and masks of its images")
-        lists: dict[str, Path] = Field({}, description="list files of one's own by name; they win over all others")
+        sbd: Path | None = Field(None, description="SBD's release, for the split train_aug and masks of its images")
+        lists: dict[str, Path] = Field({}, description="list files of your own by split; they take precedence")
         classes: tuple[str, ...] = Field(CLASSES, min_length=1, description="class names in the order of mask values")
 
     def classes(self) -> ClassNames:
@@ -68,12 +70,12 @@ class Voc(Dataset):
         return ClassNames(self.options.classes)
 
     def samples(self, split: str) -> Iterator[Sample]:
-        """Yield the samples of list `split` in its order.
+        """Yield the samples of split `split` in its order.
 
-        A list of which no image has an annotation or a mask is one without labels, as VOC's `test` is.
+        A split of which no image has an annotation or a mask is one without labels, as VOC's `test` is.
 
         Raises:
-            DataError: no such folder or list, or labels that are missing or wrong (all of the list at once).
+            DataError: no such folder or split, or labels that are missing or wrong (all of the split at once).
         """
         root = self.root()
         ids = self._ids(root, split)
@@ -92,6 +94,20 @@ class Voc(Dataset):
                 mask=masks.get(image_id),
                 extras={} if saliency is None else {"saliency": saliency / f"{image_id}.png"},
             )
+
+    def missing(self, splits: Sequence[str]) -> list[str]:
+        """Return what is not there of the devkit's folders and of the lists of these splits."""
+        try:
+            root = self.root()
+        except DataError as error:
+            return [str(error)]
+        looks: list[Callable[[], object]] = [partial(self._ids, root, split) for split in splits]
+        looks.append(partial(self._saliency, root))
+        if self.options.sbd is not None:
+            looks.append(partial(self._sbd, root))
+        elif "masks" in self.options.model_fields_set or self.options.labels == "masks":
+            looks.append(partial(folder_of, "masks", root / self.options.masks.expanduser()))
+        return refusals(*looks)
 
     def root(self) -> Path:
         """Return the folder that holds JPEGImages: `root` itself, or the one below it that does.
@@ -123,7 +139,7 @@ class Voc(Dataset):
             there = ", ".join(sorted(stems_in(root / LISTS, ".txt") | set(self.options.lists))) or "none"
             hint = "; no devkit ships train_aug: set the option `sbd`, or" if split == "train_aug" else ";"
             raise DataError(
-                f"no list {split!r} in {root / LISTS}, there are: {there}{hint} give your own with "
+                f"no split {split!r} in {root / LISTS}, there are: {there}{hint} give your own with "
                 f"lists: {{{split}: FILE}}"
             )
         return read_list(path)
@@ -162,7 +178,7 @@ class Voc(Dataset):
                 except DataError as error:
                     problems.append(str(error))
         if problems:
-            raise DataError(f"list {split!r}: labels of {len(problems)} images cannot be read\n  {_summary(problems)}")
+            raise DataError(f"split {split!r}: labels of {len(problems)} images cannot be read\n  {_summary(problems)}")
         return labels
 
     def _in_xml(self, path: Path) -> tuple[int, ...]:

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
-from torch import Tensor, nn
+from torch import nn
 
 from wsseg_cli import nets
 from wsseg_cli.data.transforms import segmentation_transform
 from wsseg_cli.engine.ema import ema_update
 from wsseg_cli.nets import deeplab
 from wsseg_cli.ops.views import multi_scale_logits
-from wsseg_cli.plugin.protocols import PluginOptions, Segmenter, Transform
+from wsseg_cli.plugin.protocols import Batch, Losses, NetworkOptions, ParamGroups, Segmenter, Transform
 from wsseg_cli.settings import AugmentSettings, InferSettings, OptimSettings
 from wsseg_cli.types import ByteArray, FloatArray, Normalization, Progress
 
@@ -24,7 +24,50 @@ from .loss import pyramid_losses
 from .training import OF_FORM, TRAININGS, BatchNorm, Training, param_groups, set_batch_norm, start_at_zero
 
 
-class DeepLab(Segmenter):
+class DeepLabOptions(NetworkOptions):
+    """Options of DeepLab."""
+
+    backbone: str = Field("resnet101", description="backbone of the network")
+    backbone_options: dict[str, Any] = Field({}, description="options of the backbone, in place of the form's")
+    form: str | None = Field(None, description="published form of the head; null: the entry point's own")
+    training: str | None = Field(
+        None,
+        description="published training: plain, deeplab_pytorch, caffe, wseg, v3plus, rsepm or puzzlecam; "
+        "null: the form's own on a backbone that it was published with, else plain",
+    )
+    multi_scale: tuple[float, ...] | None = Field(
+        None, description="further sizes of each image, fused by the maximum; null: as the training says"
+    )
+    head_lr_multiplier: float = Field(
+        10.0, gt=0, description="learning rate of the head, in multiples of the backbone's"
+    )
+    head_init: Literal["published", "zero"] = Field(
+        "published", description="what the head's last layers start from; zero where images and steps are few"
+    )
+    batch_norm: BatchNorm = Field(
+        "published", description="published; frozen: the backbone's stay as loaded; trained: all learn"
+    )
+    ema: float | None = Field(None, gt=0, lt=1, description="predict with a moving average of this decay")
+
+    @field_validator("form", "training")
+    @classmethod
+    def _known(cls, value: str | None, info: Any) -> str | None:
+        names = list(deeplab.FORMS if info.field_name == "form" else TRAININGS)
+        if value is not None and value not in names:
+            near = difflib.get_close_matches(value, names, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"unknown {info.field_name} {value!r}{hint} (there are {', '.join(names)})")
+        return value
+
+    @field_validator("multi_scale")
+    @classmethod
+    def _smaller(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if any(not 0 < scale < 1 for scale in value or ()):
+            raise ValueError(f"scales between 0 and 1, the image itself is always seen (got {list(value or ())})")
+        return value
+
+
+class DeepLab(Segmenter[DeepLabOptions, deeplab.DeepLab]):
     """A backbone with a DeepLab head, trained with cross-entropy; pixels of value 255 are left out.
 
     A form on a backbone that it was published with is built, trained and tested as published; on any other backbone
@@ -33,48 +76,6 @@ class DeepLab(Segmenter):
 
     forms: ClassVar[Mapping[str, str]] = {"": "v2"}
     """The form by backbone; "": on all others."""
-
-    class Options(PluginOptions):
-        """Options of DeepLab."""
-
-        backbone: str = Field("resnet101", description="backbone of the network")
-        backbone_options: dict[str, Any] = Field({}, description="options of the backbone, in place of the form's")
-        form: str | None = Field(None, description="published form of the head; null: the entry point's own")
-        training: str | None = Field(
-            None,
-            description="published training: plain, deeplab_pytorch, caffe, wseg, v3plus, rsepm or puzzlecam; "
-            "null: the form's own on a backbone that it was published with, else plain",
-        )
-        multi_scale: tuple[float, ...] | None = Field(
-            None, description="further sizes of each image, fused by the maximum; null: as the training says"
-        )
-        head_lr_multiplier: float = Field(
-            10.0, gt=0, description="learning rate of the head, in multiples of the backbone's"
-        )
-        head_init: Literal["published", "zero"] = Field(
-            "published", description="what the head's last layers start from; zero where images and steps are few"
-        )
-        batch_norm: BatchNorm = Field(
-            "published", description="published; frozen: the backbone's stay as loaded; trained: all learn"
-        )
-        ema: float | None = Field(None, gt=0, lt=1, description="predict with a moving average of this decay")
-
-        @field_validator("form", "training")
-        @classmethod
-        def _known(cls, value: str | None, info: Any) -> str | None:
-            names = list(deeplab.FORMS if info.field_name == "form" else TRAININGS)
-            if value is not None and value not in names:
-                near = difflib.get_close_matches(value, names, 1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise ValueError(f"unknown {info.field_name} {value!r}{hint} (there are {', '.join(names)})")
-            return value
-
-        @field_validator("multi_scale")
-        @classmethod
-        def _smaller(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
-            if any(not 0 < scale < 1 for scale in value or ()):
-                raise ValueError(f"scales between 0 and 1, the image itself is always seen (got {list(value or ())})")
-            return value
 
     @property
     def form(self) -> str:
@@ -99,26 +100,26 @@ class DeepLab(Segmenter):
         options = deeplab.FORMS[self.form].backbones.get(self.options.backbone, {})
         return nets.normalization(self.options.backbone, **{**options, **self.options.backbone_options})
 
-    def build_model(self) -> nn.Module:
+    def build_model(self) -> deeplab.DeepLab:
         """Return the network; with `ema` its average stands under `average`."""
         o = self.options
         model = deeplab.build(self.form, len(self.classes.with_background), o.backbone, **o.backbone_options)
         set_batch_norm(model, model.backbone, o.batch_norm)
         if o.head_init == "zero":
-            start_at_zero(model.head)  # type: ignore[arg-type]
+            start_at_zero(model.head)
         if o.ema is not None:
             model.average = copy.deepcopy(model).requires_grad_(False)
         return model
 
-    def param_groups(self, model: nn.Module, optim: OptimSettings) -> list[dict[str, Any]]:
+    def param_groups(self, model: deeplab.DeepLab, optim: OptimSettings) -> ParamGroups:
         """Return the groups of the published training."""
-        return param_groups(model.backbone, model.head, self.training, self.options.head_lr_multiplier, optim)  # type: ignore[arg-type]
+        return param_groups(model.backbone, model.head, self.training, self.options.head_lr_multiplier, optim)
 
     def train_transform(self, augment: AugmentSettings) -> Transform:
         """Return the transform of learning from masks."""
         return segmentation_transform(augment, normalize=self.normalization)
 
-    def training_step(self, model: nn.Module, batch: dict[str, Any], progress: Progress) -> dict[str, Tensor]:
+    def training_step(self, model: deeplab.DeepLab, batch: Batch, progress: Progress) -> Losses:
         """Return {"ce": cross-entropy}; with several scales a term for each, and "ce_max" for their maximum."""
         images, scales = batch["image"], self.scales
         maps = deeplab.pyramid_logits(model, images, scales) if scales else [model(images)]
@@ -127,7 +128,7 @@ class DeepLab(Segmenter):
         losses = pyramid_losses(maps, batch["mask"], self.training.mask, align_corners=corners)
         return dict(zip(names, losses, strict=False))
 
-    def after_step(self, model: nn.Module, progress: Progress) -> None:
+    def after_step(self, model: deeplab.DeepLab, progress: Progress) -> None:
         """Move the average, if there is one."""
         if self.options.ema is not None:
             # looked at as a part of its own network, the average would average itself
@@ -135,11 +136,11 @@ class DeepLab(Segmenter):
             average = {name: getattr(model.average, name) for name in learner}
             ema_update(nn.ModuleDict(average), nn.ModuleDict(learner), progress.step + 1, self.options.ema)
 
-    def network(self, model: nn.Module) -> nn.Module:
+    def network(self, model: deeplab.DeepLab) -> nn.Module:
         """Return the part that predicts, its logits at the size of its input (N, 3, H, W)."""
         return Fused(self._predicting(model), self.scales)
 
-    def logits(self, model: nn.Module, image: ByteArray, infer: InferSettings) -> FloatArray:
+    def logits(self, model: deeplab.DeepLab, image: ByteArray, infer: InferSettings) -> FloatArray:
         """Return the class scores of all views merged, (1+C, H, W), as the published test does it."""
         predicting, scales = self._predicting(model), self.scales
         return multi_scale_logits(
@@ -153,7 +154,7 @@ class DeepLab(Segmenter):
             align_corners=predicting.align_corners,
         )
 
-    def _predicting(self, model: nn.Module) -> deeplab.DeepLab:
+    def _predicting(self, model: deeplab.DeepLab) -> deeplab.DeepLab:
         return model if self.options.ema is None else model.average  # type: ignore[return-value]
 
 

@@ -9,8 +9,9 @@ from typing import Any, Literal
 from torch import nn
 
 from wsseg_cli.engine.optim import psa_param_groups
-from wsseg_cli.nets.base import Backbone, Freezing
 from wsseg_cli.ops.views import Merge, ViewResize
+from wsseg_cli.plugin.backbone import Backbone
+from wsseg_cli.plugin.backbone_entry import Freezing
 from wsseg_cli.settings import OptimSettings
 
 MaskRule = Literal["crop", "pillow", "stride"]

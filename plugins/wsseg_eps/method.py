@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from pydantic import Field
 from torch import Tensor, nn
+from wsseg_cam.classifier import CamOptions, Classifier
 
-from wsseg_cli import nets
 from wsseg_cli.data.transforms import classification_transform
-from wsseg_cli.engine.optim import PSA_MULTIPLIERS, psa_param_groups
-from wsseg_cli.nets.class_layer import HeadInit
 from wsseg_cli.ops.cam import multi_scale
 from wsseg_cli.ops.losses import multilabel_soft_margin
 from wsseg_cli.ops.pooling import global_average
-from wsseg_cli.plugin.protocols import Fit, Method, PluginOptions, Stage, Transform
-from wsseg_cli.settings import AugmentSettings, InferSettings, NotNegative, OptimSettings
+from wsseg_cli.plugin.protocols import Batch, Fit, Labels, Losses, Requirements, TrainingJob, Transform
+from wsseg_cli.settings import AugmentSettings, InferSettings
 from wsseg_cli.types import ByteArray, Normalization, Progress, ScoreMap
 
 from .loss import Shrink, cells_inside, saliency_loss
@@ -24,64 +21,48 @@ from .net import EpsNet
 from .sizes import require_image_sizes
 
 
-class EPS(Method):
+class EPSOptions(CamOptions):
+    """Options of EPS."""
+
+    dropout: float = Field(0.0, ge=0, lt=1, description="channels of the last feature map dropped in training")
+    tau: float = Field(0.4, ge=0, le=1, description="share of a class's area that is salient if it is foreground")
+    lam: float = Field(0.5, ge=0, le=1, description="weight of the foreground map in the explained saliency")
+    shrink: Shrink = Field("nearest", description="saliency at the maps' size: one pixel a cell, or area, their mean")
+    mask_padding: bool = Field(False, description="leave a crop's padding out of the saliency loss")
+    resize_saliency: bool = Field(False, description="take maps of another size than their image, and resize them")
+
+
+class EPS(Classifier[EPSOptions, EpsNet]):
     """Explicit pseudo-pixel supervision: foreground and background of the maps must explain a saliency map."""
 
     paper = "Lee et al., CVPR 2021, https://arxiv.org/abs/2105.08965"
-    needs = frozenset({"saliency"})
 
-    class Options(PluginOptions):
-        """Options of EPS."""
-
-        backbone: str = Field("resnet38", description="backbone of the classifier")
-        backbone_options: dict[str, Any] = Field({}, description="options of the backbone, such as {output_stride: 16}")
-        dropout: float = Field(0.0, ge=0, lt=1, description="channels of the last feature map dropped in training")
-        head_init: HeadInit = Field(
-            "xavier", description="what the class layer starts from; zero where images and steps are few"
-        )
-        tau: float = Field(0.4, ge=0, le=1, description="share of a class's area that is salient if it is foreground")
-        lam: float = Field(0.5, ge=0, le=1, description="weight of the foreground map in the explained saliency")
-        shrink: Shrink = Field(
-            "nearest", description="saliency at the maps' size: one pixel a cell, or area, their mean"
-        )
-        mask_padding: bool = Field(False, description="leave a crop's padding out of the saliency loss")
-        resize_saliency: bool = Field(False, description="take maps of another size than their image, and resize them")
-        lr_multipliers: tuple[NotNegative, NotNegative, NotNegative, NotNegative] = Field(
-            PSA_MULTIPLIERS,
-            description="learning rates of old weights, old biases, new weights, new biases, in multiples",
-        )
-        class_threshold: float = Field(0.5, ge=0, le=1, description="score from which a class counts as predicted")
+    @classmethod
+    def requirements(cls, options: EPSOptions) -> Requirements:
+        """Return what is asked: a saliency map of each training image."""
+        return Requirements(training=frozenset({"saliency"}), feature_maps=frozenset({"conv6"}))
 
     def build_model(self) -> EpsNet:
         """Return the classifier."""
         o = self.options
-        return EpsNet(
-            nets.backbone(o.backbone, **o.backbone_options),
-            len(self.classes),
-            dropout=o.dropout,
-            head_init=o.head_init,
-        )
-
-    def param_groups(self, model: nn.Module, optim: OptimSettings) -> list[dict[str, Any]]:
-        """Return PSA's four groups: old weights, old biases, new weights, new biases, each at its own rate."""
-        return psa_param_groups(model, model.new_layers, optim, multipliers=self.options.lr_multipliers)  # type: ignore[arg-type]
+        return EpsNet(self.backbone(), len(self.classes), dropout=o.dropout, head_init=o.head_init)
 
     def train_transform(self, augment: AugmentSettings) -> Transform:
-        """Return the transform of classifier training; saliency is resized, mirrored and cropped with its image."""
+        """Return the transform of classifier training; saliency is resized, flipped and cropped with its image."""
         box = self.options.mask_padding
         return classification_transform(augment, normalize=self.normalization, with_=("saliency",), box=box)
 
-    def train(self, stage: Stage, fit: Fit) -> None:
+    def train(self, job: TrainingJob, fit: Fit) -> None:
         """Check the saliency maps, then train.
 
         Raises:
             DataError: maps of another size than their image, unless `resize_saliency` is set.
         """
         if not self.options.resize_saliency:
-            require_image_sizes(stage.samples)
-        fit(self, stage)
+            require_image_sizes(job.samples)
+        fit(self, job)
 
-    def training_step(self, model: nn.Module, batch: dict[str, Any], progress: Progress) -> dict[str, Tensor]:
+    def training_step(self, model: EpsNet, batch: Batch, progress: Progress) -> Losses:
         """Return {"cls": multi-label soft margin of the C classes, "sal": saliency loss}."""
         return eps_losses(
             model(batch["image"]),
@@ -93,9 +74,7 @@ class EPS(Method):
             boxes=batch.get("box"),
         )
 
-    def scores(
-        self, model: nn.Module, image: ByteArray, labels: tuple[int, ...] | None, infer: InferSettings
-    ) -> ScoreMap:
+    def scores(self, model: EpsNet, image: ByteArray, labels: Labels, infer: InferSettings) -> ScoreMap:
         """Return the maps of the image's (or the predicted) classes, each divided by its maximum."""
         return softmax_scores(
             model,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from wsseg_cam.classifier import ClassifierNet
 
-from wsseg_cli.nets.base import Backbone
 from wsseg_cli.nets.class_layer import HeadInit, class_layer
-from wsseg_cli.types import Normalization
+from wsseg_cli.plugin.backbone import Backbone
 
 
-class EpsNet(nn.Module):
+class EpsNet(ClassifierNet):
     """Classifier whose C+1 class activation maps share out every pixel; background is the last (EPS, section 3.2).
 
     Args:
@@ -22,15 +22,9 @@ class EpsNet(nn.Module):
     def __init__(
         self, backbone: Backbone, num_classes: int, *, dropout: float = 0.0, head_init: HeadInit = "xavier"
     ) -> None:
-        super().__init__()
-        self.backbone = backbone
+        super().__init__(backbone)
         self.dropout = nn.Dropout2d(dropout)
         self.fc8 = class_layer(backbone.feature_maps["conv6"], num_classes + 1, head_init)
-
-    @property
-    def normalization(self) -> Normalization:
-        """How the backbone wants its pixels."""
-        return self.backbone.normalization
 
     @property
     def new_layers(self) -> tuple[nn.Module, ...]:

@@ -66,7 +66,7 @@ def score_map(
 def _views(
     image: ByteArray, infer: InferSettings, normalization: Normalization, pad_size: int | None
 ) -> tuple[list[Tensor], Tensor | None]:
-    """Return the views of each scale, mirror images with their originals, and, if padded, where each lies."""
+    """Return the views of each scale, horizontal flips with their originals, and, if padded, where each lies."""
     if pad_size is None:
         return list(view_batches(image, infer, normalization)), None
     views, places = padded_views(image, infer, normalization, (pad_size, pad_size))

@@ -7,16 +7,14 @@ from typing import Any, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
+from wsseg_cam.classifier import Classifier, ClassifierOptions
 
-from wsseg_cli import nets
 from wsseg_cli.data.loader import steps_per_epoch
-from wsseg_cli.data.transforms import classification_transform
-from wsseg_cli.engine.optim import PSA_MULTIPLIERS, psa_param_groups
 from wsseg_cli.ops.pamr import DILATIONS
 from wsseg_cli.ops.resize import pillow_resize
-from wsseg_cli.plugin.protocols import Fit, Method, PluginOptions, Stage, Transform
-from wsseg_cli.settings import AugmentSettings, Count, InferSettings, NotNegative, OptimSettings
+from wsseg_cli.plugin.protocols import Batch, Fit, Labels, Losses, Requirements, TrainingJob
+from wsseg_cli.settings import Count, InferSettings
 from wsseg_cli.types import ByteArray, ClassNames, Progress, ScoreMap
 
 from .infer import score_map
@@ -35,75 +33,77 @@ from .snapshots import hold_back
 from .validation import Validation
 
 
-class OneStage(Method):
+class OneStageOptions(ClassifierOptions):
+    """Options of the single-stage system; the defaults are the published ones for WideResNet-38."""
+
+    backbone: str = Field("resnet38", description="backbone of the network")
+    backbone_options: dict[str, Any] = Field(
+        {}, description="options of the backbone; published: {frozen: onestage}, for resnet38 also {conv3: raw}"
+    )
+    channels: int = Field(256, ge=4, description="channels of the decoder")
+    aspp_dilations: tuple[Count, Count, Count] = Field(ASPP_DILATIONS, description="of ASPP, whatever the stride")
+    aspp_norm: Literal["fixed", "learn"] = Field(
+        "fixed", description="fixed: batch norms of ASPP stay at mean 0, variance 1, as published"
+    )
+    psi: float = Field(0.3, ge=0, lt=1, description="share of shallow features behind the stochastic gate")
+    background_logit: float = Field(1.0, description="constant logit of the background")
+    focal_power: float = Field(3.0, ge=0, description="p of the mask-size penalty")
+    focal_floor: float = Field(0.01, gt=0, description="lambda of the mask-size penalty")
+    class_loss: ClassLoss = Field("soft_margin", description="loss of the class scores")
+    warmup_epochs: int = Field(5, ge=0, description="epochs with the class loss alone")
+    mask_weight: float = Field(1.0, ge=0, description="weight of the mask loss after these epochs")
+    pamr_iterations: int = Field(10, ge=0, description="steps of the mask refinement")
+    pamr_dilations: tuple[Count, ...] = Field(
+        DILATIONS, min_length=1, description="radii of its neighbour rings, in cells of the mask grid"
+    )
+    cutoff_floor: float = Field(0.2, ge=0, le=1, description="a mask counts above this value")
+    cutoff_foreground: float = Field(0.6, ge=0, le=1, description="and above this share of its maximum")
+    cutoff_background: float = Field(0.7, ge=0, le=1, description="the same share for the background")
+    class_threshold: float = Field(
+        0.1, ge=0, le=1, description="score above which, in any view, a class counts as predicted"
+    )
+    pad_size: int | None = Field(
+        1024, ge=1, description="side of the square that every test view is padded to; null: not padded, not parity"
+    )
+    background_power: float = Field(3.0, gt=0, description="exponent of the averaged background mask")
+    select: Literal["last", "val_loss"] = Field(
+        "last", description="which state is the result; val_loss: the best of every second epoch on `holdout`"
+    )
+    holdout: float = Field(0.1, gt=0, lt=1, description="val_loss: share of the images held back for validation")
+
+
+class OneStage(Classifier[OneStageOptions, OneStageNet]):
     """Single-stage segmentation: pools its own masks into class scores and learns from them, refined by the image."""
 
     paper = "Araslanov and Roth, CVPR 2020, https://arxiv.org/abs/2005.08104"
-    feature_maps = frozenset({"conv3", "conv6"})
 
-    class Options(PluginOptions):
-        """Options of the single-stage system; the defaults are the published ones for WideResNet-38."""
+    @classmethod
+    def requirements(cls, options: OneStageOptions) -> Requirements:
+        """Return what is asked: the last feature map, and a shallow one for the decoder."""
+        return Requirements(feature_maps=frozenset({"conv3", "conv6"}))
 
-        backbone: str = Field("resnet38", description="backbone of the network")
-        backbone_options: dict[str, Any] = Field(
-            {}, description="options of the backbone; published: {frozen: onestage}, for resnet38 also {conv3: raw}"
-        )
-        channels: int = Field(256, ge=4, description="channels of the decoder")
-        aspp_dilations: tuple[Count, Count, Count] = Field(ASPP_DILATIONS, description="of ASPP, whatever the stride")
-        aspp_norm: Literal["fixed", "learn"] = Field(
-            "fixed", description="fixed: batch norms of ASPP stay at mean 0, variance 1, as published"
-        )
-        psi: float = Field(0.3, ge=0, lt=1, description="share of shallow features behind the stochastic gate")
-        background_logit: float = Field(1.0, description="constant logit of the background")
-        focal_power: float = Field(3.0, ge=0, description="p of the mask-size penalty")
-        focal_floor: float = Field(0.01, gt=0, description="lambda of the mask-size penalty")
-        class_loss: ClassLoss = Field("soft_margin", description="loss of the class scores")
-        warmup_epochs: int = Field(5, ge=0, description="epochs with the class loss alone")
-        mask_weight: float = Field(1.0, ge=0, description="weight of the mask loss after these epochs")
-        pamr_iterations: int = Field(10, ge=0, description="steps of the mask refinement")
-        pamr_dilations: tuple[Count, ...] = Field(
-            DILATIONS, min_length=1, description="radii of its neighbour rings, in cells of the mask grid"
-        )
-        cutoff_floor: float = Field(0.2, ge=0, le=1, description="a mask counts above this value")
-        cutoff_foreground: float = Field(0.6, ge=0, le=1, description="and above this share of its maximum")
-        cutoff_background: float = Field(0.7, ge=0, le=1, description="the same share for the background")
-        lr_multipliers: tuple[NotNegative, NotNegative, NotNegative, NotNegative] = Field(
-            PSA_MULTIPLIERS, description="multiples of the rate: old weights, old biases, new weights, new biases"
-        )
-        class_threshold: float = Field(
-            0.1, ge=0, le=1, description="score above which, in any view, a class counts as predicted"
-        )
-        pad_size: int | None = Field(
-            1024, ge=1, description="side of the square that every test view is padded to; null: not padded, not parity"
-        )
-        background_power: float = Field(3.0, gt=0, description="exponent of the averaged background mask")
-        select: Literal["last", "val_loss"] = Field(
-            "last", description="which state is the result; val_loss: the best of every second epoch on `holdout`"
-        )
-        holdout: float = Field(0.1, gt=0, lt=1, description="val_loss: share of the images held back for validation")
-
-    def __init__(self, options: PluginOptions, classes: ClassNames) -> None:
+    def __init__(self, options: OneStageOptions, classes: ClassNames) -> None:
         super().__init__(options, classes)
         self._validation: Validation | None = None
 
-    def train(self, stage: Stage, fit: Fit) -> None:
-        """Train in `stage.dir`; with `select: val_loss` the best snapshot becomes model.safetensors."""
+    def train(self, job: TrainingJob, fit: Fit) -> None:
+        """Train in `job.dir`; with `select: val_loss` the best snapshot becomes model.safetensors."""
         if self.options.select == "last":
-            fit(self, stage)
+            fit(self, job)
             return
-        samples, held = hold_back(stage.samples, self.options.holdout, stage.seed)
+        samples, held = hold_back(job.samples, self.options.holdout, job.seed)
         usable = sum(bool(sample.labels) for sample in samples)
-        per_epoch = steps_per_epoch(usable, stage.settings.batch_size)
-        self._validation = Validation(stage, held, per_epoch, self.options.warmup_epochs)
-        self._validation.put_best_in_place(fit(self, replace(stage, samples=samples)))
+        per_epoch = steps_per_epoch(usable, job.settings.batch_size)
+        self._validation = Validation(job, held, per_epoch, self.options.warmup_epochs)
+        self._validation.put_best_in_place(fit(self, replace(job, samples=samples)))
 
-    def after_step(self, model: nn.Module, progress: Progress) -> None:
+    def after_step(self, model: OneStageNet, progress: Progress) -> None:
         """Validate the network where an epoch begins that wants it."""
         if self._validation is not None:
             self._validation.after_step(model, progress, self.validation_loss)
 
     @torch.no_grad()
-    def validation_loss(self, model: nn.Module, image: ByteArray, label: Tensor, side: int | None) -> float:
+    def validation_loss(self, model: OneStageNet, image: ByteArray, label: Tensor, side: int | None) -> float:
         """Return class loss plus mask loss of one image (H, W, 3), resized to a square of `side` pixels if given."""
         view = image if side is None else pillow_resize(image, (side, side))
         pixels = torch.from_numpy(self.normalization.apply(view).transpose(2, 0, 1).copy())
@@ -115,7 +115,7 @@ class OneStage(Method):
         """Return the network."""
         o = self.options
         return OneStageNet(
-            nets.backbone(o.backbone, **o.backbone_options),
+            self.backbone(),
             len(self.classes),
             channels=o.channels,
             dilations=o.aspp_dilations,
@@ -124,15 +124,7 @@ class OneStage(Method):
             background_logit=o.background_logit,
         )
 
-    def param_groups(self, model: nn.Module, optim: OptimSettings) -> list[dict[str, Any]]:
-        """Return four groups: old weights, old biases, new weights (scales of norms included), new biases."""
-        return psa_param_groups(model, model.new_layers, optim, multipliers=self.options.lr_multipliers)  # type: ignore[arg-type]
-
-    def train_transform(self, augment: AugmentSettings) -> Transform:
-        """Return the transform of classifier training; the published crop is `area` with `area_sampler: tv021`."""
-        return classification_transform(augment, normalize=self.normalization)
-
-    def training_step(self, model: nn.Module, batch: dict[str, Any], progress: Progress) -> dict[str, Tensor]:
+    def training_step(self, model: OneStageNet, batch: Batch, progress: Progress) -> Losses:
         """Return {"cls": class loss} and, after the warm-up, {"mask": loss of the pseudo ground truth}."""
         o = self.options
         images, labels = batch["image"], batch["label"]
@@ -159,9 +151,7 @@ class OneStage(Method):
         size = (int(images.shape[2]), int(images.shape[3]))
         return pseudo_ground_truth(cleaned(refined, labels, size), cutoffs)
 
-    def scores(
-        self, model: nn.Module, image: ByteArray, labels: tuple[int, ...] | None, infer: InferSettings
-    ) -> ScoreMap:
+    def scores(self, model: OneStageNet, image: ByteArray, labels: Labels, infer: InferSettings) -> ScoreMap:
         """Return the masks of the image's (or the predicted) classes with the network's own background."""
         device = next(model.parameters()).device
         return score_map(

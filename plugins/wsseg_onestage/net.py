@@ -11,15 +11,15 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from wsseg_cam.classifier import ClassifierNet
 
-from wsseg_cli.nets.base import Backbone
-from wsseg_cli.types import Normalization
+from wsseg_cli.plugin.backbone import Backbone
 
 ASPP_DILATIONS = (12, 24, 36)
 NormRule = Literal["fixed", "learn"]
 
 
-class OneStageNet(nn.Module):
+class OneStageNet(ClassifierNet):
     """Segmentation network whose own softmax masks are pooled into class scores (Araslanov & Roth, CVPR 2020).
 
     Args:
@@ -44,10 +44,9 @@ class OneStageNet(nn.Module):
         psi: float = 0.3,
         background_logit: float = 1.0,
     ) -> None:
-        super().__init__()
+        super().__init__(backbone)
         shallow, skip = backbone.feature_maps["conv3"], max(1, 48 * channels // 256)
         self.background_logit = background_logit
-        self.backbone = backbone
         self.aspp = ASPP(backbone.feature_maps["conv6"], channels, dilations, aspp_norm)
         self.fc8_skip = nn.Sequential(*_conv_norm(shallow, skip, 1), nn.ReLU(inplace=True))
         self.fc8_x = nn.Sequential(*_conv_norm(channels + skip, channels, 3), nn.ReLU(inplace=True))
@@ -66,11 +65,6 @@ class OneStageNet(nn.Module):
             for module in part.modules():
                 if isinstance(module, nn.Conv2d):
                     nn.init.kaiming_normal_(module.weight)
-
-    @property
-    def normalization(self) -> Normalization:
-        """How the backbone wants its pixels."""
-        return self.backbone.normalization
 
     @property
     def new_layers(self) -> tuple[nn.Module, ...]:

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from wsseg_cli.data.images import read_image
 from wsseg_cli.engine import checkpoint, processes
-from wsseg_cli.plugin.protocols import Stage
+from wsseg_cli.plugin.protocols import TrainingJob
 from wsseg_cli.types import ByteArray, Progress, Sample
 
+from .net import OneStageNet
 from .snapshots import Snapshot, SnapshotFolder, improves, validates
 
-Loss = Callable[[nn.Module, ByteArray, Tensor, "int | None"], float]
+Loss = Callable[[OneStageNet, ByteArray, Tensor, "int | None"], float]
 """(network in eval mode, image, multi-hot label, side of the square it is resized to) -> loss."""
 
 
@@ -27,11 +28,11 @@ class Validation:
     What it finds depends on the network alone, so a training that was killed and goes on finds the same again.
     """
 
-    def __init__(self, stage: Stage, held: Sequence[Sample], per_epoch: int, warmup: int) -> None:
-        self.stage, self.held, self.per_epoch, self.warmup = stage, held, per_epoch, warmup
-        self.files = SnapshotFolder(stage.dir / "snapshots")
+    def __init__(self, job: TrainingJob, held: Sequence[Sample], per_epoch: int, warmup: int) -> None:
+        self.job, self.held, self.per_epoch, self.warmup = job, held, per_epoch, warmup
+        self.files = SnapshotFolder(job.dir / "snapshots")
 
-    def after_step(self, model: nn.Module, progress: Progress, loss: Loss) -> None:
+    def after_step(self, model: OneStageNet, progress: Progress, loss: Loss) -> None:
         """Validate if an epoch that wants it begins after this step, and keep the network if it is the best."""
         epoch, rest = divmod(progress.step + 1, self.per_epoch)
         if rest or not validates(epoch) or not processes.is_main():
@@ -43,16 +44,16 @@ class Validation:
             checkpoint.write_model(self.files.path(snapshot), model, {"epoch": epoch, "score": snapshot.score})
             self.files.keep([*there, snapshot])
 
-    def mean_loss(self, model: nn.Module, loss: Loss) -> float:
+    def mean_loss(self, model: OneStageNet, loss: Loss) -> float:
         """Return the mean loss over the held-back images; the network stays in training mode."""
         device = next(model.parameters()).device
         total = 0.0
         model.eval()
         for sample in self.held:
-            label = torch.zeros(len(self.stage.classes), device=device)
+            label = torch.zeros(len(self.job.classes), device=device)
             label[list(sample.labels)] = 1
             image = read_image(sample.image, sample.orientation)
-            total += loss(model, image, label, self.stage.settings.augment.crop)
+            total += loss(model, image, label, self.job.settings.augment.crop)
         model.train()
         return total / len(self.held)
 
@@ -60,7 +61,7 @@ class Validation:
         """Make the best snapshot the finished model; without one, as after a short training, the last state stays."""
         there = self.files.all()
         if there and processes.is_main():
-            finished = self.stage.dir / checkpoint.MODEL
+            finished = self.job.dir / checkpoint.MODEL
             tensors, said = checkpoint.read_tensors(self.files.path(there[-1]))
             checkpoint.load_strictly(model, tensors, str(self.files.path(there[-1])))
             checkpoint.write_model(finished, model, checkpoint.read_header(finished) | said)

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from torch import Tensor, nn
+from wsseg_cam.classifier import Classifier
 from wsseg_eps.method import softmax_scores
 from wsseg_eps.sizes import require_image_sizes
 from wsseg_seam.method import revised_scores
 
-from wsseg_cli import nets
-from wsseg_cli.data.transforms import classification_transform
 from wsseg_cli.engine import processes
-from wsseg_cli.engine.optim import psa_param_groups
-from wsseg_cli.plugin.protocols import Fit, Method, PluginOptions, Stage, Transform
-from wsseg_cli.settings import AugmentSettings, InferSettings, OptimSettings
-from wsseg_cli.types import ByteArray, ClassNames, Progress, ScoreMap
+from wsseg_cli.plugin.protocols import Batch, Fit, Labels, Losses, Requirements, TrainingJob
+from wsseg_cli.settings import InferSettings
+from wsseg_cli.types import ByteArray, Progress, ScoreMap
 
 from .contrast import contrast
 from .net import PpcEpsNet, PpcSeamNet
@@ -24,56 +19,50 @@ from .pixels import random_keys
 from .views import contrast_views_on_eps, contrast_views_on_seam
 
 
-class PPC(Method):
+class PPC(Classifier[PPCOptions, PpcSeamNet | PpcEpsNet]):
     """Pixel-to-prototype contrast on SEAM or EPS."""
 
     paper = "Du et al., CVPR 2022, https://arxiv.org/abs/2110.07110"
-    feature_maps = frozenset({"conv4", "conv5", "conv6"})
 
-    Options = PPCOptions
-
-    def __init__(self, options: PluginOptions, classes: ClassNames) -> None:
-        super().__init__(options, classes)
-        # What a sample must bring depends on the base.
-        self.needs = frozenset({"saliency"} if self.options.base == "eps" else ())  # type: ignore[misc]
+    @classmethod
+    def requirements(cls, options: PPCOptions) -> Requirements:
+        """Return what is asked: three feature maps, and on EPS a saliency map of each training image."""
+        return Requirements(
+            training=frozenset({"saliency"} if options.base == "eps" else ()),
+            feature_maps=frozenset({"conv4", "conv5", "conv6"}),
+        )
 
     def build_model(self) -> PpcSeamNet | PpcEpsNet:
         """Return the classifier of the base with a projection."""
         o = self.options
-        net = PpcSeamNet if o.base == "seam" else PpcEpsNet
-        backbone = nets.backbone(o.backbone, **o.backbone_options)
+        net: type[PpcSeamNet | PpcEpsNet] = PpcSeamNet if o.base == "seam" else PpcEpsNet
         return net(
-            backbone, len(self.classes), dropout=o.dropout_of_base(), projection=o.projection, head_init=o.head_init
+            self.backbone(),
+            len(self.classes),
+            dropout=o.dropout_of_base(),
+            projection=o.projection,
+            head_init=o.head_init,
         )
 
-    def param_groups(self, model: nn.Module, optim: OptimSettings) -> list[dict[str, Any]]:
-        """Return PSA's four groups: old weights, old biases, new weights, new biases, each at its own rate."""
-        return psa_param_groups(model, model.new_layers, optim, multipliers=self.options.lr_multipliers)  # type: ignore[arg-type]
-
-    def train_transform(self, augment: AugmentSettings) -> Transform:
-        """Return the transform of classifier training; saliency, if the base reads it, moves with its image."""
-        return classification_transform(augment, normalize=self.normalization, with_=self.needs)
-
-    def train(self, stage: Stage, fit: Fit) -> None:
+    def train(self, job: TrainingJob, fit: Fit) -> None:
         """Check the saliency maps if the base reads any, then train.
 
         Raises:
             DataError: maps of another size than their image, unless `resize_saliency` is set.
         """
-        if self.needs and not self.options.resize_saliency:
-            require_image_sizes(stage.samples)
-        fit(self, stage)
+        if self.required.training and not self.options.resize_saliency:
+            require_image_sizes(job.samples)
+        fit(self, job)
 
-    def training_step(self, model: nn.Module, batch: dict[str, Any], progress: Progress) -> dict[str, Tensor]:
+    def training_step(self, model: PpcSeamNet | PpcEpsNet, batch: Batch, progress: Progress) -> Losses:
         """Return the base's losses and {"cross_prototype", "cross_label", "intra"}."""
         o = self.options
         images, labels, size = batch["image"], batch["label"], (o.view_size, o.view_size)
-        shares = {"pool": o.min_pool, "top": o.ecr_top}
-        if o.base == "seam":
-            losses, views = contrast_views_on_seam(model, images, labels, size, **shares)  # type: ignore[arg-type]
+        if isinstance(model, PpcSeamNet):
+            losses, views = contrast_views_on_seam(model, images, labels, size, pool=o.min_pool, top=o.ecr_top)
         else:
             losses, views = contrast_views_on_eps(
-                model,  # type: ignore[arg-type]
+                model,
                 images,
                 batch["saliency"],
                 labels,
@@ -82,18 +71,20 @@ class PPC(Method):
                 lam=o.lam,
                 bg_first_bug=o.ecr_bg_first_bug,
                 revised_saliency=o.revised_saliency,
-                **shares,
+                pool=o.min_pool,
+                top=o.ecr_top,
             )
         rules = o.rules(len(self.classes.with_background))
         places = processes.gather(batch["index"])
         keys = [random_keys(progress.seed, progress.step, view, places, rules.grid**2) for view in (0, 1)]
         return losses | contrast(*views, labels, rules, (keys[0], keys[1]))
 
-    def scores(
-        self, model: nn.Module, image: ByteArray, labels: tuple[int, ...] | None, infer: InferSettings
-    ) -> ScoreMap:
+    def scores(self, model: PpcSeamNet | PpcEpsNet, image: ByteArray, labels: Labels, infer: InferSettings) -> ScoreMap:
         """Return the maps as the base makes them: on SEAM the revised ones, on EPS the softmax of the raw ones."""
-        shared = {"normalization": self.normalization, "class_threshold": self.options.class_threshold}
-        if self.options.base == "seam":
-            return revised_scores(model, image, labels, infer, **shared)
-        return softmax_scores(model, image, labels, infer, forward=model.raw_cams, **shared)  # type: ignore[arg-type]
+        pixels, threshold = self.normalization, self.options.class_threshold
+        if isinstance(model, PpcSeamNet):
+            return revised_scores(model, image, labels, infer, normalization=pixels, class_threshold=threshold)
+        forward = model.raw_cams
+        return softmax_scores(
+            model, image, labels, infer, normalization=pixels, class_threshold=threshold, forward=forward
+        )

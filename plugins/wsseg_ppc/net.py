@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from wsseg_cam.classifier import ClassifierNet
 from wsseg_seam.net import SeamMaps, SeamNet
 from wsseg_seam.pcm import correlation_features, correlation_layers, normalized_cams, revised_cams
 
-from wsseg_cli.nets.base import Backbone
 from wsseg_cli.nets.class_layer import HeadInit, class_layer
-from wsseg_cli.types import Normalization
+from wsseg_cli.plugin.backbone import Backbone
 
 
 class PpcSeamNet(SeamNet):
@@ -41,7 +41,7 @@ class PpcSeamNet(SeamNet):
         return F.relu(self.fc_proj(maps.features))
 
 
-class PpcEpsNet(nn.Module):
+class PpcEpsNet(ClassifierNet):
     """EPS's network with SEAM's correlation module and a projection; background is the last channel.
 
     Args:
@@ -61,19 +61,13 @@ class PpcEpsNet(nn.Module):
         projection: int = 128,
         head_init: HeadInit = "xavier",
     ) -> None:
-        super().__init__()
+        super().__init__(backbone)
         channels = backbone.feature_maps["conv6"]
-        self.backbone = backbone
         self.dropout = nn.Dropout2d(dropout)
         self.fc8 = class_layer(channels, num_classes + 1, head_init)
         self.proj_fc = nn.Conv2d(channels, projection, 1, bias=False)
         self.f8_3, self.f8_4, self.f9 = correlation_layers(backbone.feature_maps)
         nn.init.xavier_uniform_(self.proj_fc.weight)
-
-    @property
-    def normalization(self) -> Normalization:
-        """How the backbone wants its pixels."""
-        return self.backbone.normalization
 
     @property
     def new_layers(self) -> tuple[nn.Module, ...]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
+from wsseg_cam.classifier import ClassifierOptions
 
-from wsseg_cli.engine.optim import PSA_MULTIPLIERS
 from wsseg_cli.nets.class_layer import HeadInit
-from wsseg_cli.plugin.protocols import PluginOptions
-from wsseg_cli.settings import NotNegative
 
 from .contrast import PrototypeRule, Rules, semi_hard_counts
 
@@ -21,12 +19,10 @@ TOP_SHARE = {"seam": 8, "eps": 16}
 DROPOUT = {"seam": 0.5, "eps": 0.0}
 
 
-class PPCOptions(PluginOptions):
+class PPCOptions(ClassifierOptions):
     """Options of PPC."""
 
     base: Literal["seam", "eps"] = Field(description="the system that the contrast is added to")
-    backbone: str = Field("resnet38", description="backbone of the classifier")
-    backbone_options: dict[str, Any] = Field({}, description="options of the backbone, such as {output_stride: 16}")
     dropout: float | None = Field(
         None,
         ge=0,
@@ -58,10 +54,6 @@ class PPCOptions(PluginOptions):
     ecr_bg_first_bug: bool = Field(True, description="on EPS: ECR takes class 0 for background, as published")
     revised_saliency: bool = Field(True, description="on EPS: a saliency loss on the revised maps, as published")
     resize_saliency: bool = Field(False, description="on EPS: take saliency of another size than its image")
-    lr_multipliers: tuple[NotNegative, NotNegative, NotNegative, NotNegative] = Field(
-        PSA_MULTIPLIERS, description="learning rates of old and new weights and biases in multiples: w, b, new w, new b"
-    )
-    class_threshold: float = Field(0.5, ge=0, le=1, description="score from which a class counts as predicted")
 
     @model_validator(mode="after")
     def _fit_together(self) -> PPCOptions:

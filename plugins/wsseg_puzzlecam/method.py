@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator
-from torch import Tensor, nn
+from wsseg_cam.classifier import Classifier, ClassifierOptions
 
-from wsseg_cli.data.transforms import classification_transform
-from wsseg_cli.engine.optim import PSA_MULTIPLIERS, psa_param_groups
 from wsseg_cli.ops.cam import multi_scale
 from wsseg_cli.ops.losses import multilabel_soft_margin
 from wsseg_cli.ops.pooling import global_average
-from wsseg_cli.plugin.protocols import Method, PluginOptions, Transform
-from wsseg_cli.settings import AugmentSettings, InferSettings, NotNegative, OptimSettings
+from wsseg_cli.plugin.protocols import Batch, Labels, Losses
+from wsseg_cli.settings import InferSettings, NotNegative
 from wsseg_cli.types import ByteArray, Progress, ScoreMap
 
 from .loss import alpha_at, peak_normalised, reconstruction, tile_entropy
@@ -21,52 +19,39 @@ from .net import PuzzleClassifier
 from .tiles import merged, side_of, tiled
 
 
-class PuzzleCAM(Method):
+class PuzzleCAMOptions(ClassifierOptions):
+    """Options of PuzzleCAM."""
+
+    backbone: str = Field("resnet50", description="backbone of the classifier")
+    pieces: int = Field(4, ge=1, description="tiles of an image, a square number")
+    alpha: NotNegative = Field(4.0, description="weight of the reconstruction at the end")
+    alpha_rise: float = Field(0.5, ge=0, le=1, description="share of the training in which alpha rises linearly")
+    tile_class: bool = Field(True, description="class loss on the maps of the tiles, too")
+    tile_entropy: bool = Field(False, description="entropy of the tiles' class scores as a further loss")
+    level: Literal["feature", "cam"] = Field("feature", description="compare raw maps, or maps over their maximum")
+    distance: Literal["l1", "l2"] = Field("l1", description="of two maps")
+    counted: Literal["masked", "present", "all"] = Field(
+        "masked", description="mean over all with absent classes as zeros, over present classes, or over all"
+    )
+
+    @field_validator("pieces")
+    @classmethod
+    def _square(cls, value: int) -> int:
+        if not side_of(value):
+            raise ValueError(f"an image cannot be cut into {value} tiles of equal sides; expected 1, 4, 9, 16, …")
+        return value
+
+
+class PuzzleCAM(Classifier[PuzzleCAMOptions, PuzzleClassifier]):
     """Class maps of an image and of its tiles, put together again, learn to agree."""
 
     paper = "Jo and Yu, ICIP 2021, https://arxiv.org/abs/2101.11253"
 
-    class Options(PluginOptions):
-        """Options of PuzzleCAM."""
-
-        backbone: str = Field("resnet50", description="backbone of the classifier")
-        backbone_options: dict[str, Any] = Field({}, description="options of the backbone, such as {output_stride: 16}")
-        pieces: int = Field(4, ge=1, description="tiles of an image, a square number")
-        alpha: NotNegative = Field(4.0, description="weight of the reconstruction at the end")
-        alpha_rise: float = Field(0.5, ge=0, le=1, description="share of the training in which alpha rises linearly")
-        tile_class: bool = Field(True, description="class loss on the maps of the tiles, too")
-        tile_entropy: bool = Field(False, description="entropy of the tiles' class scores as a further loss")
-        level: Literal["feature", "cam"] = Field("feature", description="compare raw maps, or maps over their maximum")
-        distance: Literal["l1", "l2"] = Field("l1", description="of two maps")
-        counted: Literal["masked", "present", "all"] = Field(
-            "masked", description="mean over all with absent classes as zeros, over present classes, or over all"
-        )
-        lr_multipliers: tuple[NotNegative, NotNegative, NotNegative, NotNegative] = Field(
-            PSA_MULTIPLIERS,
-            description="multiples of the learning rate: old weights, old biases, new weights, new biases",
-        )
-        class_threshold: float = Field(0.5, ge=0, le=1, description="score from which a class counts as predicted")
-
-        @field_validator("pieces")
-        @classmethod
-        def _square(cls, value: int) -> int:
-            if not side_of(value):
-                raise ValueError(f"an image cannot be cut into {value} tiles of equal sides; expected 1, 4, 9, 16, …")
-            return value
-
     def build_model(self) -> PuzzleClassifier:
         """Return the classifier."""
-        return PuzzleClassifier(len(self.classes), self.options.backbone, **self.options.backbone_options)
+        return PuzzleClassifier(self.backbone(), len(self.classes))
 
-    def param_groups(self, model: nn.Module, optim: OptimSettings) -> list[dict[str, Any]]:
-        """Return old weights, old biases, new weights, new biases, each at its own rate."""
-        return psa_param_groups(model, [model.classifier], optim, multipliers=self.options.lr_multipliers)  # type: ignore[list-item]
-
-    def train_transform(self, augment: AugmentSettings) -> Transform:
-        """Return the transform of classifier training."""
-        return classification_transform(augment, normalize=self.normalization)
-
-    def training_step(self, model: nn.Module, batch: dict[str, Any], progress: Progress) -> dict[str, Tensor]:
+    def training_step(self, model: PuzzleClassifier, batch: Batch, progress: Progress) -> Losses:
         """Return {"cls", "rec"}, and "tile_cls" and "tile_entropy" if they are asked for.
 
         Raises:
@@ -88,9 +73,7 @@ class PuzzleCAM(Method):
         losses["rec"] = alpha_at(progress.step, progress.max_steps, o.alpha, o.alpha_rise) * difference
         return losses
 
-    def scores(
-        self, model: nn.Module, image: ByteArray, labels: tuple[int, ...] | None, infer: InferSettings
-    ) -> ScoreMap:
+    def scores(self, model: PuzzleClassifier, image: ByteArray, labels: Labels, infer: InferSettings) -> ScoreMap:
         """Return the maps of the image's (or the predicted) classes, each divided by its maximum."""
         return multi_scale(
             model,

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
+from wsseg_cam.classifier import ClassifierNet
 
-from wsseg_cli import nets
-from wsseg_cli.types import Normalization
+from wsseg_cli.plugin.backbone import Backbone
 
 
-class PuzzleClassifier(nn.Module):
-    """A ResNet of stride 16 and a 1x1 convolution to the classes, without bias.
+class PuzzleClassifier(ClassifierNet):
+    """A backbone, in the publication a ResNet of stride 16, and a 1x1 convolution to the classes, without bias.
 
     Args:
-        num_classes: foreground classes.
-        backbone: name of the backbone.
-        options: of the backbone; frozen="statistics" is the publication's `fix`.
+        backbone: a built backbone; `frozen: statistics` is the publication's `fix`.
+        num_classes: C, without background.
     """
 
-    def __init__(self, num_classes: int, backbone: str = "resnet50", **options: Any) -> None:
-        super().__init__()
-        self.backbone = nets.backbone(backbone, **options)
-        self.classifier = nn.Conv2d(self.backbone.feature_maps["conv6"], num_classes, 1, bias=False)
+    def __init__(self, backbone: Backbone, num_classes: int) -> None:
+        super().__init__(backbone)
+        self.classifier = nn.Conv2d(backbone.feature_maps["conv6"], num_classes, 1, bias=False)
         nn.init.kaiming_normal_(self.classifier.weight)
 
     @property
-    def normalization(self) -> Normalization:
-        """How the network wants its pixels."""
-        return self.backbone.normalization
+    def new_layers(self) -> tuple[nn.Module, ...]:
+        """Layers that start at random."""
+        return (self.classifier,)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return raw class maps (N, C, h, w); their spatial mean are the class logits."""

@@ -9,43 +9,45 @@ from pydantic import Field, model_validator
 
 from wsseg_cli.errors import RecipeError
 from wsseg_cli.ops.crf import crf_parameters, dense_crf, labels_of
-from wsseg_cli.plugin.protocols import PluginOptions, Refiner
+from wsseg_cli.ops.masks import present_values
+from wsseg_cli.plugin.protocols import Labels, PluginOptions, Refiner
 from wsseg_cli.settings import CrfSettings, InferSettings
 from wsseg_cli.types import ByteArray, ScoreMap
 
 from .classes import kept
 
 
-class CRF(Refiner):
+class CRFOptions(PluginOptions):
+    """Options of the dense CRF."""
+
+    crf: CrfSettings = Field(CrfSettings(), description="preset, or {preset: psa, iterations: 5, …}")
+    power: float | None = Field(None, gt=0, description="background (1 - highest score) ** power, PSA's alpha")
+    threshold: float | None = Field(None, ge=0, le=1, description="constant background score")
+    count: Literal["present", "all"] = Field(
+        "present", description="labels that hard-label energies count on: of the image, or of the data set as PPC"
+    )
+
+    @model_validator(mode="after")
+    def _one_background(self) -> CRFOptions:
+        try:
+            crf_parameters(self.crf)
+        except RecipeError as error:
+            raise ValueError(str(error)) from None
+        if self.power is not None and self.threshold is not None:
+            raise ValueError("give one of power and threshold; with neither, maps need a background of their own")
+        return self
+
+
+class CRF(Refiner[CRFOptions, Any]):
     """Fully connected CRF; the refined map has a background of its own, the marginal of the background."""
 
     paper = "Krähenbühl and Koltun, NeurIPS 2011, https://arxiv.org/abs/1210.5644"
-
-    class Options(PluginOptions):
-        """Options of the dense CRF."""
-
-        crf: CrfSettings = Field(CrfSettings(), description="preset, or {preset: psa, iterations: 5, …}")
-        power: float | None = Field(None, gt=0, description="background (1 - highest score) ** power, PSA's alpha")
-        threshold: float | None = Field(None, ge=0, le=1, description="constant background score")
-        count: Literal["present", "all"] = Field(
-            "present", description="labels that hard-label energies count on: of the image, or of the data set as PPC"
-        )
-
-        @model_validator(mode="after")
-        def _one_background(self) -> CRF.Options:
-            try:
-                crf_parameters(self.crf)
-            except RecipeError as error:
-                raise ValueError(str(error)) from None
-            if self.power is not None and self.threshold is not None:
-                raise ValueError("give one of power and threshold; with neither, maps need a background of their own")
-            return self
 
     def refine(
         self,
         model: Any,
         image: ByteArray,
-        labels: tuple[int, ...] | None,
+        labels: Labels,
         coarse: ScoreMap,
         infer: InferSettings,
     ) -> ScoreMap:
@@ -60,10 +62,10 @@ class CRF(Refiner):
             nothing = np.zeros((0, height, width), np.float32)
             return ScoreMap(coarse.image_id, coarse.classes, nothing, coarse.size, np.ones((height, width), np.float32))
         scores = coarse.full(self.options.threshold, power=self.options.power)
-        section: CrfSettings = self.options.crf
+        section = self.options.crf
         device = _torch_device() if section.backend == "torch" else "cpu"
         if crf_parameters(section).unary == "labels" and self.options.count == "all":
-            values, count = np.concatenate([[0], coarse.classes + 1]), len(self.classes) + 1
+            values, count = present_values(coarse.classes), len(self.classes.with_background)
             q = dense_crf(image, values[labels_of(scores)], section, labels=count, device=device)[values]
         else:
             q = dense_crf(image, scores, section, device=device)

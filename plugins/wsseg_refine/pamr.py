@@ -11,33 +11,34 @@ import torch.nn.functional as F
 from pydantic import Field
 
 from wsseg_cli.ops.pamr import DILATIONS, pamr
-from wsseg_cli.plugin.protocols import PluginOptions, Refiner
+from wsseg_cli.plugin.protocols import Labels, PluginOptions, Refiner
 from wsseg_cli.settings import InferSettings
 from wsseg_cli.types import ByteArray, ScoreMap
 
 from .classes import kept
 
 
-class PAMR(Refiner):
+class PAMROptions(PluginOptions):
+    """Options of PAMR."""
+
+    iterations: int = Field(10, ge=0, description="averages taken one after the other")
+    dilations: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        DILATIONS, min_length=1, description="radii in pixels of the rings of eight neighbours"
+    )
+    sigma: float = Field(0.1, gt=0, description="width of the colour kernel in local standard deviations")
+    stride: int = Field(1, ge=1, description="pixels a cell of the grid worked on; the single-stage model has 4")
+
+
+class PAMR(Refiner[PAMROptions, Any]):
     """Scores drawn to the image's edges by repeated local averages; a background of the map's own is refined along."""
 
     paper = "Araslanov and Roth, CVPR 2020, https://arxiv.org/abs/2005.08104"
-
-    class Options(PluginOptions):
-        """Options of PAMR."""
-
-        iterations: int = Field(10, ge=0, description="averages taken one after the other")
-        dilations: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-            DILATIONS, min_length=1, description="radii in pixels of the rings of eight neighbours"
-        )
-        sigma: float = Field(0.1, gt=0, description="width of the colour kernel in local standard deviations")
-        stride: int = Field(1, ge=1, description="pixels a cell of the grid worked on; the single-stage model has 4")
 
     def refine(
         self,
         model: Any,
         image: ByteArray,
-        labels: tuple[int, ...] | None,
+        labels: Labels,
         coarse: ScoreMap,
         infer: InferSettings,
     ) -> ScoreMap:

@@ -1,20 +1,23 @@
-"""The single-stage network together with the moving average of its weights, which is what it is judged by."""
+"""The single-stage network together with the moving average of its weights, which is what is evaluated."""
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
 
-from .net import RSEPM
+from wsseg_cli.plugin.backbone import Backbone
+
+from .net import RsepmNet
 
 
-class AveragedRSEPM(RSEPM):
-    """An RSEPM and, under `average`, a second one that follows it; saved together, so that training can go on."""
+class AveragedRsepmNet(RsepmNet):
+    """An RsepmNet and, under `average`, a second one that follows it; saved together, so that training can go on."""
 
-    def __init__(self, num_classes: int, backbone: str = "resnet50", **options: Any) -> None:
-        super().__init__(num_classes, backbone, **options)
-        self.average = RSEPM(num_classes, backbone, **options).requires_grad_(False).eval()
+    def __init__(self, backbone: Backbone, num_classes: int, **heads: Any) -> None:
+        super().__init__(backbone, num_classes, **heads)
+        self.average = RsepmNet(copy.deepcopy(backbone), num_classes, **heads).requires_grad_(False).eval()
 
     @torch.no_grad()
     def start_average(self) -> None:
@@ -23,7 +26,7 @@ class AveragedRSEPM(RSEPM):
         for name, value in self.average.state_dict().items():
             value.copy_(own[name])
 
-    def train(self, mode: bool = True) -> AveragedRSEPM:
+    def train(self, mode: bool = True) -> AveragedRsepmNet:
         """Set training mode, except for the average, which always infers."""
         super().train(mode)
         if hasattr(self, "average"):
@@ -31,6 +34,6 @@ class AveragedRSEPM(RSEPM):
         return self
 
 
-def judged(model: RSEPM) -> RSEPM:
+def evaluated(model: RsepmNet) -> RsepmNet:
     """Return the network that makes the score maps: the average where there is one."""
-    return model.average if isinstance(model, AveragedRSEPM) else model
+    return model.average if isinstance(model, AveragedRsepmNet) else model

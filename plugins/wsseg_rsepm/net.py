@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from wsseg_cam.classifier import ClassifierNet
 
-from wsseg_cli import nets
 from wsseg_cli.nets.deeplab.v3plus import V3Plus
-from wsseg_cli.types import Normalization
+from wsseg_cli.plugin.backbone import Backbone
 
 Mode = Literal["nearest", "bilinear"]
 """How maps are resized: the released command says nearest, the multi-stage networks bilinear (corners not aligned)."""
@@ -35,31 +35,28 @@ class Outputs:
     features: dict[str, Tensor]
 
 
-class RSEPM(nn.Module):
+class RsepmNet(ClassifierNet):
     """ResNet-50 with a classifier on its last feature map and a decoder like DeepLab v3+ (Jo, Yu & Kim, 2204.06754).
 
     Args:
-        num_classes: foreground classes.
-        backbone: name of the backbone.
+        backbone: a built backbone, ResNet-50 in the publication.
+        num_classes: C, without background.
         decoder_width: channels inside ASPP and decoder, published with 256.
         aspp_dilations: of ASPP's three dilated branches; None: 6, 12, 18, or twice that at stride 8, as published.
-        options: of the backbone.
     """
 
     def __init__(
         self,
+        backbone: Backbone,
         num_classes: int,
-        backbone: str = "resnet50",
         *,
         decoder_width: int = 256,
         aspp_dilations: Sequence[int] | None = None,
-        **options: Any,
     ) -> None:
-        super().__init__()
-        self.backbone = nets.backbone(backbone, **options)
-        feature_maps = self.backbone.feature_maps
+        super().__init__(backbone)
+        feature_maps = backbone.feature_maps
         self.classifier = nn.Conv2d(feature_maps["conv6"], num_classes, 1, bias=False)
-        dilations = aspp_dilations or ((12, 24, 36) if self.backbone.stride == 8 else (6, 12, 18))
+        dilations = aspp_dilations or ((12, 24, 36) if backbone.stride == 8 else (6, 12, 18))
         self.head = V3Plus(
             feature_maps,
             num_classes + 1,
@@ -72,9 +69,9 @@ class RSEPM(nn.Module):
         )
 
     @property
-    def normalization(self) -> Normalization:
-        """How the network wants its pixels."""
-        return self.backbone.normalization
+    def new_layers(self) -> tuple[nn.Module, ...]:
+        """Layers that start at random."""
+        return (self.classifier, self.head)
 
     def forward(self, images: Tensor) -> Outputs:
         """Return maps, class logits, mask logits and features of images (N, 3, H, W)."""
@@ -92,7 +89,7 @@ def resized(maps: Tensor, size: Sequence[int], mode: Mode) -> Tensor:
 
 
 def view_pairs(image: Tensor, scales: Sequence[float], flip: bool = True) -> Iterator[Tensor]:
-    """Yield the views of each scale, (1, 3, h, w), or (2, 3, h, w) with the mirror image second.
+    """Yield the views of each scale, (1, 3, h, w), or (2, 3, h, w) with the horizontal flip second.
 
     image: (3, H, W), normalised; sizes are truncated, the resize is bilinear, corners not aligned.
     """
@@ -103,7 +100,7 @@ def view_pairs(image: Tensor, scales: Sequence[float], flip: bool = True) -> Ite
 
 
 def turned_back(maps: Tensor) -> Tensor:
-    """Return maps of a view and, if there is one, of its mirror image, with the second mirrored back."""
+    """Return maps of a view and, if there is one, of its horizontal flip, with the second flipped back."""
     return maps if len(maps) == 1 else torch.stack([maps[0], maps[1].flip(-1)])
 
 
@@ -139,7 +136,7 @@ class Fused:
     Attributes:
         class_scores: (C,) mean sigmoid scores.
         probabilities: (1+C, H, W) mean mask probabilities.
-        cams: (V, C, h, w) class maps of each view, mirrored back, at the size of conv4 of the first.
+        cams: (V, C, h, w) class maps of each view, flipped back, at the size of conv4 of the first.
         features: (1, D, h, w) sums over the views by feature_map, at the same size.
     """
 
@@ -151,7 +148,7 @@ class Fused:
 
 @torch.no_grad()
 def fused(
-    network: RSEPM,
+    network: RsepmNet,
     image: Tensor,
     scales: Sequence[float] = (1.0, 0.5, 1.5, 2.0),
     flip: bool = True,

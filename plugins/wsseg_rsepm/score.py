@@ -12,7 +12,7 @@ from wsseg_cli.settings import InferSettings
 from wsseg_cli.types import ByteArray, ScoreMap
 
 from .maps import to_one
-from .net import RSEPM, Fused, Mode, fused, seed
+from .net import Fused, Mode, RsepmNet, fused, seed
 from .scg import PUBLISHED, ScgParameters, self_correlation
 
 Maps = Literal["decoder", "scg", "cam"]
@@ -21,7 +21,7 @@ Maps = Literal["decoder", "scg", "cam"]
 
 @torch.no_grad()
 def score_map(
-    network: RSEPM,
+    network: RsepmNet,
     image: ByteArray,
     labels: tuple[int, ...] | None,
     infer: InferSettings,

@@ -15,7 +15,7 @@ from wsseg_cli.types import IGNORE
 
 from .maps import enlarged, inside_boxes, pamr_of_present, seed_maps, to_one
 from .mix import decoder_probabilities, draw_pasting, edge_labels, steepest_step
-from .net import RSEPM, Outputs
+from .net import Outputs, RsepmNet
 from .recur import (
     certain_filter,
     reconstruction_loss,
@@ -28,7 +28,7 @@ from .scg import ScgParameters
 
 
 @dataclass(frozen=True)
-class Recipe:
+class StepRules:
     """Values of a step.
 
     Attributes:
@@ -113,7 +113,7 @@ class Mixed:
     mixed: Tensor
 
 
-def first_pass(network: RSEPM, images: Tensor, labels: Tensor, boxes: Tensor) -> Seen:
+def first_pass(network: RsepmNet, images: Tensor, labels: Tensor, boxes: Tensor) -> Seen:
     """Return what the network says of a batch."""
     out = network(images)
     cams = out.cams.float()
@@ -130,7 +130,7 @@ def first_pass(network: RSEPM, images: Tensor, labels: Tensor, boxes: Tensor) ->
 
 
 @torch.no_grad()
-def refined_targets(seen: Seen, recipe: Recipe, mix: bool) -> Targets:
+def refined_targets(seen: Seen, rules: StepRules, mix: bool) -> Targets:
     """Return the targets that a pass gives: class maps, spread (SCG), refined (PAMR), filtered; the decoder likewise.
 
     mix: also the masks for mixing.
@@ -138,53 +138,53 @@ def refined_targets(seen: Seen, recipe: Recipe, mix: bool) -> Targets:
     # SCG and PAMR add 1e-10 to sums, which half precision would lose
     with torch.autocast(seen.images.device.type, enabled=False):
         height, width = seen.images.shape[2:]
-        size = (max(1, round(height * recipe.pamr_scale)), max(1, round(width * recipe.pamr_scale)))
+        size = (max(1, round(height * rules.pamr_scale)), max(1, round(width * rules.pamr_scale)))
         maps = seed_maps(seen.cams, seen.labels, seen.cells)
-        if recipe.spread:
-            maps = spread_seeds(maps, _features(seen, recipe), seen.labels, seen.cells, recipe.scg)
+        if rules.spread:
+            maps = spread_seeds(maps, _features(seen, rules), seen.labels, seen.cells, rules.scg)
         small = enlarged(seen.images, size)
         maps, labels, classes = enlarged(maps, size), seen.labels, seen.labels.shape[1]
         if mix:
             # one PAMR for both: its weights come from the image alone
             maps = torch.cat([maps, decoder_probabilities(seen.logits, seen.labels, size)], 1)
             labels = torch.cat([labels, torch.ones_like(labels[:, :1]), labels], 1)
-        maps = pamr_of_present(small, maps, labels, iterations=recipe.pamr_iterations, dilations=recipe.pamr_dilations)
+        maps = pamr_of_present(small, maps, labels, iterations=rules.pamr_iterations, dilations=rules.pamr_dilations)
         seeds = refined_seeds(maps[:, :classes], seen.labels, seen.pixels)
-        mask = certain_filter(seeds, seen.pixels, recipe.certain, recipe.uncertain)
-        mix_mask = _mix_mask(seen, maps[:, classes:], recipe) if mix else None
+        mask = certain_filter(seeds, seen.pixels, rules.certain, rules.uncertain)
+        mix_mask = _mix_mask(seen, maps[:, classes:], rules) if mix else None
         return Targets(seeds, without_lost_classes(mask, seeds, seen.labels), mix_mask)
 
 
-def _features(seen: Seen, recipe: Recipe) -> Iterator[Tensor]:
-    return (seen.features[feature_map].float() for feature_map in recipe.feature_maps or seen.features)
+def _features(seen: Seen, rules: StepRules) -> Iterator[Tensor]:
+    return (seen.features[feature_map].float() for feature_map in rules.feature_maps or seen.features)
 
 
-def _mix_mask(seen: Seen, probabilities: Tensor, recipe: Recipe) -> Tensor:
+def _mix_mask(seen: Seen, probabilities: Tensor, rules: StepRules) -> Tensor:
     full = enlarged(probabilities, (seen.images.shape[2], seen.images.shape[3]))
-    if recipe.edge is None:
-        return certain_filter(to_one(full[:, 1:] * seen.pixels[:, None]), seen.pixels, recipe.certain, recipe.uncertain)
+    if rules.edge is None:
+        return certain_filter(to_one(full[:, 1:] * seen.pixels[:, None]), seen.pixels, rules.certain, rules.uncertain)
     inside = inside_boxes(seen.boxes, seen.images, (probabilities.shape[2], probabilities.shape[3]))
-    return edge_labels(full, steepest_step(probabilities, inside), seen.pixels, recipe.certain, recipe.edge)
+    return edge_labels(full, steepest_step(probabilities, inside), seen.pixels, rules.certain, rules.edge)
 
 
-def recursion_losses(seen: Seen, targets: Targets, recipe: Recipe) -> dict[str, Tensor]:
+def recursion_losses(seen: Seen, targets: Targets, rules: StepRules) -> dict[str, Tensor]:
     """Return {"rec", "seg"}: class maps against refined seeds, the decoder against their certain pixels."""
     with torch.autocast(seen.images.device.type, enabled=False):
         maps = seed_maps(seen.cams, seen.labels, seen.cells)
         rec = reconstruction_loss(maps, targets.seeds, seen.labels, seen.cells)
-        seg = segmentation_loss(seen.logits, targets.mask, recipe.segmentation_at)
-    return {"rec": recipe.reconstruction * rec, "seg": recipe.segmentation * seg}
+        seg = segmentation_loss(seen.logits, targets.mask, rules.segmentation_at)
+    return {"rec": rules.reconstruction * rec, "seg": rules.segmentation * seg}
 
 
 @torch.no_grad()
-def mixed_batch(seen: Seen, targets: Targets, recipe: Recipe) -> Mixed:
+def mixed_batch(seen: Seen, targets: Targets, rules: StepRules) -> Mixed:
     """Return the batch with objects pasted into it, drawn from torch's generator."""
     if targets.mix_mask is None:
         raise ValueError("no masks to mix")
     pasting = draw_pasting(targets.mix_mask, seen.labels.shape[1])
     mask = torch.where(pasting.mixed[:, None, None], pasting.paste(targets.mix_mask), IGNORE)
     seeds = pasting.paste(targets.seeds)
-    labels = (seeds.amax((2, 3)) >= recipe.certain).to(seen.labels)
+    labels = (seeds.amax((2, 3)) >= rules.certain).to(seen.labels)
     values = torch.arange(1, labels.shape[1] + 1, device=mask.device)
     shown = torch.stack([torch.isin(values, m) for m in mask]).to(labels)
     return Mixed(
@@ -198,7 +198,7 @@ def mixed_batch(seen: Seen, targets: Targets, recipe: Recipe) -> Mixed:
     )
 
 
-def mixed_losses(network: RSEPM, mixed: Mixed, recipe: Recipe) -> dict[str, Tensor]:
+def mixed_losses(network: RsepmNet, mixed: Mixed, rules: StepRules) -> dict[str, Tensor]:
     """Return {"rec_mix", "seg_mix"}, and "cls_mix" if it has a weight, of a second pass on the mixed batch."""
     out: Outputs = network(mixed.images)
     with torch.autocast(mixed.images.device.type, enabled=False):
@@ -208,14 +208,14 @@ def mixed_losses(network: RSEPM, mixed: Mixed, recipe: Recipe) -> dict[str, Tens
         cells = F.adaptive_max_pool2d(mixed.inside[:, None].float(), size)[:, 0] > 0
         counted = mixed.labels * mixed.mixed[:, None]
         rec = reconstruction_loss(seed_maps(cams, mixed.labels, cells), mixed.seeds, counted, cells)
-        seg = segmentation_loss(out.mask_logits.float(), mixed.mask, recipe.segmentation_at)
-        losses = {"rec_mix": recipe.reconstruction * rec, "seg_mix": recipe.segmentation * seg}
-        if recipe.mixed_class:
+        seg = segmentation_loss(out.mask_logits.float(), mixed.mask, rules.segmentation_at)
+        losses = {"rec_mix": rules.reconstruction * rec, "seg_mix": rules.segmentation * seg}
+        if rules.mixed_class:
             entries = F.binary_cross_entropy_with_logits(
                 _mean_inside(cams, cells), mixed.class_labels, reduction="none"
             ).mean(1)
             weights = mixed.mixed.to(entries)
-            losses["cls_mix"] = recipe.mixed_class * (entries * weights).sum() / weights.sum().clamp(min=1)
+            losses["cls_mix"] = rules.mixed_class * (entries * weights).sum() / weights.sum().clamp(min=1)
     return losses
 
 

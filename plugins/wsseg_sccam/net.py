@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from wsseg_cam.classifier import ClassifierNet
 
-from wsseg_cli.nets.base import Backbone
 from wsseg_cli.nets.class_layer import HeadInit, class_layer
 from wsseg_cli.ops.cam import class_activation_maps
 from wsseg_cli.ops.pooling import global_average
-from wsseg_cli.types import Normalization
+from wsseg_cli.plugin.backbone import Backbone
 
 
-class SubcategoryNet(nn.Module):
+class SubcategoryNet(ClassifierNet):
     """Classifier of C classes and k sub-categories of each (SC-CAM, Chang et al., CVPR 2020, section 3.2).
 
     Args:
@@ -31,17 +31,11 @@ class SubcategoryNet(nn.Module):
         dropout: float = 0.5,
         head_init: HeadInit = "xavier",
     ) -> None:
-        super().__init__()
-        self.backbone = backbone
+        super().__init__(backbone)
         self.dropout7 = nn.Dropout2d(dropout)
         # The names are those of the published checkpoints, whatever the number of classes.
         self.fc8_20 = class_layer(backbone.feature_maps["conv6"], num_classes, head_init)
         self.fc8_200 = class_layer(backbone.feature_maps["conv6"], num_classes * subcategories, head_init)
-
-    @property
-    def normalization(self) -> Normalization:
-        """How the backbone wants its pixels."""
-        return self.backbone.normalization
 
     @property
     def new_layers(self) -> tuple[nn.Module, ...]:

@@ -62,13 +62,13 @@ def view_of(model: Callable[[Tensor], SeamMaps], images: Tensor) -> View:
 
 def seam_losses(first: View, second: View, labels: Tensor, *, pool: float, top: float) -> dict[str, Tensor]:
     """Return the losses {"cls", "rvmin", "er", "ecr"} of two views; their sum is what SEAM minimises."""
-    views = (first, second)
     er, ecr = equivariance(first.cams, first.revised, second.cams, second.revised, labels, top=top)
     return {
-        "cls": sum(classification(view.cams, labels) for view in views) / 2,  # type: ignore[dict-item]
-        "rvmin": sum(revised_min_pooling(view.revised, labels, pool) for view in views) / 2,  # type: ignore[dict-item]
+        "cls": (classification(first.cams, labels) + classification(second.cams, labels)) / 2,
+        "rvmin": (revised_min_pooling(first.revised, labels, pool) + revised_min_pooling(second.revised, labels, pool))
+        / 2,
         "er": er,
-        "ecr": sum(ecr),  # type: ignore[dict-item]
+        "ecr": ecr[0] + ecr[1],
     }
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from torch import Tensor, nn
+from wsseg_cam.classifier import ClassifierNet
 
-from wsseg_cli.nets.base import Backbone
 from wsseg_cli.nets.class_layer import HeadInit, class_layer
-from wsseg_cli.types import Normalization
+from wsseg_cli.plugin.backbone import Backbone
 
 from .pcm import correlation_features, correlation_layers, normalized_cams, revised_cams
 
@@ -27,7 +27,7 @@ class SeamMaps(NamedTuple):
     features: Tensor
 
 
-class SeamNet(nn.Module):
+class SeamNet(ClassifierNet):
     """Classifier with a pixel correlation module (SEAM, Wang et al., CVPR 2020, section 3.3).
 
     Args:
@@ -40,16 +40,10 @@ class SeamNet(nn.Module):
     def __init__(
         self, backbone: Backbone, num_classes: int, *, dropout: float = 0.5, head_init: HeadInit = "xavier"
     ) -> None:
-        super().__init__()
-        self.backbone = backbone
+        super().__init__(backbone)
         self.dropout7 = nn.Dropout2d(dropout)
         self.fc8 = class_layer(backbone.feature_maps["conv6"], 1 + num_classes, head_init)
         self.f8_3, self.f8_4, self.f9 = correlation_layers(backbone.feature_maps)
-
-    @property
-    def normalization(self) -> Normalization:
-        """How the backbone wants its pixels."""
-        return self.backbone.normalization
 
     @property
     def new_layers(self) -> tuple[nn.Module, ...]:

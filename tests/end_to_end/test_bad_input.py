@@ -120,7 +120,7 @@ def test_bad_mask(photos: Path, mask: Image.Image, reason: str) -> None:
 def test_bad_saliency(photos: Path) -> None:
     maps = photos / "saliency"
     maps.mkdir()
-    for number in range(6):  # the validation list needs none
+    for number in range(6):  # the validation split needs none
         Image.new("L", (100, 90)).save(maps / f"p{number}.png")
     words = ("prepare", "--set", f"dataset.options.saliency={maps}")
     wsseg(*words)
@@ -140,9 +140,9 @@ def test_bad_saliency(photos: Path) -> None:
         ("train.txt", "p0\np1\np0\n", "p0"),
         ("train.txt", "p0\nnothere\n", "nothere"),
     ],
-    ids=["unknown label", "duplicate label row", "id twice in a list", "id not on disk"],
+    ids=["unknown label", "duplicate label row", "id twice in a split", "id not on disk"],
 )
-def test_bad_labels_and_lists(photos: Path, file: str, text: str, reason: str) -> None:
+def test_bad_labels_and_splits(photos: Path, file: str, text: str, reason: str) -> None:
     (photos / file).write_text(text)
     assert reason in wsseg("prepare", code=4).stderr
 

@@ -53,8 +53,10 @@ def _complete(run: Path) -> None:
         for name in ("stage.json", "done.json"):
             (run / stage / name).unlink(missing_ok=True)
         opened.begin(stage)
-        opened.finish(stage, lists=["train", "val"], **facts)
-    write_json(run / "lock", {"host": socket.gethostname(), "pid": 2**22 + 5, "since": "2026-01-01T00:00:00+00:00", "start": 5})
+        opened.finish(stage, ["train", "val"], **facts)
+    write_json(
+        run / "lock", {"host": socket.gethostname(), "pid": 2**22 + 5, "since": "2026-01-01T00:00:00+00:00", "start": 5}
+    )
     (run / "lock").rename(run / "prepare" / "lock")
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from golden_cases import Case, golden
-from wsseg_affinity.labels import affinity_scores, confident_labels, present_values
+from wsseg_affinity.labels import affinity_scores, confident_labels
 from wsseg_affinity.walk import crf_after_walk, rebuilt_pixels, walked_scores
 
 from wsseg_cli.data.transforms.colour import Normalize
@@ -11,6 +11,7 @@ from wsseg_cli.data.transforms.pipelines import average_pool
 from wsseg_cli.errors import DataError
 from wsseg_cli.ops.affinity import neighbour_pairs, pair_labels
 from wsseg_cli.ops.crf import crf_parameters, with_background
+from wsseg_cli.ops.masks import present_values
 from wsseg_cli.ops.random_walk import pooled, random_walk, transition_matrix
 from wsseg_cli.types import IMAGENET
 

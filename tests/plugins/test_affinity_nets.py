@@ -3,15 +3,21 @@ from __future__ import annotations
 import pytest
 import torch
 from golden_cases import Case, golden
-from wsseg_affinity.nets import AffinityNet, affinity_net
+from wsseg_affinity.nets import AffinityNet
+from wsseg_affinity.psa import PSA, PSAOptions
 
 from wsseg_cli.engine.optim import psa_param_groups
 from wsseg_cli.errors import RecipeError
 from wsseg_cli.nets import weights
-from wsseg_cli.nets.base import Backbone
 from wsseg_cli.ops.affinity import Pairs, feature_affinity, neighbour_pairs
 from wsseg_cli.ops.random_walk import walk_radius
+from wsseg_cli.plugin.backbone import Backbone
 from wsseg_cli.settings import OptimSettings
+from wsseg_cli.types import ClassNames
+
+
+def affinity_net(backbone: str, **options: int) -> AffinityNet:
+    return PSA(PSAOptions(backbone=backbone, backbone_options=options), ClassNames(["a"])).build_model()
 
 
 def loaded(case: Case, backbone: str) -> AffinityNet:

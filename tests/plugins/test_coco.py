@@ -112,7 +112,7 @@ def test_broken_files(tmp_path: Path, data: Any, message: str) -> None:
         list(plugin.samples("train"))
 
 
-def test_missing_lists(tmp_path: Path) -> None:
+def test_missing_splits(tmp_path: Path) -> None:
     plugin = COCO(COCO.Options(root=tmp_path), tmp_path)
     with pytest.raises(DataError, match=r"instances_train2014\.json"):
         plugin.classes()
@@ -120,7 +120,7 @@ def test_missing_lists(tmp_path: Path) -> None:
         list(plugin.samples("val"))
 
 
-def test_both_lists_of_a_real_subset(tmp_path: Path) -> None:
+def test_both_splits_of_a_real_subset(tmp_path: Path) -> None:
     root = dev_data("coco_tiny")
     plugin = COCO(COCO.Options(root=root, year=2017), tmp_path)
     assert len(plugin.classes()) == 80 and plugin.classes()[0] == "person" and plugin.classes()[79] == "toothbrush"

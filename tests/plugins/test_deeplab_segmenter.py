@@ -20,7 +20,7 @@ from wsseg_cli.engine.fit import Loop
 from wsseg_cli.errors import WssegError
 from wsseg_cli.nets import CAFFE, deeplab
 from wsseg_cli.plugin.discovery import find
-from wsseg_cli.plugin.protocols import Stage
+from wsseg_cli.plugin.protocols import TrainingJob
 from wsseg_cli.settings import AugmentSettings, InferSettings, OptimSettings, RuntimeSettings, TrainSettings
 from wsseg_cli.types import IMAGENET, ClassNames, Progress, Sample
 
@@ -229,7 +229,7 @@ def test_training_by_the_loop_with_an_ignored_mask(tmp_path: Path) -> None:
         max_steps=3,
         optim=OptimSettings(name="sgd", lr=1e-3, momentum=0.9, weight_decay=5e-4),
     )
-    stage = Stage(tmp_path / "run", written(tmp_path), CLASSES, settings)
+    stage = TrainingJob(tmp_path / "run", written(tmp_path), CLASSES, settings)
     loop = Loop(RuntimeSettings(workers=0, device="cpu"), quiet=True)
     model = loop(made, stage)
     assert all(value.isfinite().all() for value in model.state_dict().values())

@@ -170,12 +170,12 @@ def test_saliency_of_another_size_names_the_image(tmp_path: Path) -> None:
 
 
 def test_training_refuses_other_sizes_unless_allowed(tmp_path: Path) -> None:
-    from wsseg_cli.plugin.protocols import Stage
+    from wsseg_cli.plugin.protocols import TrainingJob
     from wsseg_cli.settings import OptimSettings, TrainSettings
 
     settings = TrainSettings(weights="none", batch_size=1, max_steps=1, optim=OptimSettings(lr=0.1))
     bad = sample_with(tmp_path, "bad", (30, 20), (15, 10))
-    stage = Stage(tmp_path, [bad], CLASSES, settings)
+    stage = TrainingJob(tmp_path, [bad], CLASSES, settings)
     calls: list[Any] = []
     with pytest.raises(DataError, match="'bad'"):
         method().train(stage, lambda *given: calls.append(given))  # type: ignore[arg-type, return-value]

@@ -83,7 +83,7 @@ def test_jsonl_and_ids_without_suffix(photos: Path) -> None:
     data = folder(photos, labels=Path("l.jsonl"), lists={"all": Path("all.txt")})
     assert [s.labels for s in data.samples("all")] == [(0, 1), (1, 2), ()]
     assert data.facts()["photos that the table does not name"] == 17
-    with pytest.raises(DataError, match="no list 'train'; the option `lists` has all"):
+    with pytest.raises(DataError, match="no split 'train'; the option `lists` has all"):
         list(data.samples("train"))
 
 

@@ -25,7 +25,7 @@ from wsseg_cli.data.stores import write_mask
 from wsseg_cli.data.transforms import classification_transform
 from wsseg_cli.errors import DataError
 from wsseg_cli.main import app
-from wsseg_cli.plugin.protocols import PluginOptions, Stage, Trainable, Transform
+from wsseg_cli.plugin.protocols import PluginOptions, Requirements, Trainable, TrainingJob, Transform
 from wsseg_cli.settings import AugmentSettings, OptimSettings, TrainSettings
 
 datasets = pytest.importorskip("datasets")
@@ -99,7 +99,7 @@ def test_imagefolder(tmp_path: Path) -> None:
     assert all(s.image.is_relative_to(tmp_path / "data") for s in train)
     mask = train[0].mask
     assert mask is not None and read_mask(mask).tolist() == [[2] * 8] * 6
-    with pytest.raises(DataError, match=r"no list 'test'; there are train"):
+    with pytest.raises(DataError, match=r"no split 'test'; there are train"):
         list(data.samples("test"))
 
 
@@ -213,10 +213,12 @@ class Photo(NamedTuple):
     names: list[str]
 
 
-class Reader(Trainable):
+class Reader(Trainable[PluginOptions, Any]):
     """Reads photos and masks as a method would."""
 
-    needs = frozenset({"mask"})
+    @classmethod
+    def requirements(cls, options: PluginOptions) -> Requirements:
+        return Requirements(training=frozenset({"mask"}))
 
     def train_transform(self, augment: AugmentSettings) -> Transform:
         return classification_transform(augment, with_=("mask",))
@@ -226,8 +228,8 @@ def first_batch(index: Index) -> dict[str, Any]:
     augment = AugmentSettings(resize_long=(160, 256), flip=0.5, color_jitter=(0.3, 0.3, 0.3, 0.1), crop=128)
     settings = TrainSettings(weights="none", augment=augment, batch_size=8, max_steps=1, optim=OptimSettings(lr=0.1))
     samples = index.samples("train")
-    stage = Stage(Path(), samples, index.classes, settings, seed=3)
-    reader = Reader(PluginOptions())
+    stage = TrainingJob(Path(), samples, index.classes, settings, seed=3)
+    reader = Reader(PluginOptions(), index.classes)
     (batch,) = next(training_batches(stage, reader, samples, range(1), workers=0, rank=0, world=1, pin=False))
     return batch
 

@@ -12,11 +12,11 @@ from wsseg_affinity.irn_labels import (
     thresholded,
 )
 from wsseg_affinity.irn_loss import displacement_difference, displacement_target, irn_loss
-from wsseg_affinity.labels import present_values
 
 from wsseg_cli.errors import DataError
 from wsseg_cli.ops.affinity import pair_labels
 from wsseg_cli.ops.crf import crf_parameters, dense_crf, labels_of
+from wsseg_cli.ops.masks import present_values
 from wsseg_cli.ops.paths import path_affinity, path_pairs
 
 

@@ -5,6 +5,7 @@ import torch
 from golden_cases import Case, golden
 from wsseg_affinity.irn_net import IRNClassifier, IRNet
 
+from wsseg_cli import nets
 from wsseg_cli.errors import RecipeError
 from wsseg_cli.nets import weights
 
@@ -12,7 +13,7 @@ from wsseg_cli.nets import weights
 @golden("irn_resnet50_cam")
 @torch.no_grad()
 def test_classifier(case: Case) -> None:
-    network = IRNClassifier(20).eval()
+    network = IRNClassifier(nets.backbone("resnet50", frozen="irn"), 20).eval()
     network.load_state_dict(weights.rename(case.state_dict(), "irn"))
     pair = torch.from_numpy(case.inputs["image_pair"])
     last = network.backbone(pair)["conv6"]
@@ -30,7 +31,7 @@ def test_classifier(case: Case) -> None:
 @golden("irn_edge_displacement")
 @torch.no_grad()
 def test_edge_and_displacement(case: Case) -> None:
-    network = IRNet()
+    network = IRNet(nets.backbone("resnet50", frozen="whole"))
     network.load_state_dict(weights.rename(case.state_dict(), "irn"))
     pair = torch.from_numpy(case.inputs["image_pair"])
     edge_logits, field = network.train()(pair)
@@ -49,7 +50,7 @@ def test_edge_and_displacement(case: Case) -> None:
 @golden("rsepm-affinity-r50")
 @torch.no_grad()
 def test_boundary_network_of_recurseed(case: Case) -> None:
-    network = IRNet(case.arguments["backbone"], displacement=False, eps=1e-3)
+    network = IRNet(nets.backbone(case.arguments["backbone"], frozen="whole"), displacement=False, eps=1e-3)
     network.load_state_dict(weights.rename(case.state_dict(), "rsepm"))
     image = torch.from_numpy(case.inputs["image"])
     size = case.arguments["image_size"]
@@ -60,7 +61,7 @@ def test_boundary_network_of_recurseed(case: Case) -> None:
 
 
 def test_only_the_heads_learn() -> None:
-    network = IRNet().train()
+    network = IRNet(nets.backbone("resnet50", frozen="whole")).train()
     learning = {name.split(".")[0] for name, p in network.named_parameters() if p.requires_grad}
     assert learning == {"edge", "displacement"}
     assert not network.backbone.bn1.training
@@ -71,17 +72,19 @@ def test_only_the_heads_learn() -> None:
 
 @torch.no_grad()
 def test_an_image_larger_than_the_padding_is_not_cut() -> None:
-    edge, field = IRNet().infer(torch.randn(3, 40, 85), padded=64)
+    edge, field = IRNet(nets.backbone("resnet50", frozen="whole")).infer(torch.randn(3, 40, 85), padded=64)
     assert edge.shape == (1, 10, 22) and field.shape == (2, 10, 22)
 
 
 def test_a_backbone_without_the_early_map_is_refused() -> None:
     with pytest.raises(RecipeError, match="conv2"):
-        IRNet("vgg16")
+        IRNet(nets.backbone("vgg16"))
 
 
 @torch.no_grad()
 @pytest.mark.parametrize(("backbone", "options"), [("small", {}), ("resnet50", {"output_stride": 8})])
 def test_backbones_of_another_stride(backbone: str, options: dict[str, object]) -> None:
-    edge, field = IRNet(backbone, **options).infer(torch.randn(3, 37, 61), padded=64)
+    edge, field = IRNet(nets.backbone(backbone, **{"frozen": "whole", **options})).infer(
+        torch.randn(3, 37, 61), padded=64
+    )
     assert edge.shape == (1, 10, 16) and field.shape == (2, 10, 16)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from pydantic import ValidationError
-from wsseg_affinity.irn import IRN, Labels
+from wsseg_affinity.irn import IRN, LabelMasks
 from wsseg_affinity.irn_labels import irn_confident_labels
 from wsseg_affinity.irn_loss import irn_loss
 
@@ -19,7 +19,7 @@ from wsseg_cli.engine.fit import Loop
 from wsseg_cli.errors import CheckpointError, RecipeError
 from wsseg_cli.ops.affinity import pair_labels
 from wsseg_cli.ops.paths import path_pairs
-from wsseg_cli.plugin.protocols import Stage
+from wsseg_cli.plugin.protocols import TrainingJob
 from wsseg_cli.settings import AugmentSettings, InferSettings, OptimSettings, RuntimeSettings, TrainSettings
 from wsseg_cli.types import ClassNames, Progress, Sample, ScoreMap
 
@@ -44,7 +44,7 @@ def coarse(classes: tuple[int, ...] = (0, 2)) -> ScoreMap:
     return ScoreMap("a", np.array(classes, np.int64), scores, SIZE)
 
 
-def stage(folder: Path) -> Stage:
+def stage(folder: Path) -> TrainingJob:
     Image.fromarray(photo()).save(folder / "a.png")
     samples = [Sample(f"sub/{n}", folder / "a.png", (0, 2)) for n in range(3)]
     settings = TrainSettings(
@@ -55,7 +55,7 @@ def stage(folder: Path) -> Stage:
         optim=OptimSettings(name="sgd", lr=0.01),
     )
     cams = {sample.image_id: replace(coarse(), image_id=sample.image_id) for sample in samples}
-    return Stage(folder / "train", samples, CLASSES, settings, cams=cams, fingerprint="f")
+    return TrainingJob(folder / "train", samples, CLASSES, settings, cams=cams, fingerprint="f")
 
 
 @pytest.mark.parametrize("network", ["irn", "rsepm"])
@@ -70,10 +70,10 @@ def test_learns_from_score_maps(tmp_path: Path, network: str) -> None:
 
 def test_targets_are_the_published_labels_at_a_quarter(tmp_path: Path) -> None:
     irn, where = refiner(), stage(tmp_path)
-    seen: list[Stage] = []
+    seen: list[TrainingJob] = []
     irn.train(where, lambda trainable, given: seen.append(given))  # type: ignore[arg-type, func-returns-value]
     masks = seen[0].targets["mask"]
-    assert isinstance(masks, Labels) and len(masks) == 3
+    assert isinstance(masks, LabelMasks) and len(masks) == 3
     want = irn_confident_labels(photo(), coarse().scores, coarse().classes)
     np.testing.assert_array_equal(masks["sub/0"], want)
     assert {0, 1} <= set(np.unique(want).tolist())

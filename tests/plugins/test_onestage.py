@@ -17,7 +17,7 @@ from wsseg_cli.engine import checkpoint
 from wsseg_cli.engine.fit import Loop
 from wsseg_cli.errors import DataError
 from wsseg_cli.ops.padded_views import class_gate, merge_padded, padded_views
-from wsseg_cli.plugin.protocols import Stage
+from wsseg_cli.plugin.protocols import TrainingJob
 from wsseg_cli.settings import AugmentSettings, InferSettings, OptimSettings, RuntimeSettings, TrainSettings
 from wsseg_cli.types import ClassNames, Progress, Sample
 
@@ -61,7 +61,7 @@ def samples(tmp_path: Path) -> list[Sample]:
     return made
 
 
-def stage(folder: Path, samples: list[Sample]) -> Stage:
+def stage(folder: Path, samples: list[Sample]) -> TrainingJob:
     settings = TrainSettings(
         weights="none",
         augment=AugmentSettings(area=(0.9, 1.0), crop=32, flip=0.5, color_jitter=(0.3, 0.3, 0.3, 0.1)),
@@ -70,7 +70,7 @@ def stage(folder: Path, samples: list[Sample]) -> Stage:
         optim=OptimSettings(lr=1e-3, momentum=0.9, weight_decay=5e-4),
         save_every=3,
     )
-    return Stage(folder, samples, CLASSES, settings, seed=3, fingerprint="print")
+    return TrainingJob(folder, samples, CLASSES, settings, seed=3, fingerprint="print")
 
 
 def files(folder: Path) -> dict[str, bytes]:

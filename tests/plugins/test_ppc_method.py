@@ -87,7 +87,7 @@ def test_what_is_null_is_published() -> None:
 
 
 def test_saliency_is_asked_for_on_eps_alone() -> None:
-    assert method("eps").needs == {"saliency"} and method("seam").needs == frozenset()
+    assert method("eps").required.training == {"saliency"} and not method("seam").required.training
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from wsseg_affinity.psa import PSA, Marginals
 from wsseg_cli.engine.fit import Loop
 from wsseg_cli.errors import CheckpointError, DataError, RecipeError
 from wsseg_cli.ops.affinity import affinity_loss, feature_affinity, neighbour_pairs, pair_labels
-from wsseg_cli.plugin.protocols import Stage
+from wsseg_cli.plugin.protocols import TrainingJob
 from wsseg_cli.settings import AugmentSettings, InferSettings, OptimSettings, RuntimeSettings, TrainSettings
 from wsseg_cli.types import ClassNames, Progress, Sample, ScoreMap
 
@@ -41,7 +41,7 @@ def coarse(classes: tuple[int, ...] = (0, 2), value: float = 0.9) -> ScoreMap:
     return ScoreMap("a", np.array(classes, np.int64), scores, SIZE)
 
 
-def stage(folder: Path, images: int = 3, max_steps: int = 2) -> Stage:
+def stage(folder: Path, images: int = 3, max_steps: int = 2) -> TrainingJob:
     Image.fromarray(photo()).save(folder / "a.png")
     samples = [Sample(f"sub/{n}", folder / "a.png", (0, 2)) for n in range(images)]
     settings = TrainSettings(
@@ -52,7 +52,7 @@ def stage(folder: Path, images: int = 3, max_steps: int = 2) -> Stage:
         optim=OptimSettings(name="sgd", lr=0.01),
     )
     cams = {sample.image_id: replace(coarse(), image_id=sample.image_id) for sample in samples}
-    return Stage(folder / "train", samples, CLASSES, settings, cams=cams, fingerprint="f")
+    return TrainingJob(folder / "train", samples, CLASSES, settings, cams=cams, fingerprint="f")
 
 
 def loop() -> Loop:
@@ -75,7 +75,7 @@ def test_learns_from_score_maps_and_goes_on_where_it_stopped(tmp_path: Path) -> 
 
 def test_targets_are_read_on_demand_and_become_one_label_a_cell(tmp_path: Path) -> None:
     psa, where = refiner(), stage(tmp_path, images=1)
-    seen: list[Stage] = []
+    seen: list[TrainingJob] = []
     psa.train(where, lambda trainable, given: seen.append(given))  # type: ignore[arg-type, func-returns-value]
     scores = seen[0].targets["scores"]
     assert isinstance(scores, Marginals) and list(scores) == ["sub/0"] and len(scores) == 1

@@ -9,6 +9,7 @@ from wsseg_puzzlecam.method import PuzzleCAM
 from wsseg_puzzlecam.net import PuzzleClassifier
 from wsseg_puzzlecam.tiles import merged, tiled
 
+from wsseg_cli import nets
 from wsseg_cli.errors import RecipeError
 from wsseg_cli.nets import deeplab, weights
 from wsseg_cli.ops.cam import max_norm
@@ -20,7 +21,7 @@ from wsseg_cli.types import ClassNames
 @golden("puzzle-classifier-r50")
 @torch.no_grad()
 def test_classifier(case: Case) -> None:
-    network = PuzzleClassifier(20, case.arguments["model_name"]).eval()
+    network = PuzzleClassifier(nets.backbone(case.arguments["model_name"]), 20).eval()
     network.load_state_dict(weights.rename(case.state_dict(), "puzzlecam"))
     image = torch.from_numpy(case.inputs["image"])
     maps = network(image)

@@ -78,7 +78,7 @@ def test_lists_are_folders(tmp_path: Path) -> None:
     assert test.labels == () and test.mask is None
     with pytest.raises(DataError, match="train_aug"):
         list(data.samples("train_aug"))
-    with pytest.raises(DataError, match="no list"):
+    with pytest.raises(DataError, match="no split"):
         list(data.samples("../data/train"))
 
 

@@ -22,7 +22,7 @@ from wsseg_rsepm.step import first_pass, mixed_batch, recursion_losses, refined_
 from wsseg_cli.engine import checkpoint
 from wsseg_cli.engine.fit import Loop
 from wsseg_cli.errors import RecipeError
-from wsseg_cli.plugin.protocols import Stage
+from wsseg_cli.plugin.protocols import TrainingJob
 from wsseg_cli.settings import AugmentSettings, InferSettings, OptimSettings, RuntimeSettings, TrainSettings
 from wsseg_cli.types import ClassNames, Progress, Sample
 
@@ -60,7 +60,7 @@ def test_certain_filter_has_three_regions() -> None:
 
 
 def test_one_threshold_leaves_nothing_out() -> None:
-    rule = method(certain_filter=False).recipe
+    rule = method(certain_filter=False).rules
     assert rule.certain == rule.uncertain
     mask = certain_filter(torch.rand(2, 3, 8, 8), torch.ones(2, 8, 8) > 0, rule.certain, rule.uncertain)
     assert not (mask == 255).any()
@@ -156,13 +156,13 @@ def test_the_step_grows_with_the_epochs_and_targets_carry_no_gradient() -> None:
         assert names[2] == {"cls", "rec", "seg", "rec_mix", "seg_mix", "cls_mix"}
     data = batch()
     seen = first_pass(model, data["image"], data["label"], data["box"])
-    targets = refined_targets(seen, rsepm.recipe, mix=True)
+    targets = refined_targets(seen, rsepm.rules, mix=True)
     assert not targets.seeds.requires_grad and not targets.mask.requires_grad
     assert (targets.mask[1, -8:] == 255).all() and (targets.seeds[:, :, :, :] <= 1).all()
     assert (targets.seeds[0, 1:] == 0).all()
-    sum(recursion_losses(seen, targets, rsepm.recipe).values()).backward()
+    sum(recursion_losses(seen, targets, rsepm.rules).values()).backward()
     assert model.classifier.weight.grad is not None and model.head.classifier.weight.grad is not None
-    mixed = mixed_batch(seen, targets, rsepm.recipe)
+    mixed = mixed_batch(seen, targets, rsepm.rules)
     assert not mixed.images.requires_grad and (mixed.mask[~mixed.mixed] == 255).all()
 
 
@@ -171,7 +171,7 @@ def test_boxes() -> None:
     assert inside_boxes(whole_boxes(images), images, (4, 4)).all()
 
 
-def test_the_average_as_teacher_and_as_judge() -> None:
+def test_the_average_as_teacher_and_for_evaluation() -> None:
     rsepm = method(teacher="average", mix_epoch=0, recursion_epoch=0)
     model = rsepm.build_model().train()
     losses = rsepm.training_step(model, batch(), Progress(0, 9, 0))
@@ -222,7 +222,7 @@ class Killed(Exception):
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Callable[[str], Stage]:
+def stage(tmp_path: Path) -> Callable[[str], TrainingJob]:
     rng = np.random.default_rng(0)
     samples = []
     for i in range(6):
@@ -237,12 +237,12 @@ def stage(tmp_path: Path) -> Callable[[str], Stage]:
         optim=OptimSettings(lr=0.01, momentum=0.9),
         save_every=2,
     )
-    return lambda name: Stage(tmp_path / name, samples, CLASSES, settings, seed=3)
+    return lambda name: TrainingJob(tmp_path / name, samples, CLASSES, settings, seed=3)
 
 
 @pytest.mark.parametrize("teacher", ["same", "average"])
 def test_average_and_partners_survive_a_kill(
-    stage: Callable[[str], Stage], teacher: str, monkeypatch: pytest.MonkeyPatch
+    stage: Callable[[str], TrainingJob], teacher: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # two steps an epoch: from the fifth on images are mixed, on both sides of the last checkpoint
     partners: list[list[int]] = []

@@ -5,15 +5,16 @@ import pytest
 import torch
 from golden_cases import Case, golden
 from torch import Tensor
-from wsseg_rsepm.net import RSEPM, fused, fused_probabilities, resized, seed
+from wsseg_rsepm.net import RsepmNet, fused, fused_probabilities, resized, seed
 
+from wsseg_cli import nets
 from wsseg_cli.nets import deeplab, weights
 
 PAPER = {"C1": "conv2", "C2": "conv3", "C3": "conv4", "C4": "conv5", "C5": "conv6"}
 
 
-def single_stage(case: Case) -> RSEPM:
-    network = RSEPM(20).eval()
+def single_stage(case: Case) -> RsepmNet:
+    network = RsepmNet(nets.backbone("resnet50"), 20).eval()
     network.load_state_dict(weights.rename(case.state_dict(), "rsepm"))
     return network
 
@@ -106,7 +107,8 @@ def test_multi_stage_networks(case: Case) -> None:
 
 
 def test_size_is_the_published() -> None:
-    assert sum(p.numel() for p in RSEPM(20).parameters()) / 1e6 == pytest.approx(41.0, abs=0.05)
+    network = RsepmNet(nets.backbone("resnet50"), 20)
+    assert sum(p.numel() for p in network.parameters()) / 1e6 == pytest.approx(41.0, abs=0.05)
 
 
 @torch.no_grad()

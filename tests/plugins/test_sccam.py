@@ -16,7 +16,7 @@ from wsseg_sccam.method import SCCAM
 from wsseg_cli.engine import checkpoint
 from wsseg_cli.engine.fit import Loop
 from wsseg_cli.errors import CheckpointError, DataError
-from wsseg_cli.plugin.protocols import Stage
+from wsseg_cli.plugin.protocols import TrainingJob
 from wsseg_cli.settings import AugmentSettings, InferSettings, OptimSettings, RuntimeSettings, TrainSettings
 from wsseg_cli.types import ClassNames, Progress, Sample
 
@@ -42,7 +42,7 @@ def samples(tmp_path: Path) -> list[Sample]:
     return made
 
 
-def stage(folder: Path, samples: list[Sample], **settings: Any) -> Stage:
+def stage(folder: Path, samples: list[Sample], **settings: Any) -> TrainingJob:
     given: dict[str, Any] = {
         "weights": "none",
         "augment": AugmentSettings(crop=32, flip=0.5),
@@ -51,7 +51,7 @@ def stage(folder: Path, samples: list[Sample], **settings: Any) -> Stage:
         "optim": OptimSettings(name="adamw", lr=1e-3),
         "save_every": 1,
     }
-    return Stage(folder, samples, CLASSES, TrainSettings(**(given | settings)), seed=3, fingerprint="print")
+    return TrainingJob(folder, samples, CLASSES, TrainSettings(**(given | settings)), seed=3, fingerprint="print")
 
 
 def loop() -> Loop:
@@ -135,7 +135,7 @@ def test_old_clusters_are_made_anew(tmp_path: Path, samples: list[Sample]) -> No
     learner.train(stage(tmp_path, samples), loop())
     assert (tmp_path / "round_1/clusters.json").stat().st_mtime_ns == before
     other = stage(tmp_path, samples)
-    learner.train(Stage(**{**other.__dict__, "fingerprint": "another"}), loop())
+    learner.train(TrainingJob(**{**other.__dict__, "fingerprint": "another"}), loop())
     assert "another" in json.loads((tmp_path / "round_1/clusters.json").read_text())["fingerprint"]
 
 

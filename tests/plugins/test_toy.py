@@ -127,7 +127,7 @@ def test_scenes_of_another_size_have_their_own_folder(tmp_path: Path) -> None:
 
 
 def test_bad_input_is_refused(small: Toy) -> None:
-    with pytest.raises(DataError, match="no list 'test'; there are train and val"):
+    with pytest.raises(DataError, match="no split 'test'; there are train and val"):
         list(small.samples("test"))
     with pytest.raises(ValidationError):
         Toy.Options(size=(8, 8))

@@ -102,7 +102,7 @@ def test_an_own_list_wins(devkit: Path, tmp_path: Path) -> None:
 
 
 def test_a_list_that_is_not_there_is_named(devkit: Path) -> None:
-    with pytest.raises(DataError, match=r"no list 'train_aug'.*test, train, val.*no devkit ships train_aug"):
+    with pytest.raises(DataError, match=r"no split 'train_aug'.*test, train, val.*no devkit ships train_aug"):
         list(voc(devkit).samples("train_aug"))
     with pytest.raises(DataError, match=r"nowhere\.txt: cannot be read"):
         list(voc(devkit, lists={"train": Path("nowhere.txt")}).samples("train"))

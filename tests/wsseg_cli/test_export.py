@@ -15,18 +15,18 @@ from PIL import Image
 from typer.testing import CliRunner
 from wsseg_deeplab.segmenter import DeepLab, DeepLabV1, DeepLabV2, DeepLabV3Plus
 
-from wsseg_cli import main as door
+from wsseg_cli import main as cli
 from wsseg_cli.data.files import from_header
 from wsseg_cli.data.stores import write_mask
 from wsseg_cli.engine import checkpoint
 from wsseg_cli.errors import CheckpointError, PluginError
 from wsseg_cli.settings import InferSettings
-from wsseg_cli.stages.plugins import segmenter_from, trained
+from wsseg_cli.stages.plugins import predictor_from, trained
 from wsseg_cli.types import ClassNames
 
 
 def wsseg(*words: str) -> Any:
-    return CliRunner().invoke(door.app, list(words), prog_name="wsseg", env={"COLUMNS": "200"})
+    return CliRunner().invoke(cli.app, list(words), prog_name="wsseg", env={"COLUMNS": "200"})
 
 
 def model_file(path: Path, cls: type[DeepLab] = DeepLabV2, name: str = "deeplabv2", **options: Any) -> Path:
@@ -76,7 +76,7 @@ def test_onnx_is_torch_at_any_size_and_batch(network: str, tmp_path: Path) -> No
     metadata = {entry.key: entry.value for entry in onnx.load(written).metadata_props}
     assert metadata["classes"].split("\n") == ["background", "disc", "ring"]
     # a third size, through the segmenter's own view of a photo
-    segmenter = segmenter_from(file)
+    segmenter = predictor_from(file)
     image = np.random.default_rng(1).integers(0, 256, (50, 70, 3), np.uint8)
     session = onnxruntime.InferenceSession(str(written), providers=["CPUExecutionProvider"])
     got = session.run(None, {"pixels": image.transpose(2, 0, 1)[None].astype(np.float32)})[0][0]
@@ -96,10 +96,11 @@ def test_files_that_are_no_model(tmp_path: Path) -> None:
     good = model_file(tmp_path / "net.safetensors")
     with pytest.raises(CheckpointError, match="its header: `kind`: field required"):
         save_file({"x": torch.zeros(1)}, tmp_path / "bare.safetensors")
-        segmenter_from(tmp_path / "bare.safetensors")
+        predictor_from(tmp_path / "bare.safetensors")
     header = checkpoint.read_header(good)
     cases: list[tuple[dict[str, Any], type[Exception], str]] = [
-        ({"kind": "methods"}, CheckpointError, "expected a segmentation network"),
+        ({"kind": "refiners"}, CheckpointError, "expected a segmentation network"),
+        ({"kind": "methods", "name": "cam"}, CheckpointError, "gives score maps, no masks"),
         ({"name": "deeplabv9"}, PluginError, "no plugin 'deeplabv9'"),
         ({"options": {"backbon": "small"}}, CheckpointError, "backbon"),
         ({"normalization": {**header["normalization"], "scale": 1.0}}, CheckpointError, "trained on pixels"),
@@ -109,7 +110,7 @@ def test_files_that_are_no_model(tmp_path: Path) -> None:
         assert from_header(metadata)
         save_file(load_file(good), tmp_path / "changed.safetensors", metadata=metadata)
         with pytest.raises(error, match=message):
-            segmenter_from(tmp_path / "changed.safetensors")
+            predictor_from(tmp_path / "changed.safetensors")
     done = wsseg("export", "onnx", str(tmp_path / "none.safetensors"))
     assert done.exit_code == 6 and "no such run or file" in done.stderr
     done = wsseg("export", "onnx", str(tmp_path))

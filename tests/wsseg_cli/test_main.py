@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from wsseg_cli import main as door
+from wsseg_cli import main as cli
 from wsseg_cli import stages
 from wsseg_cli.commands import stages as commands
 from wsseg_cli.errors import CheckpointError, DataError, StageError, TrainingError, WssegError
@@ -21,6 +21,7 @@ STAGES = ["prepare", "train-cls", "cam", "refine", "pseudo", "train-seg", "eval"
 WORDS = [[], *[[name] for name in [*STAGES, "run", "status", "doctor", "predict", "report"]]]
 WORDS += [["export", "onnx"], ["export", "voc-server"]]
 WORDS += [["convert", name] for name in ("weights", "labels", "cams", "masks")]
+WORDS += [["weights", name] for name in ("list", "get", "add", "where")]
 WORDS += [["recipes", name] for name in ("list", "show", "copy", "check")] + [
     ["plugins", name] for name in ("list", "show", "new")
 ]
@@ -33,7 +34,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def wsseg(*words: str) -> Any:
-    return CliRunner().invoke(door.app, list(words), prog_name="wsseg", env={"COLUMNS": "120"})
+    return CliRunner().invoke(cli.app, list(words), prog_name="wsseg", env={"COLUMNS": "120"})
 
 
 @pytest.mark.parametrize("words", WORDS, ids=" ".join)
@@ -149,6 +150,11 @@ def test_recipes(here: Path) -> None:
     card = next(row for row in rows if row["name"] == "quickstart")
     assert (card["method"], card["supervision"], card["needs"]) == ("cam", "I", [])
     assert "\nquickstart " in wsseg("recipes", "list").stdout
+    card = next(row for row in rows if row["name"] == "eps_voc")
+    assert (card["needs"], card["weights"]) == (
+        ["VOC_ROOT", "VOC_SALIENCY"],
+        ["resnet38_imagenet", "resnet101_deeplab_init"],
+    )
     done = wsseg("recipes", "copy", "quickstart", "my.yaml")
     assert done.exit_code == 0 and done.stdout == "my.yaml\n"
     shown = wsseg("recipes", "show", "quickstart").stdout
@@ -194,6 +200,7 @@ def test_doctor() -> None:
         ["--help"],
         ["recipes", "list"],
         ["plugins", "list"],
+        ["weights", "list"],
         ["doctor"],
         ["cam", "-r", "quickstart", "--set", "a=1"],
         ["prepare", "-q", "-r", "quickstart", *(f"--set=dataset.options.{split}=4" for split in ("train", "val"))],

@@ -40,7 +40,7 @@ def test_maps_masks_and_pictures(run: Run) -> None:
         assert run.picture("made/up1", kind).size == (32, 24)
 
 
-def test_prediction_of_the_list_that_was_judged(run: Run) -> None:
+def test_prediction_of_the_split_that_was_evaluated(run: Run) -> None:
     with pytest.raises(StageError, match="run `wsseg eval` first"):
         run.mask("made/up1", "seg")
     MaskStore(run.path / "eval" / "seg-val").write("made/up1", np.full((24, 32), 1, np.uint8))

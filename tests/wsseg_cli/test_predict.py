@@ -14,17 +14,18 @@ from PIL import Image
 from typer.testing import CliRunner
 from wsseg_deeplab.segmenter import DeepLabV2
 
-from wsseg_cli import main as door
+from wsseg_cli import main as cli
 from wsseg_cli import predict
 from wsseg_cli.engine import checkpoint
-from wsseg_cli.stages.plugins import segmenter_from, trained
+from wsseg_cli.ops.masks import mask_at_size
+from wsseg_cli.stages.plugins import predictor_from, trained
 from wsseg_cli.types import ClassNames, resize_scores
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def wsseg(*words: str) -> Any:
-    return CliRunner().invoke(door.app, list(words), prog_name="wsseg", env={"COLUMNS": "200"})
+    return CliRunner().invoke(cli.app, list(words), prog_name="wsseg", env={"COLUMNS": "200"})
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,7 @@ def test_mask_is_the_segmenters_own(model: Path, tmp_path: Path) -> None:
     path = photo(tmp_path / "a.png")
     done = wsseg("predict", str(path), "-m", str(model), "-o", str(tmp_path / "out"), "--scales", "0.5,1", "--flip")
     assert done.exit_code == 0 and "predict    1 masks" in done.stdout
-    segmenter = segmenter_from(model)
+    segmenter = predictor_from(model)
     infer = predict.Model(model).section.infer.model_copy(update={"scales": (0.5, 1.0), "flip": True})
     want = segmenter.logits(trained(segmenter, model, "cpu"), np.asarray(Image.open(path)), infer).argmax(0)
     assert (mask(tmp_path / "out" / "a.png") == want).mean() > 0.999  # one thread there, all cores here
@@ -119,7 +120,7 @@ def test_large_photos_are_seen_smaller(model: Path, tmp_path: Path) -> None:
 
 def test_scores_enlarged_class_by_class_are_scores_enlarged() -> None:
     scores = np.random.default_rng(0).normal(size=(4, 7, 9)).astype(np.float32)
-    np.testing.assert_array_equal(predict.largest(scores, (20, 31)), resize_scores(scores, (20, 31)).argmax(0))
+    np.testing.assert_array_equal(mask_at_size(scores, (20, 31)), resize_scores(scores, (20, 31)).argmax(0))
 
 
 def test_bad_photos_are_collected(model: Path, tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""The commands, a file for those that belong together. They parse, call one room, and print."""
+"""The commands, a file for those that belong together. They parse, call one module, and print."""

@@ -55,9 +55,9 @@ def weights(
     quiet: QuietOpt = False,
 ) -> None:
     """Convert a released checkpoint; say key by key what fits, what is missing, what is extra."""
-    from ..convert import weights as room
+    from ..convert import weights as module
 
-    result = room.run(source, out, family=family, saw=saw, force=force)
+    result = module.run(source, out, family=family, saw=saw, force=force)
     if as_json:
         console.say_json(_weights_as_dict(result))
         return
@@ -98,9 +98,9 @@ def labels(
     as_json: JsonOpt = False,
 ) -> None:
     """Convert labels between a .npy of vectors and a table of names, or write those of a run's data set; count them."""
-    from ..convert import labels as room
+    from ..convert import labels as module
 
-    result = room.run(source, out, classes=classes, keys=keys, masks=masks)  # type: ignore[arg-type]
+    result = module.run(source, out, classes=classes, keys=keys, masks=masks)  # type: ignore[arg-type]
     agreement = result.agreement
     if as_json:
         compared = None if agreement is None else vars(agreement)
@@ -138,9 +138,9 @@ def cams(
     as_json: JsonOpt = False,
 ) -> None:
     """Convert score maps of other repositories to ours, or ours to theirs."""
-    from ..convert import cams as room
+    from ..convert import cams as module
 
-    result = room.run(source, out, form=form, num_classes=num_classes, stride=stride, divide=divide)  # type: ignore[arg-type]
+    result = module.run(source, out, form=form, num_classes=num_classes, stride=stride, divide=divide)  # type: ignore[arg-type]
     _say_files(result.out, result.written, result.counts, result.failures, "class", as_json)
 
 
@@ -165,9 +165,9 @@ def masks(
     as_json: JsonOpt = False,
 ) -> None:
     """Convert masks: colours, COCO's category ids or plain values to palette PNGs, or back."""
-    from ..convert import masks as room
+    from ..convert import masks as module
 
-    result = room.run(source, out, form=form, to=to, colours=colours, num_classes=num_classes)  # type: ignore[arg-type]
+    result = module.run(source, out, form=form, to=to, colours=colours, num_classes=num_classes)  # type: ignore[arg-type]
     _say_files(result.out, result.written, result.counts, result.failures, "value", as_json)
 
 

@@ -12,7 +12,7 @@ from ..status import open_existing
 from .options import JsonOpt, SetOpt, run_names
 
 app = typer.Typer(
-    help="What leaves the house: onnx, voc-server.",
+    help="Export: onnx, voc-server.",
     short_help="Write a network as ONNX, or masks for VOC's test server.",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -52,7 +52,7 @@ def onnx(
 @app.command("voc-server", epilog="Example: wsseg export voc-server runs/eps_voc --split test")
 def voc_server(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run with predictions.", autocompletion=run_names)],
-    split: Annotated[str, typer.Option("--split", help="The list that was predicted.", metavar="NAME")] = "test",
+    split: Annotated[str, typer.Option("--split", help="The split that was predicted.", metavar="NAME")] = "test",
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder; default: RUN/voc-server.", metavar="DIR")
     ] = None,
@@ -62,9 +62,9 @@ def voc_server(
     set_: SetOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
-    """Write a list's masks as VOC's test server takes them, folder and .tar.gz, count, sizes and values checked.
+    """Write a split's masks as VOC's test server takes them, folder and .tar.gz, count, sizes and values checked.
 
-    Predict the list first: `wsseg prepare --split test`, `wsseg eval --what seg --split test`.
+    Predict the split first: `wsseg prepare --split test`, `wsseg eval --what seg --split test`.
     """
     from .. import export
 

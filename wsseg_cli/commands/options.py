@@ -111,7 +111,7 @@ DryRunOpt = Annotated[bool, typer.Option("--dry-run", help="Say what would be do
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")]
 QuietOpt = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no remarks; results only.")]
 SplitOpt = Annotated[
-    str | None, typer.Option("--split", help="Work on this list of images, not on the recipe's.", metavar="NAME")
+    str | None, typer.Option("--split", help="Work on this split, not on the recipe's.", metavar="NAME")
 ]
 UseOpt = Annotated[
     list[str] | None,

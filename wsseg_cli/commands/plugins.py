@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
@@ -14,7 +15,8 @@ from pydantic_core import PydanticUndefined
 from .. import console
 from ..errors import CheckFailed, PluginError, near
 from ..plugin.discovery import Found, check, find, load_found, one
-from ..plugin.protocols import Method, Plugin, Refiner, Trainable
+from ..plugin.protocols import Plugin, Trainable
+from ..plugin.requirements import differing, in_words
 from ..scaffold import KINDS, new_plugin
 from .options import JsonOpt
 
@@ -35,7 +37,7 @@ def list_(
     ] = False,
     as_json: JsonOpt = False,
 ) -> None:
-    """List datasets, methods, refiners and segmenters, ours and others', and what is broken."""
+    """List datasets, methods, refiners, segmenters and backbones, ours and others', and what is broken."""
     checked = check(importing=strict)
     if as_json:
         rows = [
@@ -67,7 +69,8 @@ def list_(
 def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a plugin.", autocompletion=plugin_names)],
     group: Annotated[
-        str | None, typer.Option("--group", help="datasets, methods, refiners or segmenters.", metavar="GROUP")
+        str | None,
+        typer.Option("--group", help="datasets, methods, refiners, segmenters or backbones.", metavar="GROUP"),
     ] = None,
     as_json: JsonOpt = False,
 ) -> None:
@@ -103,10 +106,11 @@ def new(
     console.note(f"Next: pip install -e {folder} && wsseg run --recipe {files[-1]}")
 
 
-def _describe(plugin: Found, cls: type[Plugin]) -> None:
+def _describe(plugin: Found, cls: type[Plugin[Any]]) -> None:
     summary = (cls.__doc__ or "").strip().split("\n")[0]
     facts = [("name", f"{plugin.name} ({plugin.group[:-1]}, {plugin.origin})")]
-    facts += [(word, text) for word, text in (("what", summary), ("paper", cls.paper), ("needs", _needs(cls))) if text]
+    facts += [(word, text) for word, text in (("what", summary), ("paper", cls.paper)) if text]
+    facts += _needs(plugin.group, cls)
     console.say(console.table(facts))
     options = [
         (key, _type(field), _default(field), _bounds(field), field.description or "")
@@ -125,26 +129,56 @@ def _as_dict(plugin: Found) -> dict[str, Any]:
         "package": plugin.package,
         "version": plugin.version,
         "paper": cls.paper or None,
-        "needs": sorted(cls.needs) if issubclass(cls, Trainable) else [],
+        "needs": _needs_data(cls),
         "options": cls.Options.model_json_schema(),
     }
 
 
-def _needs(cls: type[Plugin]) -> str:
-    words = [f"{need} of each image" for need in sorted(cls.needs)] if issubclass(cls, Trainable) else []
-    if issubclass(cls, Method):
-        words.append(f"a backbone with {', '.join(sorted(cls.feature_maps))}")
-    if issubclass(cls, Refiner) and cls.learns:
-        words.append("refine.train")
-    return "; ".join(words)
+def _needs(group: str, cls: type[Plugin[Any]]) -> list[tuple[str, str]]:
+    """Return the rows (needs, what is asked), with the options that ask for it where they differ."""
+    if not issubclass(cls, Trainable):
+        return []
+    return [
+        ("needs", f"{_spelled(given)}: {in_words(asked, group)}" if given else in_words(asked, group))
+        for given, asked in differing(cls)
+    ]
+
+
+def _needs_data(cls: type[Plugin[Any]]) -> list[dict[str, Any]]:
+    if not issubclass(cls, Trainable):
+        return []
+    return [
+        {
+            "options": given,
+            "training": sorted(asked.training),
+            "inference": sorted(asked.inference),
+            "feature_maps": sorted(asked.feature_maps),
+            "trains": asked.trains,
+            "gradients": asked.gradients,
+        }
+        for given, asked in differing(cls)
+    ]
+
+
+def _spelled(given: dict[str, Any]) -> str:
+    return ", ".join(f"{name}: {json.dumps(value)}".replace('"', "") for name, value in given.items())
 
 
 def _type(field: FieldInfo) -> str:
-    annotation = field.annotation
-    text = (
-        annotation.__name__ if isinstance(annotation, type) and not hasattr(annotation, "__args__") else str(annotation)
-    )
-    return text.replace("typing.", "").replace("pathlib.", "").replace("NoneType", "None")
+    return _named(field.annotation)
+
+
+def _named(kind: Any) -> str:
+    """Return a type as a reader of a recipe would write it: bounds have a column of their own."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _named(parts[0])
+    if origin is Literal:
+        return " | ".join(json.dumps(part) for part in parts)
+    if origin in (Union, UnionType):
+        return " | ".join(map(_named, parts))
+    name = "None" if kind is type(None) else "..." if kind is ... else getattr(origin or kind, "__name__", str(kind))
+    return f"{name}[{', '.join(map(_named, parts))}]" if parts else name
 
 
 def _default(field: FieldInfo) -> str:

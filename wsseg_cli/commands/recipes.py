@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .. import console
 from ..disk.writing import write_text
-from ..errors import CheckFailed, RecipeError
+from ..errors import CheckFailed, CheckpointError, DataError, RecipeError
 from ..recipe import catalogue, yaml_core
 from ..recipe import loading as recipes
 from .options import JsonOpt, SetOpt, recipe_names
+
+if TYPE_CHECKING:
+    from ..stages.preflight import Finding
 
 app = typer.Typer(help="Built-in recipes: list, show, copy, check.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -29,7 +33,10 @@ def list_(as_json: JsonOpt = False) -> None:
     if as_json:
         console.say_json({"recipes": [card.as_dict() for card in cards]})
         return
-    rows = [(c.name, c.method, c.supervision, " ".join(c.stages), " ".join(c.needs), c.description) for c in cards]
+    rows = [
+        (c.name, c.method, c.supervision, " ".join(c.stages), " ".join((*c.needs, *c.weights)), c.description)
+        for c in cards
+    ]
     console.say(console.table(rows, ("recipe", "method", "from", "stages", "needs", "")))
     console.note("Next: wsseg recipes copy NAME my.yaml")
 
@@ -68,25 +75,48 @@ def check(
     names: Annotated[
         list[str], typer.Argument(metavar="NAME|PATH…", help="Recipes to check.", autocompletion=recipe_names)
     ],
+    files: Annotated[
+        bool,
+        typer.Option(
+            "--files",
+            help="Look at environment variables, folders, lists and weights as well, as `wsseg run` does first; exit 6 "
+            "if weights are wrong, 4 if data is.",
+        ),
+    ] = False,
     set_: SetOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
-    """Validate recipes, the options of their plugins included; exit 1 if anything is wrong."""
-    found: dict[str, list[str]] = {}
-    for name in names:
-        try:
-            found[name] = recipes.check(name, set_ or ())
-        except RecipeError as error:
-            found[name] = str(error).split("\n")
+    """Validate recipes, the options of their plugins and their networks included; exit 1 if anything is wrong."""
+    looked = {name: _look(name, set_ or (), files) for name in names}
+    found = {name: problems for name, (problems, _) in looked.items()}
     if as_json:
         console.say_json({"recipes": [{"recipe": name, "problems": problems} for name, problems in found.items()]})
     bad = {name: problems for name, problems in found.items() if problems}
     if bad:
-        raise CheckFailed("\n".join("\n  ".join([f"{name}: {_count(p)}", *p]) for name, p in bad.items()))
+        kinds = {finding.kind for _, findings in looked.values() for finding in findings}
+        failed = next((kind for kind in (CheckpointError, DataError) if kind in kinds), CheckFailed)
+        raise failed("\n".join("\n  ".join([f"{name}: {_count(p)}", *p]) for name, p in bad.items()))
     if not as_json:
         for name in names:
             console.say(f"{name} is valid")
         console.note(f"Next: wsseg run --recipe {names[0]}")
+
+
+def _look(name: str, overrides: Sequence[str], files: bool) -> tuple[list[str], list[Finding]]:
+    """Return what is wrong with a recipe as lines, and as findings where its sections fit together."""
+    from ..stages.preflight import Preflight, lines
+
+    try:
+        recipe = recipes.load(name, overrides)
+    except RecipeError as error:
+        try:
+            return recipes.check(name, overrides), []
+        except RecipeError:
+            return str(error).split("\n"), []
+    look = Preflight(recipe, work=Path("runs") / recipe.recipe.name / "prepare" / "data")
+    if files:
+        look.files()
+    return lines(look.found, recipe), look.found
 
 
 def _count(problems: list[str]) -> str:

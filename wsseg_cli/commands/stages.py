@@ -30,7 +30,7 @@ from .options import (
 
 
 class What(str, Enum):
-    """What `eval` can judge."""
+    """What `eval` can evaluate."""
 
     cam = "cam"
     refine = "refine"
@@ -45,7 +45,9 @@ def prepare(
     recipe: RecipeOpt,
     run: RunOpt = None,
     split: SplitOpt = None,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out broken images and write their list.")] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out broken images and write their names to prepare/bad.jsonl.")
+    ] = False,
     set_: SetOpt = None,
     force: ForceOpt = False,
     dry_run: DryRunOpt = False,
@@ -83,7 +85,7 @@ def cam(
     as_json: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
-    """Compute class activation maps for the images of the train and score lists, or of --split."""
+    """Compute class activation maps for the images of the train and score splits, or of --split."""
     context = open_run(recipe, run, set_, force=force, dry_run=dry_run, quiet=quiet)
     result = run_stage("cam", context, split=split, overlays=overlays)
     _tell(result, context, as_json, recipe, run, set_, split)
@@ -143,7 +145,7 @@ def train_seg(
 def evaluate(
     recipe: RecipeOpt,
     run: RunOpt = None,
-    what: Annotated[What | None, typer.Option("--what", help="Judge this alone; default: all there is.")] = None,
+    what: Annotated[What | None, typer.Option("--what", help="Evaluate this alone; default: all there is.")] = None,
     split: SplitOpt = None,
     use: UseOpt = None,
     sweep: Annotated[bool, typer.Option("--sweep", help="Print the score of the maps at every threshold.")] = False,
@@ -156,7 +158,7 @@ def evaluate(
     as_json: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
-    """Judge score maps, pseudo-masks and the network against the truth: one confusion matrix over each list."""
+    """Evaluate score maps, pseudo-masks and the network against the ground truth: one confusion matrix per split."""
     context = open_run(recipe, run, set_, use, force=force, dry_run=dry_run, quiet=quiet)
     chosen = what.value if what else None
     result = run_stage("eval", context, what=chosen, split=split, sweep=sweep, min_miou=min_miou)
@@ -170,6 +172,13 @@ def run_command(
     end: Annotated[StageName | None, typer.Option("--to", help="Last stage to run.")] = None,
     set_: SetOpt = None,
     force: ForceOpt = False,
+    preflight: Annotated[
+        bool,
+        typer.Option(
+            "--preflight/--no-preflight",
+            help="Look first for all that would stop a later stage: folders, lists, variables, weights.",
+        ),
+    ] = True,
     dry_run: DryRunOpt = False,
     as_json: JsonOpt = False,
     quiet: QuietOpt = False,
@@ -181,6 +190,7 @@ def run_command(
         start.value if start else None,
         end.value if end else None,
         report=None if as_json else _lines,
+        preflight=preflight,
     )
     written = None if dry_run or not console.is_main_process() else _report(context)
     if as_json:
@@ -230,7 +240,7 @@ def _tell(
     if not after:
         console.note(f"Next: wsseg status {context.run.path}")
         return
-    # another list goes on through the per-image stages alone: nothing is trained on it
+    # another split goes on through the per-image stages alone: nothing is trained on it
     following = next((s for s in after if s in PER_IMAGE or s == "eval"), after[0]) if split else after[0]
     more = ("--split", split) if split else ()
     console.note(f"Next: {command_line(following, recipe, run, overrides, *more)}")
@@ -253,7 +263,7 @@ def register(app: typer.Typer) -> None:
             "Train the segmentation network.",
             "train-seg --recipe quickstart --run runs/second",
         ),
-        "eval": (evaluate, "Judge maps, masks and network.", "eval --recipe quickstart --what cam --sweep"),
+        "eval": (evaluate, "Evaluate maps, masks and network.", "eval --recipe quickstart --what cam --sweep"),
         "run": (run_command, "Run all stages of a recipe.", "run --recipe quickstart --to pseudo"),
     }
     for name, (function, short, example) in commands.items():

@@ -17,6 +17,7 @@ from ..data.stores import ScoreStore, read_scores
 from ..errors import DataError, RecipeError
 from ..foreign.npy import read
 from ..foreign.npy_out import AsTensor, npy_bytes
+from ..ops.masks import present_values
 from ..types import FloatArray, ScoreMap, resize_scores
 
 Form = Literal["psa", "crf", "irn", "puzzlecam", "recurseed"]
@@ -126,14 +127,14 @@ def dict_of(scores: ScoreMap, form: Form) -> dict[Any, Any]:
         return dict(zip(scores.classes.tolist(), full, strict=True))
     if form == "crf":
         every = scores.full()
-        return {0: every[0], **dict(zip((scores.classes + 1).tolist(), every[1:], strict=True))}
+        return dict(zip(present_values(scores.classes).tolist(), every, strict=True))
     if form not in ("irn", "puzzlecam"):
         raise RecipeError(f"score maps are not written in the form {form!r}; psa, crf, irn and puzzlecam are")
     height, width = scores.size
     small = resize_scores(scores.scores, ((height - 1) // _STORED_STRIDE + 1, (width - 1) // _STORED_STRIDE + 1))
     if form == "irn":
         return {"keys": AsTensor(scores.classes), "cam": AsTensor(small), "high_res": full}
-    return {"keys": np.concatenate([[0], scores.classes + 1]), "cam": AsTensor(small), "hr_cam": full}
+    return {"keys": present_values(scores.classes).astype(np.int64), "cam": AsTensor(small), "hr_cam": full}
 
 
 def _export(source: Path, out: Path, form: Form) -> ConvertedCams:

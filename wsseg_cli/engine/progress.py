@@ -82,6 +82,34 @@ class ProgressLine:
         return line if short else f"{self.label:<10} {line}"
 
 
+class DownloadLine:
+    """Shows a download in MiB: called with the bytes there and the bytes in all, 0 if nobody knows how many."""
+
+    def __init__(self, label: str, quiet: bool = False) -> None:
+        self.label, self.quiet = label, quiet
+        self._line: ProgressLine | None = None
+
+    def __enter__(self) -> DownloadLine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._line is not None:
+            self._line.__exit__(kind, error, trace)
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show so many bytes of so many."""
+        if not total:
+            return
+        now = done >> 20 if done < total else -(-total >> 20)
+        if self._line is None:
+            self._line = ProgressLine(self.label, -(-total >> 20), start=now, unit="MiB", quiet=self.quiet)
+            self._line.__enter__()
+        if now != self._line.count:
+            self._line.advance(now - self._line.count)
+
+
 def _duration(seconds: float) -> str:
     if seconds == float("inf"):
         return "?"

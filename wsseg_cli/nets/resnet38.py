@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import RecipeError
-from ..types import Normalization
-from . import named_normalization
-from .base import Backbone, Freezing, freezing_named
+from ..plugin.backbone import Backbone
+from ..plugin.backbone_entry import FORMS, BackboneEntry, BackboneOptions, Freezing
 
 _FIRST = ("conv1a", "b2", "b2_1", "b2_2")
-FORMS = {
+PUBLISHED = {
     "psa": Freezing(_FIRST, "fixed"),
     "onestage": Freezing(_FIRST, "fixed"),
     # The published DeepLab runs never called train(), so their statistics moved; scale and shift were in no group.
@@ -25,30 +24,31 @@ FORMS = {
 _TAPPED = {"b4": "conv3", "b5": "conv4", "b6": "conv5"}
 
 
-def build(
-    name: str,
-    *,
-    frozen: bool | str = "psa",
-    conv3: Literal["activated", "raw"] = "activated",
-    bn_momentum: float = 0.1,
-    width: int = 64,
-    normalization: str | Normalization = "imagenet",
-) -> ResNet38:
-    """Return a ResNet-38 backbone.
+class ResNet38Options(BackboneOptions):
+    """Options of ResNet-38; the defaults are those of PSA's classifier."""
 
-    frozen: a name in `FORMS`, True (psa) or False; conv3: with batch norm and ReLU (SEAM, PPC) or without (the
-    single-stage system); bn_momentum: 3e-4 in the published DeepLab; width: channels of the first layer, 64 in all
-    publications.
+    forms = FORMS | PUBLISHED
+    frozen_by_default = "psa"
 
-    Raises:
-        RecipeError: unknown value of an option.
-    """
-    if conv3 not in ("activated", "raw"):
-        raise RecipeError(f"unknown value {conv3!r} for conv3 of backbone {name!r}; expected activated or raw")
-    backbone = ResNet38(width=width, raw_conv3=conv3 == "raw", bn_momentum=bn_momentum)
-    backbone.normalization = named_normalization(normalization)
-    backbone.freeze(freezing_named(frozen, FORMS, "psa"))
-    return backbone
+    frozen: bool | str = Field("psa", description="what never learns: psa, onestage, deeplab, or none")
+    conv3: Literal["activated", "raw"] = Field(
+        "activated", description="with batch norm and ReLU (SEAM, PPC) or without (the single-stage system)"
+    )
+    bn_momentum: float = Field(0.1, ge=0, le=1, description="momentum of the running statistics; 3e-4 in DeepLab")
+    width: int = Field(64, ge=1, description="channels of the first layer, 64 in all publications")
+
+
+class ResNet38Entry(BackboneEntry[ResNet38Options]):
+    """Wide ResNet-38, the backbone of PSA and its heirs."""
+
+    paper = "Wu et al., Pattern Recognition 2019"
+    feature_maps = {"conv3": 4, "conv4": 8, "conv5": 8, "conv6": 8}
+    parameters = 105_070_912
+
+    def build(self) -> ResNet38:
+        """Return the network."""
+        o = self.options
+        return ResNet38(o.width, o.conv3 == "raw", o.bn_momentum)
 
 
 class ResNet38(Backbone):

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
-from ..errors import RecipeError
-from . import named_normalization
-from .base import Backbone, Freezing, freezing_named
+from ..plugin.backbone import Backbone
+from ..plugin.backbone_entry import BackboneEntry, BackboneOptions
 
-FORMS = {
-    "whole": Freezing(("stem", "block3", "down", "block4", "block5", "last"), "fixed"),
-    "batch_norm": Freezing((), "fixed"),
-}
-"""What does not learn: everything, or the batch norms alone."""
+
+class SmallOptions(BackboneOptions):
+    """Options of the small backbone.
+
+    dilation is the dial of the receptive field: with 1 class activation maps show parts of an object, with 4 they are
+    smooth blobs.
+    """
+
+    width: int = Field(32, ge=2, description="channels at stride 4; twice as many at stride 8, 4 times in conv6")
+    dilation: int = Field(2, ge=1, description="dilation of the second block at stride 8")
 
 
 class Residual(nn.Module):
@@ -37,22 +40,13 @@ class Residual(nn.Module):
 class Small(Backbone):
     """A residual network of 200 000 parameters at stride 8, without classifier.
 
-    Args:
-        width: channels at stride 4; twice as many at stride 8, four times as many in `conv6`.
-        dilation: of the second block at stride 8, the dial of the receptive field: with 1 class activation maps show
-            parts of an object, with 4 they are smooth blobs.
-        normalization: how the pixels come in, "imagenet" or "caffe".
-        frozen: what does not learn: a name in `FORMS`, False for nothing, True for "whole".
-
     Its feature_maps are conv2 and conv3 at stride 4 (stem and first block), conv4 to conv6 at stride 8.
     """
 
-    def __init__(
-        self, *, width: int = 32, dilation: int = 2, normalization: str = "imagenet", frozen: bool | str = False
-    ) -> None:
+    def __init__(self, options: SmallOptions) -> None:
         super().__init__()
+        width = options.width
         self.stride = 8
-        self.normalization = named_normalization(normalization)
         self.feature_maps = {"conv2": width, "conv3": width, "conv4": 2 * width, "conv5": 2 * width, "conv6": 4 * width}
         self.stem = nn.Sequential(
             nn.Conv2d(3, width // 2, 3, stride=2, padding=1, bias=False),
@@ -67,12 +61,11 @@ class Small(Backbone):
             nn.Conv2d(width, 2 * width, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(2 * width), nn.ReLU()
         )
         self.block4 = Residual(2 * width)
-        self.block5 = Residual(2 * width, dilation)
+        self.block5 = Residual(2 * width, options.dilation)
         self.last = nn.Sequential(nn.Conv2d(2 * width, 4 * width, 1, bias=False), nn.BatchNorm2d(4 * width), nn.ReLU())
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        self.freeze(freezing_named(frozen, FORMS, "whole"))
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return the feature map of each feature_map; images: (N, 3, H, W), normalised."""
@@ -83,13 +76,12 @@ class Small(Backbone):
         return {"conv2": conv2, "conv3": conv3, "conv4": conv4, "conv5": conv5, "conv6": self.last(conv5)}
 
 
-def build(name: str, **options: Any) -> Small:
-    """Return the backbone "small"; options are those of `Small`.
+class SmallEntry(BackboneEntry[SmallOptions]):
+    """The backbone of the toy recipes: learns the toy scenes from scratch in a minute."""
 
-    Raises:
-        RecipeError: an option or its value is unknown.
-    """
-    known = set(Small.__init__.__kwdefaults__ or {})
-    if unknown := sorted(set(options) - known):
-        raise RecipeError(f"{name}: unknown option {unknown[0]!r}; there are: {', '.join(sorted(known))}")
-    return Small(**options)
+    feature_maps = {"conv2": 4, "conv3": 4, "conv4": 8, "conv5": 8, "conv6": 8}
+    parameters = 198_672
+
+    def build(self) -> Small:
+        """Return the network."""
+        return Small(self.options)

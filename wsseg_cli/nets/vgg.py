@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import RecipeError
-from ..types import Normalization
-from . import named_normalization
-from .base import Backbone, Freezing, freezing_named
+from ..errors import CheckpointError
+from ..plugin.backbone import Backbone
+from ..plugin.backbone_entry import FORMS, BackboneEntry, BackboneOptions, Freezing
+from ..types import CAFFE, HubFile
+from .torchvision_hub import torchvision_file, vgg16_names
 
-FORMS = {
+PUBLISHED = {
     "psa": Freezing(("conv1_1", "conv1_2", "conv2_1", "conv2_2")),
     "onestage": Freezing(("conv1_1", "conv1_2")),
 }
@@ -30,32 +33,35 @@ _STAGES = (
 )
 
 
-def build(
-    name: str,
-    *,
-    frozen: bool | str = "psa",
-    fc6_dilation: int | None = 1,
-    pool5: Tail = "none",
-    ceil_pools: bool = False,
-    width: int = 64,
-    normalization: str | Normalization = "caffe",
-) -> VGG16:
-    """Return a VGG-16 backbone.
+class VGG16Options(BackboneOptions):
+    """Options of VGG-16; the defaults are those of PSA's classifier.
 
-    frozen: a name in `FORMS`, True (psa) or False; fc6_dilation: 1 in classifiers, 4 in AffinityNet, 12 in
-    DeepLab-LargeFOV, None for a backbone that ends before fc6; pool5: what stands before fc6 (`max` and `max_mean` in
-    DeepLab v2 and v1; PSA builds both layers and applies neither); ceil_pools: sizes as Caffe rounds them; width:
-    channels of the first layer, 64 in all publications; normalization: the single-stage system says imagenet.
-
-    Raises:
-        RecipeError: unknown value of an option.
+    fc6_dilation: 1 in classifiers, 4 in AffinityNet, 12 in DeepLab-LargeFOV. pool5: `max` and `max_mean` in DeepLab v2
+    and v1; PSA builds both layers and applies neither. normalization: Caffe's, in the single-stage system imagenet.
     """
-    if pool5 not in ("none", "max", "max_mean"):
-        raise RecipeError(f"unknown value {pool5!r} for pool5 of backbone {name!r}; expected none, max or max_mean")
-    backbone = VGG16(width, fc6_dilation, pool5, ceil_pools)
-    backbone.normalization = named_normalization(normalization)
-    backbone.freeze(freezing_named(frozen, FORMS, "psa"))
-    return backbone
+
+    forms = FORMS | PUBLISHED
+    frozen_by_default = "psa"
+
+    frozen: bool | str = Field("psa", description="what never learns: psa, onestage, or none")
+    fc6_dilation: int | None = Field(1, ge=1, description="dilation of fc6; null: the backbone ends before it")
+    pool5: Tail = Field("none", description="pooling before fc6")
+    ceil_pools: bool = Field(False, description="poolings round their size up, as in Caffe")
+    width: int = Field(64, ge=1, description="channels of the first layer, 64 in all publications")
+
+
+class VGG16Entry(BackboneEntry[VGG16Options]):
+    """VGG-16 with a dilated tail of stride 8, in the forms of PSA, the single-stage system and DeepLab."""
+
+    paper = "Chen et al., ICLR 2015"
+    pixels = CAFFE
+    feature_maps = {"conv3": 4, "conv4": 8, "conv5": 8, "conv6": 8}
+    parameters = 20_483_904
+
+    def build(self) -> VGG16:
+        """Return the network."""
+        o = self.options
+        return VGG16(o.width, o.fc6_dilation, o.pool5, o.ceil_pools)
 
 
 class VGG16(Backbone):
@@ -88,6 +94,23 @@ class VGG16(Backbone):
             self.drop6 = nn.Dropout2d(0.5)
             self.fc7 = nn.Conv2d(last, last, 1)
         self.feature_maps = {"conv3": 4 * width, "conv4": 8 * width, "conv5": 8 * width, "conv6": last}
+
+    def hub_file(self) -> HubFile:
+        """Return torchvision's weights of VGG-16, which fill the convolutions alone.
+
+        Raises:
+            CheckpointError: this backbone has fc6 and fc7, or another width.
+        """
+        if self.has_fc or self.feature_maps["conv5"] != 512:
+            raise CheckpointError(
+                "weights: hub: torchvision's vgg16 has no fc6 and fc7 of 1024 channels; set backbone_options "
+                "{fc6_dilation: null, normalization: imagenet}, or use `weights: vgg16_caffe`"
+            )
+        return torchvision_file("vgg16", self.normalization)
+
+    def from_hub(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return torchvision's tensors under the names of this backbone."""
+        return vgg16_names(tensors)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return {feature_map: (N, feature_maps[feature_map], h, w)} of normalised images (N, 3, H, W)."""

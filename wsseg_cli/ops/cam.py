@@ -85,9 +85,9 @@ def multi_scale(
     norm: Norm = "max",
     multiple: int = 1,
 ) -> ScoreMap:
-    """Return the score map of one image from views at several scales, each with its mirror image (PSA, SEAM, EPS).
+    """Return the score map of one image from views at several scales, each with its horizontal flip (PSA, SEAM, EPS).
 
-    Per view: forward, activation, bilinear to (H, W) with half-pixel centres, mirrored back; then the sum over the
+    Per view: forward, activation, bilinear to (H, W) with half-pixel centres, flipped back; then the sum over the
     views and `norm`, clipped to [0, 1]. With `multiple` the views meet at (H, W) rounded up to multiples of it, and the
     sum is cut to (H, W) (IRN and PuzzleCAM, 16).
 

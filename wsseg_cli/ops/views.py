@@ -1,4 +1,4 @@
-"""Test-time views of one image (scales and mirror images) and how what the network says of them is merged."""
+"""Test-time views of one image (scales and horizontal flips) and how what the network says of them is merged."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ViewResize = Literal["pillow_bicubic", "opencv_cubic", "tensor_bilinear"]
 `tensor_bilinear`: of the normalised image, sizes truncated (RS+EPM)."""
 
 LARGE_VIEW = 50_000
-"""Pixels of a view above which a CPU takes it and its mirror image one by one: two no longer fit its caches."""
+"""Pixels of a view above which a CPU takes it and its horizontal flip one by one: two no longer fit its caches."""
 
 Merge = Literal["mean_logits", "mean_probabilities", "max_logits"]
 
@@ -28,7 +28,7 @@ Merge = Literal["mean_logits", "mean_probabilities", "max_logits"]
 def view_batches(
     image: ByteArray, infer: InferSettings, normalization: Normalization, resize: ViewResize = "pillow_bicubic"
 ) -> Iterator[Tensor]:
-    """Yield the normalised views of each scale in turn: (1, 3, h, w), or (2, 3, h, w) with the mirror image second.
+    """Yield the normalised views of each scale in turn: (1, 3, h, w), or (2, 3, h, w) with the horizontal flip second.
 
     image: (H, W, 3) uint8 RGB.
     """
@@ -62,9 +62,9 @@ def merge_views(
     rule: Literal["sum", "mean"] = "sum",
     align_corners: bool = False,
 ) -> Tensor:
-    """Return the maps of all views in one, (K, H, W): resized bilinearly to `size`, mirrored back, added up.
+    """Return the maps of all views in one, (K, H, W): resized bilinearly to `size`, flipped back, added up.
 
-    maps: one (1, K, h, w) or (2, K, h, w) per scale, the second of two being of the mirror image, as `view_batches`
+    maps: one (1, K, h, w) or (2, K, h, w) per scale, the second of two being of the horizontal flip, as `view_batches`
     gives them. The running sum keeps one full-size map in memory, not one a view.
     """
     total, views = None, 0
@@ -113,7 +113,7 @@ def multi_scale_logits(
 
 
 def forward_views(forward: Callable[[Tensor], Tensor], views: Tensor) -> Tensor:
-    """Return the network's maps of a view and its mirror image, one after the other where a CPU is faster that way."""
+    """Return the network's maps of a view and its flip, one after the other where a CPU is faster that way."""
     if views.device.type == "cpu" and views.shape[-2] * views.shape[-1] > LARGE_VIEW:
         return torch.cat([forward(one) for one in views.split(1)])
     return forward(views)

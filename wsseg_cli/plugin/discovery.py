@@ -6,19 +6,23 @@ import importlib.metadata
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Literal, overload
 
 from ..errors import PluginError, RecipeError, near
 from . import protocols
+from .backbone_entry import BackboneEntry
+from .requirements import learns
 
-KINDS: dict[str, type[protocols.Plugin]] = {
+KINDS: dict[str, type[protocols.Plugin[Any]]] = {
     "datasets": protocols.Dataset,
     "methods": protocols.Method,
     "refiners": protocols.Refiner,
     "segmenters": protocols.Segmenter,
+    "backbones": BackboneEntry,
 }
-"""The four groups, `wsseg.<group>` as entry points, and the class that each promises."""
+"""The groups, `wsseg.<group>` as entry points, and the class that each promises."""
 
-HOUSE = "wsseg"
+CORE = "wsseg"
 """The distribution whose names nobody can take over."""
 
 _TRAINING = ("build_model", "train_transform", "training_step")
@@ -27,6 +31,7 @@ _ASKED: dict[str, tuple[str, ...]] = {
     "methods": ("build_model", "scores"),
     "refiners": ("refine",),
     "segmenters": ("build_model", "logits"),
+    "backbones": ("build",),
 }
 
 
@@ -44,7 +49,7 @@ class Found:
     @property
     def builtin(self) -> bool:
         """True for a plugin of this distribution."""
-        return self.package.lower() == HOUSE
+        return self.package.lower() == CORE
 
     @property
     def origin(self) -> str:
@@ -110,7 +115,17 @@ def one(group: str, name: str) -> Found:
     return named[0]
 
 
-def load(group: str, name: str) -> type[protocols.Plugin]:
+@overload
+def load(group: Literal["datasets"], name: str) -> type[protocols.Dataset[Any]]: ...
+@overload
+def load(group: Literal["methods"], name: str) -> type[protocols.Method[Any, Any]]: ...
+@overload
+def load(group: Literal["refiners"], name: str) -> type[protocols.Refiner[Any, Any]]: ...
+@overload
+def load(group: Literal["segmenters"], name: str) -> type[protocols.Segmenter[Any, Any]]: ...
+@overload
+def load(group: str, name: str) -> type[protocols.Plugin[Any]]: ...
+def load(group: str, name: str) -> type[protocols.Plugin[Any]]:
     """Return the class of one plugin, imported and checked.
 
     Raises:
@@ -119,14 +134,14 @@ def load(group: str, name: str) -> type[protocols.Plugin]:
     return load_found(one(group, name))
 
 
-def load_found(plugin: Found) -> type[protocols.Plugin]:
+def load_found(plugin: Found) -> type[protocols.Plugin[Any]]:
     """Return the class behind an entry point, imported and checked.
 
     Raises:
         PluginError: it does not load or is not what its group promises.
     """
     try:
-        cls = plugin.entry.load()
+        cls: type[protocols.Plugin[Any]] = plugin.entry.load()
     # a stranger's module may raise anything when imported, sys.exit included; all of it means that it does not load
     except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {error}"
@@ -141,17 +156,13 @@ def _broken_promise(group: str, cls: object) -> str:
     """Return why an imported object is not a plugin of its group, or nothing."""
     base = KINDS[group]
     if not inspect.isclass(cls) or not issubclass(cls, base):
-        return f"{cls!r} does not subclass wsseg_cli.plugin.protocols.{base.__name__}"
+        return f"{cls!r} does not subclass {base.__module__}.{base.__name__}"
     if not (inspect.isclass(cls.Options) and issubclass(cls.Options, protocols.PluginOptions)):
         return f"its Options does not subclass {protocols.PluginOptions.__name__}"
     abstract: frozenset[str] = getattr(cls, "__abstractmethods__", frozenset())
     asked = list(_ASKED[group])
-    learns = issubclass(cls, protocols.Trainable) and (group != "refiners" or getattr(cls, "learns", False))
-    own_loop = getattr(cls, "train", None) is not getattr(base, "train", None)
-    if learns and not (own_loop and group != "refiners"):
+    if issubclass(cls, protocols.Trainable) and cls.train is protocols.Trainable.train and learns(cls):
         asked += [name for name in _TRAINING if name not in asked]
-    if group == "refiners" and learns and not own_loop:
-        asked.append("train")
     absent = [name for name in asked if name in abstract or getattr(cls, name) is getattr(base, name)]
     return f"it lacks {', '.join(absent)}" if absent else ""
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 import ast
 import importlib.machinery
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from .protocols import Requirements
+
+_SEEN = ("training", "inference", "trains")
+"""Parts of `Requirements` that are read from source; feature maps may be computed."""
 
 MOST_FILES = 200
 """Files of one plugin package that are followed; a package beyond that is taken for well."""
@@ -105,8 +110,55 @@ def _bound_names(tree: ast.Module) -> set[str]:
     return names
 
 
+def requirements_seen(target: str, options: Mapping[str, Any]) -> Requirements | None:
+    """Return what the plugin behind an entry point asks for with these options, from its source; None: not to be seen.
+
+    Its `requirements` is understood where it is one `return Requirements(…)` of plain values, `options.NAME`, `==` and
+    `a if b else c`; where a class has none of its own, nothing beside images and labels is asked.
+    """
+    module, _, name = target.partition(":")
+    try:
+        file = _file_of(module)
+        body = [node for node in ast.parse(file.read_bytes()).body if isinstance(node, ast.ClassDef)] if file else []
+        own = [item for node in body if node.name == name for item in node.body]
+        returned = [
+            node.value
+            for item in own
+            if isinstance(item, ast.FunctionDef) and item.name == "requirements"
+            for node in item.body
+            if isinstance(node, ast.Return)
+        ]
+        return _evaluated(returned[0], options) if returned else Requirements() if own else None
+    except (OSError, ValueError, KeyError, TypeError, SyntaxError, ModuleNotFoundError):
+        return None
+
+
+def _evaluated(node: ast.expr | None, options: Mapping[str, Any]) -> Any:
+    """Return the value of an expression of `requirements`.
+
+    Raises:
+        ValueError: it is of another form. KeyError: an option that is not given.
+    """
+    match node:
+        case ast.Constant(value=value):
+            return value
+        case ast.Set(elts=parts) | ast.Tuple(elts=parts) | ast.List(elts=parts):
+            return tuple(_evaluated(part, options) for part in parts)
+        case ast.Attribute(value=ast.Name(id="options"), attr=name):
+            return options[name]
+        case ast.Compare(left=left, ops=[ast.Eq()], comparators=[right]):
+            return _evaluated(left, options) == _evaluated(right, options)
+        case ast.IfExp(test=test, body=yes, orelse=no):
+            return _evaluated(yes if _evaluated(test, options) else no, options)
+        case ast.Call(func=ast.Name(id="frozenset"), args=args):
+            return frozenset(*(_evaluated(part, options) for part in args))
+        case ast.Call(func=ast.Name(id="Requirements"), keywords=keywords):
+            return Requirements(**{str(k.arg): _evaluated(k.value, options) for k in keywords if k.arg in _SEEN})
+    raise ValueError(f"{ast.dump(node) if node else node} is no plain value")
+
+
 def class_values(target: str) -> dict[str, Any]:
-    """Return the plain values (texts, sets of texts, …) in the class body behind an entry point; {} if none is seen."""
+    """Return the plain values (texts, numbers, dicts of them, …) in the class body behind an entry point."""
     module, _, name = target.partition(":")
     try:
         file = _file_of(module)

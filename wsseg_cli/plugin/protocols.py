@@ -1,13 +1,14 @@
-"""What a plugin is: Dataset, Method, Refiner, Segmenter, and the Stage that is handed to them. No torch at import."""
+"""What a plugin is: Dataset, Method, Refiner, Segmenter, and what is handed to them. No torch at import."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, get_args
 
 import numpy as np
+from pydantic import Field
 
 from ..errors import PluginError
 from ..settings import AugmentSettings, InferSettings, OptimSettings, Settings, TrainSettings
@@ -16,23 +17,76 @@ from ..types import ByteArray, ClassNames, FloatArray, Normalization, Progress, 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-Transform = Callable[[dict[str, Any], np.random.Generator], "dict[str, Tensor]"]
+    from .backbone import Backbone
+
+Arrays = dict[str, Any]
+"""What is read of one sample, by name; see `Trainable.train_transform`."""
+
+Batch = dict[str, Any]
+"""What one training step sees: tensors by name, stacked over N images, and `image_id`, a list of N names."""
+
+Losses = dict[str, "Tensor"]
+"""Named scalar losses, already weighted; the training loop adds them up."""
+
+ParamGroups = list[dict[str, Any]]
+"""The optimiser's parameter groups, `params` and what differs from the recipe's `optim` (`lr`, `weight_decay`)."""
+
+Transform = Callable[[Arrays, np.random.Generator], "dict[str, Tensor]"]
 """(arrays of one sample, its own random generator) -> tensors of one sample; see `Trainable.train_transform`."""
 
 Targets = Mapping[str, Mapping[str, Any]]
 """{name: {image_id: array, or dict of arrays}}: extra per-image training targets, read on demand."""
+
+Labels = tuple[int, ...] | None
+"""The classes of an image counted from 0, ascending; None: not given, the plugin decides."""
 
 
 class PluginOptions(Settings):
     """Base of every plugin's options: a frozen pydantic model that forbids unknown keys."""
 
 
+class NetworkOptions(PluginOptions):
+    """Options of a plugin whose network stands on a backbone."""
+
+    backbone: str = Field(description="backbone of the network")
+    backbone_options: dict[str, Any] = Field({}, description="options of the backbone, such as {output_stride: 16}")
+
+
 @dataclass(frozen=True)
-class Stage:
-    """What a stage hands to a plugin, and all that a plugin knows of the outside.
+class Requirements:
+    """What a plugin asks for, with the options that it is given.
 
     Attributes:
-        dir: the stage's own folder; write only here.
+        training: what training reads of a sample beside image and labels: "mask", and extras such as "saliency".
+        inference: extras that `scores` or `refine` reads; each is handed over as a keyword argument, (H, W) uint8.
+        feature_maps: feature maps that the backbone must have.
+        trains: False if nothing is learnt; then the recipe's section has no training keys.
+        gradients: True if `scores` or `refine` differentiates its network, as gradient-weighted CAMs do.
+    """
+
+    training: frozenset[str] = frozenset()
+    inference: frozenset[str] = frozenset()
+    feature_maps: frozenset[str] = frozenset()
+    trains: bool = True
+    gradients: bool = False
+
+    @property
+    def extras(self) -> frozenset[str]:
+        """Extras of a sample that are read at all."""
+        return (self.training | self.inference) - {"mask"}
+
+
+def stated(extras: Iterable[str]) -> str:
+    """Return the supervision of a system as tables state it: I for image labels, S for saliency, others by name."""
+    return "+".join(["I", *sorted("S" if name == "saliency" else name for name in extras)])
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """One training as it is handed to a plugin, and all that a plugin knows of the outside.
+
+    Attributes:
+        dir: the job's own folder; write only here.
         samples: the images to learn from.
         classes: names of the foreground classes.
         settings: one training section of the recipe.
@@ -53,8 +107,8 @@ class Stage:
     fingerprint: str = ""
     workers: int = 0
 
-    def part(self, name: str, targets: Targets | None = None, settings: TrainSettings | None = None) -> Stage:
-        """Return this stage in a sub-folder, with extra per-image targets and, if given, other settings."""
+    def part(self, name: str, targets: Targets | None = None, settings: TrainSettings | None = None) -> TrainingJob:
+        """Return this job in a sub-folder, with extra per-image targets and, if given, other settings."""
         return replace(
             self,
             dir=self.dir / name,
@@ -63,33 +117,63 @@ class Stage:
             fingerprint=f"{self.fingerprint}/{name}",
         )
 
-    def with_targets(self, targets: Targets) -> Stage:
-        """Return this stage, in its own folder, with extra per-image targets."""
+    def with_targets(self, targets: Targets) -> TrainingJob:
+        """Return this job, in its own folder, with extra per-image targets."""
         return replace(self, targets=targets)
+
+
+OptionsT = TypeVar("OptionsT", bound=PluginOptions)
+NetworkT = TypeVar("NetworkT", bound="nn.Module")
+
+
+@dataclass(frozen=True)
+class InitialWeights:
+    """Weights that a training starts from, and the network that they go into.
+
+    Attributes:
+        weights: as a recipe names them.
+        network: builds it, with random numbers.
+        option: the plugin's option that names them; "": `weights` of the training section.
+    """
+
+    weights: str
+    network: Callable[[], nn.Module]
+    option: str = ""
 
 
 class Fit(Protocol):
     """The training loop, handed to `train`."""
 
-    def __call__(self, trainable: Trainable, stage: Stage) -> nn.Module:
-        """Train in `stage.dir` up to model.safetensors; return the network. What is finished returns at once."""
+    def __call__(self, trainable: Trainable[Any, NetworkT], job: TrainingJob) -> NetworkT:
+        """Train in `job.dir` up to model.safetensors; return the network. What is finished returns at once."""
         ...
 
 
-class Plugin:
-    """Common ground of the four kinds: options, the paper, what the recipe says."""
+class Plugin(Generic[OptionsT]):
+    """Common ground of the four kinds: options, the paper, what the recipe says.
+
+    `class Mine(Method[MineOptions, MineNet])` says the type of its options, and thereby what a recipe may hold.
+    """
 
     Options: ClassVar[type[PluginOptions]] = PluginOptions
     paper: ClassVar[str] = ""
 
-    def __init__(self, options: PluginOptions) -> None:
-        self.options: Any = options
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "Options" not in vars(cls):
+            for base in vars(cls).get("__orig_bases__", ()):
+                for given in get_args(base):
+                    if isinstance(given, type) and issubclass(given, PluginOptions):
+                        cls.Options = given
+
+    def __init__(self, options: OptionsT) -> None:
+        self.options = options
 
 
-class Dataset(Plugin):
+class Dataset(Plugin[OptionsT]):
     """A data set in some layout. `work` is a folder it may write into (rendered masks, bytes out of archives)."""
 
-    def __init__(self, options: PluginOptions, work: Path) -> None:
+    def __init__(self, options: OptionsT, work: Path) -> None:
         super().__init__(options)
         self.work = work
 
@@ -98,139 +182,195 @@ class Dataset(Plugin):
         raise PluginError(f"{type(self).__name__} does not say its classes")
 
     def samples(self, split: str) -> Iterator[Sample]:
-        """Yield the samples of list `split`.
+        """Yield the samples of split `split`.
 
         Raises:
-            DataError: no such list, or an entry that names nothing.
+            DataError: no such split, or an entry that names nothing.
         """
         raise PluginError(f"{type(self).__name__} has no samples")
+
+    def missing(self, splits: Sequence[str]) -> list[str]:
+        """Return what is not there of the folders and files that these splits need, a line each; opens no photo.
+
+        It is asked before anything is computed, so it answers in seconds. The default looks for absolute paths among
+        the options.
+        """
+        named = {name: getattr(self.options, name) for name in type(self.options).model_fields}
+        paths = {name: value.expanduser() for name, value in named.items() if isinstance(value, Path)}
+        return [
+            f"{name}: no such file or folder {p}" for name, p in paths.items() if p.is_absolute() and not p.exists()
+        ]
 
     def facts(self) -> dict[str, Any]:
         """Return figures that `prepare` prints and keeps in its report, such as {"saliency IoU": 0.62}."""
         return {}
 
-    def aliases(self, split: str) -> str:
-        """Return the name of the list that `split` stands for, by default itself."""
-        return split
 
-
-class Trainable(Plugin):
-    """What the training loop needs. The defaults are one parameter group and nothing after a step.
+class Trainable(Plugin[OptionsT], Generic[OptionsT, NetworkT]):
+    """A plugin with a network. The defaults are one parameter group and nothing after a step.
 
     The network is always the bare one, never a data-parallel wrapper.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset()
-    """Extras of a sample that training reads, such as {"saliency"}."""
     idle_parameters: ClassVar[bool] = False
     """True if some steps leave parts of the network unused."""
     drop_unlabelled: ClassVar[bool] = True
     """True if an image without a label is left out of training, as in every classifier."""
 
-    classes: ClassNames
+    def __init__(self, options: OptionsT, classes: ClassNames) -> None:
+        super().__init__(options)
+        self.classes = classes
 
-    def build_model(self) -> nn.Module:
+    @classmethod
+    def requirements(cls, options: OptionsT) -> Requirements:
+        """Return what is asked of data, backbone and recipe with these options."""
+        return Requirements()
+
+    @property
+    def required(self) -> Requirements:
+        """What is asked with the options of this very plugin."""
+        return self.requirements(self.options)
+
+    def build_model(self) -> NetworkT:
         """Return the network with random weights; the backbone stands under the attribute `backbone`."""
         raise PluginError(f"{type(self).__name__} has no network")
 
-    def param_groups(self, model: nn.Module, optim: OptimSettings) -> list[dict[str, Any]]:
+    def initial_weights(self, settings: TrainSettings | None) -> list[InitialWeights]:
+        """Return all weights that are loaded before this plugin is of use, for a look at them before the first stage.
+
+        settings: the training section, None where there is none. A plugin that loads more, as by an option of its own,
+        adds these.
+        """
+        return [] if settings is None else [InitialWeights(settings.weights, self.build_model)]
+
+    def train(self, job: TrainingJob, fit: Fit) -> None:
+        """Train in `job.dir`; plugins with rounds call `fit` for parts first. Not called where nothing is learnt."""
+        fit(self, job)
+
+    def param_groups(self, model: NetworkT, optim: OptimSettings) -> ParamGroups:
         """Return the optimiser's parameter groups; each may set `lr`, `weight_decay` and others."""
         return [{"params": [p for p in model.parameters() if p.requires_grad]}]
 
     def train_transform(self, augment: AugmentSettings) -> Transform:
         """Return the function from the arrays of one sample to its tensors.
 
-        In: image (H, W, 3) uint8, label (C,) float32 multi-hot, and what is there of saliency (H, W) uint8, mask (H, W)
-        uint8, and each target under "target/<name>". Out: image (3, h, w) float32 normalised, label, saliency (1, h, w)
-        in [0, 1], mask (h, w) int64, target/<name>.
+        In: image (H, W, 3) uint8, label (C,) float32 multi-hot, and what `requirements` names of saliency (H, W) uint8,
+        mask (H, W) uint8 and other extras, "extra/<name>" (H, W) uint8; each target under "target/<name>". Out: image
+        (3, h, w) float32 normalised, label, saliency and other extras (1, h, w) in [0, 1], mask (h, w) int64, targets.
         """
         raise PluginError(f"{type(self).__name__} has no train_transform")
 
-    def training_step(self, model: nn.Module, batch: dict[str, Any], progress: Progress) -> dict[str, Tensor]:
+    def training_step(self, model: NetworkT, batch: Batch, progress: Progress) -> Losses:
         """Return the named, already weighted losses of one batch; the loop adds them up.
 
-        batch: the tensors of `train_transform` stacked, `image_id`: list of N names, `index`: (N,) place in the list.
+        batch: the tensors of `train_transform` stacked, `image_id`: list of N names, `index`: (N,) place in the split.
         """
         raise PluginError(f"{type(self).__name__} has no training_step")
 
-    def after_step(self, model: nn.Module, progress: Progress) -> None:
+    def after_step(self, model: NetworkT, progress: Progress) -> None:
         """Do what follows an optimiser step, such as moving an EMA teacher."""
+
+    def backbone(self, **published: Any) -> Backbone:
+        """Return the backbone that the options name, without weights.
+
+        published: options of the backbone where `backbone_options` says nothing else.
+
+        Raises:
+            PluginError: the options name none. RecipeError: no such backbone, it lacks a feature map that is required,
+                or it does not take these options.
+        """
+        from . import backbones
+
+        options = self._of_backbone()
+        chosen = {**published, **options.backbone_options}
+        backbones.require_feature_maps(options.backbone, self.required.feature_maps, **chosen)
+        return backbones.backbone(options.backbone, **chosen)
 
     @property
     def normalization(self) -> Normalization:
         """Return how the network wants its pixels: by default what belongs to `options.backbone`."""
-        from .. import nets
+        from .backbones import normalization
 
-        return nets.normalization(self.options.backbone, **getattr(self.options, "backbone_options", {}))
+        options = self._of_backbone()
+        return normalization(options.backbone, **options.backbone_options)
+
+    def _of_backbone(self) -> NetworkOptions:
+        if not isinstance(self.options, NetworkOptions):
+            raise PluginError(
+                f"the options of {type(self).__name__} name no backbone: derive them from NetworkOptions, or say "
+                "`build_model` and `normalization` yourself"
+            )
+        return self.options
 
 
-class Method(Trainable):
-    """Learns a classifier from image-level labels and turns it into score maps."""
+class Predictor(Trainable[OptionsT, NetworkT]):
+    """A plugin whose network gives a class to every pixel: every segmenter, and methods of a single stage.
 
-    feature_maps: ClassVar[frozenset[str]] = frozenset({"conv6"})
-    """Feature maps it asks of its backbone."""
+    `predict`, `eval --what seg` and `export onnx` take its networks.
+    """
 
-    def __init__(self, options: PluginOptions, classes: ClassNames) -> None:
-        super().__init__(options)
-        self.classes = classes
+    def network(self, model: NetworkT) -> nn.Module:
+        """Return the module that `export` writes: normalised images (N, 3, H, W) to class scores (N, 1+C, H, W)."""
+        return model
 
-    def train(self, stage: Stage, fit: Fit) -> None:
-        """Train in `stage.dir`; methods with rounds call `fit` for parts first."""
-        fit(self, stage)
+    def logits(self, model: NetworkT, image: ByteArray, infer: InferSettings) -> FloatArray:
+        """Return the class scores of one image before softmax, (1+C, H, W) float32, background first."""
+        raise PluginError(f"{type(self).__name__} has no logits")
+
+
+class Method(Trainable[OptionsT, NetworkT]):
+    """Learns a classifier from image-level labels and turns it into score maps.
+
+    One that also is a `Predictor` needs no segmentation network after it.
+    """
+
+    @classmethod
+    def requirements(cls, options: OptionsT) -> Requirements:
+        """Return what is asked: by default the last feature map of the backbone."""
+        return Requirements(feature_maps=frozenset({"conv6"}))
 
     def scores(
-        self, model: nn.Module, image: ByteArray, labels: tuple[int, ...] | None, infer: InferSettings
+        self, model: NetworkT, image: ByteArray, labels: Labels, infer: InferSettings, *args: Any, **extras: Any
     ) -> ScoreMap:
         """Return the score map of one image; its `image_id` is "" and filled in by the stage.
 
         image: (H, W, 3) uint8 RGB. labels: the image's, or None: the method decides. An empty tuple gives no class.
+        extras: (H, W) uint8 by name, those of `requirements(options).inference`; a method takes what it asks for.
         """
         raise PluginError(f"{type(self).__name__} has no scores")
 
 
-class Refiner(Trainable):
-    """Makes score maps better. One that learns also fills in the training part and overrides `train`."""
+class Refiner(Trainable[OptionsT, NetworkT]):
+    """Makes score maps better. One that learns says so in `requirements` and fills in the training part."""
 
-    learns: ClassVar[bool] = False
-    """True if it has to be trained; then the recipe needs `refine.train`."""
-
-    def __init__(self, options: PluginOptions, classes: ClassNames) -> None:
-        super().__init__(options)
-        self.classes = classes
-
-    def train(self, stage: Stage, fit: Fit) -> None:
-        """Train in `stage.dir`; a refiner that learns nothing does nothing."""
+    @classmethod
+    def requirements(cls, options: OptionsT) -> Requirements:
+        """Return what is asked: by default nothing, and nothing is learnt."""
+        return Requirements(trains=False)
 
     def refine(
         self,
-        model: nn.Module | None,
+        model: NetworkT | None,
         image: ByteArray,
-        labels: tuple[int, ...] | None,
+        labels: Labels,
         coarse: ScoreMap,
         infer: InferSettings,
+        *args: Any,
+        **extras: Any,
     ) -> ScoreMap:
-        """Return the refined score map of one image. With labels None the classes of `coarse` are kept."""
+        """Return the refined score map of one image. With labels None the classes of `coarse` are kept.
+
+        model: the trained network; None where nothing is learnt. extras: as in `Method.scores`.
+        """
         raise PluginError(f"{type(self).__name__} does not refine")
 
 
-class Segmenter(Trainable):
+class Segmenter(Predictor[OptionsT, NetworkT]):
     """Learns per-pixel classes from masks."""
 
-    needs: ClassVar[frozenset[str]] = frozenset({"mask"})
     drop_unlabelled: ClassVar[bool] = False
 
-    def __init__(self, options: PluginOptions, classes: ClassNames) -> None:
-        super().__init__(options)
-        self.classes = classes
-
-    def train(self, stage: Stage, fit: Fit) -> None:
-        """Train in `stage.dir`."""
-        fit(self, stage)
-
-    def network(self, model: nn.Module) -> nn.Module:
-        """Return the module that `export` writes: normalised images (N, 3, H, W) to class scores (N, 1+C, H, W)."""
-        return model
-
-    def logits(self, model: nn.Module, image: ByteArray, infer: InferSettings) -> FloatArray:
-        """Return the class scores of one image before softmax, (1+C, H, W) float32, background first."""
-        raise PluginError(f"{type(self).__name__} has no logits")
+    @classmethod
+    def requirements(cls, options: OptionsT) -> Requirements:
+        """Return what is asked: masks."""
+        return Requirements(training=frozenset({"mask"}))

@@ -10,20 +10,23 @@ from typing import Any
 
 from ..errors import PluginError
 from ..plugin.discovery import one
-from ..plugin.inspection import class_values
+from ..plugin.inspection import requirements_seen
+from ..plugin.protocols import Requirements, stated
+from ..weights import by_name
 from . import loading as recipes
-from .sections import Recipe
+from .sections import PluginChoice, Recipe
 
 
 @dataclass(frozen=True)
 class Card:
-    """One built-in recipe."""
+    """One built-in recipe; `needs` are variables of the environment, `weights` names of start weights."""
 
     name: str
     method: str
     supervision: str
     stages: tuple[str, ...]
     needs: tuple[str, ...]
+    weights: tuple[str, ...]
     description: str
 
     def as_dict(self) -> dict[str, Any]:
@@ -50,8 +53,15 @@ def card(file: Path, description: str = "") -> Card:
         supervision=supervision(recipe),
         stages=recipe.stages,
         needs=tuple(dict.fromkeys(re.findall(r"\$\{(\w+)\}", _without_comments(text)))),
+        weights=named_weights(recipe),
         description=description,
     )
+
+
+def named_weights(recipe: Recipe) -> tuple[str, ...]:
+    """Return the names of the start weights that the trainings of a recipe ask for, each once."""
+    trainings = (recipe.train_cls, recipe.refine.train if recipe.refine else None, recipe.train_seg)
+    return tuple(dict.fromkeys(t.weights for t in trainings if t is not None and by_name(t.weights)))
 
 
 def supervision(recipe: Recipe) -> str:
@@ -60,19 +70,28 @@ def supervision(recipe: Recipe) -> str:
         return "F"
     if recipe.train_cls is None:
         return "-"
-    needs = _needs(recipe.train_cls.method.name)
-    if needs is None:
-        return "?"
-    # PPC needs saliency on one of its two bases only, so an option that says so counts as well
-    return "I+S" if "saliency" in needs or recipe.train_cls.method.options.get("base") == "eps" else "I"
+    asked = [_asked("methods", recipe.train_cls.method)]
+    if recipe.refine is not None:
+        asked.append(_asked("refiners", recipe.refine.refiner))
+    extras: set[str] = set()
+    for requirements in asked:
+        if requirements is None:
+            return "?"
+        extras |= requirements.extras
+    return stated(extras)
 
 
-@cache  # many recipes name one method, and each look at the installed packages reads their metadata
-def _needs(method: str) -> tuple[str, ...] | None:
+def _asked(group: str, choice: PluginChoice) -> Requirements | None:
+    target = _target(group, choice.name)
+    return requirements_seen(target, choice.options) if target else None
+
+
+@cache  # many recipes name one plugin, and each look at the installed packages reads their metadata
+def _target(group: str, name: str) -> str:
     try:
-        return tuple(class_values(one("methods", method).target).get("needs", ()))
+        return one(group, name).target
     except PluginError:
-        return None
+        return ""
 
 
 def _without_comments(text: str) -> str:

@@ -8,16 +8,43 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 from pydantic import BaseModel, ValidationError
 
 from ..errors import PluginError, RecipeError, near
 from ..plugin import discovery
-from ..plugin.protocols import Plugin, PluginOptions
+from ..plugin.backbones import checked_entry, entry_class
+from ..plugin.protocols import (
+    Dataset,
+    Method,
+    NetworkOptions,
+    Plugin,
+    PluginOptions,
+    Refiner,
+    Requirements,
+    Segmenter,
+    Trainable,
+)
 from . import yaml_core
 from .problems import Problem, problems_of, render, show
-from .sections import PLUGIN, SECTION, STAGES, Recipe, unused
+from .sections import (
+    PLUGIN,
+    SECTION,
+    STAGES,
+    CamSettings,
+    DatasetSettings,
+    EvalSettings,
+    PluginChoice,
+    PseudoSettings,
+    Recipe,
+    RefineSettings,
+    RuntimeSettings,
+    Settings,
+    TrainClsSettings,
+    TrainSegSettings,
+    unused,
+)
 from .yaml_core import Address, Document
 
 __all__ = ["SECTION", "STAGES", "LoadedRecipe", "Recipe", "builtin", "check", "load", "locate"]
@@ -28,7 +55,7 @@ _S = TypeVar("_S", bound=BaseModel)
 
 @dataclass(frozen=True)
 class LoadedRecipe:
-    """A recipe that is valid as far as the house can tell, with the file and lines that it came from.
+    """A recipe that is valid as far as the core can tell, with the file and lines that it came from.
 
     Attributes:
         recipe: the sections, `${…}` not filled in.
@@ -40,21 +67,47 @@ class LoadedRecipe:
     path: Path
     document: Document = field(repr=False)
 
-    def section(self, stage: str) -> Any:
+    @overload
+    def section(self, stage: Literal["prepare"]) -> DatasetSettings: ...
+    @overload
+    def section(self, stage: Literal["train-cls"]) -> TrainClsSettings: ...
+    @overload
+    def section(self, stage: Literal["cam"]) -> CamSettings: ...
+    @overload
+    def section(self, stage: Literal["refine"]) -> RefineSettings: ...
+    @overload
+    def section(self, stage: Literal["pseudo"]) -> PseudoSettings: ...
+    @overload
+    def section(self, stage: Literal["train-seg"]) -> TrainSegSettings: ...
+    @overload
+    def section(self, stage: Literal["eval"]) -> EvalSettings: ...
+    @overload
+    def section(self, stage: Literal["runtime"]) -> RuntimeSettings: ...
+    @overload
+    def section(self, stage: str) -> Settings: ...
+    def section(self, stage: str) -> Settings:
         """Return the section of a stage (or "runtime") with `${…}` filled in from the environment.
 
         Raises:
             RecipeError: the recipe has no such section, or a variable that it uses is not set.
         """
         key = SECTION.get(stage, stage.replace("-", "_"))
-        section = getattr(self.recipe, key)
+        section: Settings | None = getattr(self.recipe, key)
         if section is None:
             raise RecipeError(
                 f"{self.path.name} has no section {key}; it has {', '.join(SECTION[s] for s in self.recipe.stages)}"
             )
         return self._filled((key,), section)
 
-    def plugin(self, stage: str) -> tuple[type[Plugin], PluginOptions]:
+    @overload
+    def plugin(self, stage: Literal["prepare"]) -> tuple[type[Dataset[Any]], PluginOptions]: ...
+    @overload
+    def plugin(self, stage: Literal["train-cls"]) -> tuple[type[Method[Any, Any]], PluginOptions]: ...
+    @overload
+    def plugin(self, stage: Literal["refine"]) -> tuple[type[Refiner[Any, Any]], PluginOptions]: ...
+    @overload
+    def plugin(self, stage: Literal["train-seg"]) -> tuple[type[Segmenter[Any, Any]], PluginOptions]: ...
+    def plugin(self, stage: str) -> tuple[type[Any], PluginOptions]:
         """Return the plugin class of "prepare", "train-cls", "refine" or "train-seg" and its validated options.
 
         Raises:
@@ -63,17 +116,51 @@ class LoadedRecipe:
         """
         group, key, inner = PLUGIN[stage]
         section = self.section(stage)
-        choice = getattr(section, inner) if inner else section
-        at: Address = (key, inner, "options") if inner else (key, "options")
+        choice = section if isinstance(section, PluginChoice) else getattr(section, inner)
+        return self._of_choice(group, choice, (key, inner) if inner else (key,))
+
+    def _of_choice(self, group: str, choice: PluginChoice, at: Address) -> tuple[type[Any], PluginOptions]:
         cls = discovery.load(group, choice.name)
-        options, problems = _options(cls, choice.options, at)
+        options, problems = _options(cls, choice.options, (*at, "options"))
         if options is None:
             raise _error(self.path, problems, self.document)
         return cls, options
 
-    def check(self) -> list[str]:
-        """Return all that is wrong with the plugins of this recipe and their options, a line each."""
-        return render(_plugin_problems(self.document), self.document.lines)
+    def as_written(self, stage: str) -> tuple[type[Any], PluginOptions]:
+        """Return the plugin class of a stage and its options, `${…}` not filled in.
+
+        Raises:
+            PluginError: the plugin is not there or is broken. RecipeError: its options do not fit.
+        """
+        group, key, inner = PLUGIN[stage]
+        section = getattr(self.recipe, key)
+        return self._of_choice(group, getattr(section, inner) if inner else section, (key, inner) if inner else (key,))
+
+    def requirements(self) -> dict[str, Requirements]:
+        """Return what each plugin of this recipe that has a network asks for, by its name; needs no `${…}`.
+
+        Raises:
+            PluginError: a plugin is not there or is broken. RecipeError: its options do not fit.
+        """
+        found = {}
+        for stage, (_, key, inner) in PLUGIN.items():
+            choice = getattr(getattr(self.recipe, key), inner, None)
+            if choice is not None:
+                cls, options = self.as_written(stage)
+                if issubclass(cls, Trainable):
+                    found[choice.name] = cls.requirements(options)
+        return found
+
+    def problems(self) -> list[Problem]:
+        """Return all that is wrong with the plugins of this recipe and their options."""
+        return _plugin_problems(self.document)
+
+    def unset(self, stage: str) -> list[Problem]:
+        """Return the `${…}` of a stage's section whose environment variable is not set."""
+        missing: list[Problem] = []
+        section = getattr(self.recipe, SECTION[stage])
+        _fill(section.model_dump(mode="json", exclude_unset=True), (SECTION[stage],), missing)
+        return missing
 
     def _filled(self, at: Address, section: _S) -> _S:
         missing: list[Problem] = []
@@ -93,20 +180,20 @@ def load(name_or_path: str | os.PathLike[str], overrides: Sequence[str] = ()) ->
     """
     path = locate(name_or_path)
     document = _read(path, overrides)
-    recipe, problems = _house(document)
+    recipe, problems = _core(document)
     if recipe is None or problems:
         raise _error(path, problems, document)
     return LoadedRecipe(recipe, path, document)
 
 
 def check(name_or_path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> list[str]:
-    """Return all that is wrong with a recipe, house rules and plugins together, a line each; [] if nothing is.
+    """Return all that is wrong with a recipe, core and plugins together, a line each; [] if nothing is.
 
     Raises:
         RecipeError: no such recipe, or no YAML.
     """
     document = _read(locate(name_or_path), overrides)
-    _, problems = _house(document)
+    _, problems = _core(document)
     return render([*problems, *_plugin_problems(document)], document.lines)
 
 
@@ -182,7 +269,7 @@ def _override(document: Document, override: str) -> None:
     document.lines[keys] = "--set"
 
 
-def _house(document: Document) -> tuple[Recipe | None, list[Problem]]:
+def _core(document: Document) -> tuple[Recipe | None, list[Problem]]:
     """Return the recipe, None if it does not fit together, and all that is wrong but for plugins and their options."""
     malformed: list[Problem] = []
     _walk_texts(document.data, (), malformed)
@@ -199,11 +286,29 @@ def _validated(model: type[_S], data: Any) -> _S:
     return model.model_validate_json(json.dumps(data))
 
 
-def _options(cls: type[Plugin], data: Mapping[str, Any], at: Address) -> tuple[PluginOptions | None, list[Problem]]:
+def _options(
+    cls: type[Plugin[Any]], data: Mapping[str, Any], at: Address
+) -> tuple[PluginOptions | None, list[Problem]]:
     try:
-        return _validated(cls.Options, data), []
+        options = _validated(cls.Options, data)
     except ValidationError as error:
         return None, problems_of(error, cls.Options, at)
+    problems = _backbone_problems(options, at)
+    return (None if problems else options), problems
+
+
+def _backbone_problems(options: PluginOptions, at: Address) -> list[Problem]:
+    """Return what is wrong with the backbone that a plugin's options name, and with the options given to it."""
+    if not isinstance(options, NetworkOptions):
+        return []
+    try:
+        entry = checked_entry(options.backbone, options.backbone_options)
+        entry.feature_maps  # noqa: B018 (a network of timm says here that it cannot be a backbone with these options)
+    except (PluginError, RecipeError) as error:
+        return [Problem((*at, "backbone"), str(error))]
+    except ValidationError as error:
+        return problems_of(error, entry_class(options.backbone)[0].Options, (*at, "backbone_options"))
+    return []
 
 
 def _plugin_problems(document: Document) -> list[Problem]:
@@ -220,15 +325,17 @@ def _plugin_problems(document: Document) -> list[Problem]:
             problems.append(Problem((*at, "name"), str(error).partition("\n")[0]))
             continue
         options = choice.get("options", {})
-        if isinstance(options, dict):
-            problems += _options(cls, options, (*at, "options"))[1]
-        if group == "refiners" and isinstance(section, dict):
-            problems += _learning(cls, choice["name"], section)
+        if not isinstance(options, dict):
+            continue
+        validated, wrong = _options(cls, options, (*at, "options"))
+        problems += wrong
+        if validated is not None and issubclass(cls, Refiner) and isinstance(section, dict):
+            problems += _training(cls.requirements(validated).trains, choice["name"], section)
     return problems
 
 
-def _learning(cls: type[Plugin], name: str, section: Mapping[str, Any]) -> list[Problem]:
-    learns, trained = getattr(cls, "learns", False), section.get("train") is not None
+def _training(learns: bool, name: str, section: Mapping[str, Any]) -> list[Problem]:
+    trained = section.get("train") is not None
     if learns and not trained:
         return [Problem(("refine", "train"), f"is missing: refiner {name!r} learns")]
     if trained and not learns:

@@ -37,7 +37,7 @@ def _as_tuple(value: Any) -> Any:
     return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
-Lists = Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+Splits = Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
 
 
 class PluginChoice(Settings):
@@ -48,11 +48,13 @@ class PluginChoice(Settings):
 
 
 class DatasetSettings(PluginChoice):
-    """The data set and the lists that a run works on."""
+    """The data set and the splits that a run works on."""
 
-    train: Lists = Field(description="list or lists that are trained on")
-    val: str | None = Field(None, description="list that is never trained on")
-    score: Lists | None = Field(None, description="list or lists where everything is judged; default: the train list")
+    train: Splits = Field(description="split or splits that are trained on")
+    val: str | None = Field(None, description="split that is never trained on")
+    score: Splits | None = Field(
+        None, description="split or splits where everything is evaluated; default: the train split"
+    )
 
     @field_validator("train", "val", "score")
     @classmethod
@@ -60,19 +62,19 @@ class DatasetSettings(PluginChoice):
         names = (value,) if isinstance(value, str) else value or ()
         for name in names:
             if not re.fullmatch(r"\w[\w.+-]{0,99}", name):
-                raise ValueError(f"{name!r} cannot name a list: letters, digits, '_', '-', '.' and '+' only")
+                raise ValueError(f"{name!r} cannot name a split: letters, digits, '_', '-', '.' and '+' only")
         if len(set(names)) < len(names):
-            raise ValueError(f"a list stands twice (got {', '.join(names)})")
+            raise ValueError(f"a split stands twice (got {', '.join(names)})")
         return value
 
     @property
     def scored(self) -> tuple[str, ...]:
-        """Lists where everything is judged."""
+        """Splits where everything is evaluated."""
         return self.score or self.train
 
     @property
-    def lists(self) -> tuple[str, ...]:
-        """All lists that the recipe names, each once: train, val, score."""
+    def splits(self) -> tuple[str, ...]:
+        """All splits that the recipe names, each once: train, val, score."""
         return tuple(dict.fromkeys((*self.train, *([self.val] if self.val else []), *self.scored)))
 
 
@@ -84,15 +86,15 @@ class TrainClsSettings(TrainSettings):
     @model_validator(mode="after")
     def _not_itself(self) -> TrainClsSettings:
         if self.weights == "train_cls":
-            raise ValueError("weights: train_cls means this very network; use package, none or a path")
+            raise ValueError("weights: train_cls means this very network; use none, package, hub, a path or a name")
         return self
 
 
 class LabelSources(Settings):
-    """Where the image labels of a score map come from, by the role of its list."""
+    """Where the image labels of a score map come from, by the role of its split."""
 
-    train: Literal["given", "predicted"] = Field("given", description="images of the train and score lists")
-    val: Literal["given", "predicted"] = Field("predicted", description="images of every other list")
+    train: Literal["given", "predicted"] = Field("given", description="images of the train and score splits")
+    val: Literal["given", "predicted"] = Field("predicted", description="images of every other split")
 
 
 class CamSettings(Settings):
@@ -142,7 +144,7 @@ class TrainSegSettings(TrainSettings):
 
 
 class ThresholdSettings(Settings):
-    """Background thresholds at which score maps are judged."""
+    """Background thresholds at which score maps are evaluated."""
 
     start: float = Field(0.0, ge=0, le=1, description="first threshold")
     stop: float = Field(1.0, ge=0, le=1, description="last threshold")
@@ -156,7 +158,7 @@ class ThresholdSettings(Settings):
 
 
 class EvalSettings(Settings):
-    """How results are judged."""
+    """How results are evaluated."""
 
     infer: InferSettings = Field(InferSettings(), description="test-time views of the segmentation network")
     crf: CrfSettings | None = Field(None, description="dense CRF on the network's class scores; null: none")
@@ -175,7 +177,7 @@ class Recipe(Settings):
     refine: RefineSettings | None = Field(None, description="refinement of score maps")
     pseudo: PseudoSettings | None = Field(None, description="pseudo-masks")
     train_seg: TrainSegSettings | None = Field(None, description="training of the segmentation network")
-    eval: EvalSettings = Field(EvalSettings(), description="how results are judged")
+    eval: EvalSettings = Field(EvalSettings(), description="how results are evaluated")
     runtime: RuntimeSettings = Field(RuntimeSettings(), description="how the machine is used; changes no number")
 
     @property

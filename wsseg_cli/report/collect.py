@@ -17,7 +17,7 @@ from .records import DataReport, Record, read_data_report, read_eval
 
 LARGEST_RECIPE = 16 << 20  # bytes
 ARTEFACTS = ("cam", "refine", "pseudo", "seg")
-"""What can be judged and shown, in the order of the stages."""
+"""What can be evaluated and shown, in the order of the stages."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,13 @@ class RunFacts:
     notes: Sequence[str] = field(default_factory=tuple)
 
     def result(self, artefact: str, split: str) -> Record | None:
-        """Return the record of an artefact on a list, None if it was not judged."""
+        """Return the record of an artefact on a split, None if it was not evaluated."""
         found = (r for r in self.results if r["artefact"] == artefact and r["split"] == split)
         return next(found, None)
 
     @property
     def artefacts(self) -> list[str]:
-        """Artefacts that were judged, in the order of the stages."""
+        """Artefacts that were evaluated, in the order of the stages."""
         there = {record["artefact"] for record in self.results}
         return [name for name in ARTEFACTS if name in there]
 
@@ -77,7 +77,7 @@ class RunFacts:
 
     @property
     def splits(self) -> list[str]:
-        """Lists that anything was judged on."""
+        """Splits that anything was evaluated on."""
         return list(dict.fromkeys(record["split"] for record in self.results))
 
 

@@ -16,6 +16,7 @@ from ..data.images import read_image
 from ..data.overlays import mask_overlay, score_overlay
 from ..data.stores import MaskStore, ScoreStore, checked_mask
 from ..errors import DataError, StageError
+from ..ops.masks import mask_from_map
 from ..types import ByteArray, ClassNames, Sample
 from .collect import RunFacts
 
@@ -57,10 +58,10 @@ class Card:
 
 @dataclass(frozen=True)
 class Sheet:
-    """The images of one list, judged by one artefact, or the reason why none are shown."""
+    """The images of one split, ranked by one artefact, or the reason why none are shown."""
 
     split: str = ""
-    judged: str = ""
+    ranked_by: str = ""
     cards: Sequence[Card] = ()
     note: str = ""
     legend: Sequence[tuple[str, str]] = field(default_factory=tuple)
@@ -90,8 +91,8 @@ def contact_sheet(runs: Sequence[RunFacts], count: int) -> Sheet:
 
 
 def _chosen(run: RunFacts) -> tuple[str, str]:
-    """Return the list with the most kinds of pictures, rather one never trained on, and the last kind it has."""
-    known = run.index.lists() if run.index else []
+    """Return the split with the most kinds of pictures, rather one never trained on, and the last kind it has."""
+    known = run.index.splits() if run.index else []
     best: list[str] = []
     chosen = ""
     for split in sorted(known, key=lambda name: name != run.val):
@@ -155,10 +156,7 @@ def _mask(run: RunFacts, artefact: str, split: str, image_id: str, classes: Clas
     scores = ScoreStore(folder)[image_id]
     record = run.result(artefact, split)
     threshold = record["threshold"]["value"] if record and "threshold" in record else None
-    full = scores.full(0.3 if threshold is None and scores.background is None else threshold)
-    values = np.concatenate([[0], scores.classes + 1]).astype(np.uint8)
-    mask: ByteArray = values[full.argmax(0)]
-    return mask
+    return mask_from_map(scores, threshold=0.3 if threshold is None and scores.background is None else threshold)
 
 
 def _card(runs: Sequence[RunFacts], split: str, sample: Sample, why: str, classes: ClassNames) -> Card:

@@ -15,7 +15,7 @@ MATRIX_CLASSES = 30
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the table of classes: an artefact of a run on a list."""
+    """One column of the table of classes: an artefact of a run on a split."""
 
     artefact: str
     split: str
@@ -34,7 +34,7 @@ def number(value: float | None, digits: int = 1) -> str:
 
 
 def columns(runs: Sequence[RunFacts]) -> list[Column]:
-    """Return the columns of the table of classes: by artefact, then list, then run, so that runs stand side by side."""
+    """Return the columns of the table of classes: by artefact, then split, then run, so that runs are side by side."""
     splits = list(dict.fromkeys(split for run in runs for split in run.splits))
     return [
         Column(artefact, split, run.name, record)
@@ -46,7 +46,7 @@ def columns(runs: Sequence[RunFacts]) -> list[Column]:
 
 
 def class_rows(found: Sequence[Column]) -> list[dict[str, Any]]:
-    """Return the rows of the table of classes, the mean first; the best of each list's values is marked."""
+    """Return the rows of the table of classes, the mean first; the best of each split's values is marked."""
     names = list(dict.fromkeys(name for column in found for name in column.record["iou"]))
     rows = []
     for name in ["mean", *names]:
@@ -63,7 +63,7 @@ def class_rows(found: Sequence[Column]) -> list[dict[str, Any]]:
 
 
 def scores(run: RunFacts) -> list[dict[str, Any]]:
-    """Return the headline of a run: a card an artefact, its mIoU on the list not trained on first."""
+    """Return the headline of a run: a card an artefact, its mIoU on the split not trained on first."""
     cards = []
     for artefact in run.artefacts:
         splits = sorted(run.splits, key=lambda split: split != run.val)
@@ -76,7 +76,7 @@ def scores(run: RunFacts) -> list[dict[str, Any]]:
                 "split": first["split"],
                 "others": [(r["split"], number(r["miou"])) for r in records[1:]],
                 "share": first["miou"] or 0,
-                "floor": first.get("all_background_miou") or 0,
+                "background": first.get("all_background_miou") or 0,
                 "published": published(run, first),
             }
         )
@@ -95,7 +95,7 @@ def published(run: RunFacts, record: Mapping[str, Any]) -> str:
 
 def protocols(runs: Sequence[RunFacts]) -> tuple[list[str], list[list[str]]]:
     """Return head and rows of the table that says how each number came about; columns nobody fills are left out."""
-    head = ["", "list", "mIoU", "published", "threshold", "images", "labels", "views", "CRF", "background", "refiner"]
+    head = ["", "split", "mIoU", "published", "threshold", "images", "labels", "views", "CRF", "background", "refiner"]
     head += ["initial weights", "supervision"]
     rows = []
     for run in runs:
@@ -162,10 +162,10 @@ def confusion(column: Column, named: bool = False) -> dict[str, Any]:
 
 
 def data_facts(run: RunFacts) -> dict[str, Any]:
-    """Return the data report of a run, arranged: lists, images per class, pairs, single facts, warnings."""
+    """Return the data report of a run, arranged: splits, images per class, pairs, single facts, warnings."""
     report = run.data
-    lists = report.get("lists", {})
-    counts = {name: row.get("images per class", {}) for name, row in lists.items()}
+    splits = report.get("lists", {})
+    counts = {name: row.get("images per class", {}) for name, row in splits.items()}
     most = max((n for row in counts.values() for n in row.values()), default=1) or 1
     classes = [
         (name, [(split, row.get(name, 0), 100 * row.get(name, 0) / most) for split, row in counts.items()])
@@ -179,8 +179,7 @@ def data_facts(run: RunFacts) -> dict[str, Any]:
         facts.insert(0, ("image sizes", small if small == large else f"{small} to {large}"))
     return {
         "dataset": report.get("dataset", ""),
-        "lists": [(n, {k: v for k, v in row.items() if k != "images per class"}) for n, row in lists.items()],
-        "splits": list(lists),
+        "splits": [(n, {k: v for k, v in row.items() if k != "images per class"}) for n, row in splits.items()],
         "classes": classes,
         "pairs": report.get("often together", ())[:12],
         "facts": facts,

@@ -22,7 +22,7 @@ from .records import Finished, Started, now, read_done, read_stage, versions, wr
 
 SCHEMA_VERSION = 1
 PER_IMAGE: frozenset[str] = frozenset({"cam", "refine", "pseudo"})
-"""Stages that write one file an image and are done list by list."""
+"""Stages that write one file an image and are done split by split."""
 
 State = Literal["new", "continue", "done"]
 
@@ -134,7 +134,7 @@ class RunDir:
             return []
         return list(dict.fromkeys(differences(stage, started, self._node(stage)))) or ["the form of its records"]
 
-    def look(self, stage: str, lists: Sequence[str] = (), force: bool = False) -> State:
+    def look(self, stage: str, splits: Sequence[str] = (), force: bool = False) -> State:
         """Return what `begin` would return, without writing anything.
 
         Raises:
@@ -158,12 +158,12 @@ class RunDir:
         done = self.done(stage)
         if done is None:
             return "continue"
-        return "done" if set(lists) <= set(done.get("lists", ())) else "continue"
+        return "done" if set(splits) <= set(done.get("lists", ())) else "continue"
 
-    def begin(self, stage: str, lists: Sequence[str] = (), force: bool = False) -> State:
+    def begin(self, stage: str, splits: Sequence[str] = (), force: bool = False) -> State:
         """Start a stage, or find that it is done: "new", "continue" or "done".
 
-        lists: the lists of images that are asked for, in a per-image stage. force: throw away what is there.
+        splits: the splits of images that are asked for, in a per-image stage. force: throw away what is there.
 
         Raises:
             StageError: what is there was made with other settings or from other input.
@@ -172,7 +172,7 @@ class RunDir:
         # under the lock nobody writes here now: what looks as if were left by a process that was killed
         sweep(self.path, deep=False)
         sweep(folder)
-        state = self.look(stage, lists, force)
+        state = self.look(stage, splits, force)
         if state == "done":
             return state
         if force and folder.exists():
@@ -188,8 +188,8 @@ class RunDir:
             write_json(folder / "stage.json", record)
         return state
 
-    def finish(self, stage: str, lists: Sequence[str] = (), **facts: Any) -> dict[str, Any]:
-        """Write done.json with `facts` (counts and the like) and return it; lists join those done before."""
+    def finish(self, stage: str, splits: Sequence[str] = (), **facts: Any) -> dict[str, Any]:
+        """Write done.json with `facts` (counts and the like) and return it; splits join those done before."""
         before = self.done(stage) or {}
         started = self.started(stage) or {}
         seconds = round(time.monotonic() - self._begun.get(stage, time.monotonic()), 2)
@@ -197,7 +197,7 @@ class RunDir:
             "schema_version": SCHEMA_VERSION,
             "stage": stage,
             "fingerprint": started.get("fingerprint", self.fingerprint(stage)),
-            "lists": list(dict.fromkeys([*before.get("lists", ()), *lists])),
+            "lists": list(dict.fromkeys([*before.get("lists", ()), *splits])),
             "started": started.get("started"),
             "finished": now(),
             "seconds": round(before.get("seconds", 0.0) + seconds, 2),
@@ -208,7 +208,7 @@ class RunDir:
         write_json(self.folder(stage) / "done.json", record)
         return record
 
-    def require(self, stage: str, lists: Sequence[str] = ()) -> Mapping[str, Any]:
+    def require(self, stage: str, splits: Sequence[str] = ()) -> Mapping[str, Any]:
         """Return done.json of a stage that another one reads; of a --use folder, its hash and path.
 
         Raises:
@@ -228,10 +228,10 @@ class RunDir:
         done = self.done(stage)
         if done is None:
             raise StageError(f"{self.folder(stage)} is not finished: {run}")
-        missing = [name for name in lists if name not in done.get("lists", ())]
+        missing = [name for name in splits if name not in done.get("lists", ())]
         if missing:
             raise StageError(
-                f"{self.folder(stage)} has no list {missing[0]!r}: run `wsseg {stage} --split {missing[0]}` first"
+                f"{self.folder(stage)} has no split {missing[0]!r}: run `wsseg {stage} --split {missing[0]}` first"
             )
         return done
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -68,11 +68,14 @@ def run_all(
     start: str | None = None,
     end: str | None = None,
     report: Callable[[Result], None] | None = None,
+    preflight: bool = False,
 ) -> list[Result]:
     """Run the stages that the recipe has, from `start` to `end`, in order; `report` is called after each.
 
+    preflight: look first for all that would stop one of them.
+
     Raises:
-        StageError: `start` or `end` is no stage of the recipe.
+        StageError: `start` or `end` is no stage of the recipe. WssegError: all that the preflight found.
     """
     stages = list(context.recipe.recipe.stages)
     for name, flag in ((start, "--from"), (end, "--to")):
@@ -82,12 +85,43 @@ def run_all(
     last = stages.index(end) if end else len(stages) - 1
     if first > last:
         raise StageError(f"--from {start} comes after --to {end}")
+    if preflight and not context.dry_run:
+        _look_ahead(context, stages[first : last + 1])
     results = []
     for name in stages[first : last + 1]:
         results.append(run_stage(name, context))
         if report is not None:
             report(results[-1])
     return results
+
+
+def _look_ahead(context: Context, stages: Sequence[str]) -> None:
+    """Let the main process look at the stages that are not done, and tell the others what stands in their way."""
+    from ..data.index import read_index
+    from ..engine import checkpoint, processes
+    from .preflight import Preflight, refuse
+
+    if processes.world() > 1:
+        processes.start(context.recipe.section("runtime").device)
+    answer: Any = None
+    if processes.is_main():
+        run = context.run
+        trained = {"refine": run.folder("refine") / "train" / checkpoint.MODEL}
+        ahead = [
+            name
+            for name in stages
+            if context.force or not (run.done(name) or (name in trained and trained[name].is_file()))
+        ]
+        try:
+            classes = None if "prepare" in ahead or not run.done("prepare") else read_index(context.prepared).classes
+            look = Preflight(context.recipe, ahead, work=context.prepared / "data", classes=classes)
+            look.files()
+            refuse(look.found, context.recipe)
+            look.fetch(context.quiet)
+            refuse(look.found, context.recipe)
+        except WssegError as error:
+            answer = error
+    processes.agree(answer)
 
 
 def _locked(context: Context) -> Any:
@@ -98,14 +132,14 @@ def _locked(context: Context) -> Any:
     return context.run.lock() if processes.is_main() else nullcontext()
 
 
-def begin(context: Context, stage: str, lists: tuple[str, ...] = ()) -> State:
+def begin(context: Context, stage: str, splits: tuple[str, ...] = ()) -> State:
     """Let the main process decide whether a stage is new, continued or done, and tell the others."""
     from ..engine import processes
 
     answer: Any = None
     if processes.is_main():
         try:
-            answer = context.run.begin(stage, lists, context.force)
+            answer = context.run.begin(stage, splits, context.force)
         except WssegError as error:
             answer = error
     state: State = processes.agree(answer)

@@ -1,12 +1,14 @@
-"""cam: score maps of the train and score lists, or of another list, from the trained classifier."""
+"""cam: score maps of the train and score splits, or of another split, from the trained classifier."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ..data.images import read_image
 from ..data.index import read_index
+from ..data.loader import extras_of
 from ..data.stores import ScoreStore
 from ..engine import checkpoint, processes
 from ..engine.each import Work
@@ -14,23 +16,24 @@ from ..errors import StageError
 from ..plugin.protocols import Method
 from ..recipe.sections import CamSettings
 from . import Context, Result, begin, up_to_date
-from .per_image import LabelRule, device_and_workers, label_rule, lists_of, run_each
+from .per_image import LabelRule, device_and_workers, label_rule, run_each, splits_of
 from .pictures import write_overlays
-from .plugins import method_of, trained
+from .plugins import at_inference, check_extras, method_of, trained
 
 
 def run(context: Context, split: str | None = None, overlays: int = 0) -> Result:
-    """Write cam/ID.safetensors for every image of the lists."""
+    """Write cam/ID.safetensors for every image of the splits."""
     context.run.require("prepare")
     context.run.require("train-cls")
     index = read_index(context.prepared)
-    lists = lists_of(context, split)
-    samples = index.samples(*lists)
+    splits = splits_of(context, split)
+    samples = index.samples(*splits)
     folder = context.run.folder("cam")
     section = context.recipe.section("cam")
-    state = begin(context, "cam", lists)
+    state = begin(context, "cam", splits)
     if state != "done":
         method = method_of(context, index.classes)
+        check_extras(context.recipe.section("train-cls").method.name, method.required.inference, samples)
         model_file = context.run.folder("train-cls") / checkpoint.MODEL
         if not model_file.is_file():
             raise StageError(f"{model_file} is missing; run `wsseg train-cls --force`")
@@ -38,7 +41,7 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
         arguments = (method, model_file, context.prepared, folder, section, label_rule(context), device)
         run_each(context, "cam", samples, ScoreStore(folder).missing, _computer, arguments, workers)
         if processes.is_main():
-            context.run.finish("cam", lists, images=len(ScoreStore(folder)))
+            context.run.finish("cam", splits, images=len(ScoreStore(folder)))
         processes.barrier()
     pictures = write_overlays(folder, ScoreStore(folder), samples, index.classes, overlays)
     if state == "done":
@@ -48,7 +51,7 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
 
 
 def _computer(
-    method: Method,
+    method: Method[Any, Any],
     model_file: Path,
     prepared: Path,
     folder: Path,
@@ -57,8 +60,6 @@ def _computer(
     device: str,
 ) -> Work:
     """Return the function that writes the score map of one image."""
-    import torch
-
     index = read_index(prepared)
     store = ScoreStore(folder)
     model = trained(method, model_file, device)
@@ -66,8 +67,9 @@ def _computer(
     def compute(image_id: str) -> None:
         sample = index.entries[image_id].sample
         image = read_image(sample.image, sample.orientation)
-        with torch.inference_mode():
-            scores = method.scores(model, image, rule.labels(index, image_id), section.infer)
+        extras = extras_of(sample, method.required.inference)
+        with at_inference(method):
+            scores = method.scores(model, image, rule.labels(index, image_id), section.infer, **extras)
         store.write(replace(scores, image_id=image_id), section.store_stride)
 
     return compute

@@ -15,13 +15,13 @@ OFTEN = 0.8
 
 
 def data_report(index: Index, section: DatasetSettings, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return counts of every list, images per class, co-occurrence, sizes, warnings, and the data set's own facts."""
+    """Return counts of every split, images per class, co-occurrence, sizes, warnings, and the data set's own facts."""
     classes = index.classes
-    lists = {}
-    for name in index.lists():
+    splits = {}
+    for name in index.splits():
         samples = index.samples(name)
         per_class = Counter(label for sample in samples for label in sample.labels)
-        lists[name] = {
+        splits[name] = {
             "images": len(samples),
             "labels per image": round(sum(per_class.values()) / len(samples), 3),
             "without label": sum(not sample.labels for sample in samples),
@@ -35,7 +35,7 @@ def data_report(index: Index, section: DatasetSettings, facts: Mapping[str, Any]
     report = {
         "dataset": section.name,
         "classes": list(classes),
-        "lists": lists,
+        "lists": splits,
         "often together": pairs,
         "sizes": {
             "smallest": [min(h for h, _ in sizes), min(w for _, w in sizes)],
@@ -64,9 +64,9 @@ def _overlap(index: Index, section: DatasetSettings) -> list[str]:
     if section.val is None or section.val in section.train:
         return []
     trained = {sample.image_id for sample in index.samples(*section.train)}
-    judged = {sample.image_id for sample in index.samples(section.val)}
-    # lists that contain each other, such as train and train_aug, are meant to
-    return [] if trained <= judged or judged <= trained else sorted(trained & judged)
+    validated = {sample.image_id for sample in index.samples(section.val)}
+    # splits that contain each other, such as train and train_aug, are meant to
+    return [] if trained <= validated or validated <= trained else sorted(trained & validated)
 
 
 def _warnings(report: Mapping[str, Any], section: DatasetSettings) -> list[str]:
@@ -82,7 +82,7 @@ def _warnings(report: Mapping[str, Any], section: DatasetSettings) -> list[str]:
     for row in report["often together"][:5]:
         lines.append(f"{row['class']} stands with {row['with']} in {row['share']:.0%}: CAMs will confuse them")
     if report["in train and val"]:
-        lines.append(f"{report['in train and val']} images stand in both the training and the validation list")
+        lines.append(f"{report['in train and val']} images stand in both the training and the validation split")
     if report.get("left out"):
         lines.append(f"{report['left out']} images left out as unusable: see bad.jsonl")
     if report.get("labels that disagree with masks"):
@@ -112,7 +112,7 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
 
 
 def _wrapped(head: str, items: list[str]) -> list[str]:
-    """Return the lines of a list whose items are not parted."""
+    """Return the lines of text whose items are not broken across lines."""
     text = head + ", ".join(item.replace(" ", "\xa0") for item in items)
     lines = textwrap.wrap(text, 118, initial_indent=" " * 11, subsequent_indent=" " * 13, break_on_hyphens=False)
     return [line.replace("\xa0", " ") for line in lines]

@@ -1,4 +1,4 @@
-"""What the per-image stages share: the lists they work on, whose labels are given, the loop, and how it ends."""
+"""What the per-image stages share: the splits they work on, whose labels are given, the loop, and how it ends."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from ..types import Sample
 from . import Context
 
 
-def lists_of(context: Context, split: str | None) -> tuple[str, ...]:
-    """Return the lists of a per-image stage: train and score, or the one that --split names."""
+def splits_of(context: Context, split: str | None) -> tuple[str, ...]:
+    """Return the splits of a per-image stage: train and score, or the one that --split names."""
     data = context.recipe.recipe.dataset
     return (split,) if split else tuple(dict.fromkeys((*data.train, *data.scored)))
 
 
 @dataclass(frozen=True)
 class LabelRule:
-    """Whether an image's labels are given, by the role of its lists: train (which covers score) or val."""
+    """Whether an image's labels are given, by the role of its splits: train (which covers score) or val."""
 
-    train_lists: frozenset[str]
+    train_splits: frozenset[str]
     train: str
     val: str
 
     def labels(self, index: Index, image_id: str) -> tuple[int, ...] | None:
         """Return the image's labels, or None where they are to be predicted."""
-        known = self.train_lists & set(index.entries[image_id].lists)
+        known = self.train_splits & set(index.entries[image_id].splits)
         source = self.train if known else self.val
         return index.entries[image_id].sample.labels if source == "given" else None
 
     def source(self, split: str) -> str:
-        """Return "given" or "predicted" for the images of a list."""
-        return self.train if split in self.train_lists else self.val
+        """Return "given" or "predicted" for the images of a split."""
+        return self.train if split in self.train_splits else self.val
 
 
 def label_rule(context: Context) -> LabelRule:

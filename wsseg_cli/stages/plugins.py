@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError, with_config
 from typing_extensions import TypedDict
@@ -17,7 +18,7 @@ from ..engine import checkpoint
 from ..errors import CheckpointError, PluginError
 from ..nets.inference import for_inference
 from ..plugin import discovery
-from ..plugin.protocols import Method, Refiner, Segmenter, Trainable
+from ..plugin.protocols import Method, NetworkOptions, Predictor, Refiner, Segmenter, Trainable
 from ..recipe.sections import PLUGIN
 from ..types import ClassNames, Sample
 from . import Context
@@ -37,50 +38,75 @@ class ModelHeader(TypedDict):
     normalization: dict[str, Any]
 
 
-def method_of(context: Context, classes: ClassNames) -> Method:
+def method_of(context: Context, classes: ClassNames) -> Method[Any, Any]:
     """Return the recipe's method.
 
     Raises:
-        RecipeError: its backbone lacks a feature map that the method needs.
+        RecipeError: its backbone lacks a feature map that it needs.
     """
     cls, options = context.recipe.plugin("train-cls")
-    method: Method = cls(options, classes)  # type: ignore[arg-type, assignment, call-arg]
-    backbone = getattr(options, "backbone", None)
-    if isinstance(backbone, str):
-        nets.require_feature_maps(backbone, method.feature_maps)
-    return method
+    return checked(cls(options, classes))
 
 
-def refiner_of(context: Context, classes: ClassNames) -> Refiner:
-    """Return the recipe's refiner."""
+def refiner_of(context: Context, classes: ClassNames) -> Refiner[Any, Any]:
+    """Return the recipe's refiner.
+
+    Raises:
+        RecipeError: its backbone lacks a feature map that it needs.
+    """
     cls, options = context.recipe.plugin("refine")
-    refiner: Refiner = cls(options, classes)  # type: ignore[arg-type, assignment, call-arg]
-    return refiner
+    return checked(cls(options, classes))
 
 
-def segmenter_of(context: Context, classes: ClassNames) -> Segmenter:
-    """Return the recipe's segmenter."""
+def segmenter_of(context: Context, classes: ClassNames) -> Segmenter[Any, Any]:
+    """Return the recipe's segmenter.
+
+    Raises:
+        RecipeError: its backbone lacks a feature map that it needs.
+    """
     cls, options = context.recipe.plugin("train-seg")
-    segmenter: Segmenter = cls(options, classes)  # type: ignore[arg-type, assignment, call-arg]
-    return segmenter
+    return checked(cls(options, classes))
 
 
-def check_extras(name: str, needs: frozenset[str], samples: Sequence[Sample]) -> None:
-    """Check that every sample brings what a method needs beside the image.
+T = TypeVar("T", bound="Trainable[Any, Any]")
+
+
+def checked(plugin: T) -> T:
+    """Return the plugin itself.
+
+    Raises:
+        RecipeError: its backbone lacks a feature map that it needs.
+    """
+    asked = plugin.required.feature_maps
+    if asked and isinstance(plugin.options, NetworkOptions):
+        nets.require_feature_maps(plugin.options.backbone, asked)
+    return plugin
+
+
+def check_extras(name: str, wanted: frozenset[str], samples: Sequence[Sample]) -> None:
+    """Check that every sample brings what a plugin reads beside the image.
 
     Raises:
         PluginError: one does not.
     """
-    for need in sorted(needs - {"mask"}):
-        lacking = [sample.image_id for sample in samples if need not in sample.extras]
+    for extra in sorted(wanted - {"mask"}):
+        lacking = [sample.image_id for sample in samples if extra not in sample.extras]
         if lacking:
+            where = "saliency" if extra == "saliency" else f"extras.{extra}"
             raise PluginError(
-                f"{name} needs a {need} map of each image; {len(lacking)} of {len(samples)} have none, "
-                f"such as {lacking[0]!r}; name their folder in dataset.options.{need}"
+                f"{name} needs a {extra} map of each image; {len(lacking)} of {len(samples)} have none, "
+                f"such as {lacking[0]!r}; name their folder in dataset.options.{where}"
             )
 
 
-def header_of(context: Context, stage: str, plugin: Trainable) -> dict[str, Any]:
+def at_inference(plugin: Trainable[Any, Any]) -> AbstractContextManager[Any]:
+    """Return the context in which a plugin makes score maps: without gradients, unless it asks for them."""
+    import torch
+
+    return torch.enable_grad() if plugin.required.gradients else torch.inference_mode()
+
+
+def header_of(context: Context, stage: str, plugin: Trainable[Any, Any]) -> dict[str, Any]:
     """Return what a model file says of itself, enough to use it without the run."""
     group, _, inner = PLUGIN[stage]
     choice = getattr(context.recipe.section(stage), inner)
@@ -95,7 +121,7 @@ def header_of(context: Context, stage: str, plugin: Trainable) -> dict[str, Any]
     }
 
 
-def trained(plugin: Trainable, path: Path, device: str, fast: bool = False) -> nn.Module:
+def trained(plugin: Trainable[Any, Any], path: Path, device: str, fast: bool = False) -> nn.Module:
     """Return the plugin's network with the weights in `path`, on `device`, ready for inference.
 
     fast: rearranged by `for_inference`; last digits may differ, and its tensors have other names.
@@ -110,30 +136,35 @@ def trained(plugin: Trainable, path: Path, device: str, fast: bool = False) -> n
     return for_inference(model) if fast else model
 
 
-def segmenter_from(path: Path) -> Segmenter:
-    """Return the segmenter that a model file names in its header, without the run that made it.
+def predictor_from(path: Path) -> Predictor[Any, Any]:
+    """Return the plugin that a model file names in its header, without the run that made it.
 
     Raises:
-        CheckpointError: no model file of a segmentation network, or one that this installation would feed otherwise.
+        CheckpointError: no model file of a network that gives masks, or one that is now fed otherwise.
         PluginError: its plugin is not installed.
     """
     remedy = "expected a model file of `wsseg train-seg`"
     header = check_record(checkpoint.read_header(path), ModelHeader, f"{path}: its header", remedy, CheckpointError)
     kind, name, pixels = header["kind"], header["name"], header["normalization"]
-    if kind != "segmenters":
+    if kind not in ("methods", "segmenters"):
         raise CheckpointError(f"{path}: a network of wsseg.{kind}; expected a segmentation network (`wsseg train-seg`)")
     cls = discovery.load(kind, name)
+    if not issubclass(cls, Predictor):
+        raise CheckpointError(
+            f"{path}: the network of method {name!r} gives score maps, no masks; expected a segmentation network "
+            "(`wsseg train-seg`)"
+        )
     try:
         options = cls.Options.model_validate_json(json.dumps(header["options"]))
-        segmenter: Segmenter = cls(options, ClassNames(header["classes"]))  # type: ignore[assignment, call-arg]
+        plugin = cls(options, ClassNames(header["classes"]))
     except ValidationError as error:
         first = error.errors()[0]
         at = ".".join(map(str, first["loc"]))
         raise CheckpointError(f"{path}: plugin {name!r} does not take its options: {at}: {first['msg']}") from None
-    ours = asdict(segmenter.normalization)
+    ours = asdict(plugin.normalization)
     if any(_listed(ours[key]) != _listed(pixels.get(key)) for key in ours):
         raise CheckpointError(f"{path}: trained on pixels {pixels}, but plugin {name!r} now gives {ours}")
-    return segmenter
+    return plugin
 
 
 def _listed(value: Any) -> Any:

@@ -22,15 +22,15 @@ from .data_report import data_report, report_lines
 
 
 def run(context: Context, skip_bad: bool = False, split: str | None = None) -> Result:
-    """Write prepare/index.jsonl, classes.json and report.json; `split` adds another list than the recipe's.
+    """Write prepare/index.jsonl, classes.json and report.json; `split` adds another split than the recipe's.
 
     Raises:
         DataError: files that are missing or broken (all are named), unless `skip_bad`.
     """
     section = context.recipe.section("prepare")
     folder = context.prepared
-    if split is not None and split not in section.lists:
-        return _add_list(context, split, skip_bad)
+    if split is not None and split not in section.splits:
+        return _add_split(context, split, skip_bad)
     if begin(context, "prepare") == "done":
         return up_to_date("prepare")
     error: DataError | None = None
@@ -38,13 +38,13 @@ def run(context: Context, skip_bad: bool = False, split: str | None = None) -> R
     if processes.is_main():
         try:
             data, roots = _open(context)
-            index, facts = _index(context, data, section.lists, skip_bad)
+            index, facts = _index(context, data, section.splits, skip_bad)
             digest = write_index(folder, index, roots)
             report = data_report(index, section, facts | data.facts())
             text = json.dumps(report, indent=1, ensure_ascii=False)
             write_text(folder / "report.json", text)
-            counts = {name: len(index.samples(name)) for name in index.lists()}
-            context.run.finish("prepare", lists=section.lists, index=digest, counts=counts)
+            counts = {name: len(index.samples(name)) for name in index.splits()}
+            context.run.finish("prepare", splits=section.splits, index=digest, counts=counts)
             result = Result("prepare", report_lines(report), report)
         except DataError as caught:
             error = caught
@@ -52,10 +52,10 @@ def run(context: Context, skip_bad: bool = False, split: str | None = None) -> R
     return answer
 
 
-def _open(context: Context) -> tuple[Dataset, dict[str, Path]]:
+def _open(context: Context) -> tuple[Dataset[Any], dict[str, Path]]:
     cls, options = context.recipe.plugin("prepare")
     work = context.prepared / "data"
-    data: Dataset = cls(options, work)  # type: ignore[arg-type, assignment, call-arg]
+    data = cls(options, work)
     roots = {WORK: work.absolute()}
     for name, value in options.model_dump().items():
         if isinstance(value, str | Path) and str(value) and Path(value).is_dir():
@@ -63,9 +63,9 @@ def _open(context: Context) -> tuple[Dataset, dict[str, Path]]:
     return data, roots
 
 
-def _index(context: Context, data: Dataset, lists: Sequence[str], skip_bad: bool) -> tuple[Index, dict[str, Any]]:
+def _index(context: Context, data: Dataset[Any], splits: Sequence[str], skip_bad: bool) -> tuple[Index, dict[str, Any]]:
     classes = data.classes()
-    samples, member_of = _collect(data, lists)
+    samples, member_of = _collect(data, splits)
     samples = extras_for_training(samples, member_of, context.recipe.recipe.dataset.train)
     runtime = context.recipe.section("runtime")
     done = each(
@@ -98,31 +98,31 @@ def _index(context: Context, data: Dataset, lists: Sequence[str], skip_bad: bool
     return Index(entries, classes), {"left out": len(bad), "labels that disagree with masks": len(disagree)}
 
 
-def _collect(data: Dataset, lists: Iterable[str]) -> tuple[dict[str, Sample], dict[str, list[str]]]:
+def _collect(data: Dataset[Any], splits: Iterable[str]) -> tuple[dict[str, Sample], dict[str, list[str]]]:
     samples: dict[str, Sample] = {}
     member_of: dict[str, list[str]] = {}
-    for name in lists:
+    for name in splits:
         seen: set[str] = set()
         for sample in data.samples(name):
             image_id = sample.image_id
             if image_id in seen:
-                raise DataError(f"image id {image_id!r} stands twice in list {name!r}; ids must be unique")
+                raise DataError(f"image id {image_id!r} stands twice in split {name!r}; ids must be unique")
             seen.add(image_id)
             sample = replace(sample, labels=tuple(sorted(set(sample.labels))))
             if samples.setdefault(image_id, sample) != sample:
-                raise DataError(f"image {image_id!r} has other files or labels in list {name!r} than before")
+                raise DataError(f"image {image_id!r} has other files or labels in split {name!r} than before")
             member_of.setdefault(image_id, []).append(name)
         if not seen:
-            raise DataError(f"list {name!r} names no image")
+            raise DataError(f"split {name!r} names no image")
     return samples, member_of
 
 
 def extras_for_training(
     samples: dict[str, Sample], member_of: dict[str, list[str]], train: Iterable[str]
 ) -> dict[str, Sample]:
-    """Return the samples, those of no train list without the extras whose file is missing.
+    """Return the samples, those of no train split without the extras whose file is missing.
 
-    Training alone reads extras, and released saliency maps often cover the train list and no more.
+    Training alone reads extras, and released saliency maps often cover the train split and no more.
     """
     learnt = set(train)
 
@@ -161,8 +161,8 @@ def _checker(samples: dict[str, Sample], classes: ClassNames) -> Work:
     return check
 
 
-def _add_list(context: Context, split: str, skip_bad: bool) -> Result:
-    """Index another list beside the recipe's: nothing that is done becomes stale by it."""
+def _add_split(context: Context, split: str, skip_bad: bool) -> Result:
+    """Index another split beside the recipe's: nothing that is done becomes stale by it."""
     context.run.require("prepare")
     answer: Any = None
     if processes.is_main():

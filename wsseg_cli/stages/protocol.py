@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..data.index import read_index
 from ..engine import checkpoint
+from ..plugin.protocols import stated
 from . import Context
 from .per_image import label_rule
-from .plugins import method_of
 
 
 def protocol_of(context: Context, artefact: str, split: str, images: int) -> dict[str, Any]:
@@ -39,12 +38,10 @@ def protocol_of(context: Context, artefact: str, split: str, images: int) -> dic
 
 
 def _supervision(context: Context) -> str:
-    """Return I (image labels), or I+S where the method also reads saliency maps."""
+    """Return I (image labels) and what else the recipe's plugins read, S for saliency maps."""
     if context.recipe.recipe.train_cls is None:
         return "unknown"
-    # Of the method with its options: what PPC needs depends on its base.
-    method = method_of(context, read_index(context.prepared).classes)
-    return "I+S" if "saliency" in method.needs else "I"
+    return stated(set().union(*(asked.extras for asked in context.recipe.requirements().values())))
 
 
 def _crf(section: Any) -> Any:

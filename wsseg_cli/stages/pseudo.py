@@ -5,39 +5,37 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from ..data.images import read_image
 from ..data.index import read_index
 from ..data.stores import MaskStore, ScoreStore, stems_in
 from ..engine import processes
 from ..engine.each import Work
 from ..errors import DataError
-from ..ops.crf import dense_crf
-from ..recipe.sections import BackgroundSettings, PseudoSettings
+from ..ops.masks import mask_from_map
+from ..recipe.sections import PseudoSettings
 from ..types import ByteArray, ScoreMap
 from . import Context, Result, begin, up_to_date
-from .per_image import device_and_workers, lists_of, run_each
+from .per_image import device_and_workers, run_each, splits_of
 from .pictures import write_overlays
 
 
 def run(context: Context, split: str | None = None, overlays: int = 0) -> Result:
-    """Write pseudo/ID.png, values as in ClassNames, for every image of the lists."""
+    """Write pseudo/ID.png, values as in ClassNames, for every image of the splits."""
     context.run.require("prepare")
-    lists = lists_of(context, split)
+    splits = splits_of(context, split)
     reads = "refine" if context.recipe.recipe.refine else "cam"
-    context.run.require(reads, lists)
+    context.run.require(reads, splits)
     index = read_index(context.prepared)
-    samples = index.samples(*lists)
+    samples = index.samples(*splits)
     section = context.recipe.section("pseudo")
     folder = context.run.folder("pseudo")
-    state = begin(context, "pseudo", lists)
+    state = begin(context, "pseudo", splits)
     if state != "done":
         device, workers = device_and_workers(context)
         arguments = (context.prepared, context.run.source("pseudo", reads), folder, section, device)
         run_each(context, "pseudo", samples, MaskStore(folder).missing, _computer, arguments, workers)
         if processes.is_main():
-            context.run.finish("pseudo", lists, images=len(stems_in(folder, MaskStore.suffix)))
+            context.run.finish("pseudo", splits, images=len(stems_in(folder, MaskStore.suffix)))
         processes.barrier()
     pictures = write_overlays(folder, MaskStore(folder), samples, index.classes, overlays)
     if state == "done":
@@ -73,17 +71,5 @@ def pseudo_mask(
 
     image: (H, W, 3) uint8, needed with a CRF. A map without a class is all background.
     """
-    if len(scores.classes) == 0:
-        return np.zeros(scores.size, np.uint8)
-    full = with_background(scores, section.background)
-    if section.crf is not None and image is not None:
-        full = dense_crf(image, full, section.crf, backend=section.crf.backend, device=device)
-    values = np.concatenate([[0], scores.classes + 1]).astype(np.uint8)
-    return values[full.argmax(axis=0)]
-
-
-def with_background(scores: ScoreMap, background: BackgroundSettings | None) -> np.ndarray:
-    """Return the (1+K, H, W) scores with the background that a recipe asks for, or the map's own."""
-    if background is None:
-        return scores.full()
-    return scores.full(background.threshold, power=background.power)
+    background = section.background.model_dump() if section.background else {}
+    return mask_from_map(scores, **background, crf=section.crf, image=image, device=device)

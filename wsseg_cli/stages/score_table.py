@@ -1,37 +1,37 @@
-"""The table that `eval` prints: artefacts by lists, the all-background score, published numbers beside ours."""
+"""The table that `eval` prints: artefacts by splits, the all-background score, published numbers beside ours."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..run.evaluation import Evaluation
 
-def score_lines(
-    records: Sequence[Mapping[str, Any]], reference: Mapping[str, Any] | None, sweep: bool = False
-) -> list[str]:
+
+def score_lines(records: Sequence[Evaluation], reference: Mapping[str, Any] | None, sweep: bool = False) -> list[str]:
     """Return the lines of the table; with `sweep` the threshold curves follow."""
     if not records:
-        return ["eval       no list has masks: predictions written, nothing scored"]
-    lists = list(dict.fromkeys(record["split"] for record in records))
-    width = max(8, *(len(name) + 2 for name in lists))
-    floor = {record["split"]: record["all_background_miou"] for record in records}
-    head = "eval       mIoU    " + "".join(f"{name:>{width}}" for name in lists)
-    lines = [head + "   all background " + " / ".join(f"{floor[name]:.1f}" for name in lists)]
-    for artefact in dict.fromkeys(record["artefact"] for record in records):
-        rows = {record["split"]: record for record in records if record["artefact"] == artefact}
-        cells = "".join(f"{_number(rows[name]['miou']) if name in rows else '-':>{width}}" for name in lists)
+        return ["eval       no split has masks: predictions written, nothing scored"]
+    splits = list(dict.fromkeys(record.split for record in records))
+    width = max(8, *(len(name) + 2 for name in splits))
+    background = {record.split: record.all_background_miou for record in records}
+    head = "eval       mIoU    " + "".join(f"{name:>{width}}" for name in splits)
+    lines = [head + "   all background " + " / ".join(f"{background[name]:.1f}" for name in splits)]
+    for artefact in dict.fromkeys(record.artefact for record in records):
+        rows = {record.split: record for record in records if record.artefact == artefact}
+        cells = "".join(f"{_number(rows[name].miou) if name in rows else '-':>{width}}" for name in splits)
         first = next(iter(rows.values()))
         notes = []
-        if "threshold" in first:
-            notes.append(f"threshold {first['threshold']['value']:.2f}, {first['threshold']['chosen']}")
-        notes += _note(first["protocol"], artefact)
+        if first.threshold:
+            notes.append(f"threshold {first.threshold.value:.2f}, {first.threshold.chosen}")
+        notes += _note(first.protocol, artefact)
         lines.append(f"           {artefact:<8}{cells}   {'; '.join(notes)}".rstrip())
     lines += _compared(records, reference)
     if sweep:
         for record in records:
-            if "curve" in record:
-                lines.append(f"           {record['artefact']} on {record['split']}: threshold, mIoU")
-                lines += [f"           {p['threshold']:8.2f} {_number(p['miou']):>8}" for p in record["curve"]]
+            if record.curve:
+                lines.append(f"           {record.artefact} on {record.split}: threshold, mIoU")
+                lines += [f"           {p.threshold:8.2f} {_number(p.miou):>8}" for p in record.curve]
     return lines
 
 
@@ -48,16 +48,16 @@ def _note(protocol: Mapping[str, Any], artefact: str) -> list[str]:
     return notes
 
 
-def _compared(records: Sequence[Mapping[str, Any]], reference: Mapping[str, Any] | None) -> list[str]:
+def _compared(records: Sequence[Evaluation], reference: Mapping[str, Any] | None) -> list[str]:
     lines = []
     for record in records:
-        published = (reference or {}).get(record["artefact"])
-        theirs = published.get(record["split"]) if isinstance(published, Mapping) else None
-        if isinstance(theirs, int | float) and record["miou"] is not None:
-            difference = record["miou"] - theirs
+        published = (reference or {}).get(record.artefact)
+        theirs = published.get(record.split) if isinstance(published, Mapping) else None
+        if isinstance(theirs, int | float) and record.miou is not None:
+            difference = record.miou - theirs
             lines.append(
-                f"           {record['artefact']} on {record['split']}: "
-                f"ours {record['miou']:.1f}, published {theirs:.1f}, difference {difference:+.1f}"
+                f"           {record.artefact} on {record.split}: "
+                f"ours {record.miou:.1f}, published {theirs:.1f}, difference {difference:+.1f}"
             )
     return lines
 

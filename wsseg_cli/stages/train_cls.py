@@ -5,25 +5,24 @@ from __future__ import annotations
 from ..data.index import read_index
 from ..engine import checkpoint, processes
 from ..engine.fit import Loop
+from ..plugin.protocols import TrainingJob
 from . import Context, Result, begin, up_to_date
 from .plugins import check_extras, header_of, method_of
 
 
 def run(context: Context) -> Result:
     """Write train-cls/model.safetensors and metrics.jsonl."""
-    from ..plugin.protocols import Stage
-
     context.run.require("prepare")
     index = read_index(context.prepared)
     section = context.recipe.section("train-cls")
     method = method_of(context, index.classes)
     samples = index.samples(*context.recipe.recipe.dataset.train)
-    check_extras(section.method.name, method.needs, samples)
+    check_extras(section.method.name, method.required.training, samples)
     if begin(context, "train-cls") == "done":
         return up_to_date("train-cls")
     folder = context.run.folder("train-cls")
     loop = Loop(context.recipe.section("runtime"), header=header_of(context, "train-cls", method), quiet=context.quiet)
-    stage = Stage(
+    job = TrainingJob(
         dir=folder,
         samples=samples,
         classes=index.classes,
@@ -31,7 +30,7 @@ def run(context: Context) -> Result:
         seed=context.recipe.recipe.seed,
         fingerprint=context.run.fingerprint("train-cls"),
     )
-    method.train(stage, loop)
+    method.train(job, loop)
     skipped = sum(not sample.labels for sample in samples) if method.drop_unlabelled else 0
     weights = checkpoint.read_header(folder / checkpoint.MODEL).get("weights", "unknown")
     if processes.is_main():

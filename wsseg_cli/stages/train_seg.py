@@ -9,7 +9,7 @@ from ..data.stores import MaskStore
 from ..engine import checkpoint, processes
 from ..engine.fit import Loop
 from ..errors import DataError
-from ..plugin.protocols import Stage
+from ..plugin.protocols import TrainingJob
 from . import Context, Result, begin, up_to_date
 from .plugins import header_of, segmenter_of
 
@@ -42,7 +42,7 @@ def run(context: Context) -> Result:
     backbone = context.run.folder("train-cls") / checkpoint.MODEL if section.weights == "train_cls" else None
     header = header_of(context, "train-seg", segmenter) | {"masks": section.masks}
     loop = Loop(context.recipe.section("runtime"), header=header, backbone=backbone, quiet=context.quiet)
-    stage = Stage(
+    job = TrainingJob(
         dir=folder,
         samples=samples,
         classes=index.classes,
@@ -50,7 +50,7 @@ def run(context: Context) -> Result:
         seed=context.recipe.recipe.seed,
         fingerprint=context.run.fingerprint("train-seg"),
     )
-    segmenter.train(stage, loop)
+    segmenter.train(job, loop)
     weights = checkpoint.read_header(folder / checkpoint.MODEL).get("weights", "unknown")
     if processes.is_main():
         context.run.finish("train-seg", images=len(samples), weights=weights, masks=section.masks)

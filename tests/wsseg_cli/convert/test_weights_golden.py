@@ -17,7 +17,7 @@ from wsseg_cam.net import CamNet
 from wsseg_eps.net import EpsNet
 from wsseg_onestage.net import OneStageNet
 from wsseg_puzzlecam.net import PuzzleClassifier
-from wsseg_rsepm.net import RSEPM
+from wsseg_rsepm.net import RsepmNet
 from wsseg_sccam.net import SubcategoryNet
 from wsseg_seam.net import SeamNet
 
@@ -79,7 +79,11 @@ FILES: dict[str, tuple[str, Callable[[], nn.Module], Outputs]] = {
         lambda: SubcategoryNet(nets.backbone("resnet38"), 20, 10),
         lambda m, x: dict(zip(("logits_parent", "logits_sub"), m(x["image"]), strict=True)),
     ),
-    "irn_resnet50_cam": ("irn", lambda: IRNClassifier(20), lambda m, x: {"logits": m(x["image_pair"])}),
+    "irn_resnet50_cam": (
+        "irn",
+        lambda: IRNClassifier(nets.backbone("resnet50", frozen="irn"), 20),
+        lambda m, x: {"logits": m(x["image_pair"])},
+    ),
     "onestage-model-vgg16": (
         "onestage",
         lambda: OneStageNet(nets.backbone("vgg16", frozen="onestage", normalization="imagenet"), 20),
@@ -87,10 +91,14 @@ FILES: dict[str, tuple[str, Callable[[], nn.Module], Outputs]] = {
     ),
     "rsepm-net-r50": (
         "rsepm",
-        lambda: RSEPM(20),
+        lambda: RsepmNet(nets.backbone("resnet50"), 20),
         lambda m, x: {"cams": m(x["image"]).cams, "seg_logits": m(x["image"]).mask_logits},
     ),
-    "puzzle-classifier-r50": ("puzzlecam", lambda: PuzzleClassifier(20), lambda m, x: {"features": m(x["image"])}),
+    "puzzle-classifier-r50": (
+        "puzzlecam",
+        lambda: PuzzleClassifier(nets.backbone("resnet50"), 20),
+        lambda m, x: {"features": m(x["image"])},
+    ),
     "seg_kazuto_deeplabv1_resnet101_coco": (
         "deeplab-pytorch",
         lambda: deeplab.build("v1_caffe", 91),

@@ -13,7 +13,7 @@ from wsseg_cli.data.stores import ScoreStore
 from wsseg_cli.engine.fit import Loop
 from wsseg_cli.engine.live import log_pictures
 from wsseg_cli.plugin import discovery
-from wsseg_cli.plugin.protocols import Stage
+from wsseg_cli.plugin.protocols import TrainingJob
 from wsseg_cli.settings import OptimSettings, RuntimeSettings, TrainSettings
 
 SMALL = {"backbone": "small", "backbone_options": {"width": 8}}
@@ -25,7 +25,7 @@ def plugin_and_stage(group: str, name: str, options: dict[str, object], folder: 
     settings = TrainSettings(
         weights="none", batch_size=2, max_steps=4, save_every=2, optim=OptimSettings(name="adamw", lr=0.01)
     )
-    stage = Stage(folder, index.samples("train", "val"), index.classes, settings, cams=ScoreStore(run / "cam"))
+    stage = TrainingJob(folder, index.samples("train", "val"), index.classes, settings, cams=ScoreStore(run / "cam"))
     return cls(cls.Options(**options), index.classes), stage
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from wsseg_cli import nets
 from wsseg_cli.errors import CheckpointError, RecipeError
 from wsseg_cli.foreign import pth
-from wsseg_cli.nets.efficientnet_lite import WIDTH_DEPTH, EfficientNetLite, SameConv, package_weights
+from wsseg_cli.nets.efficientnet_lite import WIDTH_DEPTH, SameConv, package_weights
 
 EGYPTIAN_CAT = 285
 
@@ -38,7 +38,7 @@ def test_taps_say_what_forward_returns(stride: int) -> None:
 
 @pytest.mark.parametrize(("name", "blocks", "last"), [("efficientnet_lite1", 21, 320), ("efficientnet_lite2", 21, 352)])
 def test_larger_forms(name: str, blocks: int, last: int) -> None:
-    net = EfficientNetLite(name)
+    net = nets.backbone(name)
     assert len(net._blocks) == blocks
     assert net._conv_head.in_channels == last
 
@@ -57,8 +57,8 @@ def test_padding_is_tensorflows(size: int, kernel: int) -> None:
 def test_dilation_keeps_what_the_strided_network_computes() -> None:
     """Every second cell of the dilated features is a cell of the strided ones, away from the border."""
     torch.manual_seed(0)
-    strided = EfficientNetLite("efficientnet_lite0", output_stride=32).eval()
-    dilated = EfficientNetLite("efficientnet_lite0", output_stride=16).eval()
+    strided = nets.backbone("efficientnet_lite0", output_stride=32).eval()
+    dilated = nets.backbone("efficientnet_lite0", output_stride=16).eval()
     dilated.load_state_dict(strided.state_dict())
     images = torch.randn(1, 3, 592, 592)
     with torch.no_grad():
@@ -71,13 +71,13 @@ def test_dilation_keeps_what_the_strided_network_computes() -> None:
 
 @pytest.mark.parametrize("name", WIDTH_DEPTH)
 def test_the_wheels_weights_fit_to_the_letter(name: str) -> None:
-    EfficientNetLite(name, classes=1000).load_state_dict(weights_or_skip(name), strict=True)
+    nets.backbone(name, classes=1000).load_state_dict(weights_or_skip(name), strict=True)
 
 
 @pytest.mark.parametrize("normalization", ["imagenet", "tensorflow"])
 def test_the_cat_is_an_egyptian_cat(normalization: str) -> None:
     data = pytest.importorskip("skimage.data")
-    network = EfficientNetLite("efficientnet_lite0", output_stride=32, classes=1000, normalization=normalization).eval()
+    network = nets.backbone("efficientnet_lite0", output_stride=32, classes=1000, normalization=normalization).eval()
     network.load_state_dict(weights_or_skip("efficientnet_lite0"))
     photo = Image.fromarray(data.chelsea()).resize((224, 224), Image.Resampling.BICUBIC)
     images = torch.from_numpy(network.normalization.apply(np.asarray(photo)).transpose(2, 0, 1)[None])
@@ -113,9 +113,9 @@ def test_frozen_stem_and_batch_norms_do_not_move() -> None:
 
 
 def test_unknown_values_are_refused() -> None:
-    with pytest.raises(RecipeError, match="output_stride is 4"):
+    with pytest.raises(RecipeError, match="output_stride is 4: Input should be 8, 16 or 32"):
         nets.backbone("efficientnet_lite0", output_stride=4)
     with pytest.raises(RecipeError, match="unknown option 'stride'"):
         nets.backbone("efficientnet_lite0", stride=4)
     with pytest.raises(RecipeError, match="without a classifier"):
-        EfficientNetLite("efficientnet_lite0").classify(torch.zeros(1, 3, 32, 32))
+        nets.backbone("efficientnet_lite0").classify(torch.zeros(1, 3, 32, 32))

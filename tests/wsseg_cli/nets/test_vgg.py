@@ -48,5 +48,5 @@ def test_sizes(size: int, ceil: bool, cells: int) -> None:
 
 
 def test_unknown_option() -> None:
-    with pytest.raises(RecipeError, match=r"'mean'.*expected none, max or max_mean"):
+    with pytest.raises(RecipeError, match=r"'mean': Input should be 'none', 'max' or 'max_mean'"):
         backbone("vgg16", pool5="mean")

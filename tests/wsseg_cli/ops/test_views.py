@@ -46,7 +46,7 @@ def test_merge_of_logits(case: Case) -> None:
     case.check_all(got)
 
 
-def test_mirror_comes_back() -> None:
+def test_flip_comes_back() -> None:
     torch.manual_seed(0)
     maps = torch.randn(1, 3, 5, 7)
     merged = merge_views([torch.cat([maps, maps.flip(-1)])], (5, 7))

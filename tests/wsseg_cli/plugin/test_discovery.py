@@ -47,7 +47,7 @@ def write(folder: Path, name: str, text: str) -> None:
 
 
 GOOD = """
-from wsseg_cli.plugin.protocols import Refiner
+from wsseg_cli.plugin.protocols import Refiner, Requirements
 class R(Refiner):
     paper = "A. Nobody"
     def refine(self, model, image, labels, coarse, infer):
@@ -65,7 +65,10 @@ HOLLOW = {
     "wsseg_t_other": ("class R: pass", "does not subclass"),
     "wsseg_t_lacks": ("from wsseg_cli.plugin.protocols import Refiner\nclass R(Refiner): pass", "it lacks refine"),
     "wsseg_t_options": (GOOD + "    class Options: pass\n", "Options does not subclass"),
-    "wsseg_t_learns": (GOOD + "    learns = True\n", "it lacks build_model, train_transform, training_step, train"),
+    "wsseg_t_learns": (
+        GOOD + "    @classmethod\n    def requirements(cls, options): return Requirements()\n",
+        "it lacks build_model, train_transform, training_step",
+    ),
 }
 
 
@@ -118,8 +121,8 @@ def test_a_missing_import_is_seen_through_the_package(folder: Path) -> None:
     write(folder, "wsseg_t_pkg/__init__", "from . import deep\n")
     write(folder, "wsseg_t_pkg/deep", "from .deeper import x\n")
     write(folder, "wsseg_t_pkg/deeper", "import wsseg_t_nowhere\nx = 1\n")
-    write(folder, "wsseg_t_pkg/door", "from .deep import x as R\n")
-    assert "wsseg_t_nowhere" in inspection.look("wsseg_t_pkg.door:R")[1]
+    write(folder, "wsseg_t_pkg/entry", "from .deep import x as R\n")
+    assert "wsseg_t_nowhere" in inspection.look("wsseg_t_pkg.entry:R")[1]
     assert "wsseg_t_pkg" not in sys.modules
 
 
@@ -128,8 +131,13 @@ def test_imports_that_may_fail_are_left_alone(folder: Path) -> None:
         folder,
         "wsseg_t_try",
         "try:\n    import wsseg_t_nowhere\nexcept ImportError:\n    pass\n"
-        "class R:\n    needs = frozenset({'saliency'})\n",
+        "class R:\n    def requirements(cls, options):\n"
+        "        return Requirements(training=frozenset({'saliency'} if options.base == 'eps' else ()))\n",
     )
     assert inspection.look("wsseg_t_try:R") == ("", "")
-    assert inspection.class_values("wsseg_t_try:R") == {"needs": {"saliency"}}
-    assert inspection.class_values("wsseg_t_nowhere:R") == {}
+    seen = inspection.requirements_seen("wsseg_t_try:R", {"base": "eps"})
+    assert seen is not None and seen.extras == {"saliency"}
+    seen = inspection.requirements_seen("wsseg_t_try:R", {"base": "seam"})
+    assert seen is not None and not seen.extras
+    assert inspection.requirements_seen("wsseg_t_try:R", {}) is None
+    assert inspection.requirements_seen("wsseg_t_nowhere:R", {}) is None

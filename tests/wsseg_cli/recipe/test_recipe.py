@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,7 +53,7 @@ def problems(file: Path, *overrides: str) -> list[str]:
 def test_a_whole_recipe(file: Path) -> None:
     loaded = recipe.load(file).recipe
     assert loaded.stages == ("prepare", "train-cls", "cam", "pseudo", "train-seg", "eval")
-    assert loaded.dataset.scored == ("train",) and loaded.dataset.lists == ("train", "val")
+    assert loaded.dataset.scored == ("train",) and loaded.dataset.splits == ("train", "val")
     assert loaded.cam and loaded.cam.store_stride == 4 and loaded.cam.labels.val == "predicted"
     assert loaded.pseudo and loaded.pseudo.crf and loaded.pseudo.crf.preset == "psa"
     assert loaded.train_cls and loaded.train_cls.optim.lr == 0.01
@@ -84,7 +85,7 @@ def test_all_problems_at_once_with_lines(file: Path) -> None:
         ("train_cls.weights=train_cls", "means this very network"),
         ("train_cls.optim.lr=.nan", "finite"),
         ("pseudo.background={power: 4, threshold: 0.2}", "exactly one of threshold and power"),
-        ("dataset.train=[a/b]", "cannot name a list"),
+        ("dataset.train=[a/b]", "cannot name a split"),
         ("dataset.train=[a, a]", "stands twice"),
         ("name=a/b", "name"),
         ("sed=1", "unknown key (got 1); did you mean 'seed'?"),
@@ -135,12 +136,15 @@ def test_a_section_that_is_not_there(file: Path) -> None:
         recipe.load(file).section("refine")
 
 
-class _Learner(protocols.Refiner):
-    learns = True
+class _Options(protocols.PluginOptions):
+    steps: int = 3
+    scales: tuple[float, ...] = (1.0,)
 
-    class Options(protocols.PluginOptions):
-        steps: int = 3
-        scales: tuple[float, ...] = (1.0,)
+
+class _Learner(protocols.Refiner[_Options, Any]):
+    @classmethod
+    def requirements(cls, options: _Options) -> protocols.Requirements:
+        return protocols.Requirements(trains=options.steps > 0)
 
 
 @pytest.fixture
@@ -152,7 +156,7 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_options_of_a_plugin(file: Path) -> None:
     loaded = recipe.load(file, ["refine.refiner={name: x, options: {steps: 4, scales: [1, 0.5]}}"])
     cls, options = loaded.plugin("refine")
-    assert cls is _Learner and options == _Learner.Options(steps=4, scales=(1.0, 0.5))
+    assert cls is _Learner and options == _Options(steps=4, scales=(1.0, 0.5))
     with pytest.raises(
         RecipeError, match=r"refine.refiner.options.stps: unknown option \(got 4\); did you mean 'steps'"
     ):
@@ -162,6 +166,7 @@ def test_options_of_a_plugin(file: Path) -> None:
 @pytest.mark.usefixtures("plugins")
 def test_check_joins_house_and_plugins(file: Path) -> None:
     found = recipe.check(file, ["refine.refiner={name: x, options: {steps: a}}", "cam.infer.flip=3"])
+    found += recipe.check(file, ["refine.refiner={name: x}"])
     text = "\n".join(found)
     for part in ("cam.infer.flip", "refine.refiner.options.steps", "refine.train: is missing", "dataset.options.train"):
         assert part in text
@@ -192,3 +197,34 @@ def test_presets_of_the_crf_are_those_that_it_has() -> None:
     from wsseg_cli.settings import CRF_PRESETS
 
     assert tuple(PRESETS) == CRF_PRESETS
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "train_cls.method.options.backbone=smal",
+            "train_cls.method.options.backbone: unknown backbone 'smal'; there are",
+        ),
+        ("train_seg.segmenter.options.backbone=resnet99", "did you mean 'resnet"),
+        (
+            "train_seg.segmenter.options={backbone: resnet101, backbone_options: {output_strid: 8}}",
+            "train_seg.segmenter.options.backbone_options.output_strid: unknown option (got 8); did you mean 'output_s",
+        ),
+        (
+            "train_seg.segmenter.options={backbone: resnet101, backbone_options: {output_stride: 9}}",
+            "train_seg.segmenter.options.backbone_options.output_stride: must be 8, 16 or 32 (got 9)",
+        ),
+        (
+            "train_cls.method.options.backbone_options={frozen: batch_nrm}",
+            "train_cls.method.options.backbone_options.frozen: unknown frozen 'batch_nrm'; expected one of",
+        ),
+        ("train_cls.method.options.backbone_options={width: [1]}", "backbone_options.width: must be a whole number"),
+    ],
+)
+def test_backbones_and_their_options_are_checked(file: Path, override: str, message: str) -> None:
+    found = recipe.check(file, [override, "dataset.options={}"])
+    assert len(found) == 1 and message in found[0], found
+    stage = "train-seg" if "train_seg" in override else "train-cls"
+    with pytest.raises(RecipeError, match=stage.replace("-", "_")):
+        recipe.load(file, [override, "train_cls.weights=none"]).plugin(stage)

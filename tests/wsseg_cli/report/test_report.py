@@ -50,7 +50,7 @@ def test_two_runs_side_by_side(run: Path, tmp_path: Path) -> None:
     other = write_run(tmp_path / "second", shift=3)
     page = write_report([run, other], tmp_path / "both.html", images=1).read_text(encoding="utf-8")
     assert "2 runs side by side" in page and "first: CAM" in page and "second: CAM" in page
-    # what an IoU judges is said: runs need not have the same stages
+    # what an IoU evaluates is said: runs need not have the same stages
     assert page.count("<span>pseudo-mask, IoU ") == 6
     # of each of three images: photo and truth once, CAM and pseudo-mask twice
     assert page.count("data:image/jpeg;base64,") == 3 * 6
@@ -65,7 +65,7 @@ def test_runs_of_other_data_have_pictures_of_their_own(run: Path, tmp_path: Path
 def test_without_truth_images_are_drawn(tmp_path: Path) -> None:
     run = write_run(tmp_path / "first", truth=False)
     page = write_report([run]).read_text(encoding="utf-8")
-    assert "No truth to compare with" in page and "Nothing was judged" in page
+    assert "No truth to compare with" in page and "Nothing was evaluated" in page
     assert page.count("data:image/jpeg;base64,") == 9
 
 

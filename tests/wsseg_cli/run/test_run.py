@@ -43,9 +43,9 @@ def done(tmp_path: Path) -> RunDir:
     run.begin("prepare")
     run.finish("prepare", index="abc", counts={"train": 3, "val": 2})
     for stage in ("train-cls", "cam", "pseudo", "train-seg"):
-        lists = ("train",) if stage in ("cam", "pseudo") else ()
-        assert run.begin(stage, lists) == "new"
-        run.finish(stage, lists)
+        splits = ("train",) if stage in ("cam", "pseudo") else ()
+        assert run.begin(stage, splits) == "new"
+        run.finish(stage, splits)
     return run
 
 

@@ -13,13 +13,13 @@ from wsseg_cli.stages.data_report import data_report, report_lines
 from wsseg_cli.types import ClassNames, Sample
 
 
-def report(lists: dict[str, str], labels: dict[str, tuple[int, ...]]) -> dict[str, Any]:
+def report(splits: dict[str, str], labels: dict[str, tuple[int, ...]]) -> dict[str, Any]:
     """The report on images named by one letter each."""
-    letters = dict.fromkeys("".join(lists.values()))
+    letters = dict.fromkeys("".join(splits.values()))
     entries = [
         Entry(
             Sample(letter, Path(f"{letter}.jpg"), labels.get(letter, (0,))),
-            tuple(name for name, members in lists.items() if letter in members),
+            tuple(name for name, members in splits.items() if letter in members),
             (40 + number, 90 - number),
         )
         for number, letter in enumerate(letters)

@@ -1,4 +1,4 @@
-"""Extras, such as saliency maps, that are there for the train list alone."""
+"""Extras, such as saliency maps, that are there for the train split alone."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def test_only_what_is_trained_on_needs_its_extras(tmp_path: Path) -> None:
     there.touch()
     samples = {
         "learnt": Sample("learnt", Path("a.jpg"), (0,), extras={"saliency": gone}),
-        "judged": Sample("judged", Path("b.jpg"), (0,), extras={"saliency": gone, "depth": there}),
+        "evaluated": Sample("evaluated", Path("b.jpg"), (0,), extras={"saliency": gone, "depth": there}),
         "plain": Sample("plain", Path("c.jpg"), (0,)),
     }
-    kept = extras_for_training(samples, {"learnt": ["val", "train"], "judged": ["val"], "plain": ["val"]}, ["train"])
+    kept = extras_for_training(samples, {"learnt": ["val", "train"], "evaluated": ["val"], "plain": ["val"]}, ["train"])
     assert kept["learnt"] is samples["learnt"]  # its map is missing: prepare will say so
-    assert dict(kept["judged"].extras) == {"depth": there}
+    assert dict(kept["evaluated"].extras) == {"depth": there}
     assert kept["plain"] is samples["plain"]

@@ -1,4 +1,4 @@
-"""Random sizes and mirror images, of an image and everything that lies on it."""
+"""Random sizes and horizontal flips, of an image and everything that lies on it."""
 
 from __future__ import annotations
 
@@ -64,25 +64,25 @@ class Rescale:
 
 @dataclass(frozen=True)
 class Flip:
-    """Left-right mirror image with probability `p`."""
+    """Horizontal flip with probability `p`."""
 
     p: float = 0.5
 
     def draw(self, rng: np.random.Generator, size: tuple[int, int]) -> bool:
-        """Return whether to mirror."""
+        """Return whether to flip."""
         return bool(rng.random() < self.p)
 
     def apply(self, arrays: Arrays, drawn: bool) -> Arrays:
-        """Return the arrays, mirrored if `drawn`."""
+        """Return the arrays, flipped if `drawn`."""
         if not drawn:
             return arrays
-        mirrored = dict(arrays)
+        flipped = dict(arrays)
         for name in ("image", "mask", "saliency"):
             if name in arrays:
-                mirrored[name] = arrays[name][:, ::-1]
+                flipped[name] = arrays[name][:, ::-1]
         if "scores" in arrays:
-            mirrored["scores"] = arrays["scores"][:, :, ::-1]
-        return mirrored
+            flipped["scores"] = arrays["scores"][:, :, ::-1]
+        return flipped
 
 
 def resize(

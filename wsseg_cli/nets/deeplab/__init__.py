@@ -13,9 +13,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...errors import RecipeError
+from ...plugin.backbone import Backbone
 from ...types import Normalization
 from .. import backbone as build_backbone
-from ..base import Backbone
 from ..resnet import CAFFE_LAYOUT
 from .blocks import batch_norm, group_norm, resize
 from .multi_scale import pyramid_logits

@@ -1,4 +1,4 @@
-"""Door of the dense CRF: checks the input, merges labels that cannot differ, and hands over to a backend."""
+"""Entry point of the dense CRF: checks the input, merges labels that cannot differ, and hands over to a backend."""
 
 from __future__ import annotations
 

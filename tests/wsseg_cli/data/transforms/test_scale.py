@@ -1,4 +1,4 @@
-"""Random sizes and mirror images."""
+"""Random sizes and horizontal flips."""
 
 from __future__ import annotations
 
@@ -82,15 +82,15 @@ def test_everything_on_the_image_keeps_its_size(interpolation: str) -> None:
     size = resized["image"].shape[:2]
     assert resized["mask"].shape == resized["saliency"].shape == resized["scores"].shape[1:] == size
     assert (resized["mask"] == 7).all() and resized["label"] is arrays["label"]
-    mirrored = Flip().apply(resized, True)
-    assert mirrored["scores"].shape == (2, *size)
+    flipped = Flip().apply(resized, True)
+    assert flipped["scores"].shape == (2, *size)
 
 
-def test_flip_mirrors_all() -> None:
+def test_flip_turns_all_arrays() -> None:
     row = np.arange(6, dtype=np.uint8)
     arrays = {"image": np.repeat(row[None, :, None], 3, 2), "mask": row[None], "scores": row[None, None]}
-    mirrored = Flip().apply(arrays, True)
-    assert mirrored["mask"][0, 0] == mirrored["image"][0, 0, 0] == mirrored["scores"][0, 0, 0] == 5
+    flipped = Flip().apply(arrays, True)
+    assert flipped["mask"][0, 0] == flipped["image"][0, 0, 0] == flipped["scores"][0, 0, 0] == 5
     assert Flip().apply(arrays, False) is arrays
 
 

@@ -1,8 +1,8 @@
-"""What the seeds of runs get wrong: background taken for an object, another class, or an object missed.
+"""What the CAMs (initial seeds) of runs get wrong: background taken for an object, another class, or an object missed.
 
-    python benchmarks/seed_errors.py runs/toy_table/cam_800-0 runs/toy_table/seam-0
+    python benchmarks/cam_errors.py runs/toy_table/cam_800-0 runs/toy_table/seam-0
 
-Of the images of a list with their labels given, at the threshold that is best on their masks. For a SEAM network also
+Of the images of a split with their labels given, at the threshold that is best on their masks. For a SEAM network also
 the mIoU of its maps before the pixel correlation module, and how alike the module finds two cells.
 """
 
@@ -24,6 +24,7 @@ from wsseg_cli.data.stores import checked_mask
 from wsseg_cli.metrics import Confusion, ThresholdCurve, threshold_range
 from wsseg_cli.notebook import Run
 from wsseg_cli.ops.cam import multi_scale
+from wsseg_cli.ops.masks import mask_from_map
 from wsseg_cli.types import Sample, ScoreMap
 
 THRESHOLDS = threshold_range(0.02, 0.9, 0.01)
@@ -32,11 +33,11 @@ THRESHOLDS = threshold_range(0.02, 0.9, 0.01)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+")
-    parser.add_argument("--list", default="train")
+    parser.add_argument("--split", default="train")
     arguments = parser.parse_args()
     for folder in arguments.runs:
         run = Run(folder)
-        samples, maps = run.samples(arguments.list), run.scores("cam")
+        samples, maps = run.samples(arguments.split), run.scores("cam")
         best = best_of(run, samples, (maps[sample.image_id] for sample in samples))
         errors = shares(run, samples, maps, best.threshold)
         print(f"{folder}: {100 * best.mean_iou:.1f} at {best.threshold:.2f}; {errors}")
@@ -58,10 +59,8 @@ def shares(run: Run, samples: Sequence[Sample], maps: Mapping[str, ScoreMap], th
     confusion = Confusion(len(run.classes))
     for sample in samples:
         scores = maps[sample.image_id]
-        values = np.concatenate([[0], scores.classes + 1]).astype(np.uint8)
-        confusion.add(
-            checked_mask(sample.mask, run.classes), values[scores.full(threshold).argmax(0)], image_id=sample.image_id
-        )
+        mask = mask_from_map(scores, threshold=threshold)
+        confusion.add(checked_mask(sample.mask, run.classes), mask, image_id=sample.image_id)
     counts = confusion.matrix
     predicted, right = counts[:, 1:].sum(), np.trace(counts[1:, 1:])
     spilt, missed = counts[0, 1:].sum() / predicted, counts[1:, 0].sum() / counts[1:].sum()

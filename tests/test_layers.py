@@ -1,8 +1,9 @@
-"""A floor imports only from floors below it; what has to answer at once imports no torch."""
+"""Layers import downwards only, by the table in docs/architecture.md; what has to answer at once imports no torch."""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,22 +12,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-HOUSE = ROOT / "wsseg_cli"
-GARDEN = ROOT / "plugins"
+CORE = ROOT / "wsseg_cli"
+PLUGINS = ROOT / "plugins"
 
-FLOORS = {
-    0: "errors types settings disk signals",
-    1: "ops nets metrics",
-    2: "plugin",
-    3: "recipe",
-    4: "run",
-    5: "data foreign",
-    6: "engine",
-    7: "stages convert report scaffold status predict export doctor testing notebook",
-    8: "main console commands __main__",
-}
-FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms.split()} | {"": 0}
-OPEN_TO_PLUGINS = {0, 1, 2, 5, 6}
+TABLE = re.findall(
+    r"^\| (\d) [^|]*\| ([^|]*)\|[^|]*\| (yes|no) \|$", (ROOT / "docs/architecture.md").read_text("utf-8"), re.MULTILINE
+)
+LAYERS = {int(number): set(re.findall(r"`(\w+)`", modules)) for number, modules, _ in TABLE}
+LAYER = {module: number for number, modules in LAYERS.items() for module in modules} | {"": 0}
+OPEN_TO_PLUGINS = {int(number) for number, _, answer in TABLE if answer == "yes"}
 TORCH_FREE = ["main", "__main__", "recipe.loading", "recipe.catalogue", "run.directory", "status", "doctor", "stages"]
 TORCH_FREE += ["plugin.protocols", "plugin.discovery"]
 TORCH_FREE += ["notebook"]
@@ -45,11 +39,11 @@ def imports_of(file: Path, module: str, is_package: bool) -> Iterator[tuple[int,
                 yield node.lineno, f"{stem}.{alias.name}"
 
 
-def room_of(module: str) -> str:
-    """Return the room of `wsseg_cli.room.file.name`; names that the package itself holds have none."""
+def top_module(module: str) -> str:
+    """Return the module right below the package, "ops" of `wsseg_cli.ops.crf`; "" for names of the package itself."""
     parts = module.split(".")
-    room = parts[1] if len(parts) > 1 else ""
-    return room if (HOUSE / room).is_dir() or (HOUSE / f"{room}.py").is_file() else ""
+    own = parts[1] if len(parts) > 1 else ""
+    return own if (CORE / own).is_dir() or (CORE / f"{own}.py").is_file() else ""
 
 
 def module_of(file: Path, root: Path) -> tuple[str, bool]:
@@ -58,48 +52,50 @@ def module_of(file: Path, root: Path) -> tuple[str, bool]:
     return ".".join(parts[:-1] if is_package else parts), is_package
 
 
-HOUSE_FILES = sorted(HOUSE.rglob("*.py"))
-PLUGIN_FILES = sorted(GARDEN.rglob("*.py"))
+CORE_FILES = sorted(CORE.rglob("*.py"))
+PLUGIN_FILES = sorted(PLUGINS.rglob("*.py"))
 
 
-def test_every_room_has_a_floor() -> None:
-    rooms = {room_of(module_of(file, ROOT)[0]) for file in HOUSE_FILES}
-    assert rooms <= set(FLOOR), f"say in FLOORS where these stand: {sorted(rooms - set(FLOOR))}"
+def test_the_table_of_layers_names_what_there_is() -> None:
+    there = {top_module(module_of(file, ROOT)[0]) for file in CORE_FILES} - {""}
+    named = set(LAYER) - {""}
+    assert len(LAYERS) == 9 and sum(map(len, LAYERS.values())) == len(named)
+    assert there == named, f"docs/architecture.md lacks {sorted(there - named)}, and names {sorted(named - there)}"
 
 
-@pytest.mark.parametrize("file", HOUSE_FILES, ids=lambda file: file.relative_to(HOUSE).as_posix())
-def test_house_imports_downwards(file: Path) -> None:
+@pytest.mark.parametrize("file", CORE_FILES, ids=lambda file: file.relative_to(CORE).as_posix())
+def test_core_imports_downwards(file: Path) -> None:
     module, is_package = module_of(file, ROOT)
-    room = room_of(module)
-    plugins = {path.name for path in GARDEN.iterdir() if path.is_dir()}
+    own = top_module(module)
+    plugins = {path.name for path in PLUGINS.iterdir() if path.is_dir()}
     for line, wanted in imports_of(file, module, is_package):
         assert wanted.split(".")[0] not in plugins, f"{file}:{line} imports a plugin by name: {wanted}"
         if wanted.split(".")[0] != "wsseg_cli":
             continue
-        other = room_of(wanted)
-        message = f"{file.name}:{line} {room} (floor {FLOOR[room]}) imports {other} (floor {FLOOR[other]})"
-        if other == room or other == "":
+        other = top_module(wanted)
+        message = f"{file.name}:{line} {own} (layer {LAYER[own]}) imports {other} (layer {LAYER[other]})"
+        if other == own or other == "":
             continue
-        assert FLOOR[other] <= FLOOR[room], message
-        if FLOOR[other] == FLOOR[room] and room not in ("main", "__main__", "commands"):
-            folders = (HOUSE / room).is_dir() and (HOUSE / other).is_dir()
-            assert not folders, f"{message}: two folders of one floor"
+        assert LAYER[other] <= LAYER[own], message
+        if LAYER[other] == LAYER[own] and own not in ("main", "__main__", "commands"):
+            folders = (CORE / own).is_dir() and (CORE / other).is_dir()
+            assert not folders, f"{message}: two folders of one layer"
 
 
-@pytest.mark.parametrize("file", PLUGIN_FILES, ids=lambda file: file.relative_to(GARDEN).as_posix())
+@pytest.mark.parametrize("file", PLUGIN_FILES, ids=lambda file: file.relative_to(PLUGINS).as_posix())
 def test_plugins_import_what_is_open_to_them(file: Path) -> None:
-    module, is_package = module_of(file, GARDEN)
+    module, is_package = module_of(file, PLUGINS)
     for line, wanted in imports_of(file, module, is_package):
-        if wanted.split(".")[0] == "wsseg_cli" and (room := room_of(wanted)):
-            floor = FLOOR[room]
-            assert floor in OPEN_TO_PLUGINS, f"{module}:{line} imports {room} (floor {floor})"
+        if wanted.split(".")[0] == "wsseg_cli" and (own := top_module(wanted)):
+            layer = LAYER[own]
+            assert layer in OPEN_TO_PLUGINS, f"{module}:{line} imports {own} (layer {layer})"
 
 
 def test_plugins_import_each_other_without_cycles() -> None:
-    names = {path.name for path in GARDEN.iterdir() if path.is_dir()}
+    names = {path.name for path in PLUGINS.iterdir() if path.is_dir()}
     reach: dict[str, set[str]] = {name: set() for name in names}
     for file in PLUGIN_FILES:
-        module, is_package = module_of(file, GARDEN)
+        module, is_package = module_of(file, PLUGINS)
         own = module.split(".")[0]
         reach[own] |= {w.split(".")[0] for _, w in imports_of(file, module, is_package)} & names - {own}
     for _ in names:
@@ -119,5 +115,5 @@ def test_answers_without_torch() -> None:
 
 def test_every_plugin_folder_is_in_the_wheel() -> None:
     pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    folders = sorted(path.name for path in GARDEN.iterdir() if any(path.rglob("*.py")))
+    folders = sorted(path.name for path in PLUGINS.iterdir() if any(path.rglob("*.py")))
     assert [name for name in folders if f'"plugins/{name}"' not in pyproject] == []

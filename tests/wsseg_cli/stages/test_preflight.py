@@ -1,0 +1,234 @@
+"""What a later stage would refuse is said before the first one, all of it, with nothing begun."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from start_weights import SOURCES, layout, write_header
+from typer.testing import CliRunner
+
+from wsseg_cli.engine import checkpoint
+from wsseg_cli.errors import CheckpointError
+from wsseg_cli.main import app
+from wsseg_cli.recipe import loading as recipes
+from wsseg_cli.stages import preflight
+from wsseg_cli.stages.preflight import Preflight
+from wsseg_cli.types import ClassNames
+from wsseg_cli.weights import TABLE
+
+TOY = """\
+name: tiny
+dataset: {name: toy, options: {train: 4, val: 2, size: [64, 64], workers: 1}, train: train, val: val}
+train_cls:
+  method: {name: cam, options: {backbone: small, backbone_options: {width: 4}}}
+  weights: none
+  batch_size: 4
+  max_steps: 1
+  optim: {name: sgd, lr: 0.01}
+cam: {}
+pseudo: {background: {threshold: 0.3}}
+train_seg:
+  segmenter: {name: deeplabv3plus, options: {backbone: small, backbone_options: {width: 4}}}
+  weights: train_cls
+  augment: {crop: 64}
+  batch_size: 4
+  max_steps: 1
+  optim: {name: sgd, lr: 0.01}
+runtime: {workers: 0, device: cpu}
+"""
+
+
+TRAIN = "weights: none, batch_size: 4, max_steps: 1, optim: {name: sgd, lr: 0.1}"
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TOY, encoding="utf-8")
+    return path
+
+
+def wsseg(*words: object) -> Any:
+    return CliRunner().invoke(app, list(map(str, words)), env={"COLUMNS": "120"})
+
+
+def found(name: str | Path, *overrides: str, files: bool = True) -> list[str]:
+    recipe = recipes.load(name, overrides)
+    look = Preflight(recipe)
+    if files:
+        look.files()
+    return preflight.lines(look.found, recipe)
+
+
+def named_weights(recipe: recipes.LoadedRecipe) -> set[str]:
+    """Return the names of all files of weights in a recipe, without folder and suffix."""
+
+    def values(data: Any) -> Iterator[str]:
+        for key, value in data.items() if isinstance(data, dict) else ():
+            yield from [value] if key in ("weights", "extractor") else values(value)
+
+    names = {Path(value).name.removesuffix(".safetensors") for value in values(recipe.document.data)}
+    return names - {"none", "package", "hub", "train_cls", "train"}
+
+
+BUILTIN = [file for file, _ in recipes.builtin()]
+WITH_FILES = [file for file in BUILTIN if named_weights(recipes.load(file))]
+
+
+def sparse_files(folder: Path, names: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in names:
+        write_header(folder / f"{name}.safetensors", layout(name))
+    monkeypatch.setenv("WEIGHTS", str(folder))
+    monkeypatch.setenv("WSSEG_WEIGHTS", str(folder))
+
+
+def test_there_are_recipes_with_files() -> None:
+    assert len(WITH_FILES) > 15
+    named = {name for file in WITH_FILES for name in named_weights(recipes.load(file))}
+    assert named == set(SOURCES) and named <= set(TABLE), "`wsseg weights get` brings each of them"
+
+
+@pytest.mark.parametrize("file", WITH_FILES, ids=lambda file: file.stem)
+def test_the_head_of_a_recipe_says_where_its_weights_come_from(file: Path) -> None:
+    head = " ".join(line.lstrip("# ") for line in file.read_text(encoding="utf-8").split("\nname:")[0].split("\n"))
+    for name in named_weights(recipes.load(file)):
+        assert name in head, f"{file.name} needs {name}"
+    assert "wsseg weights get" in head
+
+
+@pytest.mark.parametrize("file", WITH_FILES, ids=lambda file: file.stem)
+def test_weights_of_the_layout_that_a_recipe_names_fit(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipes.load(file)
+    sparse_files(tmp_path, sorted(named_weights(recipe)), monkeypatch)
+    look = Preflight(recipe)
+    look.files()
+    assert [finding for finding in look.found if finding.address[0] != "dataset"] == []
+    for path in tmp_path.glob("*.safetensors"):
+        path.unlink()
+    look = Preflight(recipe)
+    look.files()
+    missing = [finding for finding in look.found if finding.kind is CheckpointError]
+    assert {name for name in named_weights(recipe) if any(name in f.message for f in missing)} == named_weights(recipe)
+
+
+@pytest.mark.parametrize("stem", ["deep", "7x7"])
+def test_both_stems_of_ppcs_network_have_their_weights(
+    stem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = {"deep": "resnet101s_imagenet", "7x7": "resnet101_imagenet"}[stem]
+    other = {"deep": "resnet101_imagenet", "7x7": "resnet101s_imagenet"}[stem]
+    plain = "train_seg.segmenter.options.backbone_options={stem: 7x7}"
+    cls, options = recipes.load("ppc_eps_voc", [] if stem == "deep" else [plain]).as_written("train-seg")
+    plugin: Any = cls(options, ClassNames(["cat", "dog"]))  # type: ignore[arg-type, call-arg]
+    path = tmp_path / f"{name}.safetensors"
+    tensors = {n: torch.rand(t.shape) for n, t in layout(name).items() if not n.endswith("num_batches_tracked")}
+    save_file(tensors, path)
+    model = plugin.build_model()
+    checkpoint.load_initial(model, str(path))
+    loaded = {f"backbone.{n}": t for n, t in model.backbone.state_dict().items()}
+    assert all(torch.equal(loaded[n], t) for n, t in tensors.items() if n.startswith("backbone."))
+    write_header(path, layout(other))
+    with pytest.raises(CheckpointError, match=r"conv1"), torch.device("meta"):
+        checkpoint.load_initial(plugin.build_model(), str(path))
+
+
+def test_all_at_once_and_nothing_begun(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WSSEG_TEST_ROOT", raising=False)
+    monkeypatch.setenv("WSSEG_TEST_MAPS", str(tmp_path / "nowhere"))
+    (tmp_path / "photos").mkdir()
+    data = (
+        "dataset={name: folder, options: {root: photos, labels: labels.csv, saliency: '${WSSEG_TEST_MAPS}'}, "
+        "train: train, val: val}"
+    )
+    overrides = [
+        data,
+        "train_cls.weights=none.safetensors",
+        "train_seg.weights=${WSSEG_TEST_ROOT}/x.safetensors",
+        "train_seg.batch_size=1",
+    ]
+    words = [word for text in overrides for word in ("--set", text)]
+    for command in (["run", "--recipe", toy], ["recipes", "check", toy, "--files"]):
+        done = wsseg(*command, *words)
+        assert done.exit_code == 6, done.stderr
+        for part in (
+            "train_cls.weights: none.safetensors: no such file",
+            "train_seg.weights: the environment variable WSSEG_TEST_ROOT is not set",
+            "train_seg.batch_size: one image at a time",
+            "nowhere; set the data set's option `saliency`",
+            "labels.csv; set the data set's option `labels`",
+        ):
+            assert part in done.stderr, done.stderr
+        assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", "tiny.yaml"]
+    assert wsseg("recipes", "check", toy, "--files", "--set", data).exit_code == 4
+    assert wsseg("recipes", "check", toy, "--set", data).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["train_seg.batch_size=1"], "batch_size 1, accumulate 1.*set batch_size to 2 or more$"),
+        (["train_seg.batch_size=2", "train_seg.accumulate=2"], "set batch_size to 4 or more, or accumulate to 1$"),
+        (["train_seg.segmenter.options.backbone=resnet99"], "unknown backbone 'resnet99'"),
+        (["train_cls.method.options.backbone_options.widht=8"], "backbone_options.widht: unknown option"),
+        (["train_cls.method.name=cma"], "no plugin 'cma'"),
+        (
+            ["refine.refiner={name: irn, options: {backbone: vgg16}}", f"refine.train={{{TRAIN}}}"],
+            "backbone 'vgg16' has no feature map conv2",
+        ),
+    ],
+)
+def test_networks_are_part_of_every_check(toy: Path, overrides: list[str], words: str) -> None:
+    lines = found(toy, *overrides, files=False)
+    assert len(lines) == 1 and re.search(words, lines[0]), lines
+    assert wsseg("recipes", "check", toy, *(w for o in overrides for w in ("--set", o))).exit_code == 1
+
+
+def test_a_batch_of_one_is_fine_without_a_batch_norm_of_single_cells(toy: Path) -> None:
+    assert found(toy, "train_seg.segmenter.name=deeplabv2", "train_seg.batch_size=1") == []
+
+
+def test_a_backbone_that_differs_from_the_classifiers(toy: Path) -> None:
+    lines = found(toy, "train_seg.segmenter.options.backbone_options.width=8")
+    assert len(lines) == 1 and "train_seg.weights: the classifier's backbone" in lines[0] and "wrong shape" in lines[0]
+
+
+def test_weights_that_are_no_weights(toy: Path, tmp_path: Path) -> None:
+    whole = tmp_path / "whole.safetensors"
+    write_header(whole, {"backbone.stem.0.weight": torch.empty(2, 3, 3, 3)})
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(whole.read_bytes()[:-4])
+    text = tmp_path / "text.pth"
+    text.write_text("not weights")
+    for path, words in ((whole, "missing     stem.1.weight"), (cut, "not a readable"), (text, "wsseg convert weights")):
+        lines = found(toy, f"train_cls.weights={path}")
+        assert len(lines) == 1 and "train_cls.weights: " in lines[0] and words in lines[0]
+
+
+def test_saliency_that_nothing_names(toy: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    data = "dataset={name: folder, options: {root: photos}, train: train, val: val}"
+    method = "train_cls.method={name: eps, options: {backbone: small, backbone_options: {width: 4}}}"
+    lines = found(toy, data, method)
+    assert len(lines) == 1 and "dataset.options.saliency: is missing: eps needs a saliency map" in lines[0]
+    assert found(toy, method) == [], "the toy scenes bring theirs"
+
+
+def test_what_is_done_is_not_asked_for_again(toy: Path, tmp_path: Path) -> None:
+    assert wsseg("run", "--recipe", toy, "--to", "train-cls").exit_code == 0
+    gone = ["--set", f"train_seg.weights={tmp_path / 'later.safetensors'}"]
+    done = wsseg("run", "--recipe", toy, *gone)
+    assert done.exit_code == 6 and not (tmp_path / "runs/tiny/cam").exists()
+    assert "1 problem; nothing was begun" in done.stderr
+    assert wsseg("run", "--recipe", toy, *gone, "--to", "pseudo").exit_code == 0
+    later = wsseg("run", "--recipe", toy, *gone, "--no-preflight")
+    assert later.exit_code == 6 and "nothing was begun" not in later.stderr

@@ -1,0 +1,81 @@
+"""Scores to masks: the one place where the best class of a pixel becomes a mask value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..settings import CrfSettings
+from ..types import ByteArray, ClassNames, FloatArray, ScoreMap, resize_scores
+from .crf import dense_crf
+
+
+def present_values(classes: npt.ArrayLike) -> ByteArray:
+    """Return the mask values of the rows of `ScoreMap.full`: 0 for background, then those of `classes`, (1+K,) uint8.
+
+    classes: (K,) foreground classes counted from 0.
+    """
+    return np.concatenate([[0], ClassNames.mask_value(np.asarray(classes, np.int64))]).astype(np.uint8)
+
+
+def mask_from_scores(scores: npt.NDArray[Any], classes: npt.ArrayLike | None = None) -> ByteArray:
+    """Return the (H, W) mask of the highest of (1+K, H, W) scores, background first; among equals the first row wins.
+
+    classes: (K,) classes of the rows after the background, counted from 0; by default the rows are all classes.
+    """
+    best = np.asarray(scores).argmax(axis=0)
+    return best.astype(np.uint8) if classes is None else present_values(classes)[best]
+
+
+def mask_from_map(
+    scores: ScoreMap,
+    *,
+    threshold: float | None = None,
+    power: float | None = None,
+    crf: CrfSettings | None = None,
+    image: ByteArray | None = None,
+    device: str = "cpu",
+) -> ByteArray:
+    """Return the (H, W) mask of a score map, after a dense CRF if one is given. A map without a class is background.
+
+    threshold, power: the background score, as in `ScoreMap.full`; by default the map's own.
+    crf: with `image`, (H, W, 3) uint8 RGB, the settings of the CRF.
+
+    Raises:
+        DataError: the map has no background of its own and none is given.
+    """
+    if len(scores.classes) == 0:
+        return np.zeros(scores.size, np.uint8)
+    full = scores.full(threshold, power=power)
+    if crf is not None and image is not None:
+        full = dense_crf(image, full, crf, backend=crf.backend, device=device)
+    return mask_from_scores(full, scores.classes)
+
+
+def crf_scores(
+    logits: npt.NDArray[Any], image: ByteArray, crf: CrfSettings | None, device: str = "cpu"
+) -> npt.NDArray[Any]:
+    """Return a network's (1+C, H, W) logits as they are, or the dense CRF's marginals of their softmax.
+
+    image: (H, W, 3) uint8 RGB of the same size.
+    """
+    if crf is None:
+        return logits
+    scores = np.exp(logits - logits.max(axis=0, keepdims=True))
+    scores /= scores.sum(axis=0, keepdims=True)
+    return dense_crf(image, scores, crf, backend=crf.backend, device=device)
+
+
+def mask_at_size(scores: FloatArray, size: tuple[int, int]) -> ByteArray:
+    """Return the (H, W) mask of (1+C, h, w) scores resized to `size`, with one class in memory at a time."""
+    if scores.shape[1:] == size:
+        return mask_from_scores(scores)
+    best = resize_scores(scores[:1], size)[0]
+    mask = np.zeros(size, np.uint8)
+    for value in range(1, len(scores)):
+        here = resize_scores(scores[value : value + 1], size)[0]
+        higher = here > best
+        best[higher], mask[higher] = here[higher], value
+    return mask

@@ -1,0 +1,255 @@
+"""Before the first stage: all that a later one would refuse, found at once, with nothing trained and nothing written.
+
+Networks are built on PyTorch's meta device, without memory; of a weights file the header alone is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from ..engine import checkpoint, hub_weights, processes
+from ..errors import CheckpointError, DataError, PluginError, RecipeError, WssegError
+from ..plugin.protocols import InitialWeights, Trainable
+from ..recipe.loading import LoadedRecipe
+from ..recipe.problems import Problem, render
+from ..recipe.sections import PLUGIN
+from ..recipe.yaml_core import Address
+from ..settings import TrainSettings
+from ..types import ClassNames
+from .plugins import checked
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_ANY_SIDE = 256
+"""Pixels of an image's side where the recipe does not say."""
+
+_STAND_INS = ClassNames(["one", "two"])
+"""Classes where the data set has not been read yet; how many there are changes the last layers alone."""
+
+_Stage = Literal["train-cls", "refine", "train-seg"]
+"""Stages that may train."""
+
+_RANK: tuple[type[WssegError], ...] = (CheckpointError, DataError, PluginError, RecipeError)
+"""Which error stands for all, where several kinds were found: the first of these."""
+
+
+@dataclass(frozen=True)
+class Finding(Problem):
+    """A problem at an address of the recipe, and the kind of error that a stage would have ended with."""
+
+    kind: type[WssegError] = RecipeError
+
+
+@dataclass
+class _Training:
+    """One training of a recipe.
+
+    Attributes:
+        stage, name, plugin: what trains, and in which stage.
+        settings: None where nothing is trained.
+        section: address of the settings.
+        network: on the meta device; None if it cannot be built there.
+    """
+
+    stage: _Stage
+    name: str
+    plugin: Trainable[Any, Any]
+    settings: TrainSettings | None
+    section: Address
+    network: nn.Module | None = None
+
+
+class Preflight:
+    """Looks at the stages of a recipe that are to run, all of them by default; `found` grows with every look."""
+
+    def __init__(
+        self,
+        recipe: LoadedRecipe,
+        stages: Sequence[str] = (),
+        *,
+        work: Path = Path(),
+        classes: ClassNames | None = None,
+    ) -> None:
+        """Look at plugins, networks and batches; no file and no environment variable.
+
+        work: folder that the data set may have written into. classes: of the data set, where it has been read.
+        """
+        self.recipe, self.work, self.classes = recipe, work, classes
+        self.stages = tuple(stages) or recipe.recipe.stages
+        self.found: list[Finding] = []
+        for problem in recipe.problems():
+            self._say(problem.address, problem.message, PluginError if problem.address[-1] == "name" else RecipeError)
+        looked = [self._training(stage) for stage in self.stages]
+        self._trainings = {training.stage: training for training in looked if training is not None}
+        for training in self._trainings.values():
+            self._batches(training)
+
+    def files(self) -> None:
+        """Look at environment variables, the data set's folders and lists, extras of images, and weights."""
+        unset = {stage: self.recipe.unset(stage) for stage in self.stages}
+        for problem in (problem for problems in unset.values() for problem in problems):
+            self._say(problem.address, problem.message)
+        if "prepare" in self.stages and not unset["prepare"]:
+            self._data()
+        for training in self._trainings.values():
+            self._extras(training)
+            for at, initial in [] if unset[training.stage] else self._initial(training):
+                self._try(at, partial(self._load, initial))
+
+    def _say(self, address: Address, message: str, kind: type[WssegError] = RecipeError) -> None:
+        self.found.append(Finding(address, message, kind))
+
+    def _training(self, stage: str) -> _Training | None:
+        """Return the training of a stage, None if it has none; what cannot be built is a finding."""
+        _, key, inner = PLUGIN.get(stage, ("", "", ""))
+        section = getattr(self.recipe.recipe, key) if inner else None
+        if section is None or any(finding.address[:2] == (key, inner) for finding in self.found):
+            return None
+        settings, at = (section.train, (key, "train")) if stage == "refine" else (section, (key,))
+        try:
+            cls, options = self.recipe.as_written(stage)
+            plugin: Trainable[Any, Any] = checked(cls(options, self.classes or _STAND_INS))
+            training = _Training(cast(_Stage, stage), getattr(section, inner).name, plugin, settings, at)
+            if settings is not None and plugin.required.trains:
+                training.network = _without_numbers(plugin.build_model)
+        except WssegError as error:
+            self._say((key, inner, "options"), str(error), type(error))
+            return None
+        return training
+
+    def _batches(self, training: _Training) -> None:
+        settings, network = training.settings, training.network
+        if settings is None or network is None:
+            return
+        parts = processes.world() * settings.accumulate
+        at = (*training.section, "batch_size")
+        if settings.batch_size % parts:
+            self._say(at, f"{settings.batch_size} is not divisible by {parts}, processes x accumulate")
+        elif settings.batch_size == parts and not settings.sync_batch_norm and not _learns_from_one(network, settings):
+            self._say(
+                at,
+                f"one image at a time (batch_size {settings.batch_size}, accumulate {settings.accumulate}) gives a "
+                "batch norm of this network a single value per channel, from which it cannot learn; set batch_size to "
+                f"{2 * parts} or more" + (", or accumulate to 1" if settings.accumulate > 1 else ""),
+            )
+
+    def _data(self) -> None:
+        try:
+            cls, options = self.recipe.plugin("prepare")
+        except WssegError:
+            return  # said already
+        for line in cls(options, self.work).missing(self.recipe.recipe.dataset.splits):
+            self._say(("dataset", "options"), line, DataError)
+
+    def _extras(self, training: _Training) -> None:
+        """Find extras of images that a plugin reads and options of the data set name, but not in this recipe."""
+        try:
+            _, options = self.recipe.as_written("prepare")
+        except WssegError:
+            return
+        named: Any = getattr(options, "extras", None)
+        for extra in sorted(training.plugin.required.extras - set(named or ())):
+            own = hasattr(options, extra)
+            # a data set that has neither option may bring such maps by itself, as the toy scenes do
+            if getattr(options, extra) is None if own else named is not None:
+                at: Address = ("dataset", "options", extra) if own else ("dataset", "options", "extras", extra)
+                message = f"is missing: {training.name} needs a {extra} map of each image; name their folder"
+                self._say(at, message, PluginError)
+
+    def fetch(self, quiet: bool = True) -> None:
+        """Bring what `weights: hub` names and no cache holds, after all else was found well, and look at it, too."""
+        for training in self._trainings.values():
+            for at, initial in self._initial(training):
+                network = _without_numbers(initial.network) if initial.weights == "hub" else None
+                if network is not None:
+                    self._try(at, partial(hub_weights.fetched, network, quiet))
+                    self._try(at, partial(self._load, initial))
+
+    def _try(self, at: Address, look: Callable[[], object]) -> None:
+        try:
+            look()
+        except WssegError as error:
+            self._say(at, str(error).removeprefix("weights: "), type(error))
+
+    def _initial(self, training: _Training) -> Iterator[tuple[Address, InitialWeights]]:
+        """Yield what a training loads and where the recipe names it, `${…}` filled in."""
+        _, key, inner = PLUGIN[training.stage]
+        try:
+            cls, options = self.recipe.plugin(training.stage)
+        except WssegError:
+            return  # said already
+        plugin: Trainable[Any, Any] = cls(options, training.plugin.classes)
+        section: Any = self.recipe.section(training.stage)
+        for initial in plugin.initial_weights(section.train if training.stage == "refine" else section):
+            yield (key, inner, "options", initial.option) if initial.option else (*training.section, "weights"), initial
+
+    def _load(self, initial: InitialWeights) -> None:
+        """Load weights into their network without numbers, by the very steps of a training.
+
+        Raises:
+            WssegError: what the training would have raised.
+        """
+        network = _without_numbers(initial.network)
+        if network is None:
+            return
+        if initial.weights == "train_cls":
+            classifier = self._trainings.get("train-cls") or self._training("train-cls")
+            if classifier is not None and classifier.network is not None:
+                checkpoint.copy_backbone(network, classifier.network.state_dict(), "weights: train_cls")
+            return
+        try:
+            checkpoint.load_initial(network, initial.weights)
+        except CheckpointError:
+            # The last layers have to fit as well only where there is no backbone; stand-ins do not tell their size.
+            if self.classes is not None or hasattr(network, "backbone") or not Path(initial.weights).is_file():
+                raise
+
+
+def refuse(found: Sequence[Finding], recipe: LoadedRecipe) -> None:
+    """Raise one error that names all findings, by the lines of the recipe.
+
+    Raises:
+        WssegError: there are some. CheckpointError where weights are among them, else DataError where data is.
+    """
+    if found:
+        count = f"{len(found)} problem{'' if len(found) == 1 else 's'}"
+        kinds = {finding.kind for finding in found}
+        kind = next((kind for kind in _RANK if kind in kinds), found[0].kind)
+        raise kind("\n  ".join([f"{recipe.path.name} has {count}; nothing was begun", *lines(found, recipe)]))
+
+
+def lines(found: Sequence[Finding], recipe: LoadedRecipe) -> list[str]:
+    """Return a text for each finding, in the order of the recipe's lines; details stand below, indented."""
+    return [line.replace("\n", "\n  ") for line in render(found, recipe.document.lines)]
+
+
+def _without_numbers(build: Callable[[], nn.Module]) -> nn.Module | None:
+    """Return a network on the meta device; None if it cannot be built there."""
+    import torch
+
+    try:
+        with torch.device("meta"):
+            return build()
+    except WssegError:
+        raise
+    except Exception:  # a stranger's network may compute with numbers when it is built; then its stage has the word
+        return None
+
+
+def _learns_from_one(network: nn.Module, settings: TrainSettings) -> bool:
+    """Return whether the network takes a batch of one image in training; batch norms of single cells do not."""
+    import torch
+
+    side = settings.augment.crop or _ANY_SIDE
+    try:
+        network.train()(torch.empty(1, 3, side, side, device="meta"))
+    except ValueError as error:
+        return "more than 1 value per channel" not in str(error)
+    except Exception:  # a forward pass that looks at its numbers cannot be followed without them
+        return True
+    return True

@@ -1,0 +1,6 @@
+"""Start weights by name: the table of published ones, the folder where they lie, downloads that were asked for."""
+
+from .folder import WORDS, by_name, folder, locate, path_of
+from .table import TABLE, Published, Source, published
+
+__all__ = ["TABLE", "WORDS", "Published", "Source", "by_name", "folder", "locate", "path_of", "published"]
