@@ -66,7 +66,7 @@ def _index(run: Path) -> None:
 
     index = read_index(run / "prepare")
     for entry in index.entries.values():
-        index.samples(*entry.lists)
+        index.samples(*entry.splits)
     from wsseg_cli.report.collect import collect
 
     contact_sheet(collect([run]), 1)
