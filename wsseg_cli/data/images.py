@@ -8,9 +8,11 @@ from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+import numpy.typing as npt
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from ..disk.reading import require_regular
 from ..errors import DataError, RecipeError
@@ -19,6 +21,10 @@ from ..types import ByteArray
 
 DEFAULT_MEGAPIXELS = 100
 """Larger pictures are refused on their header: they need gigabytes in a network, and small files can claim any size."""
+
+PngImagePlugin.MAX_TEXT_CHUNK = 64 << 20  # editors write texts and colour profiles above Pillow's limit of 1 MB
+PngImagePlugin.MAX_TEXT_MEMORY = 64 << 20
+
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -87,7 +93,9 @@ def open_picture(path: Path) -> Image.Image:
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except Exception as error:  # the readers of a dozen formats fail in any way on a damaged file
+        unknown = isinstance(error, UnidentifiedImageError) or not str(error)
         reason = _said(error) if isinstance(error, OSError) and error.errno else "not a readable picture"
+        reason += "" if unknown or reason == _said(error) else f" ({_said(error)})"
         raise DataError(f"{path}: {reason}") from None
     try:
         check_pixels(path, picture.width * picture.height)
@@ -129,14 +137,18 @@ def _said(error: Exception) -> str:
 def read_image(path: Path, orientation: int = 1) -> ByteArray:
     """Return the photo at `path` as (H, W, 3) uint8 RGB, turned by EXIF `orientation`.
 
+    CMYK and YCbCr become RGB, 16 bits become the upper 8.
+
     Raises:
-        DataError: unreadable, truncated, CMYK, 16-bit, animated or huge.
+        DataError: unreadable, truncated, of floats, animated or huge.
     """
     with open_picture(path) as picture:
-        _check_mode(picture, path)
+        conversion(picture, path)
         pixels = decode(picture, path)
         if orientation != 1:
             pixels = pixels.transpose(_TURNS[orientation])
+        if pixels.mode.startswith("I"):
+            return np.repeat(_upper_byte(np.asarray(pixels), path)[..., None], 3, axis=2)
         return _rgb(pixels)
 
 
@@ -150,25 +162,43 @@ def _rgb(picture: Image.Image) -> ByteArray:
     return pixels
 
 
-def photo_size(path: Path, orientation: int = 1) -> tuple[int, int]:
-    """Return the (H, W) that `read_image` gives, after reading all of the file; no array is made.
+def look_at_photo(path: Path, orientation: int = 1) -> tuple[tuple[int, int], str]:
+    """Return the (H, W) that `read_image` gives and its `conversion`, after reading all of the file.
 
     Raises:
         DataError: as `read_image`.
     """
     with open_picture(path) as picture:
-        _check_mode(picture, path)
+        converted = conversion(picture, path)
         width, height = picture.size
         if picture.format == "JPEG":
             # an eighth of the size still takes every coded byte: what is cut or broken fails just as it does in full
             picture.draft(None, (1, 1))  # type: ignore[arg-type]
-        decode(picture, path)
-    return (width, height) if orientation in _SIDEWAYS else (height, width)
+        pixels = decode(picture, path)
+        if picture.mode.startswith("I"):
+            _upper_byte(np.asarray(pixels), path)
+    return ((width, height) if orientation in _SIDEWAYS else (height, width)), converted
 
 
-def _check_mode(picture: Image.Image, path: Path) -> None:
-    if picture.mode in ("CMYK", "YCbCr", "LAB", "HSV") or picture.mode.startswith(("I", "F")):
-        raise DataError(f"{path}: mode {picture.mode}; expected 8-bit RGB or grey, convert it first")
+def conversion(picture: Image.Image, path: Path) -> str:
+    """Return what about a photo is converted when it becomes 8-bit RGB: "CMYK", "YCbCr", "16-bit", or "" for nothing.
+
+    Raises:
+        DataError: a mode whose values cannot be told to be colours.
+    """
+    if picture.mode in ("CMYK", "YCbCr"):
+        return picture.mode
+    if picture.mode.startswith("I"):
+        return "16-bit"
+    if picture.mode in ("LAB", "HSV", "F"):
+        raise DataError(f"{path}: mode {picture.mode}; expected RGB, CMYK or grey of 8 or 16 bits, convert it first")
+    return ""
+
+
+def _upper_byte(pixels: npt.NDArray[Any], path: Path) -> ByteArray:
+    if pixels.size and (int(pixels.min()) < 0 or int(pixels.max()) > 65535):
+        raise DataError(f"{path}: values {pixels.min()} to {pixels.max()}; expected 0 to 65535 of a 16-bit photo")
+    return (pixels.astype(np.uint16) >> 8).astype(np.uint8)
 
 
 def read_mask(path: Path) -> ByteArray:
@@ -205,12 +235,17 @@ def _mask_values(path: Path, _changed: int, _bytes: int) -> tuple[tuple[int, int
 
 def _mask(path: Path) -> Image.Image:
     with open_picture(path) as picture:
+        if picture.format == "JPEG":
+            raise DataError(
+                f"{path}: JPEG blurs class values; give PNGs (`wsseg convert masks --form rgb --colours FILE` takes "
+                "the nearest colour)"
+            )
         if picture.mode == "1":
             return decode(picture, path).convert("L").point(lambda v: 1 if v else 0)
         if picture.mode not in ("P", "L"):
             raise DataError(
                 f"{path}: a mask of mode {picture.mode}; expected class values as palette or 8-bit grey PNG "
-                "(`wsseg convert masks` brings colour-coded masks into that form)"
+                "(`wsseg convert masks` brings colours, 16 bits and grey with alpha into that form)"
             )
         return decode(picture, path)
 

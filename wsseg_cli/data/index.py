@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import ConfigDict, Field, with_config
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 from ..disk.records import read_lines, read_record
 from ..disk.writing import write_text
@@ -39,6 +39,7 @@ class _Row(TypedDict):
     orientation: Annotated[int, Field(ge=1, le=8)]
     size: tuple[_Side, _Side]
     lists: list[str]
+    labelled: NotRequired[bool]
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,8 @@ def write_index(folder: Path, index: Index, roots: Mapping[str, Path]) -> str:
             "size": list(entry.size),
             "lists": list(entry.splits),
         }
+        if not sample.labelled:
+            line["labelled"] = False
         lines.append(json.dumps(line, ensure_ascii=False))
     text = "\n".join(lines) + "\n"
     classes = json.dumps(list(index.classes), ensure_ascii=False, indent=1) + "\n"
@@ -180,6 +183,7 @@ def _entries(path: Path, classes: ClassNames, roots: Mapping[str, Path]) -> Iter
             mask=None if row["mask"] is None else _absolute(row["mask"], roots, where),
             extras={name: _absolute(place, roots, where) for name, place in row["extras"].items()},
             orientation=row["orientation"],
+            labelled=row.get("labelled", True),
         )
         yield Entry(sample, tuple(row["lists"]), row["size"])
 

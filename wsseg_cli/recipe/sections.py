@@ -82,6 +82,9 @@ class TrainClsSettings(TrainSettings):
     """Training of the classifier."""
 
     method: PluginChoice = Field(description="method that learns from image labels")
+    unlabelled: Literal["keep", "drop"] = Field(
+        "keep", description="images that show none of the classes: negatives, or left out as in the published code"
+    )
 
     @model_validator(mode="after")
     def _not_itself(self) -> TrainClsSettings:
