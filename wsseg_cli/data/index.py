@@ -160,7 +160,10 @@ def read_index(folder: Path) -> Index:
         missing = "classes.json" if names is None else "roots.json"
         raise DataError(f"{folder / missing}: missing beside the index; {REMEDY}")
     roots = {name: Path(os.path.normpath(folder.absolute() / place)) for name, place in places.items()}
-    classes = ClassNames(names)
+    try:
+        classes = ClassNames(names)
+    except DataError as error:
+        raise DataError(f"{folder / 'classes.json'}: {error}; {REMEDY}") from None
     index = Index(_entries(path, classes, roots), classes)
     for added in sorted((folder / "lists").glob("*/index.jsonl")):
         index.add(read_index(added.parent))
