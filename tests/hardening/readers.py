@@ -144,7 +144,7 @@ def _state(name: str) -> Callable[[Path], tuple[Path, Call]]:
 def _model(folder: Path) -> tuple[Path, Call]:
     from wsseg_cli.engine import checkpoint
     from wsseg_cli.plugin import discovery
-    from wsseg_cli.stages.plugins import segmenter_from, trained
+    from wsseg_cli.stages.plugins import predictor_from, trained
     from wsseg_cli.types import ClassNames
 
     cls: Any = discovery.load("segmenters", "deeplabv2")
@@ -162,7 +162,7 @@ def _model(folder: Path) -> tuple[Path, Call]:
     checkpoint.write_model(path, segmenter.build_model(), header)
 
     def read() -> None:
-        trained(segmenter_from(path), path, "cpu", fast=True)
+        trained(predictor_from(path), path, "cpu", fast=True)
 
     return path, read
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -12,7 +13,7 @@ from ..errors import DataError, StageError
 from ..types import IGNORE, ByteArray, ClassNames, ScoreMap, resize_scores
 from .files import file_stem, stems_in, write_atomically
 from .images import check_pixels, mask_values, read_mask
-from .tensor_files import NUMBERS, read_header, read_tensors, write_tensors
+from .tensor_files import NUMBERS, TensorSpec, read_header, read_tensors, write_tensors
 
 
 class ScoreStore(Mapping[str, ScoreMap]):
@@ -33,7 +34,10 @@ class ScoreStore(Mapping[str, ScoreMap]):
         return [image_id for image_id in image_ids if file_stem(image_id) not in there]
 
     def write(self, scores: ScoreMap, stride: int = 1) -> None:
-        """Write a score map, clipped to [0, 1] and resized to ((H-1)//stride+1, (W-1)//stride+1), as float16."""
+        """Write a score map, clipped to [0, 1] and resized to ((H-1)//stride+1, (W-1)//stride+1), as float16.
+
+        A second resolution, `strided`, is written beside it as it is.
+        """
         height, width = scores.size
         size = ((height - 1) // stride + 1, (width - 1) // stride + 1)
         arrays = {
@@ -42,8 +46,25 @@ class ScoreStore(Mapping[str, ScoreMap]):
         }
         if scores.background is not None:
             arrays["background"] = np.ascontiguousarray(_stored(scores.background[None], size)[0])
+        if scores.strided is not None:
+            arrays["strided"] = np.ascontiguousarray(_stored(scores.strided, scores.strided.shape[1:]))
         header = {"image_id": scores.image_id, "size": [height, width]}
         write_tensors(self.path(scores.image_id), arrays, header, durable=False)
+
+    def without_strided(self, image_ids: Iterable[str]) -> list[str]:
+        """Return those of `image_ids` whose file has no second resolution, in their order."""
+        from safetensors import SafetensorError, safe_open
+
+        lacking = []
+        for image_id in image_ids:
+            try:
+                with safe_open(self.path(image_id), framework="np") as file:
+                    names = file.keys()
+            except (SafetensorError, OSError):
+                continue  # whoever reads the map says what is wrong with it
+            if "strided" not in names:
+                lacking.append(image_id)
+        return lacking
 
     def __getitem__(self, image_id: str) -> ScoreMap:
         """Return the score map of an image.
@@ -83,13 +104,14 @@ def read_scores(path: Path, image_id: str | None = None) -> ScoreMap:
     except FileNotFoundError:
         raise DataError(f"no score map for image {image_id!r}: {path} is missing") from None
     classes, scores = arrays["classes"].astype(np.int64), arrays["scores"].astype(np.float32)
-    background = arrays["background"].astype(np.float32) if "background" in arrays else None
+    more = {name: arrays[name].astype(np.float32) for name in ("background", "strided") if name in arrays}
     if len(classes) and (classes[0] < 0 or classes[-1] >= IGNORE - 1 or (np.diff(classes) <= 0).any()):
         raise DataError(f"{path}: classes {classes.tolist()[:20]}; expected ascending ones from 0 on; {_REMEDY}")
-    if not np.isfinite(scores).all() or not (background is None or np.isfinite(background).all()):
+    if not all(np.isfinite(values).all() for values in (scores, *more.values())):
         raise DataError(f"{path}: scores that are not finite; {_REMEDY}")
     said = header.get("image_id")
-    return ScoreMap(said if isinstance(said, str) else image_id or path.stem, classes, scores, size, background)
+    image_id = said if isinstance(said, str) else image_id or path.stem
+    return ScoreMap(image_id, classes, scores, size, more.get("background"), more.get("strided"))
 
 
 def _checked_size(path: Path) -> tuple[int, int]:
@@ -103,15 +125,25 @@ def _checked_size(path: Path) -> tuple[int, int]:
     if {"classes", "scores"} - set(specs) or not isinstance(size, list) or len(size) != 2:
         raise DataError(f"{path}: not a score map: no `classes`, `scores` or `size`; {_REMEDY}")
     shape, count = specs["scores"].shape, specs["classes"].shape
-    if len(shape) != 3 or count != shape[:1] or specs["scores"].dtype not in _FRACTIONS:
-        raise DataError(f"{path}: classes of shape {count} but scores of shape {shape}; {_REMEDY}")
+    if len(count) != 1:
+        raise DataError(f"{path}: classes of shape {count}; {_REMEDY}")
+    for name in ("scores", "strided"):
+        if name in specs:
+            _check_map(path, name, specs[name], count[0], size)
     if "background" in specs and specs["background"].shape != shape[1:]:
         raise DataError(f"{path}: a background of shape {specs['background'].shape} to scores {shape}; {_REMEDY}")
-    fits = all(type(n) is int and 1 <= m <= n <= _COARSEST * m for n, m in zip(size, shape[1:], strict=True))
-    if not fits or (1 + shape[0]) * size[0] * size[1] > _MOST_VALUES:
-        raise DataError(f"{path}: size {str(size)[:60]} does not go with scores of shape {shape}; {_REMEDY}")
+    if (1 + count[0]) * size[0] * size[1] > _MOST_VALUES:
+        raise DataError(f"{path}: {count[0]} classes at the size {size} are more than memory holds; {_REMEDY}")
     check_pixels(path, size[0] * size[1])
     return size[0], size[1]
+
+
+def _check_map(path: Path, name: str, spec: TensorSpec, count: int, size: list[Any]) -> None:
+    shape = spec.shape
+    if len(shape) != 3 or shape[0] != count or spec.dtype not in _FRACTIONS:
+        raise DataError(f"{path}: {count} classes but {name} of shape {shape} ({spec.dtype}); {_REMEDY}")
+    if not all(type(n) is int and 1 <= m <= n <= _COARSEST * m for n, m in zip(size, shape[1:], strict=True)):
+        raise DataError(f"{path}: size {str(size)[:60]} does not go with {name} of shape {shape}; {_REMEDY}")
 
 
 class MaskStore:

@@ -43,7 +43,9 @@ class _Entry(TypedDict):
     data_offsets: Annotated[list[_Whole], Field(min_length=2, max_length=2)]
 
 
-class _Spec(NamedTuple):
+class TensorSpec(NamedTuple):
+    """Type of the numbers and shape of a tensor."""
+
     dtype: str
     shape: tuple[int, ...]
 
@@ -51,7 +53,7 @@ class _Spec(NamedTuple):
 class TensorHeader(NamedTuple):
     """What a file says before its numbers: type and shape of each tensor, and our own values (see `to_header`)."""
 
-    specs: dict[str, _Spec]
+    specs: dict[str, TensorSpec]
     values: dict[str, Any]
 
 
@@ -84,7 +86,7 @@ def read_header(path: Path, remedy: str, error: type[WssegError] = DataError) ->
     return TensorHeader(specs, from_header({k: v for k, v in known.items() if isinstance(v, str)}))
 
 
-def _spec(path: Path, name: str, entry: Any, left: int, remedy: str, error: type[WssegError]) -> _Spec:
+def _spec(path: Path, name: str, entry: Any, left: int, remedy: str, error: type[WssegError]) -> TensorSpec:
     """Return type and shape of a tensor whose bytes lie in the `left` ones behind the header, as many as it needs."""
     said = f"{path}: tensor {name[:80]!r}"
     found = check_record(entry, _Entry, said, remedy, error)
@@ -92,7 +94,7 @@ def _spec(path: Path, name: str, entry: Any, left: int, remedy: str, error: type
     size = _BYTES.get(found["dtype"])
     if size is not None and not (first <= last <= left and math.prod(found["shape"]) * size == last - first):
         raise error(f"{said} of shape {tuple(found['shape'])} needs other bytes than the file gives it; {remedy}")
-    return _Spec(found["dtype"], tuple(found["shape"]))
+    return TensorSpec(found["dtype"], tuple(found["shape"]))
 
 
 def read_tensors(

@@ -15,12 +15,14 @@ from typing_extensions import TypedDict
 from .. import __version__, nets
 from ..disk.records import OPEN, check_record
 from ..engine import checkpoint
-from ..errors import CheckpointError, PluginError
+from ..engine.frozen import load_trained
+from ..errors import CheckpointError, PluginError, StageError
 from ..nets.inference import for_inference
 from ..plugin import discovery
 from ..plugin.protocols import Method, NetworkOptions, Predictor, Refiner, Segmenter, Trainable
-from ..recipe.sections import PLUGIN
-from ..types import ClassNames, Sample
+from ..recipe.sections import PLUGIN, Recipe
+from ..settings import MaskCrfSettings
+from ..types import ByteArray, ClassNames, Sample
 from . import Context
 
 if TYPE_CHECKING:
@@ -68,6 +70,31 @@ def segmenter_of(context: Context, classes: ClassNames) -> Segmenter[Any, Any]:
     return checked(cls(options, classes))
 
 
+def network_stage(recipe: Recipe) -> str:
+    """Return the stage whose network gives masks: train-seg, or train-cls in a recipe without segmentation network."""
+    return "train-seg" if recipe.train_seg is not None or recipe.train_cls is None else "train-cls"
+
+
+def predictor_of(context: Context, classes: ClassNames) -> Predictor[Any, Any]:
+    """Return the plugin whose network gives masks: the segmenter, or a method that is a segmentation network itself.
+
+    Raises:
+        StageError: the recipe has no segmenter, and its method gives no masks.
+    """
+    if network_stage(context.recipe.recipe) == "train-seg":
+        return segmenter_of(context, classes)
+    method = method_of(context, classes)
+    if not isinstance(method, Predictor):
+        name = context.recipe.section("train-cls").method.name
+        raise StageError(f"the recipe has no train_seg section, and method {name!r} gives score maps, no masks")
+    return method
+
+
+def wants_strided(context: Context, classes: ClassNames) -> bool:
+    """Return whether the recipe's refiner begins from the second resolution of a score map."""
+    return context.recipe.recipe.refine is not None and refiner_of(context, classes).required.strided
+
+
 T = TypeVar("T", bound="Trainable[Any, Any]")
 
 
@@ -81,6 +108,13 @@ def checked(plugin: T) -> T:
     if asked and isinstance(plugin.options, NetworkOptions):
         nets.require_feature_maps(plugin.options.backbone, asked)
     return plugin
+
+
+def crf_image(crf: MaskCrfSettings | None, plugin: Trainable[Any, Any] | None, image: ByteArray) -> ByteArray:
+    """Return the (H, W, 3) uint8 pixels that a stage's CRF sees: the photo's, or those of the plugin's paper."""
+    if crf is None or plugin is None or crf.image == "file":
+        return image
+    return plugin.published_pixels(image)
 
 
 def check_extras(name: str, wanted: frozenset[str], samples: Sequence[Sample]) -> None:
@@ -129,9 +163,8 @@ def trained(plugin: Trainable[Any, Any], path: Path, device: str, fast: bool = F
     Raises:
         CheckpointError: missing, or of another network, key by key.
     """
-    tensors, _ = checkpoint.read_tensors(path)
-    model = plugin.build_model()
-    checkpoint.load_strictly(model, tensors, str(path))
+    model: nn.Module = plugin.build_model()
+    load_trained(model, path)
     model = model.to(device).eval()
     return for_inference(model) if fast else model
 
