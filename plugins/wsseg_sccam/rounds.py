@@ -170,11 +170,12 @@ def _extractor(backbone: nn.Module, samples: dict[str, Sample], normalization: N
 
 def _kept_features(path: Path, fingerprint: str, images: int) -> Any:
     remedy = "delete it and run again"
+    refusal = tensor_files.Refusal(remedy, CheckpointError)
     try:
-        header = tensor_files.read_header(path, remedy, CheckpointError)
+        header = tensor_files.read_header(path, refusal)
         if header.values.get("fingerprint") != fingerprint:
             return None
-        features = tensor_files.read_tensors(path, "np", remedy, CheckpointError, kinds=["F32"])[0].get("features")
+        features = tensor_files.read_tensors(path, "np", refusal, ["F32"])[0].get("features")
     except FileNotFoundError:
         return None
     if features is None or features.ndim != 2 or len(features) != images or not np.isfinite(features).all():

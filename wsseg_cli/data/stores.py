@@ -13,7 +13,7 @@ from ..errors import DataError, StageError
 from ..types import IGNORE, ByteArray, ClassNames, ScoreMap, resize_scores
 from .files import file_stem, stems_in, write_atomically
 from .images import check_pixels, mask_values, read_mask
-from .tensor_files import NUMBERS, TensorSpec, read_header, read_tensors, write_tensors
+from .tensor_files import NUMBERS, Refusal, TensorSpec, read_header, read_tensors, write_tensors
 
 
 class ScoreStore(Mapping[str, ScoreMap]):
@@ -87,6 +87,7 @@ def _stored(scores: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 _REMEDY = "delete it and run the stage again"
+_REFUSAL = Refusal(_REMEDY, what="score map")
 _FRACTIONS = {"F16", "F32", "F64"}
 _COARSEST = 64  # pixels of the image to one stored value; what is coarser is a damaged size
 _MOST_VALUES = 1 << 30
@@ -100,7 +101,7 @@ def read_scores(path: Path, image_id: str | None = None) -> ScoreMap:
     """
     try:
         size = _checked_size(path)
-        arrays, header = read_tensors(path, "np", _REMEDY, kinds=NUMBERS)
+        arrays, header = read_tensors(path, "np", _REFUSAL, NUMBERS)
     except FileNotFoundError:
         raise DataError(f"no score map for image {image_id!r}: {path} is missing") from None
     classes, scores = arrays["classes"].astype(np.int64), arrays["scores"].astype(np.float32)
@@ -120,7 +121,7 @@ def _checked_size(path: Path) -> tuple[int, int]:
     Raises:
         DataError: they do not. FileNotFoundError: missing.
     """
-    specs, values = read_header(path, _REMEDY)
+    specs, values = read_header(path, _REFUSAL)
     size = values.get("size")
     if {"classes", "scores"} - set(specs) or not isinstance(size, list) or len(size) != 2:
         raise DataError(f"{path}: not a score map: no `classes`, `scores` or `size`; {_REMEDY}")

@@ -57,73 +57,80 @@ class TensorHeader(NamedTuple):
     values: dict[str, Any]
 
 
-def read_header(path: Path, remedy: str, error: type[WssegError] = DataError) -> TensorHeader:
+class Refusal(NamedTuple):
+    """How a broken file is refused: what it should be, what to do about it, and the kind of the error."""
+
+    remedy: str
+    error: type[WssegError] = DataError
+    what: str = "safetensors file"
+
+    def of(self, path: Path, reason: str) -> WssegError:
+        """Return the error about one file."""
+        return self.error(f"{path}: not a readable {self.what} ({reason}); {self.remedy}")
+
+
+def read_header(path: Path, refusal: Refusal) -> TensorHeader:
     """Return the header of a safetensors file; no tensor is read.
 
-    remedy: what to do with a broken file, for the message.
-
     Raises:
-        error: not a regular file, cut off, or not of this form. FileNotFoundError: missing.
+        refusal.error: not a regular file, cut off, or not of this form. FileNotFoundError: missing.
     """
     try:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             length = int.from_bytes(file.read(8), "little")
             if size < 10 or length > min(size - 8, MOST_HEADER):
-                raise error(f"{path}: not a readable safetensors file (cut off, or another form); {remedy}")
+                raise refusal.of(path, "cut off, or another form")
             text = file.read(length)
     except FileNotFoundError:
         raise
     except OSError as wrong:
-        raise error(f"{path}: not a readable safetensors file ({wrong.strerror or wrong}); {remedy}") from wrong
+        raise refusal.of(path, wrong.strerror or str(wrong)) from wrong
     if text.count(b'"dtype"') > MOST_TENSORS:
-        raise error(f"{path}: more than {MOST_TENSORS:,} tensors; {remedy}")
-    entries = parse_record(text, dict[str, Any], f"{path}: broken header", remedy, error)
-    said = entries.pop("__metadata__", None)
+        raise refusal.of(path, f"more than {MOST_TENSORS:,} tensors")
+    try:
+        entries = parse_record(text, dict[str, Any], "its header", "")
+        said = entries.pop("__metadata__", None)
+        specs = {name: _spec(name, entry, size - 8 - length) for name, entry in entries.items()}
+    except DataError as wrong:
+        raise refusal.of(path, str(wrong).strip("; ")) from None
     known = said if isinstance(said, dict) else {}
-    left = size - 8 - length
-    specs = {name: _spec(path, name, entry, left, remedy, error) for name, entry in entries.items()}
     return TensorHeader(specs, from_header({k: v for k, v in known.items() if isinstance(v, str)}))
 
 
-def _spec(path: Path, name: str, entry: Any, left: int, remedy: str, error: type[WssegError]) -> TensorSpec:
+def _spec(name: str, entry: Any, left: int) -> TensorSpec:
     """Return type and shape of a tensor whose bytes lie in the `left` ones behind the header, as many as it needs."""
-    said = f"{path}: tensor {name[:80]!r}"
-    found = check_record(entry, _Entry, said, remedy, error)
+    said = f"tensor {name[:80]!r}"
+    found = check_record(entry, _Entry, said, "")
     first, last = found["data_offsets"]
     size = _BYTES.get(found["dtype"])
     if size is not None and not (first <= last <= left and math.prod(found["shape"]) * size == last - first):
-        raise error(f"{said} of shape {tuple(found['shape'])} needs other bytes than the file gives it; {remedy}")
+        raise DataError(f"{said} of shape {tuple(found['shape'])} needs other bytes than the file gives it")
     return TensorSpec(found["dtype"], tuple(found["shape"]))
 
 
 def read_tensors(
-    path: Path,
-    framework: Literal["np", "pt"],
-    remedy: str,
-    error: type[WssegError] = DataError,
-    kinds: Collection[str] = WEIGHTS,
+    path: Path, framework: Literal["np", "pt"], refusal: Refusal, kinds: Collection[str] = WEIGHTS
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return all tensors of a safetensors file, as numpy arrays or torch tensors, and our own values in its header.
 
     kinds: types of numbers that are taken.
 
     Raises:
-        error: as `read_header`, another type of numbers, or tensors that do not fit the file. FileNotFoundError.
+        refusal.error: as `read_header`, another type of numbers, or tensors that do not fit the file.
+            FileNotFoundError: missing.
     """
     from safetensors import SafetensorError, safe_open
 
-    header = read_header(path, remedy, error)
+    header = read_header(path, refusal)
     for name, spec in header.specs.items():
         if spec.dtype not in kinds:
-            raise error(
-                f"{path}: tensor {name[:80]!r} has the type {spec.dtype[:20]!r}; expected {', '.join(kinds)}; {remedy}"
-            )
+            raise refusal.of(path, f"tensor {name[:80]!r} of type {spec.dtype[:20]}; expected {', '.join(kinds)}")
     try:
         with safe_open(path, framework=framework) as file:
             return {name: file.get_tensor(name) for name in header.specs}, header.values
     except (SafetensorError, OSError, ValueError, RuntimeError, MemoryError) as wrong:
-        raise error(f"{path}: not a readable safetensors file ({wrong}); {remedy}") from None
+        raise refusal.of(path, str(wrong)) from None
 
 
 def write_tensors(

@@ -42,9 +42,9 @@ def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], di
     """
     try:
         if device == "meta":
-            header = tensor_files.read_header(path, _remedy(path), CheckpointError)
+            header = tensor_files.read_header(path, _refusal(path))
             return {n: torch.empty(spec.shape, device="meta") for n, spec in header.specs.items()}, header.values
-        return tensor_files.read_tensors(path, "pt", _remedy(path), CheckpointError)
+        return tensor_files.read_tensors(path, "pt", _refusal(path))
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
 
@@ -56,15 +56,15 @@ def read_header(path: Path) -> dict[str, Any]:
         CheckpointError: as `read_tensors`.
     """
     try:
-        return tensor_files.read_header(path, _remedy(path), CheckpointError).values
+        return tensor_files.read_header(path, _refusal(path)).values
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
 
 
-def _remedy(path: Path) -> str:
+def _refusal(path: Path) -> tensor_files.Refusal:
     if path.suffix != ".safetensors":
-        return "`wsseg convert weights` reads other people's files"
-    return "fetch it again, or delete it and run the command that makes it"
+        return tensor_files.Refusal("`wsseg convert weights` reads other people's files", CheckpointError)
+    return tensor_files.Refusal("fetch it again, or delete it and run the command that makes it", CheckpointError)
 
 
 def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
@@ -271,9 +271,10 @@ def resume(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, sca
     if last is None:
         return 0
     remedy = f"delete the folder {last} and run again: training starts from its beginning"
+    refusal = tensor_files.Refusal(remedy, CheckpointError)
     try:
-        tensors, _ = tensor_files.read_tensors(last / MODEL, "pt", remedy, CheckpointError)
-        values, _ = tensor_files.read_tensors(last / f"{_STATE}.safetensors", "pt", remedy, CheckpointError)
+        tensors, _ = tensor_files.read_tensors(last / MODEL, "pt", refusal)
+        values, _ = tensor_files.read_tensors(last / f"{_STATE}.safetensors", "pt", refusal)
     except FileNotFoundError as error:
         raise CheckpointError(f"{error.filename} is missing; {remedy}") from None
     content = read_record(last / f"{_STATE}.json", _State, remedy, CheckpointError)

@@ -21,8 +21,8 @@ from ..errors import CheckpointError
 _WRAPPERS = ("state_dict", "model")
 _DEEPEST = 4
 _PARALLEL = "module."
-_MOST_PICKLE, _MOST_FILES, _MOST_READS = 8 << 20, 50_000, 3_000_000
-_LONGEST_LINE = 1 << 20  # bytes
+_MOST_PICKLE, _MOST_FILES, _MOST_READS = 8 << 20, 50_000, 1_000_000
+_LONGEST_LINE, _FREE = 1 << 20, 256 << 20  # bytes
 _OBJECT = re.compile(r"GLOBAL ([\w.]+)")
 _ADVICE = re.compile(r"Please use|In PyTorch 2\.6|Re-running|Weights only load failed")
 _HALF = (torch.float16, torch.bfloat16)
@@ -40,6 +40,7 @@ def read(source: Path | str | BinaryIO) -> dict[str, Tensor]:
     """
     name = str(source) if isinstance(source, Path | str) else "the checkpoint"
     entries = _unwrapped(load(source), name)
+    _check_memory(entries, name)
     tensors = {key: _plain(key, value, name) for key, value in entries.items() if isinstance(value, Tensor)}
     if not tensors:
         found = ", ".join(f"{key} ({type(value).__name__})" for key, value in list(entries.items())[:8]) or "nothing"
@@ -170,10 +171,21 @@ def _unwrapped(content: Any, name: str) -> dict[str, Any]:
     raise CheckpointError(f"{name} holds a {type(content).__name__}; expected a dict of tensors by name")
 
 
+def _check_memory(entries: Mapping[str, Any], name: str) -> None:
+    """Refuse tensors that are small in the file and huge as plain ones: parts of one another, or one number repeated.
+
+    Raises:
+        CheckpointError: they are.
+    """
+    dense = [v for v in entries.values() if isinstance(v, Tensor) and v.layout == torch.strided]
+    plain = sum(tensor.numel() * max(4, tensor.element_size()) for tensor in dense)
+    held = sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in dense}.values())
+    if plain > 4 * held + _FREE:
+        raise CheckpointError(f"{name}: its tensors are views of {held:,} bytes and would take {plain:,} of their own")
+
+
 def _plain(key: str, value: Tensor, name: str) -> Tensor:
     if value.layout != torch.strided or value.is_quantized:
         raise CheckpointError(f"{key} in {name} is sparse or quantised; only dense tensors are read")
-    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
-        raise CheckpointError(f"{key} in {name} of shape {tuple(value.shape)} repeats fewer numbers than it has")
     value = value.detach()
     return value.float() if value.dtype in _HALF else value
