@@ -150,6 +150,14 @@ class MethodTester(TrainableTester):
 
     plugin: ClassVar[type[Method[Any, Any]]]
 
+    def test_learns_from_images_without_a_label(self) -> None:
+        plugin = self.make()
+        batch = self.batch(plugin)
+        batch["label"][1] = 0
+        losses = plugin.training_step(self.model(plugin).train(), batch, Progress(0, 10, 0))
+        for name, loss in losses.items():
+            assert torch.isfinite(loss), f"loss {name} is {loss} with an image that shows none of the classes"
+
     def test_scores(self) -> None:
         plugin = self.make()
         model = self.model(plugin).eval()

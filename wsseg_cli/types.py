@@ -33,6 +33,8 @@ class Sample:
         mask: ground truth, values as in `ClassNames`; opened only by `prepare`, `eval` and fully supervised training.
         extras: what a method `needs` beside the image, such as {"saliency": path}.
         orientation: EXIF turn (1..8) applied when the pixels are read; 1 is as stored.
+        labelled: False where nobody said what the image shows: `labels` is empty and means nothing. Labels that are
+            empty otherwise say that it shows none of the classes.
     """
 
     image_id: str
@@ -41,6 +43,7 @@ class Sample:
     mask: Path | None = None
     extras: Mapping[str, Path] = field(default_factory=dict)
     orientation: int = 1
+    labelled: bool = True
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class ScoreMap:
         scores: (K, h, w) float32 in [0, 1].
         size: (H, W) of the image in pixels; h, w may be smaller.
         background: (h, w) float32 in [0, 1] if the method has a background score of its own.
+        strided: (K, (H-1)//4+1, (W-1)//4+1) float32 in [0, 1], the same classes fused at a quarter of the size from
+            the start, for refiners that begin there; not `scores` made smaller. Stored only where one asks for it.
     """
 
     image_id: str
@@ -60,6 +65,7 @@ class ScoreMap:
     scores: FloatArray
     size: tuple[int, int]
     background: FloatArray | None = None
+    strided: FloatArray | None = None
 
     def full(self, background: float | None = None, *, power: float | None = None) -> FloatArray:
         """Return the scores at image size with the background first, (1+K, H, W) float32.
@@ -109,6 +115,16 @@ def _taps(source: int, target: int) -> tuple[IntArray, IntArray, FloatArray]:
     return low, np.minimum(low + 1, source - 1), (centre - low).astype(np.float32)
 
 
+_NO_CLASS = frozenset({"background", "bg", "背景"})
+_NO_CLASS_MARKED = _NO_CLASS | {"ignore", "ignored", "void", "unlabeled", "unlabelled"}
+
+
+def means_no_class(name: str) -> bool:
+    """Return whether a name stands for what belongs to no class, as `background`, `_background_`, `__ignore__` do."""
+    core = name.strip().strip("_- ").casefold()
+    return core in (_NO_CLASS_MARKED if name.strip().startswith("_") else _NO_CLASS)
+
+
 @dataclass(frozen=True)
 class ClassNames(Sequence[str]):
     """Names of the foreground classes, and the one place where labels and mask values meet.
@@ -123,6 +139,12 @@ class ClassNames(Sequence[str]):
         twice = sorted({name for name in self.names if self.names.count(name) > 1})
         if twice:
             raise DataError(f"class names stand twice: {', '.join(twice)}")
+        if none := [name for name in self.names if means_no_class(name)]:
+            raise DataError(
+                f"{', '.join(map(repr, none))} cannot be a class: mask value 0 is background, 255 is ignored. Leave it "
+                "out of `classes`, which begin with mask value 1; where it stands in the data itself, the option "
+                f"`rename: {{{none[0]}: null}}` of the data set leaves it out"
+            )
         if len(self.names) >= IGNORE:
             raise DataError(f"{len(self.names)} classes do not fit a mask of one byte; at most {IGNORE - 1}")
 
@@ -150,6 +172,14 @@ class ClassNames(Sequence[str]):
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise DataError(f"unknown class {name!r}{hint}")
         return self.names.index(name)
+
+    def labels(self, names: Iterable[str]) -> tuple[int, ...]:
+        """Return the labels of the classes called `names`, ascending, each once; names that mean no class give none.
+
+        Raises:
+            DataError: no such class.
+        """
+        return tuple(sorted({self.label(name) for name in names if not means_no_class(name)}))
 
     @staticmethod
     def mask_value(label: _Label) -> _Label:

@@ -34,7 +34,7 @@ def make_labels(
     Raises:
         DataError: some images failed, with the reasons; the labels of the others are kept.
     """
-    samples = {sample.image_id: sample for sample in usable_samples(trainable, job.samples)}
+    samples = {sample.image_id: sample for sample in usable_samples(trainable, job)}
     todo = processes.agree(missing(samples))
     device = crf_device(crf)
     workers = job.workers if device == "cpu" else 0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -19,10 +21,10 @@ from wsseg_cli.plugin.protocols import Dataset, PluginOptions
 from wsseg_cli.types import ClassNames, Sample
 
 from .coco_instances import Instances, Picture, read_instances
-from .coco_masks import class_mask
+from .coco_render import mask_of, photo_of, size_when
+from .names import rename_option
 from .places import below, existing, folder_of, refusals
-
-_NAMED = 10  # bad entries that a message names
+from .turns import Rule, decide, header, orientation_option
 
 
 class COCO(Dataset):
@@ -45,9 +47,11 @@ class COCO(Dataset):
         crowd: Literal["paint", "ignore", "skip"] = Field(
             "paint", description="crowd regions: as objects, 255, left out"
         )
-        unlabelled: Literal["drop", "keep"] = Field(
-            "drop", description="images without an object, as the published splits have it"
+        unlabelled: Literal["keep", "drop"] = Field(
+            "keep", description="images without an object; drop leaves them out of the splits, as published"
         )
+        rename: dict[str, str | None] = rename_option()
+        orientation: Rule = orientation_option()
         saliency: Path | None = Field(None, description="folder of saliency maps, one PNG an image")
         workers: int | None = Field(None, ge=1, description="threads that render; by default one a core")
 
@@ -55,6 +59,8 @@ class COCO(Dataset):
         super().__init__(options, work)
         self._read: dict[str, Instances] = {}
         self._dropped: dict[str, int] = {}
+        self._said: dict[str, str] = {}
+        self._without_mask: dict[str, int] = {}
 
     def classes(self) -> ClassNames:
         """Return the category names by ascending id: 80 in COCO.
@@ -62,45 +68,58 @@ class COCO(Dataset):
         Raises:
             DataError: no annotations, or splits with other categories.
         """
-        found = {split: self._instances(split).categories for split in self._splits()}
+        found = {split: self._instances(split).names for split in self._splits()}
         first, *others = found.items()
-        for split, categories in others:
-            if categories != first[1]:
+        for split, names in others:
+            if names != first[1]:
                 raise DataError(f"{self._file(split)}: other categories than {self._file(first[0])}")
-        return ClassNames(name for _, name in first[1])
+        return ClassNames(first[1])
 
     def samples(self, split: str) -> Iterator[Sample]:
         """Yield the images of a split in the order of its file, after rendering the masks that are missing.
 
-        Labels are those of the objects that are painted.
+        Labels are those of all objects, but of crowds that are left out.
 
         Raises:
-            DataError: no such split, a broken file, or annotations that cannot be rendered (all are named).
+            DataError: no such split, or a broken file.
         """
         instances = self._instances(split)
         pictures = [p for p in instances.pictures if self._labels(p) or self.options.unlabelled == "keep"]
         self._dropped[split] = len(instances.pictures) - len(pictures)
+        photos, saliency = self._photos(split), self.options.saliency
+        places = [below(photos, picture.file_name, str(self._file(split))) for picture in pictures]
+        headers = list(in_threads(header, places, self.options.workers))
+        known = [photo_of(picture, found) for picture, found in zip(pictures, headers, strict=True)]
+        turns = decide(known, self.options.orientation, "ignore")
+        self._said[split] = turns.said
         if self.options.render and self.options.masks is None:
-            self._render(split, instances.digest, pictures)
-        photos, masks = self._photos(split), self._mask_folder(split)
-        saliency = self.options.saliency
+            sizes = [size_when(*parts) for parts in zip(pictures, headers, turns.applied, strict=True)]
+            self._render(split, instances.digest, [replace(p, size=s) for p, s in zip(pictures, sizes, strict=True)])
+        masks = self._masks(split, pictures)
         # polygons of a whole COCO split take gigabytes: nothing needs them any more
-        self._read[split] = Instances(instances.categories, [], instances.digest)
-        for picture in pictures:
+        self._read[split] = Instances(instances.names, [], instances.digest)
+        for picture, photo, turn in zip(pictures, places, turns.applied, strict=True):
             yield Sample(
                 image_id=picture.image_id,
-                image=below(photos, picture.file_name, str(self._file(split))),
+                image=photo,
                 labels=self._labels(picture),
-                mask=None if masks is None else masks / f"{self._mask_stem(picture.image_id)}.png",
+                mask=masks.get(picture.image_id),
                 extras={} if saliency is None else {"saliency": _beside(saliency, self._stem(split), picture.image_id)},
+                orientation=turn,
             )
 
     def facts(self) -> dict[str, Any]:
-        """Return where the masks come from, and how many images without an object were left out."""
+        """Return where the masks come from, how many images have none, and how many without an object were left out."""
         options = self.options
         rule = f"rendered, overlap: {options.overlap}, crowd: {options.crowd}" if options.render else "none"
         dropped = {f"without an object, left out of {split}": n for split, n in self._dropped.items() if n}
-        return {"masks": rule if options.masks is None else str(options.masks), **dropped}
+        unknown = {
+            f"without a mask in {split}": f"{count}, since objects of theirs have no segmentation"
+            for split, count in self._without_mask.items()
+            if count
+        }
+        turned = {f"EXIF orientation in {split}": said for split, said in self._said.items() if said}
+        return {"masks": rule if options.masks is None else str(options.masks), **dropped, **unknown, **turned}
 
     def missing(self, splits: Sequence[str]) -> list[str]:
         """Return what is not there of the annotations and folders that these splits need."""
@@ -139,21 +158,29 @@ class COCO(Dataset):
 
     def _instances(self, split: str) -> Instances:
         if split not in self._read or (not self._read[split].pictures and split in self._dropped):
-            self._read[split] = read_instances(self._file(split))
+            self._read[split] = read_instances(self._file(split), self.options.rename, self.leave_out)
         return self._read[split]
 
     def _labels(self, picture: Picture) -> tuple[int, ...]:
         crowds = self.options.crowd == "paint"
-        return tuple(sorted({value - 1 for value, _, crowd in picture.objects if crowds or not crowd}))
+        return tuple(sorted({painted.value - 1 for painted in picture.objects if crowds or not painted.crowd}))
 
-    def _mask_folder(self, split: str) -> Path | None:
-        if self.options.masks is not None:
-            nested = self.options.masks / self._stem(split)
-            return nested if nested.is_dir() else self.options.masks
-        return self._rendered(split) if self.options.render else None
-
-    def _mask_stem(self, image_id: str) -> str:
-        return image_id if self.options.masks is not None else file_stem(image_id)
+    def _masks(self, split: str, pictures: list[Picture]) -> dict[str, Path]:
+        """Return the masks by image id: ready ones, there or not, or those that could be rendered."""
+        ready = self.options.masks
+        if ready is not None:
+            nested = ready / self._stem(split)
+            folder = nested if nested.is_dir() else ready
+            return {picture.image_id: folder / f"{picture.image_id}.png" for picture in pictures}
+        if not self.options.render:
+            return {}
+        folder = self._rendered(split)
+        there = stems_in(folder, ".png")
+        found = {
+            p.image_id: folder / f"{file_stem(p.image_id)}.png" for p in pictures if file_stem(p.image_id) in there
+        }
+        self._without_mask[split] = len(pictures) - len(found)
+        return found
 
     def _rendered(self, split: str) -> Path:
         return self.work / "coco-masks" / file_stem(split)
@@ -161,7 +188,11 @@ class COCO(Dataset):
     def _render(self, split: str, digest: str, pictures: list[Picture]) -> None:
         """Write the masks that are missing; a folder rendered under other rules is emptied first."""
         folder = self._rendered(split)
+        # sizes follow from the orientations that are applied
+        sizes = hashlib.sha256(repr([picture.size for picture in pictures]).encode()).hexdigest()
+        names = {name: used for name, used in sorted(self.options.rename.items())}
         rules = {"annotations": digest, "overlap": self.options.overlap, "crowd": self.options.crowd}
+        rules |= {"sizes": sizes, "rename": names}
         note = folder / "rules.json"
         if not note.is_file() or note.read_text(encoding="utf-8") != json.dumps(rules):
             shutil.rmtree(folder, ignore_errors=True)
@@ -169,19 +200,22 @@ class COCO(Dataset):
         there = stems_in(folder, ".png")
         missing = [picture for picture in pictures if file_stem(picture.image_id) not in there]
 
-        def render(picture: Picture) -> str | None:
+        def render(picture: Picture) -> dict[str, str]:
             try:
-                mask = class_mask(picture.objects, picture.size, self.options.overlap, self.options.crowd)
+                mask, problems = mask_of(picture.objects, picture.size, self.options.overlap, self.options.crowd)
             except DataError as error:
-                return f"image {picture.image_id}: {error}"
-            write_mask(folder / f"{file_stem(picture.image_id)}.png", mask)
-            return None
+                return {f"image {picture.image_id}": f"image {picture.image_id}: {error}"}
+            if mask is not None:
+                write_mask(folder / f"{file_stem(picture.image_id)}.png", mask)
+            return {
+                f"image {picture.image_id}, {name}": f"image {picture.image_id}, {name}: {problem}"
+                for name, problem in problems.items()
+            }
 
-        failures = [failure for failure in in_threads(render, missing, self.options.workers) if failure]
-        if failures:
-            more = f"\n  … and {len(failures) - _NAMED} more" if len(failures) > _NAMED else ""
-            lines = "".join(f"\n  {failure}" for failure in failures[:_NAMED])
-            raise DataError(f"{self._file(split)}: {len(failures)} images cannot be rendered:{lines}{more}")
+        problems = [*in_threads(render, missing, self.options.workers)]
+        for found in problems:
+            for entry, problem in found.items():
+                self.leave_out(entry, f"{self._file(split)}: {problem}; `render: false` asks for labels alone")
 
 
 def _beside(folder: Path, stem: str, image_id: str) -> Path:

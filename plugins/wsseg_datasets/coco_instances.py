@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,36 +16,49 @@ from wsseg_cli.types import IGNORE
 
 from .places import relative
 
-_NAMED = 10  # bad entries that a message names
+
+@dataclass(frozen=True)
+class Painted:
+    """One object: its mask value, what the file gives as its segmentation, its box, whether it is a crowd, its name.
+
+    The segmentation is None where the file has none: such an object still gives its image a label.
+    """
+
+    value: int
+    segmentation: Any
+    box: Any
+    crowd: bool
+    name: str
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One image: its id (the file name without suffix), size (H, W), and objects in the order of the file.
-
-    An object is (mask value, segmentation, is a crowd).
-    """
+    """One image: its id (the file name without suffix), size (H, W), and objects in the order of the file."""
 
     image_id: str
     file_name: str
     size: tuple[int, int]
-    objects: list[tuple[int, Any, bool]]
+    objects: list[Painted]
 
 
 @dataclass(frozen=True)
 class Instances:
-    """What a file holds: (category id, name) by ascending id, the images in the order of the file, its hash."""
+    """What a file holds: class names by ascending category id, the images in the order of the file, its hash."""
 
-    categories: list[tuple[int, str]]
+    names: list[str]
     pictures: list[Picture]
     digest: str
 
 
-def read_instances(path: Path) -> Instances:
-    """Return the categories, images and objects of an instances JSON.
+def read_instances(path: Path, rename: Mapping[str, str | None], refuse: Callable[[str, str], None]) -> Instances:
+    """Return the classes, images and objects of an instances JSON.
+
+    Whole numbers may be strings or floats, ids of images any string. rename: category names as they stand there: the
+    names to use, or None, which leaves out the category and its objects. refuse: is told (entry, reason) of images and
+    annotations that lack something.
 
     Raises:
-        DataError: missing, no JSON, or entries that lack something; the first of the bad ones are named.
+        DataError: missing, no JSON, or categories that lack something.
     """
     try:
         data = path.read_bytes()
@@ -60,61 +76,90 @@ def read_instances(path: Path) -> Instances:
         if not isinstance(part, list):
             raise DataError(f"{path}: no list `{name}`; expected COCO's instances format")
         lists.append(part)
-    problems: list[str] = []
-    categories = _categories(lists[0], problems)
-    pictures = _pictures(path, lists[1], problems)
-    _objects(lists[2], {number: value for value, (number, _) in enumerate(categories, 1)}, pictures, problems)
-    if problems:
-        more = f"\n  … and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
-        raise DataError(f"{path}: {len(problems)} bad entries:" + "".join(f"\n  {p}" for p in problems[:_NAMED]) + more)
-    return Instances(categories, list(pictures.values()), digest)
+    categories = _categories(path, lists[0])
+    twice = sorted({name for name, count in Counter(name for _, name in categories).items() if count > 1})
+    if twice:
+        raise DataError(f"{path}: several categories are called {', '.join(twice)}; give each a name of its own")
+    used = {number: rename.get(name, name) for number, name in categories}
+    names = list(dict.fromkeys(name for name in used.values() if name is not None))
+    if not 0 < len(names) < IGNORE:
+        raise DataError(f"{path}: {len(names)} categories; expected 1 to {IGNORE - 1}")
+    values = {number: 0 if name is None else names.index(name) + 1 for number, name in used.items()}
+
+    def bad(entry: str, reason: str) -> None:
+        refuse(f"{path.name}, {entry}", f"{path}: {entry}: {reason}")
+
+    pictures = _pictures(lists[1], bad)
+    _objects(lists[2], values, pictures, bad)
+    return Instances(names, list(pictures.values()), digest)
 
 
-def _categories(entries: list[Any], problems: list[str]) -> list[tuple[int, str]]:
+def _categories(path: Path, entries: list[Any]) -> list[tuple[int, str]]:
     found: dict[int, str] = {}
     for entry in entries:
-        number, name = _of(entry, "id", int), _of(entry, "name", str)
-        if number is None or name is None or number in found:
-            problems.append(f"category {_short(entry)}: needs an `id` of its own and a `name`")
-        else:
-            found[number] = name
-    if not found or len(found) >= IGNORE:
-        problems.append(f"{len(found)} categories; expected 1 to {IGNORE - 1}")
+        number, name = whole(_of(entry, "id")), _of(entry, "name")
+        if number is None or not isinstance(name, str) or number in found:
+            raise DataError(f"{path}: category {_short(entry)}: needs an `id` of its own and a `name`")
+        found[number] = name
     return sorted(found.items())
 
 
-def _pictures(path: Path, entries: list[Any], problems: list[str]) -> dict[int, Picture]:
-    found: dict[int, Picture] = {}
+def _pictures(entries: list[Any], bad: Callable[[str, str], None]) -> dict[int | str, Picture]:
+    found: dict[int | str, Picture] = {}
     for entry in entries:
-        number, name = _of(entry, "id", int), _of(entry, "file_name", str)
-        height, width = _of(entry, "height", int), _of(entry, "width", int)
-        if number is None or name is None or height is None or width is None or min(height, width) < 1:
-            problems.append(f"image {_short(entry)}: needs `id`, `file_name`, `height` and `width`")
+        said, number, name = f"image {_short(entry)}", _key(_of(entry, "id")), _of(entry, "file_name")
+        height, width = whole(_of(entry, "height")) or 0, whole(_of(entry, "width")) or 0
+        if number is None or not isinstance(name, str) or min(height, width) < 1:
+            bad(said, "needs `id`, `file_name`, `height` and `width`")
         elif number in found:
-            problems.append(f"image id {number} stands twice")
+            bad(said, f"image id {number} stands twice")
         else:
             try:
                 stem = relative(name, f"image {number}").with_suffix("").as_posix()
             except (DataError, ValueError) as error:
-                problems.append(str(error))
+                bad(said, str(error))
             else:
                 found[number] = Picture(stem, name, (height, width), [])
-    return found
+    stems = Counter(picture.image_id for picture in found.values())
+    # a.jpg and a.png are two images
+    return {n: p if stems[p.image_id] == 1 else replace(p, image_id=p.file_name) for n, p in found.items()}
 
 
-def _objects(entries: list[Any], values: dict[int, int], pictures: dict[int, Picture], problems: list[str]) -> None:
+def _objects(
+    entries: list[Any],
+    values: dict[int, int],
+    pictures: dict[int | str, Picture],
+    bad: Callable[[str, str], None],
+) -> None:
     for entry in entries:
-        category, picture = _of(entry, "category_id", int), _of(entry, "image_id", int)
-        if category not in values or picture not in pictures or "segmentation" not in entry:
-            problems.append(f"annotation {_short(entry)}: needs a `segmentation`, a known `image_id` and `category_id`")
-        else:
-            crowd = bool(entry.get("iscrowd", 0))
-            pictures[picture].objects.append((values[category], entry["segmentation"], crowd))
+        category, picture = whole(_of(entry, "category_id")), _key(_of(entry, "image_id"))
+        said = f"annotation {_short(entry)}"
+        if category not in values or picture not in pictures:
+            bad(said, "needs a known `image_id` and `category_id`")
+        elif values[category]:
+            shape = entry.get("segmentation") or None
+            crowd = bool(whole(entry.get("iscrowd", 0)))
+            pictures[picture].objects.append(Painted(values[category], shape, entry.get("bbox"), crowd, said))
 
 
-def _of(entry: Any, name: str, kind: type) -> Any:
-    value = entry.get(name) if isinstance(entry, dict) else None
-    return value if type(value) is kind else None
+def whole(value: Any) -> int | None:
+    """Return a whole number that stands as int, float or text, as other programs than COCO's write them; else None."""
+    if isinstance(value, str) and re.fullmatch(r"-?\d{1,18}(\.0*)?", value.strip()):
+        value = float(value) if "." in value else int(value)
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return int(value)
+    return value if isinstance(value, int) else None
+
+
+def _key(value: Any) -> int | str | None:
+    number = whole(value)
+    return number if number is not None else value if isinstance(value, str) and value else None
+
+
+def _of(entry: Any, name: str) -> Any:
+    return entry.get(name) if isinstance(entry, dict) else None
 
 
 def _short(entry: Any) -> str:

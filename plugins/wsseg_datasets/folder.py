@@ -16,9 +16,16 @@ from wsseg_cli.errors import DataError
 from wsseg_cli.plugin.protocols import Dataset, PluginOptions
 from wsseg_cli.types import ClassNames, Sample
 
+from .mask_files import MaskFiles, mask_name_option
 from .mask_labels import labels_shown
+from .names import rename_option, renamed, separator_option
 from .places import folder_of, refusals, relative
-from .turns import orientations
+from .turns import Rule, Turns, orientation_option, orientations
+
+_SPLIT_FOLDERS = {"train": "train", "training": "train", "test": "test", "dev": "dev"} | dict.fromkeys(
+    ("val", "valid", "validation"), "val"
+)
+"""The split that a folder of such a name holds."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,7 @@ class _Photo:
 class Folder(Dataset):
     """Photos in a folder, labels in labels.csv or .jsonl or by class folder; ids are paths without suffix.
 
-    EXIF orientation is applied, unless a mask or a saliency map has the size of the photo as it is stored: then they
+    EXIF orientation is applied, unless masks or saliency maps have the size of the photos as they are stored: then they
     were made of unturned pixels.
     """
 
@@ -40,14 +47,18 @@ class Folder(Dataset):
         root: Path = Field(description="folder of the photos; may have sub-folders")
         labels: Literal["masks"] | Path | None = Field(
             None,
-            description="table with columns image and labels, CSV or JSONL; or the word masks: what these show; "
-            "by default sub-folders are classes",
+            description="table of images and labels, CSV or JSONL; or the word masks: what these show; by default "
+            "sub-folders are classes, also below folders named train and val",
         )
         classes: tuple[str, ...] | None = Field(
             None, min_length=1, description="class names in the order of mask values; by default all names, sorted"
         )
-        masks: Path | None = Field(None, description="folder of mask PNGs named like the photos; needs `classes`")
+        rename: dict[str, str | None] = rename_option()
+        separator: str | None = separator_option()
+        masks: Path | None = Field(None, description="folder of mask PNGs; needs `classes`")
+        mask_name: str = mask_name_option()
         saliency: Path | None = Field(None, description="folder of saliency PNGs named like the photos")
+        orientation: Rule = orientation_option()
         lists: dict[str, Path] = Field({}, description="list file of each split, one image per line")
         val_share: float = Field(
             0.2, gt=0, lt=1, description="without `lists`: share of the photos in `val`, drawn by a hash of the id"
@@ -63,7 +74,8 @@ class Folder(Dataset):
             return ClassNames(self.options.classes)
         if self.options.masks is not None:
             raise DataError("masks hold numbers: say in the option `classes` which names they stand for, from 1 on")
-        names = sorted({name for photo in self._photos.values() for name in photo.names})
+        found = {name for photo in self._photos.values() for name in renamed(photo.names, self.options.rename)}
+        names = sorted(found)
         if not names:
             raise DataError(f"{self.options.root}: no image has a label")
         return ClassNames(names)
@@ -75,24 +87,37 @@ class Folder(Dataset):
             DataError: no such split, an id in it that is not there, or a name that is no class.
         """
         classes = self.classes()
-        ids = self._ids(split)
-        masks, saliency = self._sub_folder("masks"), self._sub_folder("saliency")
-        for image_id in ids:
+        masks, saliency = self._masks, self._sub_folder("saliency")
+        if masks is not None and masks.files and len(masks.unmatched(self._names)) == len(masks.files):
+            raise DataError(masks.guess(self._names))
+        for image_id in self._ids(split):
             photo = self._photos[image_id]
+            try:
+                labels = classes.labels(renamed(photo.names, self.options.rename))
+            except DataError as error:
+                said = f"{self._table or self._root}: image {image_id!r}: {error}; there are {', '.join(classes)}"
+                self.leave_out(image_id, said)
+                continue
+            mask = self._mask(image_id)
             yield Sample(
                 image_id=image_id,
                 image=photo.path,
-                labels=self._labels(image_id, photo, classes),
-                mask=_existing(masks, image_id),
+                labels=labels,
+                mask=mask,
                 extras={} if saliency is None else {"saliency": saliency / f"{image_id}.png"},
                 orientation=self._turned.get(image_id, 1),
+                labelled=self.options.labels != "masks" or mask is not None,
             )
 
     def facts(self) -> dict[str, Any]:
         """Return what a look at the folder shows and the index does not."""
-        facts: dict[str, Any] = {"photos turned by EXIF orientation": len(self._turned)}
+        facts: dict[str, Any] = {}
+        if self._turns.said:
+            facts["EXIF orientation"] = self._turns.said
         if self._table is not None:
             facts["photos that the table does not name"] = len(set(self._on_disk.values()) - self._paths)
+        if self._masks is not None and (strays := self._masks.unmatched(self._names)):
+            facts["masks that match no photo"] = f"{len(strays)}, such as {strays[0]} (option mask_name)"
         return facts
 
     def missing(self, splits: Sequence[str]) -> list[str]:
@@ -113,8 +138,9 @@ class Folder(Dataset):
         """Return the list file of a split; None where splits are drawn."""
         lists: dict[str, Path] = self.options.lists
         if not lists:
-            if split not in ("train", "val"):
-                raise DataError(f"no split {split!r}: without the option `lists` there are train and val")
+            known = self._split_folders or ("train", "val")
+            if split not in known:
+                raise DataError(f"no split {split!r}: without the option `lists` there are {' and '.join(known)}")
             return None
         if split not in lists:
             raise DataError(f"no split {split!r}; the option `lists` has {', '.join(lists)}")
@@ -146,11 +172,14 @@ class Folder(Dataset):
         """The photos of the data set by id, sorted."""
         said_by = str(self._table or self._root)
         if self._table is not None:
-            named = read_label_table(self._table)
+            named = read_label_table(
+                self._table, separator=self.options.separator, classes=self.options.classes or (), bad=self.bad
+            )
         elif self.options.labels == "masks":
             named = self._shown()
         else:
-            named = {name: [name.split("/")[0]] for name in self._on_disk if "/" in name}
+            depth = 1 if self._split_folders else 0
+            named = {name: [name.split("/")[depth]] for name in self._on_disk if name.count("/") > depth}
             if not named:
                 raise DataError(
                     f"{self._root} has neither class folders with photos nor the option `labels`, a table with the "
@@ -161,7 +190,11 @@ class Folder(Dataset):
             by_id.setdefault(without_suffix(name), []).append(name)
         photos: dict[str, _Photo] = {}
         for name, names in named.items():
-            name = relative(name, said_by).as_posix()
+            try:
+                name = relative(name, said_by).as_posix()
+            except DataError as error:
+                self.leave_out(f"{said_by}: {name[:80]}", str(error))
+                continue
             image_id = without_suffix(name)
             files = by_id.get(image_id, [])
             if len(files) > 1 and (name not in files or image_id in photos):
@@ -176,11 +209,10 @@ class Folder(Dataset):
 
     def _shown(self) -> dict[str, list[str]]:
         """Return the names of the classes in the mask of each photo; none without a mask."""
-        masks = self._sub_folder("masks")
-        if masks is None:
+        if self._masks is None:
             raise DataError(f"{self._root}: `labels: masks` needs the option `masks`, a folder of mask PNGs")
         classes = self.classes()
-        files = {name: _existing(masks, without_suffix(name)) for name in self._on_disk}
+        files = {name: self._masks.of(without_suffix(name), name) for name in self._on_disk}
         labels = labels_shown({name: path for name, path in files.items() if path is not None}, classes)
         return {name: [classes[label] for label in labels.get(name, ())] for name in files}
 
@@ -189,12 +221,37 @@ class Folder(Dataset):
         return {photo.path for photo in self._photos.values()}
 
     @cached_property
+    def _names(self) -> dict[str, str]:
+        """The photos of the data set by id, as paths from the root."""
+        return {i: photo.path.relative_to(self._root).as_posix() for i, photo in self._photos.items()}
+
+    @cached_property
+    def _masks(self) -> MaskFiles | None:
+        folder = self._sub_folder("masks")
+        return None if folder is None else MaskFiles(folder, self.options.mask_name)
+
+    def _mask(self, image_id: str) -> Path | None:
+        return None if self._masks is None else self._masks.of(image_id, self._names[image_id])
+
+    @cached_property
+    def _turns(self) -> Turns:
+        saliency = self._sub_folder("saliency")
+        files = [(p.path, self._mask(i) or _existing(saliency, i)) for i, p in self._photos.items()]
+        return orientations(files, self.options.orientation)
+
+    @cached_property
     def _turned(self) -> dict[str, int]:
-        """The EXIF orientation by id of the photos that are to be turned; none where masks or maps forbid it."""
-        masks, saliency = self._sub_folder("masks"), self._sub_folder("saliency")
-        files = ((p.path, _existing(masks, i) or _existing(saliency, i)) for i, p in self._photos.items())
-        turns = zip(self._photos, orientations(files), strict=True)
-        return {image_id: turn for image_id, turn in turns if turn != 1}
+        return dict(zip(self._photos, self._turns.applied, strict=True))
+
+    @cached_property
+    def _split_folders(self) -> dict[str, str]:
+        """Folder by split, where class folders lie in folders named for splits; empty if they do not."""
+        if self.options.labels is not None or self.options.lists:
+            return {}
+        tops = {name.split("/")[0] for name in self._on_disk if "/" in name}
+        lists = {_SPLIT_FOLDERS.get(top.lower(), ""): top for top in sorted(tops)}
+        deep = all(name.count("/") > 1 for name in self._on_disk if "/" in name)
+        return lists if deep and "train" in lists and "" not in lists else {}
 
     def _sub_folder(self, option: str) -> Path | None:
         given: Path | None = getattr(self.options, option)
@@ -204,6 +261,8 @@ class Folder(Dataset):
 
     def _ids(self, split: str) -> list[str]:
         path = self._list_file(split)
+        if folder := self._split_folders:
+            return [image_id for image_id in self._photos if image_id.startswith(f"{folder[split]}/")]
         if path is None:
             ids = [i for i in self._photos if (_place(i) < self.options.val_share) == (split == "val")]
             if not ids:
@@ -217,20 +276,12 @@ class Folder(Dataset):
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"split {split!r}: {path} cannot be read ({error})") from None
         ids = [without_suffix(line.strip()) for line in lines if line.strip()]
-        unknown = [image_id for image_id in ids if image_id not in self._photos]
         if not ids:
             raise DataError(f"{path}: names no image")
-        if unknown:
-            raise DataError(f"{path}: {len(unknown)} images are not in the data set, first {unknown[0]!r}")
-        return ids
-
-    def _labels(self, image_id: str, photo: _Photo, classes: ClassNames) -> tuple[int, ...]:
-        try:
-            return tuple(sorted({classes.label(name) for name in photo.names}))
-        except DataError as error:
-            raise DataError(
-                f"{self._table or self._root}: image {image_id!r}: {error}; there are {', '.join(classes)}"
-            ) from None
+        unknown = [image_id for image_id in ids if image_id not in self._photos]
+        for image_id in unknown:
+            self.leave_out(image_id, f"{path}: image {image_id!r:.120} is not in the data set")
+        return [image_id for image_id in ids if image_id in self._photos]
 
 
 def _existing(folder: Path | None, image_id: str) -> Path | None:

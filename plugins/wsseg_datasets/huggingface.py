@@ -10,17 +10,20 @@ from typing import Any
 from pydantic import Field
 
 from wsseg_cli.data.files import file_stem, write_atomically
-from wsseg_cli.data.label_table import PHOTO_SUFFIXES, names_in_cell, without_suffix
+from wsseg_cli.data.label_table import PHOTO_SUFFIXES, without_suffix
 from wsseg_cli.errors import DataError
 from wsseg_cli.plugin.protocols import Dataset, PluginOptions
 from wsseg_cli.types import ClassNames, Sample
 
 from .arrow_tables import broken_tables
+from .hf_labels import LabelColumn
+from .names import rename_option, separator_option
 from .places import below, folder_of, refusals
-from .turns import orientations
+from .turns import Rule, orientation_option, orientations
 
-_LABEL_COLUMNS = ("labels", "label", "classes", "class", "tags")
+_LABEL_COLUMNS = ("labels", "label", "classes", "class", "tags", "categories", "category", "objects")
 _MASK_COLUMNS = ("mask", "annotation", "segmentation", "segmentation_mask")
+_NUMBERS = ("int", "flo", "boo", "uin")
 _NAMED = 10  # broken tables that a message names
 _LISTS = {"val": ("val", "validation"), "dev": ("dev", "validation")}
 
@@ -43,10 +46,13 @@ class HuggingFace(Dataset):
         classes: tuple[str, ...] = Field(
             (), description="class names in order; needed for labels that are bare numbers"
         )
+        rename: dict[str, str | None] = rename_option()
+        separator: str | None = separator_option()
+        orientation: Rule = orientation_option()
 
     def __init__(self, options: PluginOptions, work: Path) -> None:
         super().__init__(options, work)
-        self._turned: dict[str, int] = {}
+        self._said: dict[str, str] = {}
 
     def classes(self) -> ClassNames:
         """Return the class names: the options', the column's own, or all that stand in it in alphabetical order.
@@ -54,51 +60,64 @@ class HuggingFace(Dataset):
         Raises:
             DataError: labels are numbers and nothing names them.
         """
-        if self.options.classes:
-            return ClassNames(self.options.classes)
-        if self._own_names:
-            return ClassNames(self._own_names)
-        names = {name for rows in self._data.values() for cell in rows[self._labels] for name in self._named(cell)}
-        return ClassNames(sorted(names))
+        try:
+            return self._column_of_labels.classes(self._all_cells)
+        except DataError as error:
+            raise DataError(f"{self.options.path}: {error}") from None
 
     def samples(self, split: str) -> Iterator[Sample]:
         """Yield the rows of a split, after writing out the photos and masks that lie inside of it.
 
         Raises:
-            DataError: no such split, a row without photo, or labels that are unknown.
+            DataError: no such split.
         """
         rows = self._rows(split)
-        classes = self.classes()
-        folder = self.work / "huggingface" / file_stem(split)
+        cells, classes = self._cells(rows), self.classes()
+        vectors = self._column_of_labels.holds_vectors(self._all_cells, classes)
+        labels = self._column_of_labels.labels(cells, classes, vectors)
         masks = self._column(self.options.mask, _MASK_COLUMNS, "masks", needed=False)
-        ids = self._ids(rows, split)
-        files = []
-        for number, image_id in enumerate(ids):
-            row = rows[number]
-            photo = self._file(row[self.options.image], folder / "image", image_id, f"{split}, row {number}")
-            if photo is None:
-                raise DataError(f"{self.options.path}: {split}, row {number} has no photo")
-            mask = None if masks is None else row[masks]
-            files.append((photo, self._file(mask, folder / "mask", image_id, f"mask of {split}, row {number}")))
-        maps = [self._map(image_id) for image_id in ids]
-        turns = orientations((photo, mask or lying) for (photo, mask), lying in zip(files, maps, strict=True))
-        self._turned[split] = sum(turn != 1 for turn in turns)
-        for number, (image_id, (photo, mask), lying) in enumerate(zip(ids, files, maps, strict=True)):
-            labels = self._label_numbers(rows[number][self._labels], classes, f"{split}, row {number}")
+        files: dict[int, tuple[str, Path, Path | None, Path | None]] = {}
+        for number, image_id in enumerate(self._ids(rows, split)):
+            said = labels[number]
+            try:
+                if isinstance(said, str):
+                    raise DataError(f"{self.options.path}: {split}, row {number}: {said}")
+                files[number] = self._files(rows[number], masks, split, number, image_id)
+            except DataError as error:
+                self.leave_out(image_id, str(error))
+        turns = orientations(((p, mask or lying) for _, p, mask, lying in files.values()), self.options.orientation)
+        self._said[split] = turns.said
+        for (number, (image_id, photo, mask, lying)), turn in zip(files.items(), turns.applied, strict=True):
+            said = labels[number]
             yield Sample(
                 image_id=image_id,
                 image=photo,
-                labels=labels,
+                labels=said if isinstance(said, tuple) else (),
                 mask=mask,
                 extras={} if lying is None else {"saliency": lying},
-                orientation=turns[number],
+                orientation=turn,
+                labelled=self._column_of_labels.known(cells[number]),
             )
 
+    def _files(
+        self, row: Any, masks: str | None, split: str, number: int, image_id: str
+    ) -> tuple[str, Path, Path | None, Path | None]:
+        """Return the id of a row, its photo, its mask and its map."""
+        folder = self.work / "huggingface" / file_stem(split)
+        photo = self._file(row[self.options.image], folder / "image", image_id, f"{split}, row {number}")
+        if photo is None:
+            raise DataError(f"{self.options.path}: {split}, row {number} has no photo")
+        cell = None if masks is None else row[masks]
+        mask = self._file(cell, folder / "mask", image_id, f"mask of {split}, row {number}")
+        return image_id, photo, mask, self._map(image_id, split)
+
     def facts(self) -> dict[str, Any]:
-        """Return the columns that are used, and how many photos are turned."""
+        """Return the columns that are used, and what was done about EXIF orientation."""
         masks = self._column(self.options.mask, _MASK_COLUMNS, "masks", needed=False)
-        columns = ", ".join(name for name in (self.options.image, self._labels, masks) if name)
-        return {"columns": columns, "photos turned by EXIF orientation": sum(self._turned.values())}
+        labels = [self._labels] if self._labels else self._flags
+        columns = ", ".join(name for name in (self.options.image, *labels, masks) if name)
+        turned = {f"EXIF orientation in {split}": said for split, said in self._said.items() if said}
+        return {"columns": columns, **turned}
 
     def missing(self, splits: Sequence[str]) -> list[str]:
         """Return what is not there of the folders that the options name; nothing is fetched from the hub."""
@@ -158,15 +177,43 @@ class HuggingFace(Dataset):
         return next(iter(self._data.values())).features
 
     @cached_property
-    def _labels(self) -> str:
-        column = self._column(self.options.labels, _LABEL_COLUMNS, "labels", needed=True)
-        return column or ""
+    def _labels(self) -> str | None:
+        """The column of labels; None where each class has a column of its own."""
+        flags = self.options.labels is None and bool(self._flags)
+        return self._column(self.options.labels, _LABEL_COLUMNS, "labels", needed=not flags)
 
-    @property
-    def _own_names(self) -> list[str] | None:
-        kind = self._features[self._labels]
-        names = getattr(getattr(kind, "feature", kind), "names", None)
-        return list(names) if names else None
+    @cached_property
+    def _flags(self) -> list[str]:
+        """The columns of 0 and 1, one a class, where there are such and none of labels."""
+        if any(name in self._features for name in _LABEL_COLUMNS):
+            return []
+        numbers = [name for name, kind in self._features.items() if getattr(kind, "dtype", "")[:3] in _NUMBERS]
+        wanted = [name for name in self.options.classes if name in numbers] or numbers
+        values = {name: {v for rows in self._data.values() for v in rows[name]} for name in wanted}
+        return wanted if values and all(found <= {0, 1, None} for found in values.values()) else []
+
+    def _cells(self, rows: Any) -> list[Any]:
+        if self._labels is not None:
+            return list(rows[self._labels])
+        columns = {name: rows[name] for name in self._flags}
+        return [[name for name, values in columns.items() if values[row]] for row in range(len(rows))]
+
+    @cached_property
+    def _all_cells(self) -> list[Any]:
+        return [cell for rows in self._data.values() for cell in self._cells(rows)]
+
+    @cached_property
+    def _column_of_labels(self) -> LabelColumn:
+        options = self.options
+        try:
+            return LabelColumn(
+                self._features[self._labels] if self._labels else None,
+                classes=options.classes or tuple(self._flags if self._labels is None else ()),
+                separator=options.separator,
+                rename=options.rename,
+            )
+        except DataError as error:
+            raise DataError(f"{options.path}: column {self._labels!r}: {error}") from None
 
     def _column(self, named: str | None, usual: tuple[str, ...], what: str, needed: bool) -> str | None:
         columns = list(self._features)
@@ -221,11 +268,13 @@ class HuggingFace(Dataset):
             write_atomically(target, lambda temporary: temporary.write_bytes(data))
         return target
 
-    def _map(self, image_id: str) -> Path | None:
-        """Return the place of an image's saliency map, there or not."""
+    def _map(self, image_id: str, split: str) -> Path | None:
+        """Return the place of an image's saliency map, there or not; a folder of the split's name goes first."""
         if self.options.saliency is None:
             return None
         folder = folder_of("saliency", self.options.saliency.expanduser())
+        nested = folder / file_stem(split)
+        folder = nested if nested.is_dir() else folder
         return below(folder, f"{image_id}.png", f"{self.options.path}: an image id")
 
     def _lying(self, path: str | None, where: str) -> Path:
@@ -237,40 +286,6 @@ class HuggingFace(Dataset):
                 "write parquet with the pictures inside"
             )
         return place
-
-    def _named(self, cell: Any) -> list[str]:
-        values = _values(cell)
-        if not all(isinstance(value, str) for value in values):
-            raise DataError(
-                f"{self.options.path}: labels are numbers without names; give their names in order as `classes`"
-            )
-        return values
-
-    def _label_numbers(self, cell: Any, classes: ClassNames, where: str) -> tuple[int, ...]:
-        values = _values(cell)
-        own = self._own_names
-        found = set()
-        for value in values:
-            if isinstance(value, bool) or not isinstance(value, (int, str)):
-                raise DataError(f"{self.options.path}: {where}: label {str(value)[:40]!r} is neither name nor number")
-            # -1 stands for no label in columns of a single one
-            if value == -1 and not isinstance(cell, list):
-                continue
-            if isinstance(value, int) and own is not None and 0 <= value < len(own):
-                value = own[value]
-            if isinstance(value, int) and not 0 <= value < len(classes):
-                raise DataError(f"{self.options.path}: {where}: label {value} with {len(classes)} classes")
-            try:
-                found.add(value if isinstance(value, int) else classes.label(value))
-            except DataError as error:
-                raise DataError(f"{self.options.path}: {where}: {error}") from error
-        return tuple(sorted(found))
-
-
-def _values(cell: Any) -> list[Any]:
-    if isinstance(cell, str):
-        return names_in_cell(cell)
-    return list(cell or ()) if not isinstance(cell, int) else [cell]
 
 
 def _suffix(data: bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,15 @@ from typing import Any
 from pydantic import Field
 
 from wsseg_cli.data.class_files import read_class_names
-from wsseg_cli.data.files import stems_in
+from wsseg_cli.data.label_table import PHOTO_SUFFIXES, without_suffix
 from wsseg_cli.errors import DataError
 from wsseg_cli.plugin.protocols import Dataset, PluginOptions
 from wsseg_cli.types import ClassNames, Sample
 
+from .mask_files import MaskFiles, files_in
+from .names import rename_option, renamed
 from .places import existing, folder_of, refusals
+from .turns import Rule, orientation_option, orientations
 from .voc_xml import kept, labels_of, read_objects
 
 _FOLDERS = {"val": ["validation", "val"]}
@@ -35,11 +39,14 @@ class RSEPM(Dataset):
         )
         difficult: bool = Field(True, description="objects marked difficult give labels, as published")
         flat: bool = Field(False, description="objects whose box has no width or height give labels; published: no")
+        rename: dict[str, str | None] = rename_option()
         saliency: Path | None = Field(None, description="folder of saliency maps, one PNG an image")
+        orientation: Rule = orientation_option()
 
     def __init__(self, options: PluginOptions, work: Path) -> None:
         super().__init__(options, work)
         self._classes: ClassNames | None = None
+        self._said: dict[str, str] = {}
 
     def classes(self) -> ClassNames:
         """Return the class names.
@@ -55,26 +62,37 @@ class RSEPM(Dataset):
         """Yield the images of a split by name. A split without xml/ has no labels, one without mask/ no masks.
 
         Raises:
-            DataError: no such split, an image without its annotation, or an annotation that is broken.
+            DataError: no such split.
         """
         folder = self._folder(split)
         classes = self.classes()
-        masks, notes = folder / "mask", folder / "xml"
-        has_masks, has_notes = stems_in(masks, ".png"), notes.is_dir()
+        masks, notes = MaskFiles(folder / "mask"), folder / "xml"
+        has_notes = notes.is_dir()
         saliency = self.options.saliency
-        for stem in sorted(stems_in(folder / "image", ".jpg")):
+        photos = {without_suffix(name): folder / "image" / name for name in files_in(folder / "image", PHOTO_SUFFIXES)}
+        turns = orientations(((p, masks.of(i)) for i, p in photos.items()), self.options.orientation, "ignore")
+        self._said[split] = turns.said
+        for (stem, photo), orientation in zip(photos.items(), turns.applied, strict=True):
+            try:
+                labels = self._labels(notes / f"{stem}.xml", classes) if has_notes else ()
+            except DataError as error:
+                self.leave_out(stem, str(error))
+                continue
             yield Sample(
                 image_id=stem,
-                image=folder / "image" / f"{stem}.jpg",
-                labels=self._labels(notes / f"{stem}.xml", classes) if has_notes else (),
-                mask=masks / f"{stem}.png" if stem in has_masks else None,
+                image=photo,
+                labels=labels,
+                mask=masks.of(stem),
                 extras={} if saliency is None else {"saliency": saliency / f"{stem}.png"},
+                orientation=orientation,
+                labelled=has_notes,
             )
 
     def facts(self) -> dict[str, Any]:
-        """Return which objects give labels."""
+        """Return which objects give labels, and what was done about EXIF orientation."""
         rules = self.options
-        return {"labels": f"from annotations, difficult {'kept' if rules.difficult else 'dropped'}"}
+        turned = {f"EXIF orientation in {split}": said for split, said in self._said.items() if said}
+        return {"labels": f"from annotations, difficult {'kept' if rules.difficult else 'dropped'}", **turned}
 
     def missing(self, splits: Sequence[str]) -> list[str]:
         """Return what is not there of the folders of these splits and of what the options name."""
@@ -98,13 +116,18 @@ class RSEPM(Dataset):
     def _labels(self, path: Path, classes: ClassNames) -> tuple[int, ...]:
         objects = kept(read_objects(path), difficult=self.options.difficult, flat=self.options.flat)
         try:
-            return labels_of(objects, classes)
+            return labels_of(objects, classes, self.options.rename)
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
 
     def _named(self) -> ClassNames:
         files = sorted(self.options.root.glob("*/xml/*.xml"))
-        names = sorted({entry.name for path in files for entry in read_objects(path)})
+        found: set[str] = set()
+        for path in files:
+            # one that cannot be read is named where its image is
+            with suppress(DataError):
+                found |= set(renamed((entry.name for entry in read_objects(path)), self.options.rename))
+        names = sorted(found)
         if not names:
             raise DataError(f"{self.options.root}: no annotation names a class; dataset.options.classes can name them")
         return ClassNames(names)

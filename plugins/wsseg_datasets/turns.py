@@ -1,33 +1,110 @@
-"""EXIF turns of photos that may have masks."""
+"""EXIF orientation of photos that may have masks, maps or polygons: on which pixels were these made?
+
+Only a photo that lies on its side (orientation 5 to 8) and is no square can tell: what lies on it has the size of the
+photo as stored, or of the photo as shown. Upside-down and mirrored photos (2 to 4) have one size either way.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
 
 from wsseg_cli.data.images import exif_orientation, open_picture
 from wsseg_cli.errors import DataError
 
+Choice = Literal["apply", "ignore"]
+Rule = Literal["auto", "apply", "ignore"]
+Size = tuple[int, int]
 
-def orientations(files: Iterable[tuple[Path, Path | None]]) -> list[int]:
-    """Return the EXIF orientation to apply to each photo, 1 to all if a mask has the size of a photo as it is stored.
+_SIDEWAYS = (5, 6, 7, 8)
+
+
+def orientation_option() -> Any:
+    """Return the field of the option `orientation`."""
+    return Field(
+        "auto",
+        description="EXIF orientation of the photos; auto: as the sizes of masks and maps say, apply: turn the photos, "
+        "ignore: pixels as stored",
+    )
+
+
+@dataclass(frozen=True)
+class Photo:
+    """What is known of one photo: its EXIF orientation, its stored size (W, H), the size of what lies on it."""
+
+    orientation: int
+    stored: Size
+    lying: Size | None = None
+
+    @property
+    def shown(self) -> Size:
+        """The size (W, H) of the photo when it is turned."""
+        return self.stored[::-1] if self.orientation in _SIDEWAYS else self.stored
+
+    @property
+    def says(self) -> Choice | None:
+        """What to do, as the size of what lies on the photo says; None where it says nothing."""
+        if self.shown == self.stored:
+            return None
+        return "apply" if self.lying == self.shown else "ignore" if self.lying == self.stored else None
+
+
+@dataclass(frozen=True)
+class Turns:
+    """The orientation (1..8) to apply to each photo, and in words what was done and why, "" if there is none."""
+
+    applied: list[int]
+    said: str
+
+
+def decide(photos: Sequence[Photo], rule: Rule, otherwise: Choice = "apply") -> Turns:
+    """Return the orientations to apply.
+
+    rule: "auto" follows the photos that say something: all of them if they agree, else each its own. otherwise: what
+    happens to a photo about which nothing is known.
+    """
+    turned = [photo for photo in photos if photo.orientation != 1]
+    if not turned:
+        return Turns([1] * len(photos), "")
+    said = {photo.says for photo in turned if photo.says}
+    choices: list[Choice]
+    if rule != "auto":
+        choices, why = [rule] * len(photos), f"orientation: {rule}"
+    elif len(said) == 1:
+        choices, why = list(said) * len(photos), "as the sizes of what lies on them say"
+    elif said:
+        choices, why = [photo.says or otherwise for photo in photos], "each as the size of what lies on it says"
+    else:
+        choices = [otherwise] * len(photos)
+        why = "nothing tells on which pixels masks were drawn; the option `orientation` says it: apply or ignore"
+    applied = [photo.orientation if choice == "apply" else 1 for photo, choice in zip(photos, choices, strict=True)]
+    count = sum(orientation != 1 for orientation in applied)
+    return Turns(applied, f"{len(turned)} photos have one: {count} turned, {len(turned) - count} as stored ({why})")
+
+
+def orientations(files: Iterable[tuple[Path, Path | None]], rule: Rule, otherwise: Choice = "apply") -> Turns:
+    """Return the orientations to apply to photos in files.
 
     files: (photo, its mask or another map that lies on it, or None). What cannot be opened gets 1: whoever reads the
     pixels says why.
     """
-    found = []
-    as_stored = False
-    for photo, mask in files:
-        orientation, size = _header(photo)
-        found.append(orientation)
-        if orientation != 1 and mask is not None:
-            as_stored = as_stored or _header(mask)[1] == size
-    return [1] * len(found) if as_stored else found
+    photos = []
+    for path, mask in files:
+        photo = header(path)
+        if photo.orientation != 1 and mask is not None:
+            photo = Photo(photo.orientation, photo.stored, header(mask).stored)
+        photos.append(photo)
+    return decide(photos, rule, otherwise)
 
 
-def _header(path: Path) -> tuple[int, tuple[int, int] | None]:
+def header(path: Path) -> Photo:
+    """Return orientation and stored size of a picture; 1 and (0, 0) if it cannot be opened."""
     try:
         with open_picture(path) as picture:
-            return exif_orientation(picture), picture.size
+            return Photo(exif_orientation(picture), picture.size)
     except DataError:
-        return 1, None
+        return Photo(1, (0, 0))

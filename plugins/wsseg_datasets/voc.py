@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from wsseg_cli.data.files import stems_in
+from wsseg_cli.data.label_table import PHOTO_SUFFIXES, without_suffix
 from wsseg_cli.errors import DataError
 from wsseg_cli.plugin.protocols import Dataset, PluginOptions
 from wsseg_cli.types import ClassNames, Sample
 
 from .lists import read_list
+from .mask_files import MaskFiles, files_in, mask_name_option
 from .mask_labels import labels_shown
+from .names import rename_option
 from .places import folder_of, refusals
 from .sbd import merged_ids, sbd_folder, sbd_ids, sbd_masks
+from .turns import Rule, orientation_option, orientations
 from .voc_xml import kept, labels_of, read_objects
 
 CLASSES = (
@@ -45,11 +49,13 @@ CLASSES = (
 """VOC's classes in the order of their mask values."""
 
 IMAGES, ANNOTATIONS, LISTS = "JPEGImages", "Annotations", "ImageSets/Segmentation"
-_NAMED = 10  # bad annotations that a message names
 
 
 class Voc(Dataset):
-    """VOC devkit: photos, splits, labels from XML annotations or from masks; EXIF orientation is ignored."""
+    """VOC devkit: photos, splits, labels from XML annotations or from masks.
+
+    EXIF orientation is ignored, as VOC's tools do, unless masks have the size of the turned photo.
+    """
 
     paper = "Everingham et al., IJCV 2010, http://host.robots.ox.ac.uk/pascal/VOC/"
 
@@ -64,6 +70,13 @@ class Voc(Dataset):
         sbd: Path | None = Field(None, description="SBD's release, for the split train_aug and masks of its images")
         lists: dict[str, Path] = Field({}, description="list files of your own by split; they take precedence")
         classes: tuple[str, ...] = Field(CLASSES, min_length=1, description="class names in the order of mask values")
+        rename: dict[str, str | None] = rename_option()
+        mask_name: str = mask_name_option()
+        orientation: Rule = orientation_option()
+
+    def __init__(self, options: PluginOptions, work: Path) -> None:
+        super().__init__(options, work)
+        self._said: dict[str, str] = {}
 
     def classes(self) -> ClassNames:
         """Return VOC's classes, or those that the options name."""
@@ -75,25 +88,37 @@ class Voc(Dataset):
         A split of which no image has an annotation or a mask is one without labels, as VOC's `test` is.
 
         Raises:
-            DataError: no such folder or split, or labels that are missing or wrong (all of the split at once).
+            DataError: no such folder or split.
         """
         root = self.root()
         ids = self._ids(root, split)
         masks = self._masks(root, ids)
-        annotated = stems_in(root / ANNOTATIONS, ".xml")
+        annotated = {without_suffix(name, (".xml",)) for name in files_in(root / ANNOTATIONS, (".xml",))}
         unlabelled = not masks and annotated.isdisjoint(ids)
-        if unlabelled and not annotated and not stems_in(root / self.options.masks.expanduser(), ".png"):
+        if unlabelled and not annotated and not self._mask_files(root).files:
             raise DataError(f"{root} has neither {ANNOTATIONS}/*.xml nor {self.options.masks}/*.png")
-        labels = {} if unlabelled else self._labels(root, split, ids, masks)
+        labels = dict.fromkeys(ids, ()) if unlabelled else self._labels(root, ids, masks)
         saliency = self._saliency(root)
-        for image_id in ids:
+        photos = {image_id: root / IMAGES / self._photo(image_id) for image_id in labels}
+        maps = {i: None if saliency is None else saliency / f"{i}.png" for i in labels}
+        files = [(photos[i], masks.get(i) or maps[i]) for i in labels]
+        turns = orientations(files, self.options.orientation, "ignore")
+        self._said[split] = turns.said
+        for image_id, orientation in zip(labels, turns.applied, strict=True):
+            lying = maps[image_id]
             yield Sample(
                 image_id=image_id,
-                image=root / IMAGES / f"{image_id}.jpg",
-                labels=labels.get(image_id, ()),
+                image=photos[image_id],
+                labels=labels[image_id],
                 mask=masks.get(image_id),
-                extras={} if saliency is None else {"saliency": saliency / f"{image_id}.png"},
+                extras={} if lying is None else {"saliency": lying},
+                orientation=orientation,
+                labelled=not unlabelled,
             )
+
+    def facts(self) -> dict[str, Any]:
+        """Return what was done about EXIF orientation, split by split."""
+        return {f"EXIF orientation in {split}": said for split, said in self._said.items() if said}
 
     def missing(self, splits: Sequence[str]) -> list[str]:
         """Return what is not there of the devkit's folders and of the lists of these splits."""
@@ -131,7 +156,7 @@ class Voc(Dataset):
 
     def _ids(self, root: Path, split: str) -> list[str]:
         if split in self.options.lists:
-            return read_list(root / self.options.lists[split].expanduser())
+            return self._read(root / self.options.lists[split].expanduser())
         path = root / LISTS / f"{split}.txt"
         if split == "train_aug" and not path.is_file() and self.options.sbd is not None:
             return merged_ids(sbd_ids(self._sbd(root)), self._ids(root, "train"), self._ids(root, "val"))
@@ -142,16 +167,31 @@ class Voc(Dataset):
                 f"no split {split!r} in {root / LISTS}, there are: {there}{hint} give your own with "
                 f"lists: {{{split}: FILE}}"
             )
-        return read_list(path)
+        return self._read(path)
+
+    def _read(self, path: Path) -> list[str]:
+        return read_list(path, known=self._photos.__contains__, refuse=self.leave_out)
+
+    @cached_property
+    def _photos(self) -> dict[str, str]:
+        """The photos by id, as paths below JPEGImages; of several that an id has, the .jpg counts."""
+        names = files_in(self.root() / IMAGES, PHOTO_SUFFIXES)
+        return {without_suffix(name): name for name in sorted(names, key=lambda name: name.endswith(".jpg"))}
+
+    def _photo(self, image_id: str) -> str:
+        return self._photos.get(image_id, f"{image_id}.jpg")
+
+    def _mask_files(self, root: Path) -> MaskFiles:
+        return MaskFiles(root / self.options.masks.expanduser(), self.options.mask_name)
 
     def _masks(self, root: Path, ids: list[str]) -> dict[str, Path]:
         """Return the masks by image id: the devkit's, then SBD's for images that have none there."""
-        folder = root / self.options.masks.expanduser()
-        own = stems_in(folder, ".png")
-        found = {image_id: folder / f"{image_id}.png" for image_id in ids if image_id in own}
+        files = self._mask_files(root)
+        named = {image_id: files.of(image_id, self._photo(image_id)) for image_id in ids}
+        found = {image_id: path for image_id, path in named.items() if path is not None}
         if self.options.sbd is None:
             return found
-        rest = [image_id for image_id in ids if image_id not in own]
+        rest = [image_id for image_id in ids if image_id not in found]
         return found | sbd_masks(self._sbd(root), rest, self.work / "sbd")
 
     def _sbd(self, root: Path) -> Path:
@@ -165,30 +205,25 @@ class Voc(Dataset):
             raise DataError(f"no folder {folder} of saliency maps; set the data set's option `saliency`")
         return folder
 
-    def _labels(self, root: Path, split: str, ids: list[str], masks: dict[str, Path]) -> dict[str, tuple[int, ...]]:
-        labels: dict[str, tuple[int, ...]] = {}
-        problems = []
+    def _labels(self, root: Path, ids: list[str], masks: dict[str, Path]) -> dict[str, tuple[int, ...]]:
+        """Return the labels by image id, of those that have any to read; the others are left out."""
         if self.options.labels == "masks":
-            labels = labels_shown(masks, self.classes())
-            problems = [f"{i!r} has no mask in {root / self.options.masks}" for i in ids if i not in masks]
-        else:
             for image_id in ids:
-                try:
-                    labels[image_id] = self._in_xml(root / ANNOTATIONS / f"{image_id}.xml")
-                except DataError as error:
-                    problems.append(str(error))
-        if problems:
-            raise DataError(f"split {split!r}: labels of {len(problems)} images cannot be read\n  {_summary(problems)}")
+                if image_id not in masks:
+                    self.leave_out(image_id, f"{image_id!r} has no mask in {root / self.options.masks}")
+            return labels_shown(masks, self.classes())
+        labels = {}
+        for image_id in ids:
+            path = root / ANNOTATIONS / f"{image_id}.xml"
+            try:
+                labels[image_id] = self._in_xml(path)
+            except DataError as error:
+                self.leave_out(image_id, str(error))
         return labels
 
     def _in_xml(self, path: Path) -> tuple[int, ...]:
         objects = kept(read_objects(path), difficult=self.options.difficult == "keep")
         try:
-            return labels_of(objects, self.classes())
+            return labels_of(objects, self.classes(), self.options.rename)
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
-
-
-def _summary(problems: list[str]) -> str:
-    more = [f"… and {len(problems) - _NAMED} more"] if len(problems) > _NAMED else []
-    return "\n  ".join(problems[:_NAMED] + more)

@@ -69,7 +69,7 @@ class SCCAM(Classifier[SCCAMOptions, SubcategoryNet]):
         from. What is finished is not done again.
         """
         o = self.options
-        samples = usable_samples(self, job.samples)
+        samples = usable_samples(self, job)
         backbone = self._first_extractor(job, fit)
         for number in range(1, o.rounds + 1):
             name = f"round_{number}"

@@ -75,8 +75,7 @@ BAD_IMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "unreadable": (_bytes(b"this is no picture"), "not a readable picture"),
     "truncated": (_cut, "truncated"),
     "zero-byte": (_bytes(b""), "empty file"),
-    "cmyk": (lambda p: Image.new("CMYK", (100, 90)).save(p), "CMYK"),
-    "16-bit": (lambda p: Image.fromarray(np.zeros((90, 100), np.uint16)).save(p, format="PNG"), "I;16"),
+    "floats": (lambda p: Image.new("F", (100, 90)).save(p, format="TIFF"), "mode F"),
     "huge": (lambda p: Image.new("L", (8000, 6250)).save(p, format="PNG"), "megapixels"),
     "animated": (_animated, "animated"),
 }
@@ -152,11 +151,16 @@ def test_same_image_in_train_and_val_is_a_warning(photos: Path) -> None:
     assert "1 images stand in both" in wsseg("prepare").stdout
 
 
-def test_image_without_label_is_left_out_of_training_and_all_background(photos: Path) -> None:
+def test_image_without_label_is_a_negative_in_training_and_all_background(photos: Path) -> None:
     rows = (photos / "labels.csv").read_text().replace("p0,cat", "p0,")
     (photos / "labels.csv").write_text(rows)
-    assert "1 images without a label" in wsseg("prepare").stdout
-    assert "1 images without a label left out" in wsseg("train-cls").stdout
+    assert "1 images show none of the classes: negatives in training" in wsseg("prepare").stdout
+    said = wsseg("train-cls", "--set", "train_cls.unlabelled=drop", "--run", "other", code=5).stderr
+    assert "prepare" in said
+    assert "on 6 images, 1 of them negatives" in wsseg("train-cls").stdout
+    dropped = wsseg("train-cls", "--force", "--set", "train_cls.unlabelled=drop").stdout
+    assert "on 5 images, 1 images without a label left out" in dropped
+    wsseg("train-cls", "--force")
     wsseg("cam")
     wsseg("pseudo")
     assert not np.array(Image.open("runs/tiny/pseudo/p0.png")).any()

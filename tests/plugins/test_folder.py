@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from wsseg_datasets.folder import Folder
 
-from wsseg_cli.data.label_table import names_in_cell, read_label_table
+from wsseg_cli.data.label_table import read_label_table
 from wsseg_cli.errors import DataError
 
 
@@ -37,22 +37,6 @@ def photos(tmp_path: Path) -> Path:
     rows = [f"trip/p{i:02d}.jpg,{'dog' if i % 2 else 'cat;dog'}" for i in range(20)]
     (tmp_path / "labels.csv").write_text("image,labels\n" + "\n".join(rows) + "\n")
     return tmp_path
-
-
-@pytest.mark.parametrize(
-    ("cell", "names"),
-    [
-        ("dog", ["dog"]),
-        ("dog; cat", ["dog", "cat"]),
-        ("dog|potted plant", ["dog", "potted plant"]),
-        ("dog,cat", ["dog", "cat"]),
-        ("rocks, wet", ["rocks, wet"]),
-        ("", []),
-        (";", []),
-    ],
-)
-def test_names_in_a_cell(cell: str, names: list[str]) -> None:
-    assert names_in_cell(cell) == names
 
 
 def test_a_table_of_labels(photos: Path) -> None:
@@ -110,21 +94,117 @@ def test_masks_need_class_names_and_are_no_photos(tmp_path: Path) -> None:
     assert first.labels == (1,)
 
 
+def exif_folder(
+    root: Path, photos: dict[str, tuple[tuple[int, int], int, tuple[int, int] | None]], **options: Any
+) -> Any:
+    """A data set of photos {name: (stored size, orientation, size of the mask)}, and its samples."""
+    (root / "masks").mkdir()
+    for name, (size, orientation, mask) in photos.items():
+        photo(root / "dog" / f"{name}.jpg", size, orientation)
+        if mask:
+            photo(root / "masks" / "dog" / f"{name}.png", mask)
+    (root / "all.txt").write_text("".join(f"dog/{name}\n" for name in photos))
+    data = folder(root, classes=("dog",), masks=Path("masks"), lists={"all": Path("all.txt")}, **options)
+    return data, [s.orientation for s in data.samples("all")]
+
+
+WIDE, TALL, SQUARE = (8, 6), (6, 8), (8, 8)
+
+
 @pytest.mark.parametrize(
-    ("mask_size", "applied"), [(None, True), ((6, 8), True), ((8, 6), False)], ids=["none", "turned", "as stored"]
+    ("photos", "applied", "said"),
+    [
+        ({"a": (WIDE, 6, None), "b": (WIDE, 3, None)}, [6, 3], "nothing tells"),
+        ({"a": (WIDE, 6, TALL), "b": (WIDE, 3, WIDE)}, [6, 3], "2 turned, 0 as stored"),
+        ({"a": (WIDE, 8, WIDE), "b": (WIDE, 3, WIDE)}, [1, 1], "0 turned, 2 as stored"),
+        ({"a": (WIDE, 3, WIDE), "b": (WIDE, 2, WIDE), "c": (WIDE, 4, WIDE)}, [3, 2, 4], "nothing tells"),
+        ({"a": (SQUARE, 6, SQUARE), "b": (WIDE, 1, WIDE)}, [6, 1], "1 photos have one: 1 turned"),
+        ({"a": (SQUARE, 5, SQUARE), "b": (WIDE, 7, WIDE)}, [1, 1], "0 turned, 2 as stored"),
+        ({"a": (WIDE, 6, TALL), "b": (WIDE, 8, WIDE), "c": (WIDE, 3, WIDE)}, [6, 1, 3], "each as the size"),
+        ({"a": (WIDE, 1, WIDE)}, [1], None),
+    ],
 )
-def test_exif_orientation_is_applied_unless_a_mask_has_the_stored_size(
-    tmp_path: Path, mask_size: tuple[int, int] | None, applied: bool
+def test_masks_tell_whether_exif_orientation_is_applied(
+    tmp_path: Path, photos: dict[str, Any], applied: list[int], said: str | None
 ) -> None:
-    photo(tmp_path / "dog" / "a.jpg", orientation=6)
-    photo(tmp_path / "dog" / "b.jpg", orientation=3)
-    (tmp_path / "masks").mkdir()
-    if mask_size:
-        photo(tmp_path / "masks" / "dog" / "a.png", mask_size)
-    (tmp_path / "all.txt").write_text("dog/a\ndog/b\n")
+    data, found = exif_folder(tmp_path, photos)
+    assert found == applied
+    assert (said in data.facts()["EXIF orientation"]) if said else "EXIF orientation" not in data.facts()
+
+
+@pytest.mark.parametrize(("rule", "applied"), [("apply", [6, 3]), ("ignore", [1, 1])])
+def test_an_option_says_whether_exif_orientation_is_applied(tmp_path: Path, rule: str, applied: list[int]) -> None:
+    photos: dict[str, Any] = {"a": (SQUARE, 6, SQUARE), "b": (WIDE, 3, WIDE)}
+    data, found = exif_folder(tmp_path, photos, orientation=rule)
+    assert found == applied and f"orientation: {rule}" in data.facts()["EXIF orientation"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "file"),
+    [("{id}_mask.png", "dog/a_mask.png"), ("{name}.png", "dog/a.jpg.png"), ("seg/{id}.bmp", "seg/dog/a.bmp")],
+)
+def test_names_of_masks(tmp_path: Path, pattern: str, file: str) -> None:
+    photo(tmp_path / "dog" / "a.jpg")
+    photo(tmp_path / "masks" / file)
+    photo(tmp_path / "masks" / "stray.png")
+    (tmp_path / "all.txt").write_text("dog/a\n")
+    options = {"classes": ("dog",), "masks": Path("masks"), "lists": {"all": Path("all.txt")}}
+    data = folder(tmp_path, mask_name=pattern, **options)
+    assert [s.mask for s in data.samples("all")] == [tmp_path / "masks" / file]
+    assert data.facts()["masks that match no photo"] == "1, such as stray.png (option mask_name)"
+    with pytest.raises(DataError, match=r"none is called like one of the 1 photos .*mask_name: '.*\{id\}"):
+        list(folder(tmp_path, **options).samples("all"))
+    for broken in ("mask.png", "../{id}.png", "{id:d}.png"):
+        with pytest.raises(DataError, match="mask_name"):
+            list(folder(tmp_path, mask_name=broken, **options).samples("all"))
+
+
+def test_converted_masks_of_photos_in_folders(tmp_path: Path) -> None:
+    photo(tmp_path / "dog" / "a.jpg")
+    photo(tmp_path / "masks" / "dog%2Fa.png")
+    (tmp_path / "all.txt").write_text("dog/a\n")
     data = folder(tmp_path, classes=("dog",), masks=Path("masks"), lists={"all": Path("all.txt")})
-    assert [s.orientation for s in data.samples("all")] == ([6, 3] if applied else [1, 1])
-    assert data.facts()["photos turned by EXIF orientation"] == (2 if applied else 0)
+    assert [s.mask for s in data.samples("all")] == [tmp_path / "masks" / "dog%2Fa.png"]
+
+
+def test_class_folders_below_folders_of_lists(tmp_path: Path) -> None:
+    for name in ("train/dog/1.jpg", "train/cat/1.jpg", "valid/dog/1.jpg"):
+        photo(tmp_path / name)
+    data = folder(tmp_path)
+    assert list(data.classes()) == ["cat", "dog"]
+    assert {s.image_id: s.labels for s in data.samples("train")} == {"train/cat/1": (0,), "train/dog/1": (1,)}
+    assert {s.image_id: s.labels for s in data.samples("val")} == {"valid/dog/1": (1,)}
+    with pytest.raises(DataError, match="there are train and val"):
+        list(data.samples("test"))
+
+
+def test_classes_named_train_and_val_in_folders_are_classes(tmp_path: Path) -> None:
+    for name in ("train/1.jpg", "bus/2.jpg", "bus/old/3.jpg"):
+        photo(tmp_path / name)
+    assert list(folder(tmp_path).classes()) == ["bus", "train"]
+
+
+@pytest.mark.parametrize("name", ["background", "_background_", "__ignore__", "Background"])
+def test_names_that_mean_no_class(photos: Path, name: str) -> None:
+    with pytest.raises(DataError, match=rf"'{name}' cannot be a class.*rename"):
+        folder(photos, labels=Path("labels.csv"), classes=(name, "cat", "dog")).classes()
+    (photos / "labels.csv").write_text(f"image,labels\ntrip/p00,{name}\ntrip/p01,dog\n")
+    with pytest.raises(DataError, match=f"'{name}' cannot be a class"):
+        folder(photos, labels=Path("labels.csv")).classes()
+    renaming = folder(photos, labels=Path("labels.csv"), rename={name: None, "dog": "Dog"}, val_share=0.001)
+    assert list(renaming.classes()) == ["Dog"]
+    assert [s.labels for s in renaming.samples("train")] == [(), (0,)]
+    given = folder(photos, labels=Path("labels.csv"), classes=("dog",), val_share=0.001)
+    assert [s.labels for s in given.samples("train")] == [(), (0,)]
+
+
+def test_bad_entries_are_collected(photos: Path) -> None:
+    (photos / "labels.csv").write_text("image,labels\ntrip/p00,dgo\ntrip/p01,dog\n../x,dog\n,dog\n")
+    (photos / "list.txt").write_text("trip/p00\ntrip/p01\ntrip/p99\n")
+    data = folder(photos, labels=Path("labels.csv"), classes=("dog",), lists={"train": Path("list.txt")})
+    data.bad = {}
+    assert [s.image_id for s in data.samples("train")] == ["trip/p01"]
+    assert len(data.bad) == 4 and "did you mean 'dog'" in data.bad["trip/p00"]
 
 
 def test_labels_from_masks(tmp_path: Path) -> None:
@@ -165,9 +245,8 @@ def test_files_that_cannot_be_read_are_left_to_prepare(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("file,labels\na.jpg,dog\n", "columns image and labels; found 'file', 'labels'"),
+        ("photo,labels\na.jpg,dog\n", "columns image and labels; found 'photo', 'labels'"),
         ("image,labels\na.jpg,dog,cat\n", "line 2: 3 cells under 2 columns"),
-        ("image,labels\na.jpg,dog\na.jpg,cat\n", "line 3: image 'a.jpg' stands twice"),
         ("image,labels\n", "names no image"),
         ("", "found nothing"),
     ],
@@ -191,7 +270,7 @@ def test_names_and_ids_that_mean_nothing(photos: Path) -> None:
     with pytest.raises(DataError, match=r"trip/p\d+': unknown class 'dog'.*did you mean 'dogs'"):
         both(folder(photos, labels=Path("labels.csv"), classes=("cat", "dogs")))
     (photos / "list.txt").write_text("trip/p00\ntrip/p99\n")
-    with pytest.raises(DataError, match="1 images are not in the data set, first 'trip/p99'"):
+    with pytest.raises(DataError, match="image 'trip/p99' is not in the data set"):
         list(folder(photos, labels=Path("labels.csv"), lists={"train": Path("list.txt")}).samples("train"))
     (photos / "labels.csv").write_text("image,labels\n../../etc/passwd.png,dog\n")
     with pytest.raises(DataError, match="expected a path below its folder"):

@@ -112,13 +112,101 @@ def test_class_folders(tmp_path: Path) -> None:
     assert {s.image_id: s.labels for s in data.samples("test")} == {"dog/2": (0,), "sofa/1": (1,)}
 
 
-@pytest.mark.parametrize("orientation", [6, 3])
-def test_exif(tmp_path: Path, orientation: int) -> None:
+@pytest.mark.parametrize(("orientation", "with_masks"), [(6, 1), (3, 3)])
+def test_exif(tmp_path: Path, orientation: int, with_masks: int) -> None:
     turned = plugin(imagefolder(tmp_path / "without", masks=False, orientation=orientation), tmp_path / "a")
     assert [s.orientation for s in turned.samples("train")] == [orientation, orientation]
-    assert turned.facts()["photos turned by EXIF orientation"] == 2
+    assert turned.facts()["EXIF orientation in train"].startswith("2 photos have one: 2 turned")
     stored = plugin(imagefolder(tmp_path / "with", orientation=orientation), tmp_path / "b")
-    assert [s.orientation for s in stored.samples("train")] == [1, 1]
+    # masks of the stored size say something only where turned photos have another
+    assert [s.orientation for s in stored.samples("train")] == [with_masks, with_masks]
+
+
+def rows(root: Path, cells: list[dict[str, Any]], split: str = "train") -> Path:
+    for number, cell in enumerate(cells):
+        photo(root / split / f"{number}.jpg")
+        cell["file_name"] = f"{number}.jpg"
+    (root / split / "metadata.jsonl").write_text("".join(json.dumps(cell) + "\n" for cell in cells))
+    return root
+
+
+def labels_of(data: HuggingFace, split: str = "train") -> list[tuple[int, ...]]:
+    return [s.labels for s in data.samples(split)]
+
+
+@pytest.mark.parametrize(
+    ("cells", "labels"),
+    [
+        ([[1, 0, 1], [0, 1, 0], [0, 0, 0]], [(0, 2), (1,), ()]),
+        ([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]], [(0, 2), ()]),
+        ([[True, False, True], [False, False, True]], [(0, 2), (2,)]),
+        (["[1, 0, 1]", "[0, 0, 0]"], [(0, 2), ()]),
+        (["1 0 1", "0 0 0"], [(0, 2), ()]),
+        ([[1, 0], [2], []], [(0, 1), (2,), ()]),
+        ([[0, 1, 2], [2, 1, 0]], [(0, 1, 2), (0, 1, 2)]),
+        ([2, 0, -1], [(2,), (0,), ()]),
+        (["cat, sofa", "dog", ""], [(0, 2), (1,), ()]),
+        (["['cat', 'sofa']", "[]"], [(0, 2), ()]),
+    ],
+)
+def test_what_a_cell_says(tmp_path: Path, cells: list[Any], labels: list[tuple[int, ...]]) -> None:
+    root = rows(tmp_path / "data", [{"labels": cell} for cell in cells])
+    assert labels_of(plugin(root, tmp_path / "work", classes=NAMES)) == labels
+
+
+def test_vectors_are_told_over_all_lists(tmp_path: Path) -> None:
+    root = rows(tmp_path / "data", [{"labels": [0, 1]}, {"labels": [1]}])
+    rows(root, [{"labels": [0, 1]}], "validation")
+    assert labels_of(plugin(root, tmp_path / "work", classes=("a", "b")), "val") == [(0, 1)]
+
+
+@pytest.mark.parametrize(("cells", "count"), [([[1, 0, 1, 0], [1, 0, 0, 1]], 2), ([[2, 2], [1, 0]], 1)])
+def test_a_number_that_stands_twice_is_refused(tmp_path: Path, cells: list[Any], count: int) -> None:
+    data = plugin(rows(tmp_path / "data", [{"labels": cell} for cell in cells]), tmp_path / "work", classes=NAMES)
+    with pytest.raises(DataError, match=r"row 0: labels .* have a number twice"):
+        labels_of(data)
+    data.bad = {}
+    assert len(labels_of(data)) == 2 - count and len(data.bad) == count
+
+
+@pytest.mark.parametrize("key", ["categories", "category", "label"])
+def test_objects(tmp_path: Path, key: str) -> None:
+    cells = [{"objects": {"bbox": [[0, 0, 1, 1]] * len(c), key: c}} for c in ([1, 1, 0], [2], [])]
+    assert labels_of(plugin(rows(tmp_path / "a", cells), tmp_path / "work", classes=NAMES)) == [(0, 1), (2,), ()]
+    named = [{"objects": [{"bbox": [0, 0, 1, 1], key: name} for name in c]} for c in (["dog", "cat"], ["sofa"])]
+    assert labels_of(plugin(rows(tmp_path / "b", named), tmp_path / "work2")) == [(0, 1), (2,)]
+
+
+def test_objects_without_a_class(tmp_path: Path) -> None:
+    root = rows(tmp_path / "data", [{"objects": {"bbox": [[0, 0, 1, 1]]}}])
+    with pytest.raises(DataError, match="objects without one of category"):
+        plugin(root, tmp_path / "work").classes()
+
+
+def test_a_column_for_each_class(tmp_path: Path) -> None:
+    root = rows(tmp_path / "data", [{"cat": 1, "dog": 0, "sofa": 1}, {"cat": 0, "dog": 0, "sofa": 0}])
+    data = plugin(root, tmp_path / "work")
+    assert tuple(data.classes()) == NAMES and labels_of(data) == [(0, 2), ()]
+    assert labels_of(plugin(root, tmp_path / "work", classes=("sofa", "cat"))) == [(0, 1), ()]
+
+
+def test_background_is_no_class(tmp_path: Path) -> None:
+    kind = datasets.ClassLabel(names=["background", "cat"])
+    columns = {
+        "image": {"feature": datasets.Image(), "values": [picture(seed=1), picture(seed=2)]},
+        "label": {"feature": kind, "values": [0, 1]},
+    }
+    root = parquet(tmp_path / "data", columns)
+    with pytest.raises(DataError, match="'background' cannot be a class"):
+        plugin(root, tmp_path / "a").classes()
+    for words in ({"classes": ("cat",)}, {"rename": {"background": None}}):
+        data = plugin(root, tmp_path / "b", **words)
+        assert tuple(data.classes()) == ("cat",) and labels_of(data) == [(), (0,)]
+
+
+def test_an_empty_cell_says_nothing_and_an_empty_list_says_no_class(tmp_path: Path) -> None:
+    root = rows(tmp_path / "data", [{"labels": ["cat"]}, {"labels": []}, {"labels": None}])
+    assert [s.labelled for s in plugin(root, tmp_path / "work").samples("train")] == [True, True, False]
 
 
 @pytest.mark.parametrize(("size", "turn"), [((8, 6), 1), ((6, 8), 6)], ids=["as stored", "turned"])

@@ -107,7 +107,7 @@ def read_labels(source: Path, classes: ClassNames | None = None) -> Labels:
         classes = classes or index.classes
         return Labels({i: _vector(source, i, names, classes) for i, names in shown.items()}, classes)
     if source.suffix.lower() in (".csv", ".jsonl"):
-        table = {without_suffix(name): names for name, names in read_label_table(source).items()}
+        table = {without_suffix(name): names for name, names in read_label_table(source, classes=classes or ()).items()}
         classes = classes or ClassNames(sorted({name for names in table.values() for name in names}))
         return Labels({i: _vector(source, i, names, classes) for i, names in table.items()}, classes)
     vectors = vectors_of(read(source), str(source))
@@ -131,6 +131,8 @@ def vectors_of(value: Any, said_by: str) -> dict[str, FloatArray]:
     length = None
     for key, vector in value.items():
         image_id = _id_of(key)
+        if isinstance(vector, list) and all(isinstance(number, int | float) for number in vector):
+            vector = np.array(vector)
         if not isinstance(vector, np.ndarray) or vector.ndim != 1 or vector.dtype.kind not in "biuf":
             raise DataError(f"{said_by}: image {key!r:.80} has no vector of labels")
         length = len(vector) if length is None else length
@@ -194,6 +196,8 @@ def _vector(source: Path, image_id: str, names: list[str], classes: ClassNames) 
 
 
 def _id_of(key: Any) -> str:
+    if isinstance(key, bytes):
+        key = key.decode(errors="replace")
     if isinstance(key, str):
         return key
     match = _VOC_NUMBER.fullmatch(str(key))

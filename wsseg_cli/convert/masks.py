@@ -25,7 +25,8 @@ Form = Literal["palette", "index", "rgb", "coco"]
 
 _COCO_UNUSED = frozenset({12, 26, 29, 30, 45, 66, 68, 69, 71, 83})
 _COCO_LAST = 90
-_SUFFIXES = (".png", ".bmp", ".gif", ".tif", ".tiff")
+_SUFFIXES = (".png", ".bmp", ".gif", ".tif", ".tiff", ".jpg", ".jpeg")
+_IGNORE_WORD = 65535
 
 
 @dataclass
@@ -47,11 +48,11 @@ def run(
     colours: Path | None = None,
     num_classes: int | None = None,
 ) -> ConvertedMasks:
-    """Convert a folder of masks.
+    """Convert a folder of masks: 8 or 16 bits, grey, palette or colours, with alpha or without, which is not looked at.
 
     form: how they are coded; by default "rgb" for colour pictures, else their plain values ("palette" or "index").
     colours: JSON with the colour of each value, [[r, g, b], …] from the background on; by default VOC's, whose 255 is
-    (224, 224, 192). num_classes: refuse values beyond.
+    (224, 224, 192); where they are given, JPEGs take the nearest. num_classes: refuse values beyond.
 
     Raises:
         DataError: no such files. Files that cannot be converted stand in `failures`; all others are written.
@@ -71,7 +72,7 @@ def run(
     for path in files:
         image_id = path.relative_to(source).with_suffix("").as_posix()
         try:
-            mask = values_of(path, form, table)
+            mask = values_of(path, form, table, nearest=colours is not None)
             beyond = mask[(mask != IGNORE) & (mask > (IGNORE if num_classes is None else num_classes))]
             if beyond.size:
                 raise DataError(f"{path}: value {int(beyond.max())} with {num_classes} classes")
@@ -84,24 +85,58 @@ def run(
     return result
 
 
-def values_of(path: Path, form: Form | None, colours: ByteArray) -> ByteArray:
+def values_of(path: Path, form: Form | None, colours: ByteArray, nearest: bool = False) -> ByteArray:
     """Return the mask at `path` as (H, W) uint8 class values.
+
+    nearest: the pixels of a JPEG, which are never quite a colour, take the value of the nearest one.
 
     Raises:
         DataError: unreadable, or with a colour or an id that stands for no class.
     """
     with open_picture(path) as picture:
+        if picture.format == "JPEG":
+            if form != "rgb" or not nearest:
+                raise DataError(f"{path}: JPEG blurs class values; --form rgb --colours FILE takes the nearest colour")
+            return _nearest(np.asarray(decode(picture, path).convert("RGB")), colours)
         if form == "rgb" or (form is None and picture.mode in ("RGB", "RGBA")):
             pixels = np.asarray(decode(picture, path).convert("RGB"))
-            return values_of_colours(pixels, colours, str(path))
-    mask = read_mask(path)
+            return values_of_colours(pixels, colours, str(path), or_grey=form is None)
+        if picture.mode.startswith("I"):
+            mask = _of_words(np.asarray(decode(picture, path)), str(path))
+        elif picture.mode in ("LA", "PA"):
+            mask = np.array(decode(picture, path).getchannel(0))
+        else:
+            mask = read_mask(path)
     return values_of_categories(mask, str(path)) if form == "coco" else mask
 
 
-def values_of_colours(pixels: npt.NDArray[Any], colours: ByteArray, said_by: str) -> ByteArray:
+def _of_words(values: npt.NDArray[Any], said_by: str) -> ByteArray:
+    """Return class values that stand in 16 bits, 65535 as 255: both mean no class."""
+    words = np.where(values == _IGNORE_WORD, IGNORE, values)
+    if words.size and (words.min() < 0 or words.max() > IGNORE):
+        raise DataError(
+            f"{said_by}: value {int(words.max())}; expected 0 to {IGNORE - 1}, and {IGNORE} or 65535: ignore"
+        )
+    return words.astype(np.uint8)
+
+
+def _nearest(pixels: ByteArray, colours: ByteArray) -> ByteArray:
+    best = np.full(pixels.shape[:2], np.iinfo(np.int64).max)
+    values = np.zeros(pixels.shape[:2], np.uint8)
+    for value, colour in enumerate(colours.astype(np.int64)):
+        distance = ((pixels - colour) ** 2).sum(axis=2)
+        values[distance < best] = value
+        best = np.minimum(best, distance)
+    return values
+
+
+def values_of_colours(
+    pixels: npt.NDArray[Any], colours: ByteArray, said_by: str, *, or_grey: bool = False
+) -> ByteArray:
     """Return the (H, W) uint8 values whose colours the (H, W, 3) uint8 pixels have.
 
     colours: (V, 3) uint8 RGB, the first of equal ones counts; with fewer than 256, VOC's colour of 255 is added.
+    or_grey: where some are no colours of the table and all are grey, they are the values themselves.
 
     Raises:
         DataError: a colour that stands for no value.
@@ -115,6 +150,8 @@ def values_of_colours(pixels: npt.NDArray[Any], colours: ByteArray, said_by: str
     found, inverse = np.unique(codes, return_inverse=True)
     place = np.minimum(np.searchsorted(known, found), len(known) - 1)
     unknown = np.flatnonzero(known[place] != found)
+    if unknown.size and or_grey and (pixels == pixels[..., :1]).all():
+        return pixels[..., 0].astype(np.uint8)
     if unknown.size:
         colour = tuple(pixels.reshape(-1, 3)[np.flatnonzero(inverse == unknown[0])[0]].tolist())
         raise DataError(f"{said_by}: {len(unknown)} colours stand for no class, first {colour}; --colours names them")

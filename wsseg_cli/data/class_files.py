@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from ..types import ClassNames
+from ..types import ClassNames, means_no_class
 
 _LARGEST = 1 << 20
-_BACKGROUND = ("background", "__background__", "_background_")
 
 
 def read_class_names(path: Path) -> ClassNames:
-    """Return the foreground classes that a file names; a leading "background" is left out.
+    """Return the foreground classes that a file names; a leading "background" or labelme's "__ignore__" is left out.
 
     Read are: JSON with a list of names, or with `class_names` in it (RecurSeed); text with a name a line, or with a
     number before each name (EPS's labels.txt).
@@ -29,8 +29,7 @@ def read_class_names(path: Path) -> ClassNames:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as class names ({error})") from error
     names = _of_json(path, text) if path.suffix.lower() == ".json" else _of_lines(text)
-    if names and names[0].lower() in _BACKGROUND:
-        names = names[1:]
+    names = list(dropwhile(means_no_class, names))
     if not names:
         raise DataError(f"{path}: names no class; expected one a line, or a JSON list")
     return ClassNames(names)

@@ -6,15 +6,20 @@ import warnings
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+import numpy.typing as npt
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from ..errors import DataError
 from ..types import ByteArray
 
 MAX_PIXELS = 40_000_000
 """Larger photos are refused: they need gigabytes in a network, and small files can claim such sizes."""
+
+PngImagePlugin.MAX_TEXT_CHUNK = 64 << 20  # editors write texts and colour profiles above Pillow's limit of 1 MB
+PngImagePlugin.MAX_TEXT_MEMORY = 64 << 20
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -46,7 +51,8 @@ def open_picture(path: Path) -> Image.Image:
         raise DataError(f"{path}: more than {MAX_PIXELS / 1e6:.0f} megapixels; scale it down") from None
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
         empty = path.is_file() and path.stat().st_size == 0
-        reason = "empty file" if empty else f"not a readable picture ({type(error).__name__})"
+        why = type(error).__name__ if isinstance(error, UnidentifiedImageError) else f"{type(error).__name__}: {error}"
+        reason = "empty file" if empty else f"not a readable picture ({why[:200]})"
         raise DataError(f"{path}: {reason}") from None
     size = picture.width * picture.height
     frames = getattr(picture, "n_frames", 1)
@@ -84,36 +90,58 @@ def decode(picture: Image.Image, path: Path) -> Image.Image:
 def read_image(path: Path, orientation: int = 1) -> ByteArray:
     """Return the photo at `path` as (H, W, 3) uint8 RGB, turned by EXIF `orientation`.
 
+    CMYK and YCbCr become RGB, 16 bits become the upper 8.
+
     Raises:
-        DataError: unreadable, truncated, CMYK, 16-bit, animated or huge.
+        DataError: unreadable, truncated, of floats, animated or huge.
     """
     with open_picture(path) as picture:
-        _check_mode(picture, path)
+        conversion(picture, path)
         pixels = decode(picture, path)
         if orientation != 1:
             pixels = pixels.transpose(_TURNS[orientation])
+        if pixels.mode.startswith("I"):
+            return np.repeat(_upper_byte(np.asarray(pixels), path)[..., None], 3, axis=2)
         return np.array(pixels.convert("RGB"))
 
 
-def photo_size(path: Path, orientation: int = 1) -> tuple[int, int]:
-    """Return the (H, W) that `read_image` gives, after reading all of the file; no array is made.
+def look_at_photo(path: Path, orientation: int = 1) -> tuple[tuple[int, int], str]:
+    """Return the (H, W) that `read_image` gives and its `conversion`, after reading all of the file.
 
     Raises:
         DataError: as `read_image`.
     """
     with open_picture(path) as picture:
-        _check_mode(picture, path)
+        converted = conversion(picture, path)
         width, height = picture.size
         if picture.format == "JPEG":
             # an eighth of the size still takes every coded byte: what is cut or broken fails just as it does in full
             picture.draft(None, (1, 1))  # type: ignore[arg-type]
-        decode(picture, path)
-    return (width, height) if orientation in _SIDEWAYS else (height, width)
+        pixels = decode(picture, path)
+        if picture.mode.startswith("I"):
+            _upper_byte(np.asarray(pixels), path)
+    return ((width, height) if orientation in _SIDEWAYS else (height, width)), converted
 
 
-def _check_mode(picture: Image.Image, path: Path) -> None:
-    if picture.mode in ("CMYK", "YCbCr", "LAB", "HSV") or picture.mode.startswith(("I", "F")):
-        raise DataError(f"{path}: mode {picture.mode}; expected 8-bit RGB or grey, convert it first")
+def conversion(picture: Image.Image, path: Path) -> str:
+    """Return what about a photo is converted when it becomes 8-bit RGB: "CMYK", "YCbCr", "16-bit", or "" for nothing.
+
+    Raises:
+        DataError: a mode whose values cannot be told to be colours.
+    """
+    if picture.mode in ("CMYK", "YCbCr"):
+        return picture.mode
+    if picture.mode.startswith("I"):
+        return "16-bit"
+    if picture.mode in ("LAB", "HSV", "F"):
+        raise DataError(f"{path}: mode {picture.mode}; expected RGB, CMYK or grey of 8 or 16 bits, convert it first")
+    return ""
+
+
+def _upper_byte(pixels: npt.NDArray[Any], path: Path) -> ByteArray:
+    if pixels.size and (int(pixels.min()) < 0 or int(pixels.max()) > 65535):
+        raise DataError(f"{path}: values {pixels.min()} to {pixels.max()}; expected 0 to 65535 of a 16-bit photo")
+    return (pixels.astype(np.uint16) >> 8).astype(np.uint8)
 
 
 def read_mask(path: Path) -> ByteArray:
@@ -150,12 +178,17 @@ def _mask_values(path: Path, _changed: int, _bytes: int) -> tuple[tuple[int, int
 
 def _mask(path: Path) -> Image.Image:
     with open_picture(path) as picture:
+        if picture.format == "JPEG":
+            raise DataError(
+                f"{path}: JPEG blurs class values; give PNGs (`wsseg convert masks --form rgb --colours FILE` takes "
+                "the nearest colour)"
+            )
         if picture.mode == "1":
             return decode(picture, path).convert("L").point(lambda v: 1 if v else 0)
         if picture.mode not in ("P", "L"):
             raise DataError(
                 f"{path}: a mask of mode {picture.mode}; expected class values as palette or 8-bit grey PNG "
-                "(`wsseg convert masks` brings colour-coded masks into that form)"
+                "(`wsseg convert masks` brings colours, 16 bits and grey with alpha into that form)"
             )
         return decode(picture, path)
 

@@ -88,6 +88,8 @@ def write_index(folder: Path, index: Index, roots: Mapping[str, Path]) -> str:
             "size": list(entry.size),
             "lists": list(entry.splits),
         }
+        if not sample.labelled:
+            line["labelled"] = False
         lines.append(json.dumps(line, ensure_ascii=False))
     text = "\n".join(lines) + "\n"
     classes = json.dumps(list(index.classes), ensure_ascii=False, indent=1) + "\n"
@@ -138,6 +140,7 @@ def read_index(folder: Path) -> Index:
                 mask=None if row["mask"] is None else _absolute(row["mask"], roots),
                 extras={name: _absolute(place, roots) for name, place in row["extras"].items()},
                 orientation=row["orientation"],
+                labelled=row.get("labelled", True) is not False,
             )
             entries.append(Entry(sample, tuple(row["lists"]), (row["size"][0], row["size"][1])))
         except (ValueError, KeyError, TypeError, IndexError) as error:

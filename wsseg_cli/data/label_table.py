@@ -1,4 +1,4 @@
-"""Tables of image labels: a CSV or JSONL file with the columns `image` and `labels`."""
+"""Tables of image labels: CSV or JSONL, with a column of labels or a column for each class."""
 
 from __future__ import annotations
 
@@ -6,47 +6,87 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import DataError
 from .files import write_atomically
+from .label_cells import are_multi_hot, names_in_cell, twice_a_number
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
+IMAGE_COLUMNS = ("image", "file_name", "filename", "file", "image_path", "path", "image_id", "imageid", "id")
+LABEL_COLUMNS = ("labels", "label", "classes", "class", "class_name", "category", "categories", "tags")
+"""Names of the columns in tables, first come first served; case does not matter."""
+
 _LARGEST = 256 << 20
-_BETWEEN = re.compile(r"[;|]|,(?=\S)")
+_SEPARATED = re.compile(r"sep=(.)\s*")
+_FLAGS = {"": 0, "0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
 
 
-def names_in_cell(cell: str) -> list[str]:
-    """Return the class names in a cell: parted by ";", "|", or a comma without a space behind it."""
-    return [name.strip() for name in _BETWEEN.split(cell) if name.strip()]
+@dataclass(frozen=True)
+class _Rows:
+    """How a table is read: what parts names, which names stay whole, and where bad rows go (None: they raise)."""
+
+    path: Path
+    separator: str | None
+    classes: Sequence[str]
+    bad: dict[str, str] | None
+
+    def refuse(self, line: int, reason: str) -> None:
+        text = f"{self.path}, line {line}: {reason}"
+        if self.bad is None:
+            raise DataError(text)
+        self.bad[f"{self.path.name}, line {line}"] = text
+
+    def names(self, cell: str) -> list[str]:
+        return names_in_cell(cell, self.separator, self.classes)
 
 
-def read_label_table(path: Path) -> dict[str, list[str]]:
+def read_label_table(
+    path: Path,
+    *,
+    separator: str | None = None,
+    classes: Sequence[str] = (),
+    bad: dict[str, str] | None = None,
+) -> dict[str, list[str]]:
     """Return the class names of each image that a table names, in the table's order.
 
-    A .jsonl file has one object a line, {"image": …, "labels": […] or one string}; any other is CSV with a header.
+    A .jsonl file has one object a line, {"image": …, "labels": […] or one string}; any other is CSV with a header, in
+    UTF-8 or UTF-16, its columns parted by commas, semicolons or tabs: one of `IMAGE_COLUMNS` and one of
+    `LABEL_COLUMNS`, or a column of 0 and 1 for each class. An image that stands in several lines, as with a line for
+    each object, has the labels of all of them.
+
+    separator: what parts names in a cell, see `names_in_cell`. classes: names that stay whole, and what vectors of 0
+    and 1 mean. bad: takes lines that cannot be used, with the reason.
 
     Raises:
-        DataError: missing, no text, without these columns, or an image that stands twice; with the line's number.
+        DataError: missing, no text, without these columns; and, without `bad`, a line that cannot be used.
     """
-    try:
-        if path.stat().st_size > _LARGEST:
-            raise DataError(f"{path}: above {_LARGEST:,} bytes; expected a table of labels")
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as a table of labels ({error})") from None
-    rows = _json_rows(path, text) if path.suffix.lower() in (".jsonl", ".ndjson") else _csv_rows(path, text)
+    rows = _Rows(path, separator, classes, bad)
+    text = _text(path)
+    found = _json_rows(rows, text) if path.suffix.lower() in (".jsonl", ".ndjson") else _csv_rows(rows, text)
     table: dict[str, list[str]] = {}
-    for line, image, names in rows:
-        if image in table:
-            raise DataError(f"{path}, line {line}: image {image!r} stands twice")
-        table[image] = names
+    for image, names in found:
+        known = table.setdefault(image, [])
+        known += [name for name in names if name not in known]
     if not table:
         raise DataError(f"{path}: names no image")
     return table
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise DataError(f"{path}: above {_LARGEST:,} bytes; expected a table of labels")
+        data = path.read_bytes()
+        return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path}: cannot be read as a table of labels ({error}); save it as UTF-8, in Excel: CSV UTF-8"
+        ) from None
 
 
 def write_label_table(path: Path, table: Mapping[str, Iterable[str]]) -> None:
@@ -73,52 +113,111 @@ def write_label_table(path: Path, table: Mapping[str, Iterable[str]]) -> None:
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def without_suffix(name: str) -> str:
-    """Return the name of a photo without its suffix; what is no photo's suffix stays."""
-    path = PurePosixPath(name)
-    return name[: -len(path.suffix)] if path.suffix.lower() in PHOTO_SUFFIXES else name
+def without_suffix(name: str, suffixes: Collection[str] = PHOTO_SUFFIXES) -> str:
+    """Return the name of a photo without its suffix; what is none of `suffixes`, in any case, stays."""
+    suffix = PurePosixPath(name).suffix
+    return name[: -len(suffix)] if suffix.lower() in suffixes else name
 
 
-def _csv_rows(path: Path, text: str) -> list[tuple[int, str, list[str]]]:
-    reader = csv.reader(text.splitlines())
+def _csv_rows(rows: _Rows, text: str) -> list[tuple[str, list[str]]]:
+    lines = text.splitlines()
+    said = _SEPARATED.fullmatch(lines[0]) if lines else None
+    reader = csv.reader(lines[1:] if said else lines, delimiter=said[1] if said else _delimiter(lines))
     try:
-        header = [column.strip().lower() for column in next(reader, [])]
-        if "image" not in header or "labels" not in header:
+        header = [column.strip() for column in next(reader, [])]
+        lower = [column.lower() for column in header]
+        image_at = next((lower.index(name) for name in IMAGE_COLUMNS if name in lower), None)
+        labels_at = next((lower.index(name) for name in LABEL_COLUMNS if name in lower), None)
+        if image_at is None or len(header) < 2:
             found = ", ".join(map(repr, header)) or "nothing"
-            raise DataError(f"{path}: expected a header with the columns image and labels; found {found}")
-        image_at, labels_at = header.index("image"), header.index("labels")
-        rows = []
-        for cells in reader:
-            if not any(cell.strip() for cell in cells):
+            raise DataError(f"{rows.path}: expected a header with the columns image and labels; found {found}")
+        cells = []
+        for row in reader:
+            image = row[image_at].strip() if len(row) > image_at else ""
+            if not any(cell.strip() for cell in row):
                 continue
-            image = cells[image_at].strip() if len(cells) > image_at else ""
-            if not image or len(cells) > len(header):
-                raise DataError(
-                    f"{path}, line {reader.line_num}: {len(cells)} cells under {len(header)} columns; several names "
-                    "in a cell are parted by ';' or '|', or the cell is quoted"
+            if not image or len(row) > len(header):
+                rows.refuse(
+                    reader.line_num,
+                    f"{len(row)} cells under {len(header)} columns; several names in a cell are parted by ';' or '|', "
+                    "or the cell is quoted",
                 )
-            names = names_in_cell(cells[labels_at]) if len(cells) > labels_at else []
-            rows.append((reader.line_num, image, names))
+                continue
+            cells.append((reader.line_num, image, row))
     except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: no CSV ({error})") from None
-    return rows
+        raise DataError(f"{rows.path}, line {reader.line_num}: no CSV ({error})") from None
+    if labels_at is None:
+        return _one_hot(rows, header, image_at, cells)
+    listed = [(line, image, rows.names(row[labels_at]) if len(row) > labels_at else []) for line, image, row in cells]
+    return _from_vectors(rows, listed)
 
 
-def _json_rows(path: Path, text: str) -> list[tuple[int, str, list[str]]]:
-    rows = []
+def _delimiter(lines: Sequence[str]) -> str:
+    for delimiter in (",", ";", "\t"):
+        header = [c.strip().lower() for c in next(csv.reader(lines[:1], delimiter=delimiter), [])]
+        if len(header) > 1 and set(IMAGE_COLUMNS) & set(header):
+            return delimiter
+    return ","
+
+
+def _one_hot(
+    rows: _Rows, header: list[str], image_at: int, cells: list[tuple[int, str, list[str]]]
+) -> list[tuple[str, list[str]]]:
+    """Return the rows of a table with a column of 0 and 1 for each class."""
+    named = [name for name in rows.classes if name in header]
+    columns = {name: at for at, name in enumerate(header) if at != image_at and (name in named or not named)}
+    found = []
+    for line, image, row in cells:
+        values = {name: row[at].strip().lower() if at < len(row) else "" for name, at in columns.items()}
+        wrong = next((name for name, value in values.items() if value not in _FLAGS), None)
+        if wrong is not None:
+            rows.refuse(
+                line,
+                f"column {wrong!r} holds {values[wrong]!r:.40}; expected a column labels with class names, or a column "
+                "of 0 and 1 for each class (the option `classes` says which columns these are)",
+            )
+            continue
+        found.append((image, [name for name, value in values.items() if _FLAGS[value]]))
+    return found
+
+
+def _from_vectors(rows: _Rows, found: list[tuple[int, str, list[Any]]]) -> list[tuple[str, list[str]]]:
+    """Return names for rows of names, or for rows that are vectors of 0 and 1 over the classes.
+
+    Numbers that are neither are refused.
+    """
+    numbers = [[_FLAGS.get(str(value).lower(), value) for value in values] for _, _, values in found]
+    vectors = not {"0", "1"} & set(rows.classes) and are_multi_hot(numbers, len(rows.classes))
+    named = []
+    for (line, image, values), flags in zip(found, numbers, strict=True):
+        if vectors:
+            named.append((image, [name for name, flag in zip(rows.classes, flags, strict=False) if flag]))
+        elif all(isinstance(value, str) and value.strip() for value in values) and not twice_a_number(values):
+            named.append((image, [value.strip() for value in values]))
+        else:
+            rows.refuse(line, f"labels of {image!r} are {values!r:.60}; expected class names, or 0 and 1 for `classes`")
+    return named
+
+
+def _json_rows(rows: _Rows, text: str) -> list[tuple[str, list[str]]]:
+    found = []
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
         try:
             entry: Any = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}, line {number}: no JSON ({error})") from None
-        image = entry.get("image") if isinstance(entry, dict) else None
-        labels = entry.get("labels") if isinstance(entry, dict) else None
+            rows.refuse(number, f"no JSON ({error})")
+            continue
+        cells = {str(name).lower(): value for name, value in entry.items()} if isinstance(entry, dict) else {}
+        image = next((cells[name] for name in IMAGE_COLUMNS if name in cells), None)
+        labels = next((cells[name] for name in LABEL_COLUMNS if name in cells), None)
         if not isinstance(image, str) or not image.strip():
-            raise DataError(f'{path}, line {number}: expected {{"image": "…", "labels": ["…"]}}')
-        names = names_in_cell(labels) if isinstance(labels, str) else labels
-        if not isinstance(names, list) or not all(isinstance(name, str) and name.strip() for name in names):
-            raise DataError(f"{path}, line {number}: labels of {image!r} are {labels!r:.60}; expected class names")
-        rows.append((number, image.strip(), [name.strip() for name in names]))
-    return rows
+            rows.refuse(number, 'expected {"image": "…", "labels": ["…"]}')
+            continue
+        values = rows.names(labels) if isinstance(labels, str) else labels
+        if not isinstance(values, list):
+            rows.refuse(number, f"labels of {image!r} are {labels!r:.60}; expected class names")
+            continue
+        found.append((number, image.strip(), values))
+    return _from_vectors(rows, found)

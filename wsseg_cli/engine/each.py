@@ -135,6 +135,12 @@ def _attempt(work: Work, image_id: str) -> Outcome:
         return image_id, work(image_id), None
     except WssegError as error:
         return image_id, None, str(error)
+    except (MemoryError, RuntimeError) as error:
+        from .memory import IMAGE_ADVICE, is_out_of_memory
+
+        if not is_out_of_memory(error):
+            raise
+        return image_id, None, IMAGE_ADVICE
 
 
 def _set_threads(count: int) -> int:

@@ -20,6 +20,7 @@ from ..types import Progress, Sample
 from . import checkpoint, hub_weights, processes
 from .interrupt import Interrupt
 from .live import log_pictures
+from .memory import explained
 from .optim import build_optimizer, set_rates
 from .progress import ProgressLine
 from .sync_norm import sync_batch_norms
@@ -75,11 +76,12 @@ class Loop:
             model = trainable.build_model()
             checkpoint.load_strictly(model, checkpoint.read_tensors(finished)[0], str(finished))
             return model.to(device).eval()
-        return self._train(trainable, job, device)
+        with explained(job, device):
+            return self._train(trainable, job, device)
 
     def _train(self, trainable: Trainable[Any, NetworkT], job: TrainingJob, device: torch.device) -> NetworkT:
         s = job.settings
-        samples = usable_samples(trainable, job.samples)
+        samples = usable_samples(trainable, job)
         max_steps = step_count(s, len(samples))
         share = processes.world() * s.accumulate
         if s.batch_size % share:
@@ -208,15 +210,20 @@ class Loop:
         return sums
 
 
-def usable_samples(trainable: Trainable[Any, Any], samples: Sequence[Sample]) -> list[Sample]:
-    """Return the samples that can be learnt from, in order: for classifiers those that have a label.
+def usable_samples(trainable: Trainable[Any, Any], job: TrainingJob) -> list[Sample]:
+    """Return the job's samples that can be learnt from, in order: for classifiers those that have a label.
+
+    Those that are known to show none of the classes are among them if the job keeps them.
 
     Raises:
         DataError: no sample can be used.
     """
-    usable = [sample for sample in samples if sample.labels or not trainable.drop_unlabelled]
+    keep = job.keep_unlabelled
+    usable = [s for s in job.samples if s.labels or not trainable.drop_unlabelled or (keep and s.labelled)]
+    if not any(sample.labels for sample in usable) and trainable.drop_unlabelled:
+        usable = []
     if not usable:
-        why = "no image has a label" if samples else "the split is empty"
+        why = "no image has a label" if job.samples else "the split is empty"
         raise DataError(f"nothing to train on: {why}; see `wsseg prepare`'s report")
     return usable
 

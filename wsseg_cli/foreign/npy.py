@@ -25,6 +25,7 @@ LARGEST = 2 << 30
 _NPY = b"\x93NUMPY"
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|O8?)")
+_TEXT = re.compile(r"[<>|=]?[SU]\d{1,4}")
 
 
 def read(path: Path) -> Any:
@@ -105,7 +106,7 @@ class _Dtype:
     """The dtype that a stream describes: a code first, its byte order with the state."""
 
     def __init__(self, code: Any = None, *_: Any) -> None:
-        if not isinstance(code, str) or not _DTYPE.fullmatch(code):
+        if not isinstance(code, str) or not (_DTYPE.fullmatch(code) or _TEXT.fullmatch(code)):
             raise Refused(f"holds an array of type {str(code)[:40]!r}")
         self.dtype: np.dtype[Any] = np.dtype(code)
 
@@ -149,7 +150,7 @@ def _fill_array(budget: Budget, array: npt.NDArray[Any], state: Any) -> None:
     if type(state) is not tuple or len(state) != 5 or not isinstance(state[2], _Dtype):
         raise Refused("holds an array with a broken state")
     _, shape, described, fortran, numbers = state
-    dtype = described.dtype
+    dtype = _numeric(described)
     count = count_of(shape)
     if dtype.hasobject:
         if type(numbers) is not list or len(numbers) != count:
@@ -168,10 +169,18 @@ def _from_buffer(
 ) -> npt.NDArray[Any]:
     if not isinstance(described, _Dtype) or described.dtype.hasobject or not isinstance(buffer, (bytes, bytearray)):
         raise Refused("holds an array with a broken state")
-    if len(buffer) != count_of(shape) * described.dtype.itemsize or order not in ("C", "F"):
-        raise Refused(f"holds an array {shape} {described.dtype} with another number of bytes")
+    dtype = _numeric(described)
+    if len(buffer) != count_of(shape) * dtype.itemsize or order not in ("C", "F"):
+        raise Refused(f"holds an array {shape} {dtype} with another number of bytes")
     budget.spend(len(buffer))
-    return np.frombuffer(bytearray(buffer), described.dtype).reshape(shape, order=order)
+    return np.frombuffer(bytearray(buffer), dtype).reshape(shape, order=order)
+
+
+def _numeric(described: _Dtype) -> np.dtype[Any]:
+    """Return the dtype of an array: text stands alone, as a key, or not at all."""
+    if described.dtype.kind in "SU":
+        raise Refused(f"holds an array of type {described.dtype.str}")
+    return described.dtype
 
 
 def _scalar(described: Any = None, numbers: Any = None, *_: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, get
 import numpy as np
 from pydantic import Field
 
-from ..errors import PluginError
+from ..errors import DataError, PluginError
 from ..settings import AugmentSettings, InferSettings, OptimSettings, Settings, TrainSettings
 from ..types import ByteArray, ClassNames, FloatArray, Normalization, Progress, Sample, ScoreMap
 
@@ -62,6 +62,7 @@ class Requirements:
         feature_maps: feature maps that the backbone must have.
         trains: False if nothing is learnt; then the recipe's section has no training keys.
         gradients: True if `scores` or `refine` differentiates its network, as gradient-weighted CAMs do.
+        strided: True if `refine` begins from `ScoreMap.strided`; then `cam` stores it where the method gives it.
     """
 
     training: frozenset[str] = frozenset()
@@ -69,6 +70,7 @@ class Requirements:
     feature_maps: frozenset[str] = frozenset()
     trains: bool = True
     gradients: bool = False
+    strided: bool = False
 
     @property
     def extras(self) -> frozenset[str]:
@@ -95,6 +97,7 @@ class TrainingJob:
         targets: extra per-image targets of this part, {name: {image_id: array}}.
         fingerprint: identifies what is trained here; a finished model of another one is not taken over.
         workers: worker processes for per-image loops of the plugin's own.
+        keep_unlabelled: images that are known to show none of the classes are learnt from, as negatives.
     """
 
     dir: Path
@@ -106,6 +109,7 @@ class TrainingJob:
     targets: Targets = field(default_factory=dict)
     fingerprint: str = ""
     workers: int = 0
+    keep_unlabelled: bool = False
 
     def part(self, name: str, targets: Targets | None = None, settings: TrainSettings | None = None) -> TrainingJob:
         """Return this job in a sub-folder, with extra per-image targets and, if given, other settings."""
@@ -176,16 +180,30 @@ class Dataset(Plugin[OptionsT]):
     def __init__(self, options: OptionsT, work: Path) -> None:
         super().__init__(options)
         self.work = work
+        self.bad: dict[str, str] | None = None
+        """Where `leave_out` collects entries that cannot be used, by name, with the reason; None: it raises."""
+
+    def leave_out(self, entry: str, reason: str) -> None:
+        """Say that an entry of the data set cannot be used: `prepare` names all of them at once, or goes on without.
+
+        entry: the image's id, or whatever names the entry.
+
+        Raises:
+            DataError: nobody collects.
+        """
+        if self.bad is None:
+            raise DataError(reason)
+        self.bad[entry] = reason
 
     def classes(self) -> ClassNames:
         """Return the names of the foreground classes."""
         raise PluginError(f"{type(self).__name__} does not say its classes")
 
     def samples(self, split: str) -> Iterator[Sample]:
-        """Yield the samples of split `split`.
+        """Yield the samples of split `split`; a single entry that cannot be used goes to `leave_out`.
 
         Raises:
-            DataError: no such split, or an entry that names nothing.
+            DataError: no such split, or nothing of it can be read.
         """
         raise PluginError(f"{type(self).__name__} has no samples")
 
@@ -215,7 +233,7 @@ class Trainable(Plugin[OptionsT], Generic[OptionsT, NetworkT]):
     idle_parameters: ClassVar[bool] = False
     """True if some steps leave parts of the network unused."""
     drop_unlabelled: ClassVar[bool] = True
-    """True if an image without a label is left out of training, as in every classifier."""
+    """True if images without a label are left out, except negatives where `TrainingJob.keep_unlabelled` says so."""
 
     def __init__(self, options: OptionsT, classes: ClassNames) -> None:
         super().__init__(options)
@@ -266,6 +284,13 @@ class Trainable(Plugin[OptionsT], Generic[OptionsT, NetworkT]):
         batch: the tensors of `train_transform` stacked, `image_id`: list of N names, `index`: (N,) place in the split.
         """
         raise PluginError(f"{type(self).__name__} has no training_step")
+
+    def published_pixels(self, image: ByteArray) -> ByteArray:
+        """Return what the paper's code shows its dense CRF, (H, W, 3) uint8, by default the image itself.
+
+        `crf: {image: published}` asks for it: some codes hand over pixels restored from the network's input.
+        """
+        return image
 
     def after_step(self, model: NetworkT, progress: Progress) -> None:
         """Do what follows an optimiser step, such as moving an EMA teacher."""
@@ -323,6 +348,9 @@ class Method(Trainable[OptionsT, NetworkT]):
 
     One that also is a `Predictor` needs no segmentation network after it.
     """
+
+    gives_strided: ClassVar[bool] = False
+    """True if its score maps bring `ScoreMap.strided`, the second resolution that some refiners begin from."""
 
     @classmethod
     def requirements(cls, options: OptionsT) -> Requirements:

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from ..settings import (
-    CrfSettings,
     InferSettings,
+    MaskCrfSettings,
     OptimSettings,
     RuntimeSettings,
     ScheduleSettings,
@@ -82,6 +82,9 @@ class TrainClsSettings(TrainSettings):
     """Training of the classifier."""
 
     method: PluginChoice = Field(description="method that learns from image labels")
+    unlabelled: Literal["keep", "drop"] = Field(
+        "keep", description="images that show none of the classes: negatives, or left out as in the published code"
+    )
 
     @model_validator(mode="after")
     def _not_itself(self) -> TrainClsSettings:
@@ -133,7 +136,7 @@ class PseudoSettings(Settings):
     background: BackgroundSettings | None = Field(
         description="{threshold: …}, {power: …}, or null where the score maps bring a background of their own"
     )
-    crf: CrfSettings | None = Field(None, description="dense CRF, a preset's name or {preset: …, …}; null: none")
+    crf: MaskCrfSettings | None = Field(None, description="dense CRF, a preset's name or {preset: …, …}; null: none")
 
 
 class TrainSegSettings(TrainSettings):
@@ -161,7 +164,7 @@ class EvalSettings(Settings):
     """How results are evaluated."""
 
     infer: InferSettings = Field(InferSettings(), description="test-time views of the segmentation network")
-    crf: CrfSettings | None = Field(None, description="dense CRF on the network's class scores; null: none")
+    crf: MaskCrfSettings | None = Field(None, description="dense CRF on the network's class scores; null: none")
     thresholds: ThresholdSettings = Field(ThresholdSettings(), description="thresholds of the score-map curve")
 
 
@@ -189,6 +192,10 @@ class Recipe(Settings):
     def _stages_fit(self) -> Recipe:
         if self.cam and not self.train_cls:
             raise ValueError("cam needs a train_cls section, which names the method")
+        if self.pseudo and self.pseudo.crf and self.pseudo.crf.image == "published" and not self.train_cls:
+            raise ValueError(
+                "pseudo.crf.image: published needs a train_cls section: the method says what was published"
+            )
         if self.train_seg and self.train_seg.weights == "train_cls" and not self.train_cls:
             raise ValueError("train_seg.weights: train_cls needs a train_cls section")
         if self.refine and self.refine.train and self.refine.train.weights == "train_cls" and not self.train_cls:

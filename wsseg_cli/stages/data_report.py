@@ -9,6 +9,7 @@ from typing import Any
 
 from ..data.index import Index
 from ..recipe.sections import DatasetSettings
+from .class_warnings import EVERYWHERE, name_warnings
 
 OFTEN = 0.8
 """Share of a class's images in which another class also stands, from which on CAMs are likely to confuse the two."""
@@ -24,7 +25,8 @@ def data_report(index: Index, section: DatasetSettings, facts: Mapping[str, Any]
         splits[name] = {
             "images": len(samples),
             "labels per image": round(sum(per_class.values()) / len(samples), 3),
-            "without label": sum(not sample.labels for sample in samples),
+            "without label": sum(sample.labelled and not sample.labels for sample in samples),
+            "labels unknown": sum(not sample.labelled for sample in samples),
             "with mask": sum(sample.mask is not None for sample in samples),
             "images per class": {classes[label]: per_class.get(label, 0) for label in range(len(classes))},
         }
@@ -70,15 +72,19 @@ def _overlap(index: Index, section: DatasetSettings) -> list[str]:
 
 
 def _warnings(report: Mapping[str, Any], section: DatasetSettings) -> list[str]:
-    lines = []
+    lines = name_warnings(report["classes"])
     for name, counts in report["lists"].items():
         if name in section.train:
             empty = [c for c, n in counts["images per class"].items() if n == 0]
             if empty:
                 lines.append(f"{name}: no image of {', '.join(empty)}: these classes cannot be learnt")
+            lines += _everywhere(name, counts)
         if counts["without label"]:
-            use = "left out of training" if name in section.train else "all background where labels are given"
-            lines.append(f"{name}: {counts['without label']} images without a label, {use}")
+            use = "negatives in training, unless `train_cls.unlabelled: drop`"
+            use = use if name in section.train else "all background where labels are given"
+            lines.append(f"{name}: {counts['without label']} images show none of the classes: {use}")
+        if counts["labels unknown"]:
+            lines.append(f"{name}: {counts['labels unknown']} images whose labels nobody gave, left out of training")
     for row in report["often together"][:5]:
         lines.append(f"{row['class']} stands with {row['with']} in {row['share']:.0%}: CAMs will confuse them")
     if report["in train and val"]:
@@ -87,7 +93,21 @@ def _warnings(report: Mapping[str, Any], section: DatasetSettings) -> list[str]:
         lines.append(f"{report['left out']} images left out as unusable: see bad.jsonl")
     if report.get("labels that disagree with masks"):
         lines.append(f"{report['labels that disagree with masks']} images whose labels disagree with their masks")
+    for name, count in report.get("in no mask", {}).items():
+        lines.append(
+            f"{name} is a label of {count} images with masks, and no mask shows it: its IoU will be 0. Do the values "
+            "follow the order of the classes? `wsseg convert masks --form rgb --colours FILE` renumbers them"
+        )
     return lines
+
+
+def _everywhere(name: str, counts: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{name}: {label} is on {count} of {counts['images']} images: a classifier that always says so is right; add "
+        "images without it"
+        for label, count in counts["images per class"].items()
+        if count >= EVERYWHERE * counts["images"]
+    ]
 
 
 def report_lines(report: Mapping[str, Any]) -> list[str]:
@@ -103,8 +123,15 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
     for name, row in report["lists"].items():
         most_first = sorted(row["images per class"].items(), key=lambda item: -item[1])
         lines += _wrapped(f"images in {name}: ", [f"{label} {count}" for label, count in most_first])
+    if any(row["with mask"] for row in report["lists"].values()):
+        counted = ", ".join(f"{row['with mask']} of {row['images']} {name}" for name, row in report["lists"].items())
+        lines.append(f"           masks: {counted}")
     known = {"dataset", "classes", "lists", "often together", "sizes", "turned by EXIF", "in train and val", "warnings"}
-    facts = {k: v for k, v in report.items() if k not in known | {"left out", "labels that disagree with masks"}}
+    facts = {
+        k: v
+        for k, v in report.items()
+        if k not in known | {"left out", "labels that disagree with masks", "in no mask"}
+    }
     lines += [f"           {name}: {value}" for name, value in facts.items()]
     if report["turned by EXIF"]:
         lines.append(f"           {report['turned by EXIF']} images turned as their EXIF orientation says")

@@ -32,10 +32,11 @@ class LabelRule:
     val: str
 
     def labels(self, index: Index, image_id: str) -> tuple[int, ...] | None:
-        """Return the image's labels, or None where they are to be predicted."""
+        """Return the image's labels, or None where they are to be predicted, or where nobody gave any."""
         known = self.train_splits & set(index.entries[image_id].splits)
         source = self.train if known else self.val
-        return index.entries[image_id].sample.labels if source == "given" else None
+        sample = index.entries[image_id].sample
+        return sample.labels if source == "given" and sample.labelled else None
 
     def source(self, split: str) -> str:
         """Return "given" or "predicted" for the images of a split."""

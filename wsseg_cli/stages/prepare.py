@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..data.files import write_atomically
-from ..data.images import photo_size, read_saliency
-from ..data.index import WORK, Entry, Index, extra_index, write_index
+from ..data.images import look_at_photo, mask_values, read_saliency
+from ..data.index import WORK, Entry, Index, extra_index, read_index, write_index
 from ..data.stores import check_size, labels_in_mask
 from ..engine import processes
 from ..engine.each import Work, each
 from ..errors import DataError
 from ..plugin.protocols import Dataset
-from ..types import ClassNames, Sample
+from ..types import IGNORE, ClassNames, Sample
 from . import Context, Result, begin, up_to_date
+from .collect import collect
 from .data_report import data_report, report_lines
+from .looks import Looked, conversions, seen_in_masks
+
+_ALWAYS = ("left out", "labels that disagree with masks")
+"""Facts that stand in the report even where they are 0."""
 
 
 def run(context: Context, skip_bad: bool = False, split: str | None = None) -> Result:
@@ -63,10 +68,14 @@ def _open(context: Context) -> tuple[Dataset[Any], dict[str, Path]]:
     return data, roots
 
 
-def _index(context: Context, data: Dataset[Any], splits: Sequence[str], skip_bad: bool) -> tuple[Index, dict[str, Any]]:
+def _index(
+    context: Context, data: Dataset[Any], splits: Sequence[str], skip_bad: bool, taken: Mapping[str, Path] | None = None
+) -> tuple[Index, dict[str, Any]]:
+    bad: dict[str, str] = {}
+    data.bad = bad
     classes = data.classes()
-    samples, member_of = _collect(data, splits)
-    samples = extras_for_training(samples, member_of, context.recipe.recipe.dataset.train)
+    found = collect(data, splits, taken)
+    samples = extras_for_training(found.samples, found.member_of, context.recipe.recipe.dataset.train)
     runtime = context.recipe.section("runtime")
     done = each(
         list(samples),
@@ -77,44 +86,27 @@ def _index(context: Context, data: Dataset[Any], splits: Sequence[str], skip_bad
         label="prepare",
         quiet=context.quiet,
     )
-    bad = {image_id: done.failures[image_id] for image_id in samples if image_id in done.failures}
+    # an entry that the data set gave up may still have brought an image, as one whose mask alone is broken
+    total = len(samples) + len(bad.keys() - samples.keys())
+    bad |= {image_id: done.failures[image_id] for image_id in samples if image_id in done.failures}
     _write_bad(context.prepared / "bad.jsonl", bad)
     if bad and not skip_bad:
         shown = "\n  ".join([*list(bad.values())[:20], *([f"… and {len(bad) - 20} more"] if len(bad) > 20 else [])])
         raise DataError(
-            f"{len(bad)} of {len(samples)} images cannot be used (all in {context.prepared / 'bad.jsonl'})\n  {shown}\n"
+            f"{len(bad)} of {total} entries cannot be used (all in {context.prepared / 'bad.jsonl'})\n  {shown}\n"
             "  mend them, or leave them out with `wsseg prepare --skip-bad`"
         )
-    entries, disagree = [], []
-    for image_id, sample in samples.items():
-        if image_id in bad:
-            continue
-        size, in_mask = done.results[image_id]
-        entries.append(Entry(sample, tuple(member_of[image_id]), size))
-        if in_mask is not None and set(in_mask) != set(sample.labels):
-            disagree.append(image_id)
-    if not entries:
+    looked: dict[str, Looked] = {image_id: done.results[image_id] for image_id in samples if image_id in done.results}
+    if not looked:
         raise DataError("no image can be used; see the list above")
-    return Index(entries, classes), {"left out": len(bad), "labels that disagree with masks": len(disagree)}
-
-
-def _collect(data: Dataset[Any], splits: Iterable[str]) -> tuple[dict[str, Sample], dict[str, list[str]]]:
-    samples: dict[str, Sample] = {}
-    member_of: dict[str, list[str]] = {}
-    for name in splits:
-        seen: set[str] = set()
-        for sample in data.samples(name):
-            image_id = sample.image_id
-            if image_id in seen:
-                raise DataError(f"image id {image_id!r} stands twice in split {name!r}; ids must be unique")
-            seen.add(image_id)
-            sample = replace(sample, labels=tuple(sorted(set(sample.labels))))
-            if samples.setdefault(image_id, sample) != sample:
-                raise DataError(f"image {image_id!r} has other files or labels in split {name!r} than before")
-            member_of.setdefault(image_id, []).append(name)
-        if not seen:
-            raise DataError(f"split {name!r} names no image")
-    return samples, member_of
+    entries = [Entry(samples[i], tuple(found.member_of[i]), look.size) for i, look in looked.items()]
+    facts = {
+        "left out": len(bad),
+        "photos told apart by their split, SPLIT/ID": found.told_apart,
+        **seen_in_masks(samples, looked, classes),
+        **conversions(looked.values()),
+    }
+    return Index(entries, classes), {name: value for name, value in facts.items() if value or name in _ALWAYS}
 
 
 def extras_for_training(
@@ -141,22 +133,23 @@ def _write_bad(path: Path, bad: dict[str, str]) -> None:
 
 
 def _checker(samples: dict[str, Sample], classes: ClassNames) -> Work:
-    """Return the function that opens all files of one image: its size (H, W), and the labels that its mask shows."""
+    """Return the function that opens all files of one image and says what it saw."""
 
-    def check(image_id: str) -> tuple[tuple[int, int], tuple[int, ...] | None]:
+    def check(image_id: str) -> Looked:
         sample = samples[image_id]
-        size = photo_size(sample.image, sample.orientation)
+        size, converted = look_at_photo(sample.image, sample.orientation)
         for label in sample.labels:
             if not 0 <= label < len(classes):
                 raise DataError(f"{image_id!r}: label {label} with {len(classes)} classes")
-        in_mask = None
+        in_mask, ignored = None, False
         if sample.mask is not None:
             in_mask = labels_in_mask(sample.mask, classes, size)
+            ignored = IGNORE in mask_values(sample.mask)[1]
         for name, path in sample.extras.items():
             if not path.is_file():
                 raise DataError(f"{image_id!r}: {path} is missing")
             check_size(path, f"{name} map", read_saliency(path).shape, size)
-        return size, in_mask
+        return Looked(size, in_mask, ignored, converted)
 
     return check
 
@@ -168,7 +161,9 @@ def _add_split(context: Context, split: str, skip_bad: bool) -> Result:
     if processes.is_main():
         try:
             data, roots = _open(context)
-            index, _ = _index(context, data, [split], skip_bad)
+            others = [entry for entry in read_index(context.prepared).entries.values() if split not in entry.splits]
+            taken = {entry.sample.image_id: entry.sample.image for entry in others}
+            index, _ = _index(context, data, [split], skip_bad, taken)
             write_index(extra_index(context.prepared, split), index, roots)
             count = len(index.entries)
             answer = Result("prepare", [f"prepare    {split}: {count} images"], {"lists": {split: count}})

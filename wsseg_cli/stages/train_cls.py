@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..data.index import read_index
 from ..engine import checkpoint, processes
-from ..engine.fit import Loop
+from ..engine.fit import Loop, usable_samples
 from ..plugin.protocols import TrainingJob
 from . import Context, Result, begin, up_to_date
 from .plugins import check_extras, header_of, method_of
@@ -29,19 +29,23 @@ def run(context: Context) -> Result:
         settings=section,
         seed=context.recipe.recipe.seed,
         fingerprint=context.run.fingerprint("train-cls"),
+        keep_unlabelled=section.unlabelled == "keep",
     )
     method.train(job, loop)
-    skipped = sum(not sample.labels for sample in samples) if method.drop_unlabelled else 0
+    learnt = usable_samples(method, job)
+    skipped, negatives = len(samples) - len(learnt), sum(not sample.labels for sample in learnt)
     weights = checkpoint.read_header(folder / checkpoint.MODEL).get("weights", "unknown")
     if processes.is_main():
         context.run.finish(
             "train-cls",
-            images=len(samples) - skipped,
+            images=len(learnt),
             unlabelled=skipped,
             weights=weights,
             processes=processes.world(),
         )
     processes.barrier()
-    said = f", {skipped} images without a label left out" if skipped else ""
-    line = f"train-cls  {section.method.name} on {len(samples) - skipped} images{said}; initial weights: {weights}"
-    return Result("train-cls", [line], {"weights": weights, "images": len(samples) - skipped, "unlabelled": skipped})
+    said = f", {negatives} of them negatives" if negatives else ""
+    said += f", {skipped} images without a label left out" if skipped else ""
+    line = f"train-cls  {section.method.name} on {len(learnt)} images{said}; initial weights: {weights}"
+    figures = {"weights": weights, "images": len(learnt), "negatives": negatives, "unlabelled": skipped}
+    return Result("train-cls", [line], figures)

@@ -50,12 +50,12 @@ def test_category_ids_and_colours(tmp_path: Path) -> None:
 
 def test_bad_files_are_named(tmp_path: Path) -> None:
     saved(tmp_path / "in", "good.png", MASK)
-    saved(tmp_path / "in", "colour.png", np.full((2, 2, 3), 77, np.uint8))
+    saved(tmp_path / "in", "colour.png", np.full((2, 2, 3), (77, 77, 78), np.uint8))
     saved(tmp_path / "in", "above.png", np.full((2, 2), 99, np.uint8))
     (tmp_path / "in" / "broken.png").write_bytes(b"\x89PNG")
     done = run(tmp_path / "in", tmp_path / "out", num_classes=80)
     assert done.written == 1 and [path.name for path, _ in done.failures] == ["above.png", "broken.png", "colour.png"]
-    assert "(77, 77, 77)" in done.failures[2][1]
+    assert "(77, 77, 78)" in done.failures[2][1]
     failed = run(tmp_path / "in", tmp_path / "out2", form="coco").failures
     assert any("80" in reason for _, reason in failed)
 
@@ -77,3 +77,57 @@ def test_wrong_calls(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no masks"):
         run(tmp_path / "empty", tmp_path / "out")
+
+
+def with_alpha(mask: np.ndarray, bands: int) -> np.ndarray:
+    return np.stack([*[mask] * bands, np.full_like(mask, 255)], axis=-1)
+
+
+PLAIN = np.array([[0, 1, 2], [3, 20, 255]], np.uint8)
+KINDS = {
+    "16 bits": PLAIN.astype(np.uint16),
+    "16 bits, 65535 ignored": np.where(PLAIN == 255, 65535, PLAIN.astype(np.uint16)).astype(np.uint16),
+    "grey with alpha": with_alpha(PLAIN, 1),
+    "RGB of equal channels": np.repeat(PLAIN[..., None], 3, axis=2),
+    "RGBA of equal channels": with_alpha(PLAIN, 3),
+    "colours": voc_colours()[PLAIN],
+    "colours with alpha": np.concatenate([voc_colours()[PLAIN], np.full((2, 3, 1), 9, np.uint8)], axis=2),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_masks_of_other_kinds(tmp_path: Path, kind: str, suffix: str) -> None:
+    saved(tmp_path / "in", f"a{suffix}", KINDS[kind])
+    done = run(tmp_path / "in", tmp_path / "out")
+    assert done.failures == []
+    np.testing.assert_array_equal(read_mask(tmp_path / "out" / "a.png"), PLAIN)
+
+
+def test_values_that_are_no_classes(tmp_path: Path) -> None:
+    saved(tmp_path / "in", "a.png", np.array([[0, 300]], np.uint16))
+    ((_, reason),) = run(tmp_path / "in", tmp_path / "out").failures
+    assert "value 300; expected 0 to 254" in reason
+
+
+@pytest.mark.parametrize("kind", ["grey", "one bit", "RGB", "palette", "JPEG"])
+def test_0_and_255_become_0_and_1(tmp_path: Path, kind: str) -> None:
+    inside = np.zeros((16, 24), bool)
+    inside[4:12, 4:12] = True
+    picture = Image.fromarray((inside * 255).astype(np.uint8))
+    picture = {"one bit": picture.convert("1"), "RGB": picture.convert("RGB")}.get(kind, picture)
+    if kind == "palette":
+        picture = picture.convert("RGB").quantize(2)
+    (tmp_path / "in").mkdir()
+    picture.save(tmp_path / "in" / ("a.jpg" if kind == "JPEG" else "a.png"))
+    colours = tmp_path / "colours.json"
+    colours.write_text("[[0, 0, 0], [255, 255, 255]]")
+    assert run(tmp_path / "in", tmp_path / "out", form="rgb", colours=colours).failures == []
+    np.testing.assert_array_equal(read_mask(tmp_path / "out" / "a.png"), inside)
+
+
+def test_a_jpeg_without_colours_is_refused(tmp_path: Path) -> None:
+    saved(tmp_path / "in", "a.jpg", np.zeros((8, 8), np.uint8))
+    for form in (None, "rgb", "index"):
+        ((_, reason),) = run(tmp_path / "in", tmp_path / "out", form=form).failures
+        assert "--form rgb --colours FILE" in reason

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
-from wsseg_cli.data.images import mask_values, photo_size, read_image, read_mask
+from wsseg_cli.data.images import look_at_photo, mask_values, read_image, read_mask
 from wsseg_cli.errors import DataError
 
 
@@ -54,7 +54,7 @@ def test_a_cut_or_damaged_jpeg_fails_as_it_does_in_full(
     for data in files:
         path.write_bytes(data)
         in_full = outcome(size_in_full, path)
-        assert outcome(photo_size, path) == in_full
+        assert outcome(lambda path: look_at_photo(path)[0], path) == in_full
         whole_ones += in_full == (61, 97)
     assert 2 < whole_ones < len(files) - 20
 
@@ -63,7 +63,7 @@ def test_a_cut_or_damaged_jpeg_fails_as_it_does_in_full(
 def test_turned_photos(tmp_path: Path, orientation: int) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(jpeg())
-    assert photo_size(path, orientation) == read_image(path, orientation).shape[:2]
+    assert look_at_photo(path, orientation)[0] == read_image(path, orientation).shape[:2]
 
 
 def test_values_of_a_mask(tmp_path: Path) -> None:
@@ -76,3 +76,60 @@ def test_values_of_a_mask(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(DataError, match=r"m\.png: cannot be read"):
         mask_values(path)
+
+
+def sixteen_bits(pixels: np.ndarray, to: Path) -> None:
+    Image.fromarray(pixels.astype(np.uint16)).save(to)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_sixteen_bits_become_the_upper_eight(tmp_path: Path, name: str, orientation: int) -> None:
+    pixels = np.arange(6)[:, None] * 10_000 + np.arange(4)[None] * 3
+    sixteen_bits(pixels, tmp_path / name)
+    upper = (pixels // 256).astype(np.uint8)
+    expected = np.rot90(upper, -1) if orientation == 6 else upper
+    image = read_image(tmp_path / name, orientation)
+    assert image.dtype == np.uint8 and (image == expected[..., None]).all()
+    assert look_at_photo(tmp_path / name, orientation) == (image.shape[:2], "16-bit")
+
+
+def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
+    Image.new("CMYK", (8, 6), (0, 255, 255, 0)).save(tmp_path / "a.jpg", quality=100)
+    assert look_at_photo(tmp_path / "a.jpg") == ((6, 8), "CMYK")
+    red = read_image(tmp_path / "a.jpg")
+    assert red.shape == (6, 8, 3) and red[..., 0].min() > 240 and red[..., 1:].max() < 15
+
+
+def test_modes_whose_values_are_no_colours_are_refused(tmp_path: Path) -> None:
+    Image.new("F", (8, 6)).save(tmp_path / "a.tif")
+    Image.fromarray(np.full((6, 8), 70_000, np.int32)).save(tmp_path / "b.tif")
+    for name, message in (("a.tif", "mode F"), ("b.tif", "values 70000 to 70000")):
+        with pytest.raises(DataError, match=message):
+            read_image(tmp_path / name)
+        with pytest.raises(DataError, match=message):
+            look_at_photo(tmp_path / name)
+
+
+@pytest.mark.parametrize("chunk", ["text", "profile"])
+def test_long_chunks_of_a_png(tmp_path: Path, chunk: str) -> None:
+    more: dict[str, Any] = {"icc_profile": b"a" * 3_000_000}
+    if chunk == "text":
+        more = {"pnginfo": PngImagePlugin.PngInfo()}
+        more["pnginfo"].add_text("history", "a" * 3_000_000, zip=True)
+    Image.new("RGB", (8, 6), (1, 2, 3)).save(tmp_path / "a.png", **more)
+    assert (read_image(tmp_path / "a.png") == (1, 2, 3)).all()
+
+
+def test_the_reason_of_a_broken_picture_is_told(tmp_path: Path) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("history", "a" * (80 << 20), zip=True)
+    Image.new("RGB", (8, 6)).save(tmp_path / "a.png", pnginfo=info)
+    with pytest.raises(DataError, match="too large"):
+        read_image(tmp_path / "a.png")
+
+
+def test_a_mask_as_jpeg_is_refused(tmp_path: Path) -> None:
+    Image.new("L", (8, 6), 1).save(tmp_path / "a.jpg")
+    with pytest.raises(DataError, match="JPEG blurs"):
+        read_mask(tmp_path / "a.jpg")

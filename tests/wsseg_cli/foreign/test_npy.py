@@ -210,3 +210,21 @@ def test_written_dicts_are_what_repositories_read() -> None:
         np.testing.assert_array_equal(theirs[key], want)
         np.testing.assert_array_equal(ours[key], want)
         assert np.shape(theirs[key]) == np.shape(ours[key]) == np.shape(want)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("kind", [np.str_, np.bytes_])
+def test_keys_of_numpy_text(tmp_path: Path, kind: Any, protocol: int) -> None:
+    names = ["2007_000032", "Stühle 中文"] if kind is np.str_ else [b"2007_000032"]
+    path = tmp_path / "a.pkl"
+    path.write_bytes(pickle.dumps({kind(name): np.eye(2)[0] for name in names}, protocol))
+    found = npy.read(path)
+    assert list(found) == names and all(type(name) in (str, bytes) for name in found)
+
+
+def test_arrays_of_text_are_refused(tmp_path: Path) -> None:
+    for protocol in (2, 5):
+        path = tmp_path / "a.pkl"
+        path.write_bytes(pickle.dumps({"a": np.array(["dog"])}, protocol))
+        with pytest.raises(DataError, match="array of type <U3"):
+            npy.read(path)

@@ -1,0 +1,83 @@
+"""The samples of all splits of a data set under ids of their own; part of `prepare`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError
+from ..plugin.protocols import Dataset
+from ..types import Sample
+
+
+@dataclass
+class Collected:
+    """Samples by id, the splits that each stands in, and how many ids were told apart by the name of their split."""
+
+    samples: dict[str, Sample] = field(default_factory=dict)
+    member_of: dict[str, list[str]] = field(default_factory=dict)
+    told_apart: int = 0
+
+
+def collect(data: Dataset[Any], splits: Iterable[str], taken: Mapping[str, Path] | None = None) -> Collected:
+    """Return the samples of `splits`.
+
+    An id that stands for other photos in other splits, as where each split has a folder of its own with a 0001.jpg,
+    becomes SPLIT/ID in all of them. taken: photos of ids that the run has already, from splits that are not asked for.
+
+    Raises:
+        DataError: an id that stands twice in a split, a photo with other labels or files in another split, or two
+            photos of one id that share a mask or a map.
+    """
+    found: dict[str, dict[Path, tuple[Sample, list[str]]]] = {}
+    for name in splits:
+        for image_id, sample in _of_split(data, name).items():
+            groups = found.setdefault(image_id, {})
+            known, members = groups.setdefault(_place(sample.image), (sample, []))
+            if known != sample:
+                raise DataError(f"image {image_id!r} has other files or labels in split {name!r} than before")
+            members.append(name)
+    result = Collected()
+    for image_id, groups in found.items():
+        others = {_place(taken[image_id])} - set(groups) if taken and image_id in taken else set()
+        collides = len(groups) + len(others) > 1
+        if collides:
+            _check_maps(image_id, [sample for sample, _ in groups.values()])
+            result.told_apart += 1
+        for sample, members in groups.values():
+            own = f"{members[0]}/{image_id}" if collides else image_id
+            if own in result.samples or (collides and own in found):
+                raise DataError(f"image id {own!r} would stand for two photos; rename one of them")
+            result.samples[own] = replace(sample, image_id=own)
+            result.member_of[own] = members
+    return result
+
+
+def _of_split(data: Dataset[Any], name: str) -> dict[str, Sample]:
+    samples: dict[str, Sample] = {}
+    for sample in data.samples(name):
+        if sample.image_id in samples:
+            raise DataError(f"image id {sample.image_id!r} stands twice in split {name!r}; ids must be unique")
+        samples[sample.image_id] = replace(sample, labels=tuple(sorted(set(sample.labels))))
+    if not samples and not data.bad:
+        raise DataError(f"split {name!r} names no image")
+    return samples
+
+
+def _check_maps(image_id: str, samples: list[Sample]) -> None:
+    seen: set[Path] = set()
+    for sample in samples:
+        files = {_place(path) for path in (sample.mask, *sample.extras.values()) if path is not None}
+        if shared := seen & files:
+            raise DataError(
+                f"image id {image_id!r} stands for {len(samples)} photos in different splits, and one map for all of "
+                f"them: {min(shared)}; keep the maps of each split in a folder of the split's name"
+            )
+        seen |= files
+
+
+def _place(path: Path) -> Path:
+    return Path(os.path.abspath(path))
