@@ -157,7 +157,9 @@ class Preflight:
             cls, options = self.recipe.plugin("prepare")
         except WssegError:
             return  # said already
-        for line in cls(options, self.work).missing(self.recipe.recipe.dataset.splits):
+        data = cls(options, self.work)
+        data.bad = {}  # single entries of a list that cannot be used are `prepare`'s to name
+        for line in data.missing(self.recipe.recipe.dataset.splits):
             self._say(("dataset", "options"), line, DataError)
 
     def _extras(self, training: _Training) -> None:
