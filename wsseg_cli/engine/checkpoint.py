@@ -134,6 +134,20 @@ def load_initial(model: nn.Module, weights: str) -> str:
     return f"{said}; licence: {licence}" if licence else str(said)
 
 
+def initial_file(model: nn.Module, weights: str) -> Path | None:
+    """Return the file behind the initial weights that a recipe names; None where there is none (`none`).
+
+    Raises:
+        CheckpointError: no such weights.
+    """
+    if weights == "none":
+        return None
+    if weights == "package":
+        package: Path = _packaged(model).package_weights()
+        return package
+    return hub_weights.fetched(model)[0] if weights == "hub" else start_weights.locate(weights)
+
+
 def _load_from_hub(model: nn.Module) -> str:
     if _device_of(model) == "meta" and hub_weights.cached(model) is None:
         return "not fetched yet"
@@ -144,7 +158,7 @@ def _load_from_hub(model: nn.Module) -> str:
     return said
 
 
-def _load_package(model: nn.Module) -> str:
+def _packaged(model: nn.Module) -> Any:
     backbone = getattr(model, "backbone", None)
     if backbone is None or not hasattr(backbone, "package_weights"):
         name = type(model if backbone is None else backbone).__name__
@@ -152,6 +166,11 @@ def _load_package(model: nn.Module) -> str:
             f"weights: package: {name} comes with no package of weights; "
             "give a name (`wsseg weights list`), a path (`wsseg convert weights` makes one) or `none`"
         )
+    return backbone
+
+
+def _load_package(model: nn.Module) -> str:
+    backbone = _packaged(model)
     path = backbone.package_weights()
     load_strictly(backbone, _of_backbone(pth.read(path), backbone), f"the package's {path.name}")
     return f"ImageNet labels ({path.stem})"

@@ -18,6 +18,7 @@ from ..plugin.protocols import Batch, Losses, NetworkT, Trainable, TrainingJob
 from ..settings import RuntimeSettings, TrainSettings
 from ..types import Progress, Sample
 from . import checkpoint, hub_weights, processes
+from .frozen import frozen_weights
 from .interrupt import Interrupt
 from .live import log_pictures
 from .memory import explained
@@ -164,6 +165,9 @@ class Loop:
             raise RecipeError(
                 "weights: train_cls starts from this run's classifier; only refine.train and train_seg can say so"
             )
+        header = checkpoint.read_header(self.backbone)
+        if "frozen" in header:
+            return checkpoint.load_initial(model, frozen_weights(header, self.backbone, model))
         return checkpoint.load_backbone_of(model, self.backbone)
 
     def _accelerator(self, trainable: Trainable[Any, Any], folder: Path) -> Any:

@@ -21,6 +21,7 @@ from ..plugin.protocols import (
     NetworkOptions,
     Plugin,
     PluginOptions,
+    Predictor,
     Refiner,
     Requirements,
     Segmenter,
@@ -35,6 +36,7 @@ from .sections import (
     CamSettings,
     DatasetSettings,
     EvalSettings,
+    FrozenClsSettings,
     PluginChoice,
     PseudoSettings,
     Recipe,
@@ -48,6 +50,9 @@ from .sections import (
 from .yaml_core import Address, Document
 
 __all__ = ["SECTION", "STAGES", "LoadedRecipe", "Recipe", "builtin", "check", "load", "locate"]
+
+MISSING_TRAINING = "give batch_size, optim, and max_steps or epochs"
+"""What a section lacks that names a method and its weights alone."""
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _S = TypeVar("_S", bound=BaseModel)
@@ -70,7 +75,7 @@ class LoadedRecipe:
     @overload
     def section(self, stage: Literal["prepare"]) -> DatasetSettings: ...
     @overload
-    def section(self, stage: Literal["train-cls"]) -> TrainClsSettings: ...
+    def section(self, stage: Literal["train-cls"]) -> TrainClsSettings | FrozenClsSettings: ...
     @overload
     def section(self, stage: Literal["cam"]) -> CamSettings: ...
     @overload
@@ -329,9 +334,32 @@ def _plugin_problems(document: Document) -> list[Problem]:
             continue
         validated, wrong = _options(cls, options, (*at, "options"))
         problems += wrong
-        if validated is not None and issubclass(cls, Refiner) and isinstance(section, dict):
-            problems += _training(cls.requirements(validated).trains, choice["name"], section)
+        if validated is not None and isinstance(section, dict):
+            if issubclass(cls, Refiner):
+                problems += _training(cls.requirements(validated).trains, choice["name"], section)
+            elif issubclass(cls, Method):
+                problems += _classifier(cls.requirements(validated).trains, choice["name"], section)
+                problems += _masks(cls, choice["name"], document)
     return problems
+
+
+def _classifier(trains: bool, name: str, section: Mapping[str, Any]) -> list[Problem]:
+    given = [key for key in section if key not in FrozenClsSettings.model_fields]
+    if trains and not given:
+        return [Problem(("train_cls",), f"method {name!r} trains: {MISSING_TRAINING}")]
+    if not trains:
+        return [Problem(("train_cls", key), f"is not used: method {name!r} learns nothing") for key in given]
+    return []
+
+
+def _masks(method: type[Method[Any, Any]], name: str, document: Document) -> list[Problem]:
+    """Return the keys of `eval` that are about a network's masks, in a recipe that makes none."""
+    section = document.data.get("eval")
+    if issubclass(method, Predictor) or document.data.get("train_seg") or not isinstance(section, dict):
+        return []
+    why = f"is not used: no train_seg section, and method {name!r} gives score maps, no masks"
+    default = EvalSettings().model_dump(mode="json")
+    return [Problem(("eval", key), why) for key in ("infer", "crf") if section.get(key, default[key]) != default[key]]
 
 
 def _training(learns: bool, name: str, section: Mapping[str, Any]) -> list[Problem]:

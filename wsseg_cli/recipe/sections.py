@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from ..settings import (
     InferSettings,
@@ -93,6 +93,33 @@ class TrainClsSettings(TrainSettings):
         return self
 
 
+class FrozenClsSettings(Settings):
+    """A classifier that learns nothing: its weights are used as they are."""
+
+    method: PluginChoice = Field(description="method that turns frozen weights into score maps")
+    weights: str = Field("none", description="weights of the network: package, hub, a name, a path, or none")
+
+    @model_validator(mode="after")
+    def _not_itself(self) -> FrozenClsSettings:
+        if self.weights == "train_cls":
+            raise ValueError("weights: train_cls means this very network; use package, none or a path")
+        return self
+
+
+def _classifier_section(section: Any) -> str:
+    """Return which of the two sections a train_cls section is: a single key of training makes it one that trains."""
+    said = section if isinstance(section, dict) else getattr(section, "model_fields_set", ())
+    return TrainClsSettings.__name__ if set(said) - {"method", "weights"} else FrozenClsSettings.__name__
+
+
+ClassifierSettings = Annotated[
+    Annotated[TrainClsSettings, Tag(TrainClsSettings.__name__)]
+    | Annotated[FrozenClsSettings, Tag(FrozenClsSettings.__name__)],
+    Discriminator(_classifier_section),
+]
+"""The section train_cls: of a method that trains, or of one that learns nothing."""
+
+
 class LabelSources(Settings):
     """Where the image labels of a score map come from, by the role of its split."""
 
@@ -175,7 +202,9 @@ class Recipe(Settings):
     seed: int = Field(0, ge=0, lt=2**32, description="root of all random numbers")
     reference: dict[str, Any] | None = Field(None, description="published numbers, printed beside ours")
     dataset: DatasetSettings = Field(description="the data set; the section of prepare")
-    train_cls: TrainClsSettings | None = Field(None, description="training of the classifier")
+    train_cls: ClassifierSettings | None = Field(
+        None, description="training of the classifier; only method and weights of one that learns nothing"
+    )
     cam: CamSettings | None = Field(None, description="class activation maps")
     refine: RefineSettings | None = Field(None, description="refinement of score maps")
     pseudo: PseudoSettings | None = Field(None, description="pseudo-masks")
@@ -207,7 +236,7 @@ def unused(recipe: Recipe) -> list[tuple[Address, str]]:
     """Return (address, why) of every key that stands in the recipe and that nothing would read."""
     found: list[tuple[Address, str]] = []
     trainings: list[tuple[Address, TrainSettings | None]] = [
-        (("train_cls",), recipe.train_cls),
+        (("train_cls",), recipe.train_cls if isinstance(recipe.train_cls, TrainSettings) else None),
         (("refine", "train"), recipe.refine.train if recipe.refine else None),
         (("train_seg",), recipe.train_seg),
     ]
@@ -215,7 +244,7 @@ def unused(recipe: Recipe) -> list[tuple[Address, str]]:
         if training is not None:
             found += [((*at, "optim", key), why) for key, why in _unused_optim(training.optim)]
             found += [((*at, "schedule", key), why) for key, why in _unused_schedule(training.schedule)]
-    if recipe.train_seg is None:
+    if recipe.train_seg is None and recipe.train_cls is None:
         found += [(("eval", key), "no train_seg section") for key in ("infer", "crf") if _said(recipe.eval, key)]
     if recipe.cam is None and recipe.refine is None and _said(recipe.eval, "thresholds"):
         found.append((("eval", "thresholds"), "no cam section"))

@@ -72,7 +72,10 @@ class RunDir:
         if stage != "eval":
             return reads
         given = self._use_of(stage)
-        return tuple(s for s in reads if s == "prepare" or s in given or (self.folder(s) / "done.json").is_file())
+        there = tuple(s for s in reads if s == "prepare" or s in given or (self.folder(s) / "done.json").is_file())
+        # score maps stand for the classifier that made them; without any its own masks are what is evaluated
+        single = self.recipe.recipe.train_seg is None and not {"cam", "refine"} & set(there)
+        return (*there, "train-cls") if single and self.done("train-cls") is not None else there
 
     def fingerprint(self, stage: str) -> str:
         """Return the hash of what is asked of a stage, and of everything that it reads."""

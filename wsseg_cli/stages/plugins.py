@@ -13,11 +13,12 @@ from pydantic import ValidationError
 
 from .. import __version__, nets
 from ..engine import checkpoint
-from ..errors import CheckpointError, PluginError
+from ..engine.frozen import load_trained
+from ..errors import CheckpointError, PluginError, StageError
 from ..nets.inference import for_inference
 from ..plugin import discovery
 from ..plugin.protocols import Method, NetworkOptions, Predictor, Refiner, Segmenter, Trainable
-from ..recipe.sections import PLUGIN
+from ..recipe.sections import PLUGIN, Recipe
 from ..settings import MaskCrfSettings
 from ..types import ByteArray, ClassNames, Sample
 from . import Context
@@ -54,6 +55,26 @@ def segmenter_of(context: Context, classes: ClassNames) -> Segmenter[Any, Any]:
     """
     cls, options = context.recipe.plugin("train-seg")
     return checked(cls(options, classes))
+
+
+def network_stage(recipe: Recipe) -> str:
+    """Return the stage whose network gives masks: train-seg, or train-cls in a recipe without segmentation network."""
+    return "train-seg" if recipe.train_seg is not None or recipe.train_cls is None else "train-cls"
+
+
+def predictor_of(context: Context, classes: ClassNames) -> Predictor[Any, Any]:
+    """Return the plugin whose network gives masks: the segmenter, or a method that is a segmentation network itself.
+
+    Raises:
+        StageError: the recipe has no segmenter, and its method gives no masks.
+    """
+    if network_stage(context.recipe.recipe) == "train-seg":
+        return segmenter_of(context, classes)
+    method = method_of(context, classes)
+    if not isinstance(method, Predictor):
+        name = context.recipe.section("train-cls").method.name
+        raise StageError(f"the recipe has no train_seg section, and method {name!r} gives score maps, no masks")
+    return method
 
 
 def wants_strided(context: Context, classes: ClassNames) -> bool:
@@ -129,9 +150,8 @@ def trained(plugin: Trainable[Any, Any], path: Path, device: str, fast: bool = F
     Raises:
         CheckpointError: missing, or of another network, key by key.
     """
-    tensors, _ = checkpoint.read_tensors(path)
-    model = plugin.build_model()
-    checkpoint.load_strictly(model, tensors, str(path))
+    model: nn.Module = plugin.build_model()
+    load_trained(model, path)
     model = model.to(device).eval()
     return for_inference(model) if fast else model
 
