@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from wsseg_cli.data.label_vectors import read_label_vectors
 from wsseg_cli.errors import DataError
+from wsseg_cli.foreign.label_vectors import read_label_vectors
 
 
 def agreement(path: Path, labels: Mapping[str, tuple[int, ...]], classes: int) -> str:

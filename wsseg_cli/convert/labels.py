@@ -15,8 +15,8 @@ from ..data.files import file_stem, stems_in, write_atomically
 from ..data.images import read_mask
 from ..data.index import read_index
 from ..data.label_table import read_label_table, without_suffix, write_label_table
-from ..data.label_vectors import read_label_vectors
 from ..errors import DataError, RecipeError
+from ..foreign.label_vectors import read_label_vectors
 from ..foreign.npy_out import npy_bytes
 from ..types import ClassNames, FloatArray
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
-from ..foreign.npy import read
 from ..types import FloatArray
+from .npy import read
 
 _VOC_NUMBER = re.compile(r"((?:19|20)\d\d)(\d{6})")
 
