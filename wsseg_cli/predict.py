@@ -22,7 +22,7 @@ from .ops.resize import pillow_resize
 from .recipe.sections import EvalSettings
 from .settings import RuntimeSettings
 from .stages.pictures import write_picture
-from .stages.plugins import network_stage, predictor_from, trained
+from .stages.plugins import crf_image, network_stage, predictor_from, trained
 from .status import open_existing
 from .types import ByteArray
 
@@ -159,7 +159,8 @@ def _predictor(model: Model, photos: Mapping[str, Path], out: Path, overlay: boo
         small = shrunk(image, longest)
         with torch.inference_mode():
             logits = predictor.logits(network, small, model.section.infer)
-        scores = crf_scores(logits, small, model.section.crf, device)
+        seen = crf_image(model.section.crf, predictor, small)
+        scores = crf_scores(logits, seen, model.section.crf, device)
         mask = mask_at_size(scores, (image.shape[0], image.shape[1]))
         MaskStore(out).write(name, mask)
         record = {"name": name, "image": str(photos[name]), "mask": str(MaskStore(out).path(name))}

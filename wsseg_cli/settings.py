@@ -135,6 +135,17 @@ class CrfSettings(Settings):
         return value
 
 
+class MaskCrfSettings(CrfSettings):
+    """The dense CRF of a stage that writes masks: also which pixels it sees, and which classes enter it."""
+
+    image: Literal["file", "published"] = Field(
+        "file", description="pixels that it sees: the photo's, or those that the paper's code restores, where it does"
+    )
+    min_score: float | None = Field(
+        None, ge=0, le=1, description="classes that nowhere in the image reach this score do not enter; null: all do"
+    )
+
+
 class TrainSettings(Settings):
     """What every training section has, beside the plugin that it names."""
 

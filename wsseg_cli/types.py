@@ -56,6 +56,8 @@ class ScoreMap:
         scores: (K, h, w) float32 in [0, 1].
         size: (H, W) of the image in pixels; h, w may be smaller.
         background: (h, w) float32 in [0, 1] if the method has a background score of its own.
+        strided: (K, (H-1)//4+1, (W-1)//4+1) float32 in [0, 1], the same classes fused at a quarter of the size from
+            the start, for refiners that begin there; not `scores` made smaller. Stored only where one asks for it.
     """
 
     image_id: str
@@ -63,6 +65,7 @@ class ScoreMap:
     scores: FloatArray
     size: tuple[int, int]
     background: FloatArray | None = None
+    strided: FloatArray | None = None
 
     def full(self, background: float | None = None, *, power: float | None = None) -> FloatArray:
         """Return the scores at image size with the background first, (1+K, H, W) float32.

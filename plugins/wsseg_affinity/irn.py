@@ -18,10 +18,11 @@ from wsseg_cli.data.transforms import Pipeline, segmentation_transform
 from wsseg_cli.engine.each import Work
 from wsseg_cli.errors import RecipeError
 from wsseg_cli.ops.affinity import AffinityLoss, Border, affinity_loss, pair_labels
+from wsseg_cli.ops.cam import STRIDE
 from wsseg_cli.ops.crf import crf_parameters
 from wsseg_cli.ops.paths import path_affinity, path_pairs
 from wsseg_cli.ops.random_walk import edge_walk
-from wsseg_cli.ops.resize import pillow_resize
+from wsseg_cli.ops.resize import pillow_resize, strided_size
 from wsseg_cli.plugin.protocols import (
     Arrays,
     Batch,
@@ -36,14 +37,14 @@ from wsseg_cli.plugin.protocols import (
     Transform,
 )
 from wsseg_cli.settings import AugmentSettings, CrfSettings, InferSettings, OptimSettings
-from wsseg_cli.types import ByteArray, ClassNames, Progress, Sample, ScoreMap, resize_scores
+from wsseg_cli.types import ByteArray, ClassNames, FloatArray, Progress, Sample, ScoreMap, resize_scores
 
-from .irn_labels import irn_confident_labels, scores_at_size, strided_size
+from .irn_labels import irn_confident_labels, scores_at_size
 from .irn_loss import irn_loss
 from .irn_net import FEATURE_MAPS, IRNet
 from .preparation import check_views, make_labels, mean_over_processes, network
 
-_RSEPM_EPS = 1e-3
+_NORM_EPS = {"irn": 1e-5, "rsepm": 1e-3}
 
 
 class IRNOptions(NetworkOptions):
@@ -51,7 +52,10 @@ class IRNOptions(NetworkOptions):
 
     backbone: str = Field("resnet50", description="backbone, which does not learn; it needs the feature map conv2")
     network: Literal["irn", "rsepm"] = Field(
-        "irn", description="irn: boundaries and displacements; rsepm: boundaries alone, group norms with eps 1e-3"
+        "irn", description="irn: boundaries and displacements; rsepm: boundaries alone"
+    )
+    norm_eps: float | None = Field(
+        None, gt=0, description="eps of the group norms; null: 1e-5, and 1e-3 of network rsepm. PuzzleCAM: 1e-5"
     )
     displacement_rate: float = Field(10.0, gt=0, description="learning rate of the displacement head, in multiples")
     foreground: float = Field(0.30, ge=0, le=1, description="labels: score from which a pixel is surely a class")
@@ -81,22 +85,22 @@ class IRN(Refiner[IRNOptions, IRNet]):
     """Boundary (and displacement) network and its random walk; the refined map has no background of its own.
 
     The published result is the highest of 0.25 and the walked scores: `pseudo.background: {threshold: 0.25}`.
-    PuzzleCAM and RecurSeed: network rsepm, foreground 0.40, background 0.10.
+    PuzzleCAM and RecurSeed: network rsepm, foreground 0.40, background 0.10; PuzzleCAM also norm_eps 1e-5.
+    The walk begins from `ScoreMap.strided`, as published, and from `scores` made smaller where there is none.
     """
 
     paper = "Ahn, Cho and Kwak, CVPR 2019, https://arxiv.org/abs/1904.05044"
 
     @classmethod
     def requirements(cls, options: IRNOptions) -> Requirements:
-        """Return what is asked: five feature maps, and a training."""
-        return Requirements(feature_maps=frozenset(FEATURE_MAPS))
+        """Return what is asked: five feature maps, a training, and score maps on the grid of the walk."""
+        return Requirements(feature_maps=frozenset(FEATURE_MAPS), strided=True)
 
     def build_model(self) -> IRNet:
         """Return the boundary network, with the displacement head unless `network` is rsepm."""
         o = self.options
-        if o.network == "rsepm":
-            return IRNet(self.backbone(frozen="whole"), displacement=False, eps=_RSEPM_EPS)
-        return IRNet(self.backbone(frozen="whole"))
+        eps = o.norm_eps or _NORM_EPS[o.network]
+        return IRNet(self.backbone(frozen="whole"), displacement=o.network == "irn", eps=eps)
 
     def param_groups(self, model: IRNet, optim: OptimSettings) -> ParamGroups:
         """Return the boundary head's group and the displacement head's at its own rate; biases decay, too."""
@@ -109,7 +113,7 @@ class IRN(Refiner[IRNOptions, IRNet]):
     def train(self, job: TrainingJob, fit: Fit) -> None:
         """Make labels of every CAM from two thresholds and a CRF, then learn boundaries between them."""
         store = MaskStore(job.dir / "labels")
-        make_labels(self, job, store.missing, _labeller, (store, self.options), self.options.crf)
+        make_labels(self, job, store.missing, _labeller, (store, self), self.options.crf)
         fit(self, job.with_targets({"mask": LabelMasks(store, self.classes)}))
 
     def train_transform(self, augment: AugmentSettings) -> Transform:
@@ -151,9 +155,20 @@ class IRN(Refiner[IRNOptions, IRNet]):
             return ScoreMap(coarse.image_id, coarse.classes, np.zeros((0, *coarse.size), np.float32), coarse.size)
         o = self.options
         edge = self.edge(network(model, "irn"), image)
-        scores = torch.from_numpy(resize_scores(coarse.scores, strided_size(coarse.size))).to(edge.device)
-        walked = edge_walk(scores, edge, radius=o.walk_radius, beta=o.beta, steps_log2=o.steps_log2)
+        start = torch.from_numpy(self.walk_start(coarse)).to(edge.device)
+        walked = edge_walk(start, edge, radius=o.walk_radius, beta=o.beta, steps_log2=o.steps_log2)
         return ScoreMap(coarse.image_id, coarse.classes, scores_at_size(walked, coarse.size).cpu().numpy(), coarse.size)
+
+    def walk_start(self, coarse: ScoreMap) -> FloatArray:
+        """Return the scores that the walk begins with, (K, (H-1)//4+1, (W-1)//4+1)."""
+        scores = coarse.scores if coarse.strided is None else coarse.strided
+        return resize_scores(scores, strided_size(coarse.size, STRIDE))
+
+    def confident_labels(self, image: ByteArray, coarse: ScoreMap, device: str = "cpu") -> ByteArray:
+        """Return what the network learns from one image, (H, W) uint8 mask values, 255 unsure."""
+        o = self.options
+        scores = resize_scores(coarse.scores, coarse.size)
+        return irn_confident_labels(image, scores, coarse.classes, o.foreground, o.background, o.crf, device=device)
 
     def edge(self, model: IRNet, image: ByteArray) -> Tensor:
         """Return the boundary probability of an image (H, W, 3) uint8, (h, w) at a quarter of its size."""
@@ -200,7 +215,7 @@ class _QuarterMask:
         moved = {name: value for name, value in arrays.items() if name != "target/mask"}
         tensors = self.pipeline(moved | {"mask": arrays["target/mask"]}, rng)
         mask = tensors["mask"].numpy().astype(np.uint8)
-        small = pillow_resize(mask, strided_size((mask.shape[0], mask.shape[1])), "nearest")
+        small = pillow_resize(mask, strided_size((mask.shape[0], mask.shape[1]), STRIDE), "nearest")
         return tensors | {"mask": torch.from_numpy(small.astype(np.int64))}
 
 
@@ -209,7 +224,7 @@ def _labeller(
     cams: Mapping[str, ScoreMap],
     device: str,
     store: MaskStore,
-    options: IRNOptions,
+    refiner: IRN,
 ) -> Work:
     """Return the function that writes the labels of one image."""
 
@@ -217,10 +232,6 @@ def _labeller(
         sample = samples[image_id]
         image = read_image(sample.image, sample.orientation)
         coarse = kept(cams[image_id], sample.labels, image)
-        scores = resize_scores(coarse.scores, coarse.size)
-        mask = irn_confident_labels(
-            image, scores, coarse.classes, options.foreground, options.background, options.crf, device=device
-        )
-        store.write(image_id, mask)
+        store.write(image_id, refiner.confident_labels(image, coarse, device))
 
     return write

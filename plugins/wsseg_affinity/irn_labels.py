@@ -1,14 +1,12 @@
-"""Maps around IRN: fused CAMs, confident labels from two thresholds and a CRF, and the walked scores at image size."""
+"""Maps around IRN: confident labels from two thresholds and a CRF, and the walked scores at image size."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from wsseg_cli.errors import DataError
@@ -18,31 +16,6 @@ from wsseg_cli.settings import CrfSettings
 from wsseg_cli.types import IGNORE, ByteArray, FloatArray, IntArray
 
 from .labels import present_values
-
-
-def fused_cams(cams: Sequence[Tensor], classes: Sequence[int], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Return IRN's CAMs at stride 4 and at image size, (K, h, w) and (K, H, W), each map divided by its maximum.
-
-    cams: one (C, h_s, w_s) per scale, the horizontal flip already added; classes: those present, counted from 0; size:
-    (H, W). All scales go to the image size rounded up to 16, so that the cells lie right, and are cropped afterwards.
-    """
-    height, width = size
-    rounded = ((height - 1) // 16 + 1) * 16, ((width - 1) // 16 + 1) * 16
-    chosen = [scale[list(classes)] for scale in cams]
-    if not len(classes):
-        return chosen[0].new_zeros(0, *strided_size(size)), chosen[0].new_zeros(0, *size)
-    strided = torch.stack([_resized(scale, strided_size(size)) for scale in chosen]).sum(0)
-    full = torch.stack([_resized(scale, rounded) for scale in chosen]).sum(0)[..., :height, :width]
-    return strided / (strided.amax((1, 2), keepdim=True) + 1e-5), full / (full.amax((1, 2), keepdim=True) + 1e-5)
-
-
-def strided_size(size: tuple[int, int], stride: int = 4) -> tuple[int, int]:
-    """Return the size ((H-1)//4+1, (W-1)//4+1) of maps on which IRN walks."""
-    return (size[0] - 1) // stride + 1, (size[1] - 1) // stride + 1
-
-
-def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(maps[None], size=size, mode="bilinear", align_corners=False)[0]
 
 
 def thresholded(cams: FloatArray, threshold: float) -> IntArray:
@@ -92,7 +65,7 @@ def combined(sure: npt.NDArray[Any], possible: npt.NDArray[Any]) -> ByteArray:
 def scores_at_size(walked: Tensor, size: tuple[int, int]) -> Tensor:
     """Return walked scores four times as large, cropped to (H, W), divided by their one maximum: (K, H, W) in [0, 1].
 
-    walked: (K, h, w) on the grid of `strided_size`. Maps that are zero everywhere stay zero.
+    walked: (K, h, w), a quarter of the size. Maps that are zero everywhere stay zero.
     """
     scores = enlarged(walked, 4)[:, : size[0], : size[1]]
     highest = scores.amax() if scores.numel() else torch.zeros(())

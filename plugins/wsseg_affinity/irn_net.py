@@ -1,4 +1,4 @@
-"""Networks of IRN (Ahn, Cho & Kwak, CVPR 2019): the classifier for CAMs, the boundary and displacement network."""
+"""Boundary and displacement network of IRN (Ahn, Cho & Kwak, CVPR 2019)."""
 
 from __future__ import annotations
 
@@ -8,41 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsseg_cli.ops.cam import class_activation_maps
 from wsseg_cli.plugin.backbone import Backbone
 from wsseg_cli.types import Normalization
 
 from .nets import require_feature_maps
 
 FEATURE_MAPS = ("conv2", "conv3", "conv4", "conv5", "conv6")
-
-
-class IRNClassifier(nn.Module):
-    """A ResNet-50 and a linear classifier without bias behind global average pooling.
-
-    Args:
-        backbone: a built backbone; published `frozen: irn`: batch norms keep their statistics, the stem, layer1 and
-            layer2 do not learn.
-        num_classes: C, without background.
-    """
-
-    def __init__(self, backbone: Backbone, num_classes: int) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.classifier = nn.Conv2d(backbone.feature_maps["conv6"], num_classes, 1, bias=False)
-
-    @property
-    def normalization(self) -> Normalization:
-        """How the network wants its pixels."""
-        return self.backbone.normalization
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return class logits (N, C) of images (N, 3, H, W)."""
-        return self.classifier(self.backbone(images)["conv6"].mean((2, 3), keepdim=True)).flatten(1)
-
-    def cams(self, images: Tensor) -> Tensor:
-        """Return class activation maps (N, C, h, w), not negative."""
-        return F.relu(class_activation_maps(self.backbone(images)["conv6"], self.classifier.weight))
 
 
 class Projection(nn.Module):

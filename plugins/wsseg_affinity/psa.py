@@ -111,7 +111,7 @@ class PSA(Refiner[PSAOptions, AffinityNet]):
     def train(self, job: TrainingJob, fit: Fit) -> None:
         """Run the CRF on every CAM with a strong and a weak background, then learn affinities from where they agree."""
         low, high = ScoreStore(job.dir / "labels" / "low"), ScoreStore(job.dir / "labels" / "high")
-        make_labels(self, job, high.missing, _labeller, (low, high, self.options, len(self.classes)), self.options.crf)
+        make_labels(self, job, high.missing, _labeller, (low, high, self), self.options.crf)
         fit(self, job.with_targets({"scores": Marginals(low, high)}))
 
     def train_transform(self, augment: AugmentSettings) -> Transform:
@@ -168,6 +168,16 @@ class PSA(Refiner[PSAOptions, AffinityNet]):
             scores = maps[1:] / np.maximum(maps[1:].max(axis=(1, 2), keepdims=True), 1e-5)
             return ScoreMap(coarse.image_id, coarse.classes, scores, coarse.size)
         return ScoreMap(coarse.image_id, coarse.classes, maps[1:], coarse.size, maps[0])
+
+    def label_scores(self, image: ByteArray, coarse: ScoreMap, device: str = "cpu") -> tuple[FloatArray, FloatArray]:
+        """Return the marginals that labels are made of, of low and of high alpha, each (1+K, H, W)."""
+        o = self.options
+        scores = resize_scores(coarse.scores, coarse.size)
+        low, high = (
+            affinity_scores(image, scores, coarse.classes, len(self.classes), alpha, o.crf, device=device)
+            for alpha in (o.low_alpha, o.high_alpha)
+        )
+        return low, high
 
     def affinities(self, model: AffinityNet, image: ByteArray) -> tuple[Tensor, Pairs]:
         """Return the affinities (P,) of an image (H, W, 3) uint8, padded with the mean colour, and their pairs."""
@@ -227,8 +237,7 @@ def _labeller(
     device: str,
     low: ScoreStore,
     high: ScoreStore,
-    options: PSAOptions,
-    num_classes: int,
+    refiner: PSA,
 ) -> Work:
     """Return the function that writes the marginals of one image, those of high alpha last."""
 
@@ -236,9 +245,7 @@ def _labeller(
         sample = samples[image_id]
         image = read_image(sample.image, sample.orientation)
         coarse = kept(cams[image_id], sample.labels, image)
-        scores = resize_scores(coarse.scores, coarse.size)
-        for store, alpha in ((low, options.low_alpha), (high, options.high_alpha)):
-            q = affinity_scores(image, scores, coarse.classes, num_classes, alpha, options.crf, device=device)
-            store.write(ScoreMap(image_id, coarse.classes, q[1:], coarse.size, q[0]), options.label_stride)
+        for store, q in zip((low, high), refiner.label_scores(image, coarse, device), strict=True):
+            store.write(ScoreMap(image_id, coarse.classes, q[1:], coarse.size, q[0]), refiner.options.label_stride)
 
     return write

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor
 
-from wsseg_cli.ops.cam import multi_scale
+from wsseg_cli.ops.cam import STRIDE, multi_scale
 from wsseg_cli.ops.losses import multilabel_soft_margin
 from wsseg_cli.plugin.protocols import Batch, Labels, Losses
 from wsseg_cli.settings import InferSettings
@@ -20,12 +20,16 @@ class PlainCamOptions(CamOptions):
 
     activation: Activation = Field("relu", description="of the maps; sqrt_relu as PSA's VGG-16")
     decay_biases: bool = Field(False, description="weight decay on biases, too; true in IRN")
+    multiple: int = Field(
+        1, ge=1, description="views meet at the image's size rounded up to multiples of this, then are cut; 16 in IRN"
+    )
 
 
 class CAM(Classifier[PlainCamOptions, CamNet]):
     """Class activation maps of a classifier with global average pooling, fused over scales and horizontal flips."""
 
     paper = "Zhou et al., CVPR 2016, https://arxiv.org/abs/1512.04150; as in PSA, Ahn and Kwak, CVPR 2018"
+    gives_strided = True
 
     def build_model(self) -> CamNet:
         """Return the classifier."""
@@ -54,6 +58,8 @@ class CAM(Classifier[PlainCamOptions, CamNet]):
             forward=model.raw_cams,
             activation=activation,
             class_threshold=self.options.class_threshold,
+            multiple=self.options.multiple,
+            stride=STRIDE,
         )
 
 

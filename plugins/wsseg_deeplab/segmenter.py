@@ -14,6 +14,7 @@ from wsseg_cli import nets
 from wsseg_cli.data.transforms import segmentation_transform
 from wsseg_cli.engine.ema import ema_update
 from wsseg_cli.nets import deeplab
+from wsseg_cli.ops.crf_pixels import restored_pixels
 from wsseg_cli.ops.views import multi_scale_logits
 from wsseg_cli.plugin.protocols import Batch, Losses, NetworkOptions, ParamGroups, Segmenter, Transform
 from wsseg_cli.settings import AugmentSettings, InferSettings, OptimSettings
@@ -142,7 +143,7 @@ class DeepLab(Segmenter[DeepLabOptions, deeplab.DeepLab]):
 
     def logits(self, model: deeplab.DeepLab, image: ByteArray, infer: InferSettings) -> FloatArray:
         """Return the class scores of all views merged, (1+C, H, W), as the published test does it."""
-        predicting, scales = self._predicting(model), self.scales
+        predicting, scales, corners = self._predicting(model), self.scales, self.training.merge_corners
         return multi_scale_logits(
             model,
             image,
@@ -151,8 +152,13 @@ class DeepLab(Segmenter[DeepLabOptions, deeplab.DeepLab]):
             forward=(lambda views: deeplab.pyramid_logits(predicting, views, scales)[-1]) if scales else predicting,
             resize=self.training.views,
             merge=self.training.merge,
-            align_corners=predicting.align_corners,
+            align_corners=predicting.align_corners if corners is None else corners,
         )
+
+    def published_pixels(self, image: ByteArray) -> ByteArray:
+        """Return what the code that the network was published with shows its dense CRF, (H, W, 3) uint8."""
+        rule = self.training.crf_pixels
+        return image if rule is None else restored_pixels(image, self.normalization, rule)
 
     def _predicting(self, model: deeplab.DeepLab) -> deeplab.DeepLab:
         return model if self.options.ema is None else model.average  # type: ignore[return-value]

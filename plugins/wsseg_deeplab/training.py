@@ -9,6 +9,7 @@ from typing import Any, Literal
 from torch import nn
 
 from wsseg_cli.engine.optim import psa_param_groups
+from wsseg_cli.ops.crf_pixels import CrfPixels
 from wsseg_cli.ops.views import Merge, ViewResize
 from wsseg_cli.plugin.backbone import Backbone
 from wsseg_cli.plugin.backbone_entry import Freezing
@@ -30,6 +31,8 @@ class Training:
         double_biases: biases learn twice as fast and do not decay.
         views: how the views of a photo are resized.
         merge: how what the network says of them is merged.
+        merge_corners: whether corners are aligned in that; None: as in the network.
+        crf_pixels: what the published code shows its dense CRF; None: the photo itself.
     """
 
     scales: tuple[float, ...] = ()
@@ -38,23 +41,27 @@ class Training:
     double_biases: bool = False
     views: ViewResize = "opencv_cubic"
     merge: Merge = "mean_logits"
+    merge_corners: bool | None = None
+    crf_pixels: CrfPixels | None = None
 
 
 TRAININGS: dict[str, Training] = {
     # any backbone and head of ours; from no paper
     "plain": Training(),
     # deeplab-pytorch
-    "deeplab_pytorch": Training(scales=(0.5, 0.75), mask="pillow", double_biases=True),
+    "deeplab_pytorch": Training(scales=(0.5, 0.75), mask="pillow", double_biases=True, crf_pixels="mean_subtracted"),
     # DeepLab v1 and v2 on VGG-16, as their authors trained it in Caffe
     "caffe": Training(mask="stride", fresh="classifier", double_biases=True),
     # DeepLab of SEAM and PPC
-    "wseg": Training(double_biases=True),
+    "wseg": Training(double_biases=True, crf_pixels="float32"),
     # v3+ of semantic-segmentation-codebase: weight decay on everything, biases like weights
-    "v3plus": Training(fresh="classifier"),
+    "v3plus": Training(fresh="classifier", crf_pixels="float32"),
     # RecurSeed + EdgePredictMix
-    "rsepm": Training(mask="pillow", views="tensor_bilinear", merge="mean_probabilities"),
+    "rsepm": Training(
+        mask="pillow", views="tensor_bilinear", merge="mean_probabilities", merge_corners=False, crf_pixels="float64"
+    ),
     # PuzzleCAM
-    "puzzlecam": Training(double_biases=True),
+    "puzzlecam": Training(double_biases=True, views="pillow_bicubic", merge="sum_logits", merge_corners=False),
 }
 """Every training by name."""
 

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 from wsseg_cam.classifier import Classifier, ClassifierOptions
 
-from wsseg_cli.ops.cam import multi_scale
+from wsseg_cli.ops.cam import STRIDE, multi_scale
 from wsseg_cli.ops.losses import multilabel_soft_margin
 from wsseg_cli.ops.pooling import global_average
 from wsseg_cli.plugin.protocols import Batch, Labels, Losses
@@ -46,6 +46,7 @@ class PuzzleCAM(Classifier[PuzzleCAMOptions, PuzzleClassifier]):
     """Class maps of an image and of its tiles, put together again, learn to agree."""
 
     paper = "Jo and Yu, ICIP 2021, https://arxiv.org/abs/2101.11253"
+    gives_strided = True
 
     def build_model(self) -> PuzzleClassifier:
         """Return the classifier."""
@@ -83,4 +84,5 @@ class PuzzleCAM(Classifier[PuzzleCAMOptions, PuzzleClassifier]):
             normalization=self.normalization,
             class_threshold=self.options.class_threshold,
             multiple=16,
+            stride=STRIDE,
         )

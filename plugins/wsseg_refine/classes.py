@@ -24,4 +24,5 @@ def kept(coarse: ScoreMap, labels: tuple[int, ...] | None, image: ByteArray) -> 
     if labels is None:
         return coarse
     rows = np.isin(coarse.classes, labels)
-    return replace(coarse, classes=coarse.classes[rows], scores=coarse.scores[rows])
+    strided = None if coarse.strided is None else coarse.strided[rows]
+    return replace(coarse, classes=coarse.classes[rows], scores=coarse.scores[rows], strided=strided)

@@ -11,6 +11,7 @@ from wsseg_cam.classifier import Classifier, ClassifierOptions
 
 from wsseg_cli.data.transforms import classification_transform
 from wsseg_cli.engine.ema import ema_update
+from wsseg_cli.ops.crf_pixels import restored_pixels
 from wsseg_cli.plugin.protocols import Batch, Labels, Losses, Predictor, Requirements, Transform
 from wsseg_cli.settings import AugmentSettings, Count, InferSettings, LrMultipliers, NotNegative, PositiveShare
 from wsseg_cli.types import ByteArray, FloatArray, Progress, ScoreMap
@@ -158,6 +159,10 @@ class RecurSeedEPM(Classifier[RecurSeedOptions, RsepmNet], Predictor[RecurSeedOp
             scg=self.rules.scg,
             feature_maps=o.scg_taps,
         )
+
+    def published_pixels(self, image: ByteArray) -> ByteArray:
+        """Return what the released script shows its CRF: the network's input, restored and cut off."""
+        return restored_pixels(image, self.normalization, "float64")
 
     @property
     def rules(self) -> StepRules:

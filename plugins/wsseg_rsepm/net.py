@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -119,27 +119,6 @@ def view_pairs(image: Tensor, scales: Sequence[float], flip: bool = True) -> Ite
 def turned_back(maps: Tensor) -> Tensor:
     """Return maps of a view and, if there is one, of its horizontal flip, with the second flipped back."""
     return maps if len(maps) == 1 else torch.stack([maps[0], maps[1].flip(-1)])
-
-
-@torch.no_grad()
-def fused_probabilities(
-    network: Callable[[Tensor], Tensor],
-    image: Tensor,
-    scales: Sequence[float] = (1.0, 0.5, 1.5, 2.0),
-    flip: bool = True,
-    mode: Mode = "bilinear",
-) -> Tensor:
-    """Return mean class probabilities over all views, (1+C, H, W) at the size of the first scale's view.
-
-    image: (3, H, W), normalised. network: images -> logits (N, 1+C, h, w). Per view: logits resized to the view,
-    softmax, resized to the first view's size.
-    """
-    parts: list[Tensor] = []
-    size: Sequence[int] = ()
-    for views in view_pairs(image, scales, flip):
-        size = size or views.shape[-2:]
-        parts.extend(_probabilities(network(views), views, size, mode))
-    return torch.stack(parts).mean(0)
 
 
 def _probabilities(logits: Tensor, views: Tensor, size: Sequence[int], mode: Mode) -> Tensor:

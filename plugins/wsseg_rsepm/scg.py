@@ -20,7 +20,7 @@ class ScgParameters:
         background: map value up to which a cell is background.
         iterations: products that make the second order.
         second_weight: of the second order against the first.
-        eps: added to the sums of columns (SPA: 1e-5).
+        eps: added to the sums of columns of the first order (SPA: 1e-5).
     """
 
     first: float = 0.5
@@ -58,7 +58,7 @@ def correlations(features: Tensor, parameters: ScgParameters, inside: Tensor | N
     step = _columns_to_one(step, p.eps)
     second = step
     for _ in range(p.iterations):
-        second = _columns_to_one(second @ step, p.eps)
+        second = _columns_to_one(second @ step, _EPS)
     if p.second > 0:
         second = second.masked_fill(second < p.second / second.shape[1], 0)
     return first, second
@@ -72,7 +72,7 @@ def high_order(features: Iterable[Tensor], parameters: ScgParameters, inside: Te
     total: Tensor | None = None
     for maps in features:
         first, second = correlations(maps, parameters, inside)
-        joined = _columns_to_one(torch.maximum(first, second.mul_(parameters.second_weight)), parameters.eps)
+        joined = _columns_to_one(torch.maximum(first, second.mul_(parameters.second_weight)), _EPS)
         total = joined if total is None else total.add_(joined)
     if total is None:
         raise ValueError("self-correlation of no feature map")

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wsseg_cli.ops.cam import EPS, rectified_min_max_norm
+from wsseg_cli.ops.cam import rectified_min_max_norm
 from wsseg_cli.ops.losses import multilabel_soft_margin
 from wsseg_cli.ops.pooling import global_average
 
@@ -127,14 +126,3 @@ def equivariance(
 def _largest(differences: Tensor, share: float) -> Tensor:
     flat = differences.flatten(1)
     return flat.topk(max(1, int(flat.shape[1] * share)), dim=1, sorted=False).values.mean()
-
-
-def picture_norm(maps: Tensor) -> Tensor:
-    """Return maps (C, h, w) as SEAM draws them: like `min_max_norm`, but divided by the maximum + 1e-5.
-
-    A map without a positive value is -1 everywhere.
-    """
-    rectified = F.relu(maps)
-    low = rectified.amin((1, 2), keepdim=True)
-    kept = torch.where(rectified < low + EPS, torch.zeros_like(rectified), rectified)
-    return (kept - low - EPS) / (rectified.amax((1, 2), keepdim=True) + EPS)

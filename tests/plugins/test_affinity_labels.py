@@ -2,12 +2,14 @@ import numpy as np
 import pytest
 import torch
 from golden_cases import Case, golden
+from recorded import Recorded
 from wsseg_affinity.labels import affinity_scores, confident_labels
 from wsseg_affinity.walk import crf_after_walk, rebuilt_pixels, walked_scores
 
 from wsseg_cli.data.transforms.colour import Normalize
 from wsseg_cli.data.transforms.crop import Crop, CropBox, crop
 from wsseg_cli.data.transforms.pipelines import average_pool
+from wsseg_cli.data.transforms.scale import Flip
 from wsseg_cli.errors import DataError
 from wsseg_cli.ops.affinity import neighbour_pairs, pair_labels
 from wsseg_cli.ops.crf import crf_parameters, with_background
@@ -16,25 +18,13 @@ from wsseg_cli.ops.random_walk import pooled, random_walk, transition_matrix
 from wsseg_cli.types import IMAGENET
 
 
-class Recorded:
-    """A generator that gives the recorded offsets of a case, [limit, value] each."""
-
-    def __init__(self, calls: list[list[int]]) -> None:
-        self.calls = iter(calls)
-
-    def integers(self, limit: int) -> int:
-        expected, value = next(self.calls)
-        assert limit == expected
-        return value
-
-
 @golden("psa_affinity_dataset")
 def test_training_sample(case: Case) -> None:
     a, image = case.arguments, case.inputs["image"]
     low, high = case.inputs["score_low"], case.inputs["score_high"]
     box: CropBox = Crop(a["crop"]).draw(Recorded(a["randrange_calls"]), image.shape[:2])
     arrays = crop({"image": image, "scores": np.concatenate([low, high])}, box)
-    arrays = Normalize(IMAGENET).apply(arrays)
+    arrays = Normalize(IMAGENET).apply(Flip().apply(arrays, a["flip"]))
     scores = average_pool(arrays["scores"], 8)
     label = confident_labels(scores[: len(low)], scores[len(low) :])
     pairs = neighbour_pairs(label.shape, a["radius"])

@@ -2,22 +2,20 @@ import numpy as np
 import pytest
 import torch
 from golden_cases import Case, golden
-from wsseg_affinity.instances import centroids, detections, instance_masks
-from wsseg_affinity.irn_labels import (
-    combined,
-    fused_cams,
-    irn_confident_labels,
-    scores_at_size,
-    strided_size,
-    thresholded,
-)
+from irn_instances import centroids, detections, instance_masks
+from torch import nn
+from wsseg_affinity.irn_labels import combined, irn_confident_labels, scores_at_size, thresholded
 from wsseg_affinity.irn_loss import displacement_difference, displacement_target, irn_loss
+from wsseg_cam.method import CAM
 
 from wsseg_cli.errors import DataError
 from wsseg_cli.ops.affinity import pair_labels
 from wsseg_cli.ops.crf import crf_parameters, dense_crf, labels_of
 from wsseg_cli.ops.masks import present_values
 from wsseg_cli.ops.paths import path_affinity, path_pairs
+from wsseg_cli.recipe import loading
+from wsseg_cli.settings import InferSettings
+from wsseg_cli.types import ClassNames
 
 
 @golden("irn_losses")
@@ -56,10 +54,26 @@ def test_loss_and_gradients(case: Case) -> None:
 
 @golden("irn_cam_fusion")
 def test_fused_cams(case: Case) -> None:
-    classes = np.flatnonzero(case.inputs["label"])
-    cams = [torch.from_numpy(case.inputs[f"cam_scale{i}"]) for i in range(len(case.arguments["scales"]))]
-    strided, full = fused_cams(cams, classes.tolist(), tuple(case.arguments["size"]))
-    case.check_all({"strided": strided, "high_res": full, "keys": classes})
+    label, scales = case.inputs["label"], tuple(map(float, case.arguments["scales"]))
+    given = [torch.from_numpy(case.inputs[f"cam_scale{i}"]) for i in range(len(scales))]
+    carried = loading.load("irn_voc").recipe.train_cls.method.options
+    method = CAM(CAM.Options(multiple=carried["multiple"]), ClassNames([str(c) for c in range(len(label))]))
+    image = np.zeros((*case.arguments["size"], 3), np.uint8)
+    classes = tuple(np.flatnonzero(label).tolist())
+    scores = method.scores(Given(given), image, classes, InferSettings(scales=scales, flip=True))
+    case.check_all({"strided": scores.strided, "high_res": scores.scores, "keys": scores.classes})
+
+
+class Given(nn.Module):
+    """Gives the maps of one scale after the other; image and flipped image are added up in them already."""
+
+    def __init__(self, maps: list[torch.Tensor]) -> None:
+        super().__init__()
+        self.maps = iter(maps)
+
+    def raw_cams(self, views: torch.Tensor) -> torch.Tensor:
+        both = next(self.maps)
+        return torch.stack([both, torch.zeros_like(both)])
 
 
 @golden("irn_cam_to_ir_label")
@@ -110,16 +124,15 @@ def test_no_class() -> None:
     image = np.zeros((9, 5, 3), np.uint8)
     empty = np.zeros((0, 9, 5), np.float32)
     assert not irn_confident_labels(image, empty, np.zeros(0, np.int64)).any()
-    strided, full = fused_cams([torch.zeros(20, 1, 1)], [], (9, 5))
-    assert strided.shape == (0, 3, 2) and full.shape == (0, 9, 5)
-    assert scores_at_size(strided, (9, 5)).shape == (0, 9, 5)
+    assert scores_at_size(torch.zeros(0, 3, 2), (9, 5)).shape == (0, 9, 5)
 
 
 def test_one_pixel() -> None:
     image = np.zeros((1, 1, 3), np.uint8)
     assert irn_confident_labels(image, np.ones((1, 1, 1), np.float32), np.array([3])).tolist() == [[4]]
-    strided, full = fused_cams([torch.ones(1, 1, 1)], [0], (1, 1))
-    assert strided.shape == full.shape == (1, 1, 1) and strided_size((1, 1)) == (1, 1)
+    method = CAM(CAM.Options(multiple=16), ClassNames(["one"]))
+    scores = method.scores(Given([torch.ones(1, 1, 1)]), image, (0,), InferSettings(flip=True))
+    assert scores.strided is not None and scores.strided.shape == scores.scores.shape == (1, 1, 1)
 
 
 def test_walked_zeros_stay_zero() -> None:

@@ -1,19 +1,26 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from golden_cases import Case, golden
-from wsseg_affinity.irn_net import IRNClassifier, IRNet
+from wsseg_affinity.irn_net import IRNet
+from wsseg_cam.method import CAM
 
 from wsseg_cli import nets
 from wsseg_cli.errors import RecipeError
 from wsseg_cli.nets import weights
+from wsseg_cli.recipe import loading
+from wsseg_cli.types import ClassNames
 
 
 @golden("irn_resnet50_cam")
 @torch.no_grad()
 def test_classifier(case: Case) -> None:
-    network = IRNClassifier(nets.backbone("resnet50", frozen="irn"), 20).eval()
+    recipe = loading.load("irn_voc").recipe
+    options = CAM.Options.model_validate_json(json.dumps(recipe.train_cls.method.options))
+    network = CAM(options, ClassNames([str(c) for c in range(len(case.outputs["logits"][0]))])).build_model().eval()
     network.load_state_dict(weights.rename(case.state_dict(), "irn"))
     pair = torch.from_numpy(case.inputs["image_pair"])
     last = network.backbone(pair)["conv6"]

@@ -129,9 +129,9 @@ def test_baseline(case: Case) -> None:
     load(model, case)
     logits = model.raw_cams(given["x"])
     full = F.interpolate(logits, given["x"].shape[-2:], mode="bilinear", align_corners=True)
-    cams = max_norm(full[0].relu())
-    masks = torch.cat([torch.full_like(cams[:1], a["BG_SCORE"]), cams])[None]
-    kept = torch.cat([torch.ones(1, 1), given["labels"]], 1)[:, :, None, None]
+    cams = torch.stack([max_norm(maps.relu()) for maps in full])
+    masks = torch.cat([torch.full_like(cams[:, :1], a["BG_SCORE"]), cams], 1)
+    kept = torch.cat([torch.ones_like(given["labels"][:, :1]), given["labels"]], 1)[:, :, None, None]
     step, share = a["mask_stride"], masks.mean((2, 3))[:, 1:]
     case.check_all(
         {

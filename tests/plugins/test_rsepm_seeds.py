@@ -1,71 +1,72 @@
-"""RecurSeed's stored seeds to pseudo-masks, against its conversion script."""
+"""RecurSeed's stored seeds to pseudo-masks, against its conversion script, through what the stage `pseudo` calls."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-import pytest
 from golden_cases import Case, golden
-from wsseg_rsepm.seeds import rebuilt_pixels, seed_mask
 
 from wsseg_cli.data.palette import palette
-from wsseg_cli.errors import DataError
-from wsseg_cli.ops.crf import CrfParameters, crf_parameters, dense_crf, labels_of, with_background
+from wsseg_cli.ops.crf import CrfParameters, crf_parameters, dense_crf, labels_of
+from wsseg_cli.ops.crf_pixels import restored_pixels
+from wsseg_cli.ops.masks import crf_marginals
+from wsseg_cli.recipe.sections import BackgroundSettings, PseudoSettings
+from wsseg_cli.settings import MaskCrfSettings
+from wsseg_cli.stages.pseudo import pseudo_mask
+from wsseg_cli.types import IMAGENET, FloatArray, IntArray, ScoreMap
 
 
 @golden("rsepm-seed-to-mask")
 def test_seeds(case: Case) -> None:
     given, a = case.arguments, case.inputs
-    crf = crf_parameters(
-        "deeplab",
-        iterations=given["iter_max"],
-        bilateral_weight=given["bi_w"],
-        bilateral_sxy=given["bi_xy_std"],
-        bilateral_srgb=given["bi_rgb_std"],
-        gaussian_weight=given["pos_w"],
-        gaussian_sxy=given["pos_xy_std"],
-    )
-    pixels = {name: rebuilt_pixels(a[f"image_{name}"]) for name in "abcd"}
-    got: dict[str, Any] = {f"denormalised_{name}": pixels[name] for name in "ab"}
-    for name in "abcd":
-        seed = pixels[name], a[f"seed_{name}"], a[f"keys_{name}"]
+    crf = MaskCrfSettings(preset="deeplab", **kernels(given))
+    names = sorted(name.removeprefix("image_") for name in a if name.startswith("image_"))
+    pixels = {name: restored_pixels(a[f"image_{name}"], IMAGENET, "float64") for name in names}
+    maps = {name: score_map(a[f"seed_{name}"], a[f"keys_{name}"], pixels[name]) for name in names}
+    threshold = BackgroundSettings(threshold=given["bg_th"])
+    got: dict[str, Any] = {f"denormalised_{name}": pixels[name] for name in names}
+    for name, scores in maps.items():
         for gamma in given["bg_gamma"]:
-            got[f"mask_gamma{gamma}_{name}"] = seed_mask(*seed, power=gamma, crf=crf)
-        got[f"mask_bgth030_{name}"] = seed_mask(*seed, threshold=given["bg_th"], crf=crf)
-        got[f"mask_argmax_bgth030_{name}"] = seed_mask(*seed, threshold=given["bg_th"], crf=None)
-    for name in "abc":
-        seed = pixels[name], a[f"ms_seed_{name}"], a[f"ms_keys_{name}"]
-        got[f"ms_mask_{name}"] = seed_mask(*seed, power=None, crf=crf, lone_key_is_background=True)
-    for name in "ab":
-        scores = with_background(a[f"seed_{name}"], given["bg_gamma"][0])
-        got[f"Q_gamma2_{name}"] = dense_crf(pixels[name], scores, crf)
-    got["run_label_a"] = labels_of(
-        dense_crf(pixels["a"], a["label_a"], label_crf(given["label_crf"]), labels=given["label_crf"]["num_classes"])
+            section = PseudoSettings(background=BackgroundSettings(power=gamma), crf=crf)
+            got[f"mask_gamma{gamma}_{name}"] = pseudo_mask(scores, section, pixels[name])
+            if len(scores.classes):
+                got[f"Q_gamma{gamma}_{name}"] = crf_marginals(pixels[name], scores.full(power=gamma), crf)
+        with_crf, without = (PseudoSettings(background=threshold, crf=c) for c in (crf, None))
+        word = f"{round(100 * given['bg_th']):03d}"
+        got[f"mask_bgth{word}_{name}"] = pseudo_mask(scores, with_crf, pixels[name])
+        got[f"mask_argmax_bgth{word}_{name}"] = pseudo_mask(scores, without)
+        if f"ms_seed_{name}" in a:
+            got[f"ms_mask_{name}"] = mask_of_rows(a[f"ms_seed_{name}"], a[f"ms_keys_{name}"], pixels[name], crf)
+    first, label = names[0], given["label_crf"]
+    parameters = crf_parameters("irn", certainty=label["gt_prob"], **kernels(label))
+    got[f"run_label_{first}"] = labels_of(
+        dense_crf(pixels[first], a[f"label_{first}"], parameters, labels=label["num_classes"])
     )
     got["png_palette_rgb"] = palette()[: len(case.outputs["png_palette_rgb"])].astype(np.int64)
     case.check_all(got)
 
 
-def label_crf(given: dict[str, Any]) -> CrfParameters:
-    return crf_parameters(
-        "irn",
-        iterations=given["iter_max"],
-        bilateral_weight=given["bi_w"],
-        bilateral_sxy=given["bi_xy_std"],
-        bilateral_srgb=given["bi_rgb_std"],
-        gaussian_weight=given["pos_w"],
-        gaussian_sxy=given["pos_xy_std"],
-        certainty=given["gt_prob"],
-    )
+def kernels(given: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "iterations": given["iter_max"],
+        "bilateral_weight": float(given["bi_w"]),
+        "bilateral_sxy": float(given["bi_xy_std"]),
+        "bilateral_srgb": float(given["bi_rgb_std"]),
+        "gaussian_weight": float(given["pos_w"]),
+        "gaussian_sxy": float(given["pos_xy_std"]),
+    }
 
 
-def test_a_lone_class_keeps_its_pixels_unless_as_published() -> None:
-    seed = np.zeros((8, 9, 3), np.uint8), np.ones((1, 8, 9), np.float32), np.array([12])
-    assert (seed_mask(*seed, power=None) == 12).all()
-    assert (seed_mask(*seed, power=None, lone_key_is_background=True) == 0).all()
+def score_map(seed: FloatArray, keys: IntArray, pixels: np.ndarray) -> ScoreMap:
+    """Return a stored seed (K, h, w) with its keys, 0 first, as a score map."""
+    return ScoreMap("", keys[1:].astype(np.int64) - 1, seed, pixels.shape[:2])
 
 
-def test_rows_and_keys_that_do_not_fit() -> None:
-    with pytest.raises(DataError, match="3 rows with its background, and 2 keys"):
-        seed_mask(np.zeros((8, 9, 3), np.uint8), np.ones((2, 8, 9), np.float32), np.array([0, 4]))
+def mask_of_rows(
+    rows: FloatArray, keys: IntArray, pixels: np.ndarray, crf: MaskCrfSettings | CrfParameters
+) -> np.ndarray:
+    """Return the published mask of rows that bring their own background; a single key means background (a quirk)."""
+    if len(keys) == 1:
+        return np.zeros(pixels.shape[:2], np.uint8)
+    return np.asarray(keys)[labels_of(dense_crf(pixels, rows, crf))].astype(np.uint8)

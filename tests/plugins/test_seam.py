@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 from golden_cases import Case, golden
+from published import picture_norm
 from wsseg_seam.channels import strongest_class
 from wsseg_seam.loss import (
     View,
     classification,
     equivariance,
     min_pooling,
-    picture_norm,
     revised_min_pooling,
     seam_losses,
     seam_views,

@@ -107,13 +107,27 @@ def score_map(value: Any, image_id: str, form: Form | None = None, divide: float
     if len(rows) != len(keys) or len(set(keys.tolist())) != len(keys) or (len(keys) and keys.min() < 0):
         raise DataError(f"image {image_id!r}: {len(rows)} maps for the keys {keys.tolist()[:20]} in the form {form}")
     order = np.argsort(keys)
+    strided = _second(value, rows, image_id) if form in ("irn", "puzzlecam") else None
     return ScoreMap(
         image_id=image_id,
         classes=keys[order].astype(np.int64),
         scores=_in_range(rows[order], divide, image_id),
         size=(rows.shape[1], rows.shape[2]),
         background=None if background is None else _in_range(background, divide, image_id),
+        strided=None if strided is None else _in_range(strided[order], divide, image_id),
     )
+
+
+def _second(value: dict[Any, Any], rows: npt.NDArray[Any], image_id: str) -> npt.NDArray[Any] | None:
+    """Return the small maps that stand beside IRN's and PuzzleCAM's at full size, if they fit these."""
+    small = value.get("cam")
+    if not isinstance(small, np.ndarray) or small.shape != (len(rows), *_strided_size(rows.shape[1:])):
+        return None
+    return _numbers(small, image_id)
+
+
+def _strided_size(size: tuple[int, ...]) -> tuple[int, int]:
+    return (size[0] - 1) // _STORED_STRIDE + 1, (size[1] - 1) // _STORED_STRIDE + 1
 
 
 def dict_of(scores: ScoreMap, form: Form) -> dict[Any, Any]:
@@ -130,8 +144,7 @@ def dict_of(scores: ScoreMap, form: Form) -> dict[Any, Any]:
         return dict(zip(present_values(scores.classes).tolist(), every, strict=True))
     if form not in ("irn", "puzzlecam"):
         raise RecipeError(f"score maps are not written in the form {form!r}; psa, crf, irn and puzzlecam are")
-    height, width = scores.size
-    small = resize_scores(scores.scores, ((height - 1) // _STORED_STRIDE + 1, (width - 1) // _STORED_STRIDE + 1))
+    small = resize_scores(scores.scores if scores.strided is None else scores.strided, _strided_size(scores.size))
     if form == "irn":
         return {"keys": AsTensor(scores.classes), "cam": AsTensor(small), "high_res": full}
     return {"keys": present_values(scores.classes).astype(np.int64), "cam": AsTensor(small), "hr_cam": full}

@@ -115,7 +115,7 @@ def _converted(row: Published, file: Path, source: Source) -> Placed:
         total = digest(file)
         about = {"name": row.name, "licence": row.licence, "address": source.address or None, "sha256": total}
         result = conversion.run(inner, made, family=row.family, saw=row.saw, force=True, about=about)
-        _require_right(row, result)
+        require_right(row, result)
         path = path_of(row.name)
         made.replace(path)
     finally:
@@ -125,7 +125,12 @@ def _converted(row: Published, file: Path, source: Source) -> Placed:
     return Placed(row.name, path, source.file, total)
 
 
-def _require_right(row: Published, result: conversion.ConvertedWeights) -> None:
+def require_right(row: Published, result: conversion.ConvertedWeights) -> None:
+    """Check that what was converted is what a row of the table says.
+
+    Raises:
+        CheckpointError: another backbone, or without the tensor that marks these weights.
+    """
     names = {key.name for key in result.keys if key.state != "missing"}
     backbone = result.networks[0].backbone
     if backbone != row.backbone or (row.mark and row.mark not in names):

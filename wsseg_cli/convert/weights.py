@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,7 +25,17 @@ have it. left out: not written, since no network of ours has it (a classifier of
 
 _SHOWN = 12
 _IMAGENET = "ImageNet labels"
+_IMAGENET_CLASSES = 1000
+_UNKNOWN = "unknown; say it with --saw"
+_REST = "the rest is unknown, say it with --saw"
 _CAFFE = ("caffe", "deeplab-vgg16", "deeplab-vgg16-aspp")
+# families of which one backbone without classifier was published, ImageNet's
+_ONLY_IMAGENET = ("mxnet", "psa", *_CAFFE)
+_CLASSIFIER = re.compile(r"(fc|_fc|classifier\.6)\.weight")
+# fc6 and fc7 of ImageNet's classifier, with which DeepLab on VGG-16 starts
+_START_OF_CAFFE = re.compile(r"head\.branch(es\.\d)?\.fc[67]\.(weight|bias)")
+# of torchvision's and OpenMMLab's segmentation networks, and segmentation_models_pytorch's
+_MASK_HEAD = re.compile(r"classifier\.\d+\.|decode_head\.|aux_|auxiliary_head\.|segmentation_head\.")
 
 
 @dataclass(frozen=True)
@@ -130,15 +141,17 @@ def has_seen(
     """Return what the weights of a family have seen, as every result of theirs states it.
 
     A file does not say which images it was trained on: a head is counted, not named, unless Caffe's layer is called
-    after a data set.
+    after a data set. What no published checkpoint looks like is unknown, and said so.
     """
     own = heads(tensors)
-    if not own:
-        return _IMAGENET
+    if not own or all(_START_OF_CAFFE.fullmatch(name) for name in own):
+        return _backbone_has_seen(family, published)
     for word, name in (("coco", "COCO"), ("voc", "VOC")):
         if family in _CAFFE and any(word in part for part in published):
             return f"{_IMAGENET}, {name} pixel masks"
     complete = [network for network in found if network.fit.complete]
+    if found and not complete:  # a head of nobody whom we know
+        return f"pixel masks; {_REST}" if any(_MASK_HEAD.match(name) for name in own) else _UNKNOWN
     counts = {network.classes for network in complete if network.classes is not None}
     classes = f" of {counts.pop()} classes" if len(counts) == 1 else ""
     names = {network.name for network in complete}
@@ -150,6 +163,16 @@ def has_seen(
         return f"{_IMAGENET}, masks{classes} (the file does not say whether drawn by people)"
     extra = ", saliency maps" if family == "eps" else ""
     return f"{_IMAGENET}, image labels{classes}{extra}"
+
+
+def _backbone_has_seen(family: str, published: Mapping[str, Tensor]) -> str:
+    """Return what a backbone without a head of ours has seen: its classifier tells, or the family's only such file."""
+    if family in _ONLY_IMAGENET:
+        return _IMAGENET
+    classifier = next((tensor for name, tensor in published.items() if _CLASSIFIER.fullmatch(name)), None)
+    if classifier is None:
+        return _UNKNOWN  # as self-supervised backbones come
+    return _IMAGENET if len(classifier) == _IMAGENET_CLASSES else f"image labels of {len(classifier)} classes; {_REST}"
 
 
 def keys_of(published: Mapping[str, Tensor], tensors: Mapping[str, Tensor], network: Network) -> list[Key]:

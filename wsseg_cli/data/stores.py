@@ -32,7 +32,10 @@ class ScoreStore(Mapping[str, ScoreMap]):
         return [image_id for image_id in image_ids if file_stem(image_id) not in there]
 
     def write(self, scores: ScoreMap, stride: int = 1) -> None:
-        """Write a score map, clipped to [0, 1] and resized to ((H-1)//stride+1, (W-1)//stride+1), as float16."""
+        """Write a score map, clipped to [0, 1] and resized to ((H-1)//stride+1, (W-1)//stride+1), as float16.
+
+        A second resolution, `strided`, is written beside it as it is.
+        """
         from safetensors.numpy import save_file
 
         height, width = scores.size
@@ -43,8 +46,25 @@ class ScoreStore(Mapping[str, ScoreMap]):
         }
         if scores.background is not None:
             arrays["background"] = np.ascontiguousarray(_stored(scores.background[None], size)[0])
+        if scores.strided is not None:
+            arrays["strided"] = np.ascontiguousarray(_stored(scores.strided, scores.strided.shape[1:]))
         header = to_header({"image_id": scores.image_id, "size": [height, width]})
         write_atomically(self.path(scores.image_id), lambda path: save_file(arrays, path, metadata=header))
+
+    def without_strided(self, image_ids: Iterable[str]) -> list[str]:
+        """Return those of `image_ids` whose file has no second resolution, in their order."""
+        from safetensors import SafetensorError, safe_open
+
+        lacking = []
+        for image_id in image_ids:
+            try:
+                with safe_open(self.path(image_id), framework="np") as file:
+                    names = file.keys()
+            except (SafetensorError, OSError):
+                continue  # whoever reads the map says what is wrong with it
+            if "strided" not in names:
+                lacking.append(image_id)
+        return lacking
 
     def __getitem__(self, image_id: str) -> ScoreMap:
         """Return the score map of an image.
@@ -90,7 +110,10 @@ def read_scores(path: Path, image_id: str | None = None) -> ScoreMap:
     background = arrays.get("background")
     if classes.ndim != 1 or scores.ndim != 3 or len(classes) != len(scores):
         raise DataError(f"{path}: {len(classes)} classes but scores of shape {scores.shape}")
-    if not np.isfinite(scores).all():
+    strided = arrays.get("strided")
+    if strided is not None and (strided.ndim != 3 or len(strided) != len(classes)):
+        raise DataError(f"{path}: {len(classes)} classes but a second resolution of shape {strided.shape}")
+    if not np.isfinite(scores).all() or (strided is not None and not np.isfinite(strided).all()):
         raise DataError(f"{path}: scores that are not finite")
     return ScoreMap(
         image_id=header.get("image_id", image_id or path.stem),
@@ -98,6 +121,7 @@ def read_scores(path: Path, image_id: str | None = None) -> ScoreMap:
         scores=scores,
         size=(height, width),
         background=None if background is None else background.astype(np.float32),
+        strided=None if strided is None else strided.astype(np.float32),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,8 @@ from ..errors import CheckpointError
 _WRAPPERS = ("state_dict", "model")
 _DEEPEST = 4
 _PARALLEL = "module."
+_OBJECT = re.compile(r"GLOBAL ([\w.]+)")
+_ADVICE = re.compile(r"Please use|In PyTorch 2\.6|Re-running|Weights only load failed")
 _HALF = (torch.float16, torch.bfloat16)
 
 
@@ -61,18 +64,29 @@ def _loaded(file: BinaryIO, name: str) -> Any:
             warnings.simplefilter("ignore")  # torch's advice to whoever wrote the file
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        lines = str(error).split("WeightsUnpickler error:")[-1].strip().splitlines()
-        reason = lines[0] if lines else "no reason given"
         raise CheckpointError(
-            f"{name} is refused: it is damaged or holds more than tensors and plain containers ({reason}). "
-            "Nothing of it was executed. Save the state_dict alone and convert that."
+            f"{name} is refused: it is damaged or holds more than tensors and plain containers ({_reason(error)}). "
+            "Nothing of it was executed. Save the state_dict alone, where the file was made, and convert that."
         ) from error
     except Exception as error:  # a damaged file can fail anywhere inside torch's reader, with any type
-        lines = str(error).splitlines()
-        reason = lines[0] if lines else type(error).__name__
+        if "TorchScript" in str(error):
+            raise CheckpointError(
+                f"{name} is refused: it is a TorchScript archive, a program and not weights alone. Nothing of it was "
+                "executed. Save its state_dict alone, where the file was made, and convert that."
+            ) from error
         raise CheckpointError(
-            f"{name} is damaged or no PyTorch checkpoint ({reason}); is the download complete?"
+            f"{name} is damaged or no PyTorch checkpoint ({_reason(error)}); is the download complete?"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return why torch refuses a file, in one line, without its advice on how to load it nevertheless."""
+    text = str(error)
+    if found := _OBJECT.search(text):
+        return f"it holds an object of Python, {found[1]}"
+    lines = text.split("WeightsUnpickler error:")[-1].strip().splitlines()
+    reason = _ADVICE.split(lines[0])[0].strip(" .") if lines else ""
+    return reason or type(error).__name__
 
 
 def _unwrapped(content: Any, name: str) -> dict[str, Any]:

@@ -1,6 +1,5 @@
-"""Scores of masks, of score maps over background thresholds, and of image labels. numpy only."""
+"""Scores of masks, and of score maps over background thresholds. numpy only."""
 
-from .classification import best_label_threshold
 from .confusion import PROTOCOLS, Confusion, Protocol
 from .curve import CurvePoint, ThresholdCurve, threshold_range
 
@@ -10,6 +9,5 @@ __all__ = [
     "CurvePoint",
     "Protocol",
     "ThresholdCurve",
-    "best_label_threshold",
     "threshold_range",
 ]

@@ -40,11 +40,18 @@ _EDGE: Prefixes = {
     "fc_edge6": "edge.classifier",
 }
 
+_EDGE_TWICE: Prefixes = {
+    **_EDGE,
+    **_units(range(5), "edge_layers.#.0", "edge_layers.#.1", "edge.heads.#"),
+    "edge_layers.5": "edge.classifier",
+}
+
 _IRN: Prefixes = {
     **dict.fromkeys(["backbone", "newly_added", "edge_layers", "dp_layers", "disp_target", "fc_dp7.4"]),
     **dict.fromkeys(f"stage{n}" for n in range(1, 6)),
     "resnet50.fc": None,
     "resnet50": "backbone",
+    "classifier": "fc8",
     **_EDGE,
     **_units(range(1, 6), "fc_dp#.0", "fc_dp#.1", "displacement.heads.#", -1),
     **_unit("fc_dp6.0", "fc_dp6.1", "displacement.deep"),
@@ -64,6 +71,7 @@ _JO_BACKBONE: Prefixes = {
 # PuzzleCAM, and RecurSeed's code in its first version.
 _PUZZLECAM: Prefixes = {
     **_JO_BACKBONE,
+    **_EDGE_TWICE,
     **_units(range(1, 5), "aspp.aspp#.atrous_conv", "aspp.aspp#.bn", "head.aspp.branches.#", -1),
     **_unit("aspp.global_avg_pool.1", "aspp.global_avg_pool.2", "head.aspp.pooled"),
     **_unit("aspp.conv1", "aspp.bn1", "head.aspp.project"),
@@ -75,9 +83,7 @@ _PUZZLECAM: Prefixes = {
 
 _RSEPM: Prefixes = {
     **_JO_BACKBONE,
-    **_EDGE,
-    **_units(range(5), "edge_layers.#.0", "edge_layers.#.1", "edge.heads.#"),
-    "edge_layers.5": "edge.classifier",
+    **_EDGE_TWICE,
     **{f"aspp.aspp{n}": f"head.branches.{n - 1}" for n in range(1, 5)},
     **_units(range(1, 5), "aspp.aspp#.conv", "aspp.aspp#.bn", "head.aspp.branches.#", -1),
     **_unit("aspp.global_avg_pool.1.conv", "aspp.global_avg_pool.1.bn", "head.aspp.pooled"),
@@ -140,9 +146,12 @@ def irn(tensors: Mapping[str, T]) -> dict[str, T]:
 
 
 def puzzlecam(tensors: Mapping[str, T]) -> dict[str, T]:
-    """Return a checkpoint of PuzzleCAM's classifier or DeepLab v3+; of the doubled backbone the `stage` names count."""
-    staged = any(name.startswith("stage") for name in tensors)
-    return renamed({n: t for n, t in tensors.items() if not (staged and n.startswith("model."))}, _PUZZLECAM)
+    """Return a checkpoint of PuzzleCAM's classifier, AffinityNet or DeepLab v3+.
+
+    Of the doubled backbone the `stage` names count.
+    """
+    copies = ("path_indices", "model.") if any(name.startswith("stage") for name in tensors) else ("path_indices",)
+    return renamed({n: t for n, t in tensors.items() if not n.startswith(copies)}, _PUZZLECAM)
 
 
 def rsepm(tensors: Mapping[str, T]) -> dict[str, T]:

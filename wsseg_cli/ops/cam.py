@@ -11,12 +11,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..settings import InferSettings
-from ..types import ByteArray, Normalization, ScoreMap
+from ..types import ByteArray, FloatArray, Normalization, ScoreMap
+from .resize import strided_size
 from .views import merge_views, view_batches
 
 Norm = Literal["max", "min_max", "none"]
 
 EPS = 1e-5
+
+STRIDE = 4
+"""Pixels of a cell of `ScoreMap.strided`, on which IRN's random walk begins."""
 
 
 def class_activation_maps(features: Tensor, weight: Tensor) -> Tensor:
@@ -84,12 +88,14 @@ def multi_scale(
     class_threshold: float = 0.5,
     norm: Norm = "max",
     multiple: int = 1,
+    stride: int | None = None,
 ) -> ScoreMap:
     """Return the score map of one image from views at several scales, each with its horizontal flip (PSA, SEAM, EPS).
 
     Per view: forward, activation, bilinear to (H, W) with half-pixel centres, flipped back; then the sum over the
     views and `norm`, clipped to [0, 1]. With `multiple` the views meet at (H, W) rounded up to multiples of it, and the
-    sum is cut to (H, W) (IRN and PuzzleCAM, 16).
+    sum is cut to (H, W) (IRN and PuzzleCAM, 16). With `stride` the views also meet at ((H-1)//stride+1, …), which
+    gives the map's `strided` (the same two, 4).
 
     image: (H, W, 3) uint8 RGB. labels: classes to keep; None: those whose sigmoid score, averaged over the views, is at
     least `class_threshold`. forward: normalised views (V, 3, h, w) -> raw maps (V, C', h', w'), by default the model;
@@ -121,8 +127,13 @@ def multi_scale(
     if not len(classes):
         return _empty(size)
     together = merge_views(maps, (-(-size[0] // multiple) * multiple, -(-size[1] // multiple) * multiple))
-    fused = NORMS[norm](together[:, : size[0], : size[1]]).clamp(0, 1)
-    return ScoreMap("", classes, fused.cpu().numpy().astype(np.float32, copy=False), size)
+    fused = _normed(together[:, : size[0], : size[1]], norm)
+    strided = None if stride is None else _normed(merge_views(maps, strided_size(size, stride)), norm)
+    return ScoreMap("", classes, fused, size, strided=strided)
+
+
+def _normed(maps: Tensor, norm: Norm) -> FloatArray:
+    return NORMS[norm](maps).clamp(0, 1).cpu().numpy().astype(np.float32, copy=False)
 
 
 def _empty(size: tuple[int, int]) -> ScoreMap:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..settings import CrfSettings
+from ..settings import MaskCrfSettings
 from ..types import ByteArray, ClassNames, FloatArray, ScoreMap, resize_scores
 from .crf import dense_crf
 
@@ -34,14 +34,14 @@ def mask_from_map(
     *,
     threshold: float | None = None,
     power: float | None = None,
-    crf: CrfSettings | None = None,
+    crf: MaskCrfSettings | None = None,
     image: ByteArray | None = None,
     device: str = "cpu",
 ) -> ByteArray:
     """Return the (H, W) mask of a score map, after a dense CRF if one is given. A map without a class is background.
 
     threshold, power: the background score, as in `ScoreMap.full`; by default the map's own.
-    crf: with `image`, (H, W, 3) uint8 RGB, the settings of the CRF.
+    crf: with `image`, (H, W, 3) uint8 RGB, which it sees, the settings of the CRF.
 
     Raises:
         DataError: the map has no background of its own and none is given.
@@ -50,22 +50,36 @@ def mask_from_map(
         return np.zeros(scores.size, np.uint8)
     full = scores.full(threshold, power=power)
     if crf is not None and image is not None:
-        full = dense_crf(image, full, crf, backend=crf.backend, device=device)
+        full = crf_marginals(image, full, crf, device)
     return mask_from_scores(full, scores.classes)
 
 
 def crf_scores(
-    logits: npt.NDArray[Any], image: ByteArray, crf: CrfSettings | None, device: str = "cpu"
+    logits: npt.NDArray[Any], image: ByteArray, crf: MaskCrfSettings | None, device: str = "cpu"
 ) -> npt.NDArray[Any]:
     """Return a network's (1+C, H, W) logits as they are, or the dense CRF's marginals of their softmax.
 
-    image: (H, W, 3) uint8 RGB of the same size.
+    image: (H, W, 3) uint8 RGB of the same size, which the CRF sees.
     """
     if crf is None:
         return logits
     scores = np.exp(logits - logits.max(axis=0, keepdims=True))
     scores /= scores.sum(axis=0, keepdims=True)
-    return dense_crf(image, scores, crf, backend=crf.backend, device=device)
+    return crf_marginals(image, scores, crf, device)
+
+
+def crf_marginals(image: ByteArray, scores: FloatArray, crf: MaskCrfSettings, device: str = "cpu") -> FloatArray:
+    """Return the marginals of (L, H, W) scores under a stage's CRF, 0 for labels that stay below its `min_score`.
+
+    image: (H, W, 3) uint8 RGB of the same size, which the CRF sees. Where all labels stay below, all enter.
+    """
+    enters = np.ones(len(scores), bool)
+    if crf.min_score is not None:
+        enters = scores.max(axis=(1, 2)) >= crf.min_score
+        enters |= not enters.any()
+    marginals = np.zeros_like(scores)
+    marginals[enters] = dense_crf(image, scores[enters], crf, backend=crf.backend, device=device)
+    return marginals
 
 
 def mask_at_size(scores: FloatArray, size: tuple[int, int]) -> ByteArray:

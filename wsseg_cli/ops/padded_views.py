@@ -20,8 +20,8 @@ def padded_views(
 ) -> tuple[Tensor, Tensor]:
     """Return the views (V, 3, Ph, Pw) and where each lies in its canvas, (V, 4) int64 top, left, height, width.
 
-    image: (H, W, 3) uint8 RGB; canvas: (Ph, Pw) pixels. Order: scale 1, its horizontal flip, scale 2, …; each is
-    resized bicubically, normalised, and centred among zeros.
+    image: (H, W, 3) uint8 RGB; canvas: (Ph, Pw) pixels. Order: scale 1, its mirror image, scale 2, …; each is resized
+    bicubically, normalised, and centred among zeros.
 
     Raises:
         DataError: the image at its largest scale does not fit the canvas.
@@ -64,11 +64,11 @@ def merge_padded(
 ) -> Tensor:
     """Return one score map (1+C, H, W) from the masks of all views.
 
-    Per view: padding cut away, bilinear to (H, W), flipped back; then the mean over the views, closed classes set
+    Per view: padding cut away, bilinear to (H, W), mirrored back; then the mean over the views, closed classes set
     to 0, background ** background_power. The rows do not sum to 1.
 
     masks: (V, 1+C, Ph, Pw) in [0, 1], background first; places: (V, 4) as `padded_views` gives them; gate: (C,) bool or
-    0/1; flip: every second view is a horizontal flip.
+    0/1; flip: every second view is a mirror image.
     """
     total = masks.new_zeros(masks.shape[1], *size)
     for index, (mask, place) in enumerate(zip(masks, places.long().tolist(), strict=True)):
@@ -78,21 +78,3 @@ def merge_padded(
         total += full.flip(-1) if flip and index % 2 else full
     merged = total / len(masks)
     return torch.cat([merged[:1] ** background_power, merged[1:] * gate.to(merged.dtype)[:, None, None]])
-
-
-def merge_crops(masks: Tensor, coords: Tensor, size: tuple[int, int], gate: Tensor, *, flip: bool) -> Tensor:
-    """Return one score map (1+C, H, W) from overlapping crops of a padded image, averaged where they overlap.
-
-    masks: (V, 1+C, h, w); coords: (V, 6) top, bottom, left, right of the crop in the padded image, then the image's top
-    and left in it; gate: (C,) bool or 0/1. flip: of two views of a crop the first is the horizontal flip.
-    """
-    rows = coords.long().tolist()
-    height, width = max(row[1] for row in rows), max(row[3] for row in rows)
-    total = masks.new_zeros(masks.shape[1], height, width)
-    count = masks.new_zeros(height, width)
-    for index, (mask, (top, bottom, left, right, _, _)) in enumerate(zip(masks, rows, strict=True)):
-        total[:, top:bottom, left:right] += mask.flip(-1) if flip and index % 2 == 0 else mask
-        count[top:bottom, left:right] += 1
-    top, left = rows[0][4:]
-    merged = (total / count)[:, top : top + size[0], left : left + size[1]]
-    return torch.cat([merged[:1], merged[1:] * gate.to(merged.dtype)[:, None, None]])

@@ -1,4 +1,4 @@
-"""From class maps to class scores: global average and maximum, and the average inside the unpadded part of a crop."""
+"""From class maps to class scores: the global average, and which cells lie in the unpadded part of a crop."""
 
 from __future__ import annotations
 
@@ -11,25 +11,11 @@ def global_average(maps: Tensor) -> Tensor:
     return maps.mean((2, 3))
 
 
-def global_maximum(maps: Tensor) -> Tensor:
-    """Return the maximum over the pixels, (N, C), of maps (N, C, h, w) (GMP; Oquab et al., CVPR 2015)."""
-    return maps.amax((2, 3))
-
-
-def average_in_boxes(maps: Tensor, boxes: Tensor, image_size: int) -> Tensor:
-    """Return the mean over the unpadded part of each crop, (N, C), of maps (N, C, h, w) (DHR's training code).
-
-    boxes: (N, 4) pixels xmin, ymin, xmax, ymax of the image inside its padded crop, ends exclusive; image_size: side of
-    the crop. Every end v maps to floor(v / image_size * side of the map); a box that would be empty keeps one cell.
-    """
-    inside = cells_in_boxes(boxes, image_size, (maps.shape[2], maps.shape[3])).to(maps.dtype)[:, None]
-    return (maps * inside).sum((2, 3)) / inside.sum((2, 3))
-
-
 def cells_in_boxes(boxes: Tensor, image_size: int, size: tuple[int, int]) -> Tensor:
     """Return which cells of a grid of `size` (h, w) lie in the unpadded part of each crop, (N, h, w) bool.
 
-    boxes, image_size: as in `average_in_boxes`, with its rule for the ends.
+    boxes: (N, 4) pixels xmin, ymin, xmax, ymax of the image inside its padded crop, ends exclusive; image_size: side of
+    the crop. Every end v maps to floor(v / image_size * side of the map); a box that would be empty keeps one cell.
     """
     height, width = size
     cells = torch.tensor([width, height, width, height], dtype=torch.float64, device=boxes.device)

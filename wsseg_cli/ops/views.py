@@ -22,7 +22,7 @@ ViewResize = Literal["pillow_bicubic", "opencv_cubic", "tensor_bilinear"]
 LARGE_VIEW = 50_000
 """Pixels of a view above which a CPU takes it and its horizontal flip one by one: two no longer fit its caches."""
 
-Merge = Literal["mean_logits", "mean_probabilities", "max_logits"]
+Merge = Literal["mean_logits", "sum_logits", "mean_probabilities", "max_logits"]
 
 
 def view_batches(
@@ -93,19 +93,24 @@ def multi_scale_logits(
 ) -> FloatArray:
     """Return a segmentation network's class scores for one image, (1+C, H, W) float32, ready for a softmax.
 
-    merge: `mean_logits` and align_corners True are semantic-segmentation-codebase's; `mean_probabilities` (the
-    logarithm of the mean is returned) and False are RS+EPM's; `max_logits` takes the highest logit of any view.
+    merge: `mean_logits` and align_corners True are semantic-segmentation-codebase's; `sum_logits` and False are
+    PuzzleCAM's, whose softmax is of the sum; `mean_probabilities` and False are RS+EPM's: logits are enlarged to their
+    view before its softmax, and the logarithm of the mean is returned; `max_logits` takes the highest of any view.
     forward: normalised views (V, 3, h, w) -> logits (V, 1+C, h', w'), by default the model, expected in eval mode.
     """
     forward = forward or model
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     size = (int(image.shape[0]), int(image.shape[1]))
     views = (batch.to(device) for batch in view_batches(image, infer, normalization, resize))
-    logits = (forward_views(forward, batch).float() for batch in views)
+    seen = ((batch, forward_views(forward, batch).float()) for batch in views)
+    logits = (z for _, z in seen)
     if merge == "mean_logits":
         merged = merge_views(logits, size, rule="mean", align_corners=align_corners)
+    elif merge == "sum_logits":
+        merged = merge_views(logits, size, align_corners=align_corners)
     elif merge == "mean_probabilities":
-        mean = merge_views((z.softmax(1) for z in logits), size, rule="mean", align_corners=align_corners)
+        enlarged = (F.interpolate(z, b.shape[-2:], mode="bilinear", align_corners=align_corners) for b, z in seen)
+        mean = merge_views((z.softmax(1) for z in enlarged), size, rule="mean", align_corners=align_corners)
         merged = mean.clamp(min=torch.finfo(mean.dtype).tiny).log()
     else:
         merged = torch.stack([merge_views([z], size, align_corners=align_corners) for z in _apart(logits)]).amax(0)

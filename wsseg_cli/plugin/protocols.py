@@ -62,6 +62,7 @@ class Requirements:
         feature_maps: feature maps that the backbone must have.
         trains: False if nothing is learnt; then the recipe's section has no training keys.
         gradients: True if `scores` or `refine` differentiates its network, as gradient-weighted CAMs do.
+        strided: True if `refine` begins from `ScoreMap.strided`; then `cam` stores it where the method gives it.
     """
 
     training: frozenset[str] = frozenset()
@@ -69,6 +70,7 @@ class Requirements:
     feature_maps: frozenset[str] = frozenset()
     trains: bool = True
     gradients: bool = False
+    strided: bool = False
 
     @property
     def extras(self) -> frozenset[str]:
@@ -283,6 +285,13 @@ class Trainable(Plugin[OptionsT], Generic[OptionsT, NetworkT]):
         """
         raise PluginError(f"{type(self).__name__} has no training_step")
 
+    def published_pixels(self, image: ByteArray) -> ByteArray:
+        """Return what the paper's code shows its dense CRF, (H, W, 3) uint8, by default the image itself.
+
+        `crf: {image: published}` asks for it: some codes hand over pixels restored from the network's input.
+        """
+        return image
+
     def after_step(self, model: NetworkT, progress: Progress) -> None:
         """Do what follows an optimiser step, such as moving an EMA teacher."""
 
@@ -339,6 +348,9 @@ class Method(Trainable[OptionsT, NetworkT]):
 
     One that also is a `Predictor` needs no segmentation network after it.
     """
+
+    gives_strided: ClassVar[bool] = False
+    """True if its score maps bring `ScoreMap.strided`, the second resolution that some refiners begin from."""
 
     @classmethod
     def requirements(cls, options: OptionsT) -> Requirements:

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from ..settings import (
-    CrfSettings,
     InferSettings,
+    MaskCrfSettings,
     OptimSettings,
     RuntimeSettings,
     ScheduleSettings,
@@ -198,7 +198,7 @@ class PseudoSettings(Settings):
     background: BackgroundSettings | None = Field(
         description="{threshold: …}, {power: …}, or null where the score maps bring a background of their own"
     )
-    crf: CrfSettings | None = Field(None, description="dense CRF, a preset's name or {preset: …, …}; null: none")
+    crf: MaskCrfSettings | None = Field(None, description="dense CRF, a preset's name or {preset: …, …}; null: none")
 
 
 class TrainSegSettings(TrainSettings):
@@ -226,7 +226,7 @@ class EvalSettings(Settings):
     """How results are evaluated."""
 
     infer: InferSettings = Field(InferSettings(), description="test-time views of the segmentation network")
-    crf: CrfSettings | None = Field(None, description="dense CRF on the network's class scores; null: none")
+    crf: MaskCrfSettings | None = Field(None, description="dense CRF on the network's class scores; null: none")
     thresholds: ThresholdSettings = Field(ThresholdSettings(), description="thresholds of the score-map curve")
 
 
@@ -262,6 +262,10 @@ class Recipe(Settings):
     def _stages_fit(self) -> Recipe:
         if self.cam and not self.train_cls:
             raise ValueError("cam needs a train_cls section, which names the method")
+        if self.pseudo and self.pseudo.crf and self.pseudo.crf.image == "published" and not self.train_cls:
+            raise ValueError(
+                "pseudo.crf.image: published needs a train_cls section: the method says what was published"
+            )
         if self.train_seg and self.train_seg.weights == "train_cls" and not self.train_cls:
             raise ValueError("train_seg.weights: train_cls needs a train_cls section")
         trainings = [one.train for one in self.refine.chain if one.train] if self.refine else []

@@ -18,7 +18,7 @@ from ..recipe.sections import CamSettings
 from . import Context, Result, begin, up_to_date
 from .per_image import LabelRule, device_and_workers, label_rule, run_each, splits_of
 from .pictures import write_overlays
-from .plugins import at_inference, check_extras, method_of, trained
+from .plugins import at_inference, check_extras, method_of, trained, wants_strided
 
 
 def run(context: Context, split: str | None = None, overlays: int = 0) -> Result:
@@ -38,7 +38,8 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
         if not model_file.is_file():
             raise StageError(f"{model_file} is missing; run `wsseg train-cls --force`")
         device, workers = device_and_workers(context)
-        arguments = (method, model_file, context.prepared, folder, section, label_rule(context), device)
+        strided = method.gives_strided and wants_strided(context, index.classes)
+        arguments = (method, model_file, context.prepared, folder, section, label_rule(context), strided, device)
         run_each(context, "cam", samples, ScoreStore(folder).missing, _computer, arguments, workers)
         if processes.is_main():
             context.run.finish("cam", splits, images=len(ScoreStore(folder)))
@@ -57,6 +58,7 @@ def _computer(
     folder: Path,
     section: CamSettings,
     rule: LabelRule,
+    strided: bool,
     device: str,
 ) -> Work:
     """Return the function that writes the score map of one image."""
@@ -70,6 +72,7 @@ def _computer(
         extras = extras_of(sample, method.required.inference)
         with at_inference(method):
             scores = method.scores(model, image, rule.labels(index, image_id), section.infer, **extras)
-        store.write(replace(scores, image_id=image_id), section.store_stride)
+        kept = scores.strided if strided else None
+        store.write(replace(scores, image_id=image_id, strided=kept), section.store_stride)
 
     return compute

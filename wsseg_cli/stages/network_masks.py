@@ -17,7 +17,7 @@ from ..recipe.sections import EvalSettings
 from ..types import Sample
 from . import Context
 from .per_image import device_and_workers, run_each
-from .plugins import network_stage, predictor_of, trained
+from .plugins import crf_image, network_stage, predictor_of, trained
 
 
 def predict_split(context: Context, index: Index, samples: Sequence[Sample], split: str) -> Path:
@@ -52,6 +52,7 @@ def _predictor(
         image = read_image(sample.image, sample.orientation)
         with torch.inference_mode():
             logits = predictor.logits(model, image, section.infer)
-        masks.write(image_id, mask_from_scores(crf_scores(logits, image, section.crf, device)))
+        seen = crf_image(section.crf, predictor, image)
+        masks.write(image_id, mask_from_scores(crf_scores(logits, seen, section.crf, device)))
 
     return predict

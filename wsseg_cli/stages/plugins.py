@@ -19,7 +19,8 @@ from ..nets.inference import for_inference
 from ..plugin import discovery
 from ..plugin.protocols import Method, NetworkOptions, Predictor, Refiner, Segmenter, Trainable
 from ..recipe.sections import PLUGIN, Recipe
-from ..types import ClassNames, Sample
+from ..settings import MaskCrfSettings
+from ..types import ByteArray, ClassNames, Sample
 from . import Context
 
 if TYPE_CHECKING:
@@ -76,6 +77,11 @@ def predictor_of(context: Context, classes: ClassNames) -> Predictor[Any, Any]:
     return method
 
 
+def wants_strided(context: Context, classes: ClassNames) -> bool:
+    """Return whether the recipe's refiner begins from the second resolution of a score map."""
+    return context.recipe.recipe.refine is not None and refiner_of(context, classes).required.strided
+
+
 T = TypeVar("T", bound="Trainable[Any, Any]")
 
 
@@ -89,6 +95,13 @@ def checked(plugin: T) -> T:
     if asked and isinstance(plugin.options, NetworkOptions):
         nets.require_feature_maps(plugin.options.backbone, asked)
     return plugin
+
+
+def crf_image(crf: MaskCrfSettings | None, plugin: Trainable[Any, Any] | None, image: ByteArray) -> ByteArray:
+    """Return the (H, W, 3) uint8 pixels that a stage's CRF sees: the photo's, or those of the plugin's paper."""
+    if crf is None or plugin is None or crf.image == "file":
+        return image
+    return plugin.published_pixels(image)
 
 
 def check_extras(name: str, wanted: frozenset[str], samples: Sequence[Sample]) -> None:

@@ -12,11 +12,13 @@ from ..engine import processes
 from ..engine.each import Work
 from ..errors import DataError
 from ..ops.masks import mask_from_map
+from ..plugin.protocols import Method
 from ..recipe.sections import PseudoSettings
 from ..types import ByteArray, ScoreMap
 from . import Context, Result, begin, up_to_date
 from .per_image import device_and_workers, run_each, splits_of
 from .pictures import write_overlays
+from .plugins import crf_image, method_of
 
 
 def run(context: Context, split: str | None = None, overlays: int = 0) -> Result:
@@ -32,7 +34,9 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
     state = begin(context, "pseudo", splits)
     if state != "done":
         device, workers = device_and_workers(context)
-        arguments = (context.prepared, context.run.source("pseudo", reads), folder, section, device)
+        published = section.crf is not None and section.crf.image == "published"
+        method = method_of(context, index.classes) if published else None
+        arguments = (context.prepared, context.run.source("pseudo", reads), folder, section, method, device)
         run_each(context, "pseudo", samples, MaskStore(folder).missing, _computer, arguments, workers)
         if processes.is_main():
             context.run.finish("pseudo", splits, images=len(stems_in(folder, MaskStore.suffix)))
@@ -44,7 +48,9 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
     return Result("pseudo", [f"pseudo     {len(samples)}/{len(samples)}", *pictures], {"images": len(samples)})
 
 
-def _computer(prepared: Path, source: Path, folder: Path, section: PseudoSettings, device: str) -> Work:
+def _computer(
+    prepared: Path, source: Path, folder: Path, section: PseudoSettings, method: Method | None, device: str
+) -> Work:
     """Return the function that writes the pseudo-mask of one image."""
     index = read_index(prepared)
     scores, masks = ScoreStore(source), MaskStore(folder)
@@ -58,7 +64,9 @@ def _computer(prepared: Path, source: Path, folder: Path, section: PseudoSetting
             raise DataError(
                 f"score map of {image_id!r} has class {int(score_map.classes.max())}; there are {len(index.classes)}"
             )
-        image = read_image(sample.image, sample.orientation) if section.crf else None
+        image = None
+        if section.crf:
+            image = crf_image(section.crf, method, read_image(sample.image, sample.orientation))
         masks.write(image_id, pseudo_mask(score_map, section, image, device))
 
     return compute
@@ -69,7 +77,7 @@ def pseudo_mask(
 ) -> ByteArray:
     """Return the (H, W) mask of class values that a recipe's `pseudo` section makes of a score map.
 
-    image: (H, W, 3) uint8, needed with a CRF. A map without a class is all background.
+    image: (H, W, 3) uint8, what the CRF sees, needed with one. A map without a class is all background.
     """
     background = section.background.model_dump() if section.background else {}
     return mask_from_map(scores, **background, crf=section.crf, image=image, device=device)

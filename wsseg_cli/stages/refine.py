@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,14 @@ from ..data.stores import ScoreStore
 from ..engine import checkpoint, processes
 from ..engine.each import Work
 from ..engine.fit import Loop
-from ..errors import RecipeError
+from ..errors import RecipeError, StageError
 from ..plugin.protocols import Refiner, TrainingJob
 from ..recipe.sections import RefineSettings
+from ..types import Sample
 from . import Context, Result, begin, up_to_date
 from .per_image import LabelRule, device_and_workers, label_rule, run_each, splits_of
 from .pictures import write_overlays
-from .plugins import at_inference, check_extras, header_of, refiner_of, trained
+from .plugins import at_inference, check_extras, header_of, method_of, refiner_of, trained
 
 
 def run(context: Context, split: str | None = None, overlays: int = 0) -> Result:
@@ -35,6 +37,7 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
     state = begin(context, "refine", splits)
     if state != "done":
         source = context.run.source("refine", "cam")
+        _check_resolutions(context, index, refiner, samples)
         check_extras(section.refiner.name, refiner.required.inference, samples)
         if refiner.required.trains:
             _train(context, refiner, section, index, source)
@@ -51,6 +54,19 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
         return replace(done, lines=done.lines + pictures)
     line = f"refine     {len(samples)}/{len(samples)}  {section.refiner.name}"
     return Result("refine", [line, *pictures], {"images": len(samples)})
+
+
+def _check_resolutions(context: Context, index: Index, refiner: Refiner[Any, Any], samples: Sequence[Sample]) -> None:
+    """Refuse the run's own score maps if they were stored before the recipe had a refiner that asks for more."""
+    own = "cam" not in context.run.use and context.recipe.recipe.train_cls is not None
+    if not (own and refiner.required.strided and method_of(context, index.classes).gives_strided):
+        return
+    lacking = ScoreStore(context.run.folder("cam")).without_strided(sample.image_id for sample in samples)
+    if lacking:
+        raise StageError(
+            f"{len(lacking)} score maps, such as {lacking[0]!r}, lack the second resolution that the refiner begins "
+            "from: they were made for another one; run `wsseg cam --force` first"
+        )
 
 
 def _train(context: Context, refiner: Refiner[Any, Any], section: RefineSettings, index: Index, source: Path) -> None:

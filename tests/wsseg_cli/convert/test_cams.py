@@ -47,6 +47,7 @@ def test_every_repository(tmp_path: Path, name: str, suffix: str) -> None:
     got = ScoreStore(tmp_path / "out")["2007_000032"]
     assert got.classes.tolist() == [3, 7] and got.size == (9, 13)
     np.testing.assert_allclose(got.scores, MAPS, atol=5e-4)
+    assert (got.strided is not None) == (name in ("irn", "puzzlecam"))
     assert (got.background is not None) == (name in ("crf", "recurseed multi-stage"))
     if got.background is not None:
         np.testing.assert_allclose(got.background, GROUND, atol=5e-4)

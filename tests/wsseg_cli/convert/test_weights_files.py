@@ -29,7 +29,7 @@ Tensors = dict[str, Tensor]
 def published() -> Tensors:
     """The tensors of an EfficientNet-lite0 as its wheel names them, drawn at random."""
     torch.manual_seed(0)
-    return nets.backbone(LITE, classes=7).state_dict()
+    return nets.backbone(LITE, classes=1000).state_dict()
 
 
 def saved(folder: Path, content: Any, name: str = "theirs.pth") -> Path:
@@ -152,7 +152,7 @@ def test_what_the_command_says(tmp_path: Path, published: Tensors) -> None:
     assert done.exit_code == 0
     lines = done.stdout.splitlines()
     assert lines[1].split() == ["fits", "backbone._conv_stem.weight", "32x3x3x3", "_conv_stem.weight"]
-    assert next(line for line in lines if "_fc.bias" in line).split() == ["left", "out", "-", "7", "_fc.bias"]
+    assert next(line for line in lines if "_fc.bias" in line).split() == ["left", "out", "-", "1000", "_fc.bias"]
     tail = [line.split(maxsplit=1) for line in lines[-5:]]
     assert [words[0] for words in tail] == ["family", "tensors", "network", "saw", "wrote"]
     assert tail[0][1] == "efficientnet-lite (guessed)" and tail[2][1] == f"backbone {LITE}"
@@ -182,6 +182,7 @@ NETWORKS = {
     "ppc_seam_forward": "method ppc (base: seam) on resnet38, 20 classes",
     "ppc_eps_forward": "method ppc (base: eps) on resnet38, 20 classes",
     "sccam_net": "method sccam on resnet38, 20 classes",
+    "irn_resnet50_cam": "method cam on resnet50, 20 classes",
     "irn_edge_displacement": "refiner irn on resnet50",
     "rsepm-net-r50": "method rsepm (ema_decay: null) on resnet50, 20 classes",
     "rsepm-affinity-r50": "refiner irn (network: rsepm) on resnet50",
@@ -211,6 +212,27 @@ def test_published_checkpoints_fill_our_networks(name: str) -> None:
     assert NETWORKS[name] in [network.title for network in found if network.fit.complete]
 
 
+def test_affinity_net_of_puzzlecam_is_told_by_its_names() -> None:
+    """A released file lists the backbone twice, the boundary head twice, and the paths that it learnt along."""
+    manifest = golden_folder() / "pipeline_puzzlecam_walk" / "state_dict.json"
+    if not manifest.exists():
+        pytest.skip("no golden case pipeline_puzzlecam_walk")
+    rows = json.loads(manifest.read_text())
+    tensors = {n: torch.empty(shape, dtype=getattr(torch, kind), device="meta") for n, shape, kind in rows}
+    whole = dict(tensors)
+    for name, tensor in tensors.items():
+        stage, _, rest = name.partition(".")
+        if stage.startswith("stage") and stage != "stage1":
+            whole[f"model.layer{int(stage[5:]) - 1}.{rest.partition('.')[2]}"] = tensor
+        if stage.startswith("fc_edge"):
+            whole[f"edge_layers.{int(stage[7:]) - 1}.{rest}"] = tensor
+    whole["path_indices_0"] = torch.empty(1, device="meta")
+    family = weights.guess_family(whole)
+    assert family == "puzzlecam"
+    found = networks.networks(weights.rename(whole, family), family)
+    assert "refiner irn (network: rsepm) on resnet50" in [n.title for n in found if n.fit.complete]
+
+
 def test_a_plugin_that_cannot_be_built_is_no_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> nn.Module:
         raise ZeroDivisionError
@@ -221,16 +243,65 @@ def test_a_plugin_that_cannot_be_built_is_no_candidate(monkeypatch: pytest.Monke
     assert [(n.name, n.fit.complete, n.fit.extra) for n in found] == [("backbone", False, ("fc8.weight",))]
 
 
+REST = "the rest is unknown, say it with --saw"
+UNKNOWN = "unknown; say it with --saw"
+
+
 @pytest.mark.parametrize(
     ("family", "names", "want"),
     [
-        ("torchvision", ["backbone.conv1.weight"], "ImageNet labels"),
         ("psa", ["backbone.conv1a.weight", "fc8.weight"], "ImageNet labels, image labels"),
+        ("psa", ["backbone.conv1a.weight"], "ImageNet labels"),
         ("eps", ["backbone.conv1a.weight", "fc8.weight"], "ImageNet labels, image labels, saliency maps"),
         ("caffe", ["backbone.conv1.weight", "fc1_coco.weight"], "ImageNet labels, COCO pixel masks"),
+        ("deeplab-vgg16-aspp", ["backbone.conv1_1.weight", "head.branches.3.fc6.weight"], "ImageNet labels"),
         ("deeplab-pytorch", ["backbone.conv1.weight", "head.branches.0.weight"], "ImageNet labels, pixel masks"),
+        ("torchvision", ["backbone.conv1.weight"], UNKNOWN),
     ],
 )
 def test_what_weights_have_seen(family: str, names: list[str], want: str) -> None:
     tensors = dict.fromkeys(names, torch.zeros(1))
     assert convert.has_seen(family, tensors, tensors, []) == want
+
+
+@pytest.mark.parametrize(
+    ("classifier", "want"),
+    [
+        ({"fc.weight": 1000}, "ImageNet labels"),
+        ({"fc.weight": 20}, f"image labels of 20 classes; {REST}"),
+        ({}, UNKNOWN),
+    ],
+    ids=["ImageNet", "fine-tuned", "self-supervised"],
+)
+def test_what_a_backbone_has_seen(classifier: dict[str, int], want: str) -> None:
+    published = {"layer1.0.conv1.weight": torch.zeros(1)}
+    published |= {name: torch.zeros(rows, 1) for name, rows in classifier.items()}
+    assert convert.has_seen("torchvision", published, weights.rename(published, "torchvision"), []) == want
+
+
+HEADS = {
+    "torchvision's DeepLab v3": (["classifier.0.convs.0.0.weight", "classifier.4.weight"], f"pixel masks; {REST}"),
+    "its auxiliary head": (["aux_classifier.4.weight"], f"pixel masks; {REST}"),
+    "mmseg": (["decode_head.conv_seg.weight", "auxiliary_head.conv_seg.weight"], f"pixel masks; {REST}"),
+    "smp": (["segmentation_head.0.weight"], f"pixel masks; {REST}"),
+    "mmpretrain": (["head.fc.weight"], UNKNOWN),
+    "a projection": (["projector.0.weight", "predictor.0.weight"], UNKNOWN),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_what_unknown_heads_have_seen(name: str, tmp_path: Path) -> None:
+    """Written as published, converted by the command; every protocol repeats what it says."""
+    with torch.device("meta"):
+        backbone = nets.backbone("resnet50").state_dict()
+    heads, want = HEADS[name]
+    tensors = {f"backbone.{n}": torch.zeros((), dtype=t.dtype).expand(t.shape) for n, t in backbone.items()}
+    tensors |= {head: torch.zeros(21, 8, 1, 1) for head in heads}
+    out = tmp_path / "ours.safetensors"
+    source = saved(tmp_path, {"state_dict": tensors})
+    done = wsseg(source, out, "--from", "torchvision", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["saw"] == want
+    assert checkpoint.read_header(out)["saw"] == want
+    said = wsseg(source, out, "--from", "torchvision", "--json", "--force", "--saw", "VOC masks")
+    assert json.loads(said.stdout)["saw"] == "VOC masks"

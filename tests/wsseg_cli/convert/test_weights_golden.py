@@ -12,7 +12,6 @@ from checkpoints import write_caffemodel, write_params
 from golden_cases import Case, golden, load_case
 from PIL import Image
 from torch import Tensor, nn
-from wsseg_affinity.irn_net import IRNClassifier
 from wsseg_cam.net import CamNet
 from wsseg_eps.net import EpsNet
 from wsseg_onestage.net import OneStageNet
@@ -81,7 +80,7 @@ FILES: dict[str, tuple[str, Callable[[], nn.Module], Outputs]] = {
     ),
     "irn_resnet50_cam": (
         "irn",
-        lambda: IRNClassifier(nets.backbone("resnet50", frozen="irn"), 20),
+        lambda: CamNet(nets.backbone("resnet50", frozen="irn"), 20),
         lambda m, x: {"logits": m(x["image_pair"])},
     ),
     "onestage-model-vgg16": (

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,17 @@ def test_stride_and_no_class(tmp_path: Path) -> None:
     assert store["a/b"].scores.shape == (2, 4, 5)
     store.write(score_map("none", 0))
     assert store["none"].full(0.5).shape == (1, 13, 18)
+
+
+def test_a_second_resolution_comes_back_as_it_is(tmp_path: Path) -> None:
+    store, strided = ScoreStore(tmp_path), np.random.default_rng(1).random((2, 4, 5), dtype=np.float32)
+    store.write(replace(score_map(), strided=strided), stride=2)
+    store.write(score_map("plain"))
+    got = store["a/b"]
+    assert got.scores.shape == (2, 7, 9) and got.strided is not None
+    np.testing.assert_array_equal(got.strided, strided.astype(np.float16))
+    assert store["plain"].strided is None
+    assert store.without_strided(["a/b", "plain", "missing"]) == ["plain"]
 
 
 def test_equal_maps_are_equal_files(tmp_path: Path) -> None:

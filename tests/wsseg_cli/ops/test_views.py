@@ -8,7 +8,7 @@ import torch
 from golden_cases import Case, golden
 from torch import nn
 
-from wsseg_cli.data.transforms import truncated_pixels
+from wsseg_cli.ops.crf_pixels import restored_pixels
 from wsseg_cli.ops.views import merge_views, multi_scale_logits, view_batches
 from wsseg_cli.settings import InferSettings
 from wsseg_cli.types import IMAGENET
@@ -38,7 +38,7 @@ def test_merge_of_logits(case: Case) -> None:
     got = {
         "argmax": logits.argmax(0).astype(case.outputs["argmax"].dtype),
         "prob": torch.from_numpy(logits).softmax(0),
-        "crf_image_chw": truncated_pixels(IMAGENET.apply(image), IMAGENET, "float32").transpose(2, 0, 1),
+        "crf_image_chw": restored_pixels(image, IMAGENET, "float32").transpose(2, 0, 1),
         "input_shapes": np.array([v.shape[2:] for pair in views for v in (pair, pair)]),
     }
     for scale, pair in zip(scales, views, strict=True):

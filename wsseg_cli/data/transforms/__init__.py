@@ -3,8 +3,8 @@
 Every random number comes from a generator that is handed in: augmentation is a pure function of (seed, epoch, index).
 """
 
-from .colour import ColorJitter, HsvShift, Jitter, Normalize, color_jitter, hsv_shift, truncated_pixels
-from .crop import CenterCrop, Crop, CropBox, ResizedCrop, crop, rectangle_torchvision, rectangle_tv021, window
+from .colour import ColorJitter, HsvShift, Jitter, Normalize, color_jitter, hsv_shift
+from .crop import Crop, CropBox, ResizedCrop, crop, rectangle_torchvision, rectangle_tv021, window
 from .pipelines import (
     PoolScores,
     affinity_transform,
@@ -17,7 +17,6 @@ from .step import Arrays, Pipeline, Step, to_tensors
 
 __all__ = [
     "Arrays",
-    "CenterCrop",
     "ColorJitter",
     "Crop",
     "CropBox",
@@ -42,6 +41,5 @@ __all__ = [
     "resize",
     "segmentation_transform",
     "to_tensors",
-    "truncated_pixels",
     "window",
 ]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from ...types import ByteArray, FloatArray, IntArray, Normalization
+from ...types import ByteArray, IntArray, Normalization
 from .step import Arrays
 
 
@@ -129,19 +128,6 @@ def _from_hsv(h: IntArray, s: IntArray, v: IntArray) -> ByteArray:
     vector = levels.shape[1] // 32 * 32
     levels[:, :vector] = np.floor(levels[:, :vector] + 1e-4)
     return np.clip(np.rint(levels), 0, 255).astype(np.uint8)
-
-
-def truncated_pixels(
-    image: FloatArray, normalization: Normalization, precision: Literal["float32", "float64"] = "float64"
-) -> ByteArray:
-    """Return uint8 RGB pixels (H, W, 3) of a normalised RGB image as the published code gives them to its CRF.
-
-    Cut off, not rounded, so many levels come back one too low: of the 256 levels of R, G and B with ImageNet's values
-    174, 53 and 23 in float64 (RS+EPM), 62, 39 and 36 in float32 (semantic-segmentation-codebase). Our own CRF takes the
-    picture itself.
-    """
-    restored = image * np.asarray(normalization.std, precision) + np.asarray(normalization.mean, precision)
-    return np.clip(restored * normalization.scale, 0, 255).astype(np.uint8)
 
 
 @dataclass(frozen=True)

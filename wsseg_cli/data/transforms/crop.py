@@ -75,32 +75,6 @@ class Crop:
         return cropped
 
 
-@dataclass(frozen=True)
-class CenterCrop:
-    """The central square window; smaller images are padded on both sides (`Crop` says with what).
-
-    rounding: half of an odd rest goes to the even number (PSA), or the window up and left (RS+EPM).
-    """
-
-    side: int
-    rounding: Literal["even", "down"] = "even"
-
-    def draw(self, rng: np.random.Generator | None, size: tuple[int, int]) -> CropBox:
-        """Return the window; nothing is random."""
-        height, width = size
-        offsets = []
-        for length in (height, width):
-            room = length - self.side
-            offset = room // 2 if self.rounding == "down" else round(abs(room) / 2) * (1 if room > 0 else -1)
-            offsets.append((max(offset, 0), max(-offset, 0)))
-        (top, canvas_top), (left, canvas_left) = offsets
-        return CropBox(self.side, top, left, canvas_top, canvas_left, min(height, self.side), min(width, self.side))
-
-    def apply(self, arrays: Arrays, drawn: CropBox) -> Arrays:
-        """Return the arrays inside the window, (side, side)."""
-        return crop(arrays, drawn)
-
-
 def crop(arrays: Arrays, box: CropBox) -> Arrays:
     """Return the arrays inside `box`; what the window does not cover is 0, in masks 255."""
     cropped = dict(arrays)

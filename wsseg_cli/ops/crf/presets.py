@@ -44,13 +44,13 @@ deeplab: DeepLabv2-ResNet101, RecurSeed, EPS where it compares. The VGG16 pair a
 def crf_parameters(preset: str | CrfSettings | CrfParameters = "psa", **values: Any) -> CrfParameters:
     """Return the parameters of a preset, single values overriding it; None leaves the preset's value.
 
-    preset: a name of `PRESETS`, the CRF section of a recipe, whose `backend` plays no part here, or parameters.
+    preset: a name of `PRESETS`, the CRF section of a recipe, of which kernels and iterations are read, or parameters.
 
     Raises:
         RecipeError: no such preset, or a value out of its range.
     """
     if isinstance(preset, CrfSettings):
-        section = preset.model_dump(exclude={"preset", "backend"}, exclude_none=True)
+        section = preset.model_dump(include=set(CrfParameters.model_fields), exclude_none=True)
         return crf_parameters(preset.preset, **{**section, **values})
     if not isinstance(preset, CrfParameters) and preset not in PRESETS:
         near = difflib.get_close_matches(preset, PRESETS, 1)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from golden_cases import Case, golden
+from recorded import Recorded
 
 from wsseg_cli.data.transforms import (
     ColorJitter,
-    CropBox,
+    Crop,
     Flip,
     HsvShift,
     Jitter,
@@ -44,9 +45,8 @@ def test_hsv_flip_scale_normalise_crop(case: Case) -> None:
     arrays = Rescale(interpolation="opencv_cubic").apply(arrays, a["scale"])
     case.check("after_scale", arrays["image"])
     arrays = Normalize(IMAGENET).apply(arrays)
-    height, width = arrays["image"].shape[:2]
-    left, top = (draw["value"] for draw in a["crop_draws"])
-    arrays = crop(arrays, CropBox(a["crop"], 0, 0, top, left, height, width))
+    draws = Recorded([draw["choices"], draw["value"]] for draw in a["crop_draws"])
+    arrays = crop(arrays, Crop(a["crop"]).draw(draws, arrays["image"].shape[:2]))
     case.check("image", arrays["image"].transpose(2, 0, 1))
     case.check("label", arrays["mask"].astype(case.outputs["label"].dtype))
     assert case.checked == set(case.outputs)
