@@ -150,6 +150,10 @@ class LoadedRecipe:
         group, key, _ = PLUGIN[stage]
         return self._of_choice(group, *self._choice(stage, getattr(self.recipe, key), number))
 
+    def address(self, stage: str, number: int = -1) -> Address:
+        """Return where the recipe names the plugin of a stage; number: place of a refiner among several."""
+        return self._choice(stage, getattr(self.recipe, PLUGIN[stage][1]), number)[1]
+
     def requirements(self) -> dict[str, Requirements]:
         """Return what each plugin of this recipe that has a network asks for, by its name; needs no `${…}`.
 

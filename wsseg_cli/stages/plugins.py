@@ -37,13 +37,13 @@ def method_of(context: Context, classes: ClassNames) -> Method[Any, Any]:
     return checked(cls(options, classes))
 
 
-def refiner_of(context: Context, classes: ClassNames) -> Refiner[Any, Any]:
-    """Return the recipe's refiner.
+def refiner_of(context: Context, classes: ClassNames, number: int = -1) -> Refiner[Any, Any]:
+    """Return the recipe's refiner; of several the one of this number, by default the last.
 
     Raises:
         RecipeError: its backbone lacks a feature map that it needs.
     """
-    cls, options = context.recipe.plugin("refine")
+    cls, options = context.recipe.plugin("refine", number)
     return checked(cls(options, classes))
 
 
@@ -78,8 +78,8 @@ def predictor_of(context: Context, classes: ClassNames) -> Predictor[Any, Any]:
 
 
 def wants_strided(context: Context, classes: ClassNames) -> bool:
-    """Return whether the recipe's refiner begins from the second resolution of a score map."""
-    return context.recipe.recipe.refine is not None and refiner_of(context, classes).required.strided
+    """Return whether the recipe's first refiner begins from the second resolution of a score map."""
+    return context.recipe.recipe.refine is not None and refiner_of(context, classes, 0).required.strided
 
 
 T = TypeVar("T", bound="Trainable[Any, Any]")
@@ -127,14 +127,12 @@ def at_inference(plugin: Trainable[Any, Any]) -> AbstractContextManager[Any]:
     return torch.enable_grad() if plugin.required.gradients else torch.inference_mode()
 
 
-def header_of(context: Context, stage: str, plugin: Trainable[Any, Any]) -> dict[str, Any]:
-    """Return what a model file says of itself, enough to use it without the run."""
-    group, _, inner = PLUGIN[stage]
-    choice = getattr(context.recipe.section(stage), inner)
+def header_of(context: Context, stage: str, name: str, plugin: Trainable[Any, Any]) -> dict[str, Any]:
+    """Return what a model file of plugin `name` says of itself, enough to use it without the run."""
     return {
         "wsseg": __version__,
-        "kind": group,
-        "name": choice.name,
+        "kind": PLUGIN[stage][0],
+        "name": name,
         "options": plugin.options.model_dump(mode="json"),
         "classes": list(plugin.classes),
         "normalization": asdict(plugin.normalization),

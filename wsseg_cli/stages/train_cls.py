@@ -29,7 +29,7 @@ def run(context: Context) -> Result:
     if begin(context, "train-cls") == "done":
         return up_to_date("train-cls")
     path = context.run.folder("train-cls") / checkpoint.MODEL
-    header = header_of(context, "train-cls", method)
+    header = header_of(context, "train-cls", section.method.name, method)
     if not isinstance(section, TrainClsSettings):
         return _freeze(context, method, section, path, header)
     job = TrainingJob(
