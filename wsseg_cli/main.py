@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from . import __version__, console
-from .commands import convert, export, plugins, predict, recipes, report, stages, state, weights
+from .commands import backbones, convert, export, plugins, predict, recipes, report, stages, state, weights
 from .errors import WssegError
 
 INTERRUPTED = 130
@@ -73,6 +73,7 @@ report.register(app)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(export.app, name="export")
 app.add_typer(plugins.app, name="plugins")
+backbones.register(app)
 app.add_typer(convert.app, name="convert")
 app.add_typer(weights.app, name="weights")
 

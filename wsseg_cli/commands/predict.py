@@ -58,6 +58,7 @@ def predict(
     A run looks at photos as its `eval` does; a model file alone looks once, without CRF.
     """
     from .. import predict as prediction
+    from ..engine import checkpoint
     from ..stages.per_image import report_failures
 
     chosen = prediction.model_at(model)
@@ -66,14 +67,18 @@ def predict(
     if device is not None:
         runtime = _validated(type(runtime), {**runtime.model_dump(), "device": device}, "--device")
     photos = prediction.photos_at(images, out)
+    start = str(checkpoint.read_header(chosen.file).get("weights", "unknown"))
     records, failures = prediction.predict(
         photos, replace(chosen, section=section, runtime=runtime), out, overlay=overlay, longest=longest, quiet=quiet
     )
     if as_json:
         failed = [{"image": str(photos[name]), "reason": reason} for name, reason in failures]
-        console.say_json({"model": str(chosen.file), "out": str(out), "images": records, "failed": failed})
+        console.say_json(
+            {"model": str(chosen.file), "initial_weights": start, "out": str(out), "images": records, "failed": failed}
+        )
     else:
         _tell(records, out, overlay)
+        console.note(f"network    {chosen.file}; initial weights: {start}")
     report_failures(out, "predict", failures, len(photos))
 
 

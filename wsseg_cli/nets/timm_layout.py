@@ -233,9 +233,7 @@ def _probed(
                 way != "final" or maps[-1].shape[2:] == _raw(model, images, indices)
             ):
                 return multiple, way, called, maps
-    raise RecipeError(
-        f"timm/{name} takes images of its own size only, or gives no feature maps ({problem})"
-    ) from problem
+    raise RecipeError(f"timm/{name} takes images of its own size only, or gives no feature maps") from problem
 
 
 @contextmanager

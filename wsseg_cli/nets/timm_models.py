@@ -8,10 +8,11 @@ from typing import Any
 from pydantic import Field
 from torch import Tensor, nn
 
+from ..errors import CheckpointError
 from ..plugin.backbone import Backbone, TokenBackbone, Tokens
 from ..plugin.backbone_entry import FEATURE_MAPS, FORMS, BackboneEntry, BackboneOptions, Freezing
-from ..types import IMAGENET, NORMALIZATIONS, Normalization
-from . import timm_layout
+from ..types import IMAGENET, NORMALIZATIONS, HubFile, Normalization
+from . import timm_hub, timm_layout
 from .timm_layout import Layout, layout_of
 
 _INSIDE = "model."
@@ -52,6 +53,19 @@ class TimmBackbone(Backbone):
         for name in [n for n in state_dict if n.startswith(prefix) and not n.startswith(inside)]:
             state_dict[inside + name[len(prefix) :]] = state_dict.pop(name)
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def hub_file(self) -> HubFile:
+        """Return the weights that timm keeps on the Hugging Face hub for this network and tag.
+
+        Raises:
+            CheckpointError: there are none.
+        """
+        file = timm_hub.hub_file(self.name)
+        if file is None:
+            raise CheckpointError(
+                f"weights: hub: timm has no weights of {self.name} on the Hugging Face hub; give a path, or `none`"
+            )
+        return file
 
     def _up_to(self, feature_map: str) -> Iterator[str]:
         """Yield the names of everything that a feature map is computed from, in the order in which timm names parts."""

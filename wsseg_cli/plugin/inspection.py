@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import importlib.machinery
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def _missing_import(module: str, file: Path) -> str:
         if path is None:
             continue
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        for wanted in _imports(ast.parse(path.read_bytes(), filename=str(path)), package):
+        for wanted in _imports(path, path.stat().st_mtime_ns, package):
             if wanted in seen:
                 continue
             seen.add(wanted)
@@ -85,17 +86,18 @@ def _missing_import(module: str, file: Path) -> str:
     return ""
 
 
-def _imports(tree: ast.Module, package: str) -> Iterator[str]:
-    """Yield the modules that stand in unconditional imports at the top of a file."""
-    for node in tree.body:
+@cache  # plugins share modules, and parsing is most of the work
+def _imports(file: Path, _: int, package: str) -> tuple[str, ...]:
+    """Return the modules that stand in unconditional imports at the top of a file; `_` is when it was written."""
+    names: list[str] = []
+    for node in ast.parse(file.read_bytes(), filename=str(file)).body:
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             parts = package.split(".") if package else []
             above = parts[: len(parts) - node.level + 1] if node.level else []
-            name = ".".join([*above, *([node.module] if node.module else [])])
-            if name:
-                yield name
+            names.append(".".join([*above, *([node.module] if node.module else [])]))
+    return tuple(filter(None, names))
 
 
 def _bound_names(tree: ast.Module) -> set[str]:
