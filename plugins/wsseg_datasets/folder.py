@@ -13,7 +13,7 @@ from pydantic import Field
 
 from wsseg_cli.data.label_table import PHOTO_SUFFIXES, read_label_table, without_suffix
 from wsseg_cli.errors import DataError
-from wsseg_cli.plugin.protocols import Dataset, PluginOptions
+from wsseg_cli.plugin.protocols import Dataset, DatasetOptions
 from wsseg_cli.types import ClassNames, Sample
 
 from .mask_files import MaskFiles, mask_name_option
@@ -41,7 +41,7 @@ class Folder(Dataset):
     were made of unturned pixels.
     """
 
-    class Options(PluginOptions):
+    class Options(DatasetOptions):
         """Options of a folder; relative paths other than `root` count from `root`."""
 
         root: Path = Field(description="folder of the photos; may have sub-folders")

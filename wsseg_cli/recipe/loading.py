@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from ..errors import PluginError, RecipeError, near
 from ..plugin import discovery
 from ..plugin.backbones import checked_entry, entry_class
+from ..plugin.inspection import requirements_seen
 from ..plugin.protocols import (
     Dataset,
     Method,
@@ -169,6 +170,28 @@ class LoadedRecipe:
                 choice, _ = self._choice(stage, section, number)
                 cls, options = self.as_written(stage, number)
                 found[choice.name] = cls.requirements(options)
+        return found
+
+    def extras(self) -> dict[str, Requirements]:
+        """Return what each plugin of this recipe reads of a sample, by its name; a plugin is imported only if it must.
+
+        Plugins that are not there or are broken are left out: the stage that needs them says so.
+        """
+        found: dict[str, Requirements] = {}
+        for stage, (group, key, inner) in PLUGIN.items():
+            section = getattr(self.recipe, key)
+            if section is None or not inner:
+                continue
+            for number in range(len(section.chain) if stage == "refine" else 1):
+                choice, _ = self._choice(stage, section, number)
+                try:
+                    seen = requirements_seen(discovery.one(group, choice.name).target, choice.options)
+                    if seen is None:
+                        cls, options = self.as_written(stage, number)
+                        seen = cls.requirements(options)
+                except (PluginError, RecipeError):
+                    continue
+                found[choice.name] = seen
         return found
 
     def problems(self) -> list[Problem]:

@@ -58,10 +58,13 @@ def collect(data: Dataset[Any], splits: Iterable[str], taken: Mapping[str, Path]
 
 def _of_split(data: Dataset[Any], name: str) -> dict[str, Sample]:
     samples: dict[str, Sample] = {}
+    folders = data.extra_folders()
     for sample in data.samples(name):
         if sample.image_id in samples:
             raise DataError(f"image id {sample.image_id!r} stands twice in split {name!r}; ids must be unique")
-        samples[sample.image_id] = replace(sample, labels=tuple(sorted(set(sample.labels))))
+        maps = {extra: folder / f"{sample.image_id}.png" for extra, folder in folders.items()}
+        labels = tuple(sorted(set(sample.labels)))
+        samples[sample.image_id] = replace(sample, labels=labels, extras={**maps, **sample.extras})
     if not samples and not data.bad:
         raise DataError(f"split {name!r} names no image")
     return samples

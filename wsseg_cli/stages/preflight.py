@@ -157,6 +157,7 @@ class Preflight:
             return  # said already
         for line in cls(options, self.work).missing(self.recipe.recipe.dataset.splits):
             self._say(("dataset", "options"), line, DataError)
+        self._try(("dataset", "options", "extras"), cls(options, self.work).extra_folders)
 
     def _extras(self, training: _Training) -> None:
         """Find extras of images that a plugin reads and options of the data set name, but not in this recipe."""
