@@ -162,6 +162,7 @@ class Folder(Dataset):
     def _on_disk(self) -> dict[str, Path]:
         """Every photo by its path from the root, with suffix, sorted; masks and saliency maps are none."""
         others = [folder for folder in (self._sub_folder("masks"), self._sub_folder("saliency")) if folder]
+        others += self.extra_folders().values()
         found = [path for path in self._root.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file()]
         inside = [path for path in found if not any(path.is_relative_to(folder) for folder in others)]
         names = {path.relative_to(self._root).as_posix(): path for path in inside}

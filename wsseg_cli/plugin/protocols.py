@@ -236,7 +236,7 @@ class Dataset(Plugin[OptionsT]):
         ]
 
     def extra_folders(self) -> dict[str, Path]:
-        """Return the folders of the option `extras` by name; relative ones count from the option `root` where there is one.
+        """Return the folders of the option `extras` by name; relative ones count from the option `root`, if any.
 
         Raises:
             DataError: there is no such folder.
