@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-import numpy as np
-
 from wsseg_cli.errors import DataError
-from wsseg_cli.types import ClassNames, IntArray
+from wsseg_cli.types import ClassNames
 
 from .names import renamed
 
@@ -136,11 +134,6 @@ def labels_of(
         DataError: a class that is not known.
     """
     return classes.labels(renamed((entry.name for entry in objects), rename or {}))
-
-
-def boxes_of(objects: Iterable[Annotated]) -> IntArray:
-    """Return the boxes of those that have one as (N, 4) int64: left, top, right, bottom."""
-    return np.array([entry.box for entry in objects if entry.box is not None], np.int64).reshape(-1, 4)
 
 
 def _whole(text: str | None) -> int | None:

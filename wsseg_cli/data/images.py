@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from ..errors import DataError
 from ..types import ByteArray
@@ -203,8 +203,3 @@ def read_saliency(path: Path) -> ByteArray:
         if picture.mode not in ("L", "P", "1", "RGB"):
             raise DataError(f"{path}: a saliency map of mode {picture.mode}; expected 8-bit grey PNG, 0 to 255")
         return np.array(decode(picture, path).convert("L"))
-
-
-def upright(picture: Image.Image) -> Image.Image:
-    """Return `picture` turned as its EXIF orientation says."""
-    return ImageOps.exif_transpose(picture)
