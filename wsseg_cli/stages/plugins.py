@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
@@ -14,13 +13,13 @@ from pydantic import ValidationError
 from .. import __version__, nets
 from ..engine import checkpoint
 from ..engine.frozen import load_trained
-from ..errors import CheckpointError, PluginError, StageError
+from ..errors import CheckpointError, StageError
 from ..nets.inference import for_inference
 from ..plugin import discovery
 from ..plugin.protocols import Method, NetworkOptions, Predictor, Refiner, Segmenter, Trainable
 from ..recipe.sections import PLUGIN, Recipe
 from ..settings import MaskCrfSettings
-from ..types import ByteArray, ClassNames, Sample
+from ..types import ByteArray, ClassNames
 from . import Context
 
 if TYPE_CHECKING:
@@ -102,22 +101,6 @@ def crf_image(crf: MaskCrfSettings | None, plugin: Trainable[Any, Any] | None, i
     if crf is None or plugin is None or crf.image == "file":
         return image
     return plugin.published_pixels(image)
-
-
-def check_extras(name: str, wanted: frozenset[str], samples: Sequence[Sample]) -> None:
-    """Check that every sample brings what a plugin reads beside the image.
-
-    Raises:
-        PluginError: one does not.
-    """
-    for extra in sorted(wanted - {"mask"}):
-        lacking = [sample.image_id for sample in samples if extra not in sample.extras]
-        if lacking:
-            where = "saliency" if extra == "saliency" else f"extras.{extra}"
-            raise PluginError(
-                f"{name} needs a {extra} map of each image; {len(lacking)} of {len(samples)} have none, "
-                f"such as {lacking[0]!r}; name their folder in dataset.options.{where}"
-            )
 
 
 def at_inference(plugin: Trainable[Any, Any]) -> AbstractContextManager[Any]:

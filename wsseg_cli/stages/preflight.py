@@ -168,8 +168,8 @@ class Preflight:
         named: Any = getattr(options, "extras", None)
         for extra in sorted(training.plugin.required.extras - set(named or ())):
             own = hasattr(options, extra)
-            # a data set that has neither option may bring such maps by itself, as the toy scenes do
-            if getattr(options, extra) is None if own else named is not None:
+            # a data set without an option for such maps may bring them by itself, as the toy scenes do
+            if getattr(options, extra) is None if own else extra != "saliency" and named is not None:
                 at: Address = ("dataset", "options", extra) if own else ("dataset", "options", "extras", extra)
                 message = f"is missing: {training.name} needs a {extra} map of each image; name their folder"
                 self._say(at, message, PluginError)

@@ -18,10 +18,9 @@ from ..errors import DataError, WssegError
 from ..plugin.protocols import Dataset
 from ..types import IGNORE, ClassNames, Sample
 from . import Context, Result, begin, up_to_date
-from .collect import collect
+from .collect import check_extras, collect
 from .data_report import data_report, report_lines
 from .looks import Looked, conversions, seen_in_masks
-from .plugins import check_extras
 
 _ALWAYS = ("left out", "labels that disagree with masks")
 """Facts that stand in the report even where they are 0."""
