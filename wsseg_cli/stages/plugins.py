@@ -8,9 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import ValidationError, with_config
+from typing_extensions import TypedDict
 
 from .. import __version__, nets
+from ..disk.records import OPEN, check_record
 from ..engine import checkpoint
 from ..engine.frozen import load_trained
 from ..errors import CheckpointError, StageError
@@ -24,6 +26,17 @@ from . import Context
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+@with_config(OPEN)
+class ModelHeader(TypedDict):
+    """What a model file says of itself, as far as it is needed to use it without the run that made it."""
+
+    kind: str
+    name: str
+    options: dict[str, Any]
+    classes: list[str]
+    normalization: dict[str, Any]
 
 
 def method_of(context: Context, classes: ClassNames) -> Method[Any, Any]:
@@ -144,14 +157,9 @@ def predictor_from(path: Path) -> Predictor[Any, Any]:
         CheckpointError: no model file of a network that gives masks, or one that is now fed otherwise.
         PluginError: its plugin is not installed.
     """
-    header = checkpoint.read_header(path)
-    try:
-        kind, name, names = header["kind"], header["name"], header["classes"]
-        options, pixels = header["options"], header["normalization"]
-    except KeyError as error:
-        raise CheckpointError(
-            f"{path}: its header names no {error.args[0]}; expected a model file of `wsseg train-seg`"
-        ) from None
+    remedy = "expected a model file of `wsseg train-seg`"
+    header = check_record(checkpoint.read_header(path), ModelHeader, f"{path}: its header", remedy, CheckpointError)
+    kind, name, pixels = header["kind"], header["name"], header["normalization"]
     if kind not in ("methods", "segmenters"):
         raise CheckpointError(f"{path}: a network of wsseg.{kind}; expected a segmentation network (`wsseg train-seg`)")
     cls = discovery.load(kind, name)
@@ -161,7 +169,8 @@ def predictor_from(path: Path) -> Predictor[Any, Any]:
             "(`wsseg train-seg`)"
         )
     try:
-        plugin = cls(cls.Options.model_validate_json(json.dumps(options)), ClassNames(names))
+        options = cls.Options.model_validate_json(json.dumps(header["options"]))
+        plugin = cls(options, ClassNames(header["classes"]))
     except ValidationError as error:
         first = error.errors()[0]
         at = ".".join(map(str, first["loc"]))
