@@ -22,7 +22,7 @@ from .ops.resize import pillow_resize
 from .recipe.sections import EvalSettings
 from .settings import RuntimeSettings
 from .stages.pictures import write_picture
-from .stages.plugins import crf_image, predictor_from, trained
+from .stages.plugins import crf_image, network_stage, predictor_from, trained
 from .status import open_existing
 from .types import ByteArray
 
@@ -55,12 +55,13 @@ def model_at(place: Path) -> Model:
         if not place.exists():
             raise CheckpointError(f"--model {place}: no such run or file")
         return Model(place)
-    file = place / "train-seg" / checkpoint.MODEL
     if not (place / "recipe.yaml").is_file():
         raise CheckpointError(f"--model {place}: no run, it holds no recipe.yaml; give a run or a .safetensors file")
-    if not file.is_file():
-        raise CheckpointError(f"--model {place}: no {file.relative_to(place)} yet; run `wsseg train-seg` first")
     recipe = open_existing(place).recipe.recipe
+    stage = network_stage(recipe)
+    file = place / stage / checkpoint.MODEL
+    if not file.is_file():
+        raise CheckpointError(f"--model {place}: no {file.relative_to(place)} yet; run `wsseg {stage}` first")
     return Model(file, recipe.eval, recipe.runtime)
 
 

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wsseg_cli.ops.padded_views import class_gate, merge_padded, padded_views
 from wsseg_cli.ops.views import merge_views, view_batches
 from wsseg_cli.settings import InferSettings
-from wsseg_cli.types import ByteArray, Normalization, ScoreMap
+from wsseg_cli.types import ByteArray, FloatArray, Normalization, ScoreMap
 
 Forward = Callable[[Tensor], "tuple[Tensor, Tensor]"]
 """Normalised views (V, 3, h, w) -> class scores (V, C) before a sigmoid, masks (V, 1+C, h', w')."""
@@ -71,3 +71,27 @@ def _views(
         return list(view_batches(image, infer, normalization)), None
     views, places = padded_views(image, infer, normalization, (pad_size, pad_size))
     return list(views.split(2 if infer.flip else 1)), places
+
+
+def log_scores(scores: ScoreMap, classes: int) -> FloatArray:
+    """Return the logarithm of a score map's masks, (1+C, H, W), background first; closed classes are all but -inf."""
+    smallest = np.finfo(np.float32).tiny
+    full = np.full((1 + classes, *scores.size), smallest, np.float32)
+    full[np.concatenate([[0], scores.classes + 1])] = np.maximum(scores.full(), smallest)
+    return np.log(full)
+
+
+class Enlarged(nn.Module):
+    """The network with its logits brought to the size of its input.
+
+    Args:
+        network: images (N, 3, H, W), normalised -> logits (N, 1+C, h, w).
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (N, 1+C, H, W) of normalised images (N, 3, H, W)."""
+        return F.interpolate(self.network(images), images.shape[-2:], mode="bilinear", align_corners=True)

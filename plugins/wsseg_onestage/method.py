@@ -7,17 +7,17 @@ from typing import Any, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 from wsseg_cam.classifier import Classifier, ClassifierOptions
 
 from wsseg_cli.data.loader import steps_per_epoch
 from wsseg_cli.ops.pamr import DILATIONS
 from wsseg_cli.ops.resize import pillow_resize
-from wsseg_cli.plugin.protocols import Batch, Fit, Labels, Losses, Requirements, TrainingJob
+from wsseg_cli.plugin.protocols import Batch, Fit, Labels, Losses, Predictor, Requirements, TrainingJob
 from wsseg_cli.settings import Count, InferSettings
-from wsseg_cli.types import ByteArray, ClassNames, Progress, ScoreMap
+from wsseg_cli.types import ByteArray, ClassNames, FloatArray, Progress, ScoreMap
 
-from .infer import score_map
+from .infer import Enlarged, log_scores, score_map
 from .loss import (
     ClassLoss,
     Cutoffs,
@@ -72,7 +72,7 @@ class OneStageOptions(ClassifierOptions):
     holdout: float = Field(0.1, gt=0, lt=1, description="val_loss: share of the images held back for validation")
 
 
-class OneStage(Classifier[OneStageOptions, OneStageNet]):
+class OneStage(Classifier[OneStageOptions, OneStageNet], Predictor[OneStageOptions, OneStageNet]):
     """Single-stage segmentation: pools its own masks into class scores and learns from them, refined by the image."""
 
     paper = "Araslanov and Roth, CVPR 2020, https://arxiv.org/abs/2005.08104"
@@ -150,6 +150,14 @@ class OneStage(Classifier[OneStageOptions, OneStageNet]):
         cutoffs = Cutoffs(o.cutoff_floor, o.cutoff_foreground, o.cutoff_background)
         size = (int(images.shape[2]), int(images.shape[3]))
         return pseudo_ground_truth(cleaned(refined, labels, size), cutoffs)
+
+    def network(self, model: OneStageNet) -> nn.Module:
+        """Return the network with its logits at the size of its input; no class is gated there."""
+        return Enlarged(model)
+
+    def logits(self, model: OneStageNet, image: ByteArray, infer: InferSettings) -> FloatArray:
+        """Return the logarithm of the masks that `scores` gives without labels, (1+C, H, W): as published for val."""
+        return log_scores(self.scores(model, image, None, infer), len(self.classes))
 
     def scores(self, model: OneStageNet, image: ByteArray, labels: Labels, infer: InferSettings) -> ScoreMap:
         """Return the masks of the image's (or the predicted) classes with the network's own background."""

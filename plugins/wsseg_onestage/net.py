@@ -86,7 +86,7 @@ class OneStageNet(ClassifierNet):
 
 def with_background(logits: Tensor, value: float = 1.0) -> Tensor:
     """Return logits (N, 1+C, h, w) with a constant background before the C classes, in float32."""
-    background = logits.new_full((len(logits), 1, *logits.shape[-2:]), value, dtype=torch.float32)
+    background = logits.new_full((logits.shape[0], 1, *logits.shape[-2:]), value, dtype=torch.float32)
     return torch.cat([background, logits.float()], 1)
 
 

@@ -6,20 +6,21 @@ from typing import Literal
 
 import torch
 from pydantic import Field, model_validator
+from torch import nn
 from wsseg_cam.classifier import Classifier, ClassifierOptions
 
 from wsseg_cli.data.transforms import classification_transform
 from wsseg_cli.engine.ema import ema_update
 from wsseg_cli.ops.crf_pixels import restored_pixels
-from wsseg_cli.plugin.protocols import Batch, Labels, Losses, Requirements, Transform
+from wsseg_cli.plugin.protocols import Batch, Labels, Losses, Predictor, Requirements, Transform
 from wsseg_cli.settings import AugmentSettings, Count, InferSettings, LrMultipliers, NotNegative, PositiveShare
-from wsseg_cli.types import ByteArray, Progress, ScoreMap
+from wsseg_cli.types import ByteArray, FloatArray, Progress, ScoreMap
 
 from .average import AveragedRsepmNet, evaluated
 from .maps import whole_boxes
-from .net import RsepmNet
+from .net import Decoder, RsepmNet
 from .scg import ScgParameters
-from .score import score_map
+from .score import decoder_logits, score_map
 from .step import StepRules, first_pass, mixed_batch, mixed_losses, recursion_losses, refined_targets
 
 
@@ -73,7 +74,7 @@ class RecurSeedOptions(ClassifierOptions):
         return self
 
 
-class RecurSeedEPM(Classifier[RecurSeedOptions, RsepmNet]):
+class RecurSeedEPM(Classifier[RecurSeedOptions, RsepmNet], Predictor[RecurSeedOptions, RsepmNet]):
     """Recursive seeds, a certain filter, and mixing of surely labelled objects, in one network with a decoder."""
 
     paper = "Jo, Yu and Kim, 2022, https://arxiv.org/abs/2204.06754; reconstructed: training code was never released"
@@ -132,6 +133,17 @@ class RecurSeedEPM(Classifier[RecurSeedOptions, RsepmNet]):
         decay = self.options.ema_decay
         if isinstance(model, AveragedRsepmNet) and decay is not None:
             ema_update(model.average, model, progress.step + 1, decay)
+
+    def network(self, model: RsepmNet) -> nn.Module:
+        """Return the decoder's part of the network (of its moving average), logits at the size of its input."""
+        return Decoder(evaluated(model))
+
+    def logits(self, model: RsepmNet, image: ByteArray, infer: InferSettings) -> FloatArray:
+        """Return the logarithm of the decoder's mean probabilities over all views, (1+C, H, W), background first.
+
+        The published prediction throws the decoder's background away; its score maps (`scores`) do, these do not.
+        """
+        return decoder_logits(evaluated(model), image, infer, self.options.interpolation)
 
     def scores(self, model: RsepmNet, image: ByteArray, labels: Labels, infer: InferSettings) -> ScoreMap:
         """Return the decoder's maps of the image's (or the predicted) classes, each divided by its own maximum."""

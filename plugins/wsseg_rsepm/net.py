@@ -80,6 +80,23 @@ class RsepmNet(ClassifierNet):
         return Outputs(cams, cams.mean((2, 3)), self.head(features), features)
 
 
+class Decoder(nn.Module):
+    """The decoder's logits of a network at the size of its input, as a network of its own.
+
+    Args:
+        network: the single-stage network.
+    """
+
+    def __init__(self, network: RsepmNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (N, 1+C, H, W) of normalised images (N, 3, H, W)."""
+        logits = self.network(images).mask_logits
+        return F.interpolate(logits, images.shape[-2:], mode="bilinear", align_corners=False)
+
+
 def resized(maps: Tensor, size: Sequence[int], mode: Mode) -> Tensor:
     """Return (N, D, h, w) maps at `size`; nearest takes the floor of index times ratio."""
     if tuple(maps.shape[-2:]) == tuple(size):

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from wsseg_cli.settings import InferSettings
-from wsseg_cli.types import ByteArray, ScoreMap
+from wsseg_cli.types import ByteArray, FloatArray, ScoreMap
 
 from .maps import to_one
-from .net import Fused, Mode, RsepmNet, fused, seed
+from .net import Fused, Mode, RsepmNet, fused, resized, seed
 from .scg import PUBLISHED, ScgParameters, self_correlation
 
 Maps = Literal["decoder", "scg", "cam"]
@@ -41,9 +41,7 @@ def score_map(
     size = (int(image.shape[0]), int(image.shape[1]))
     if labels is not None and not labels:
         return ScoreMap("", np.zeros(0, np.int64), np.zeros((0, *size), np.float32), size)
-    pixels = network.normalization.apply(image)
-    tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).to(network.classifier.weight.device)
-    views = fused(network, tensor, infer.scales, infer.flip, mode, features=maps == "scg")
+    views = fused(network, _pixels(network, image), infer.scales, infer.flip, mode, features=maps == "scg")
     if labels is None:
         present = views.class_scores >= class_threshold
     else:
@@ -55,6 +53,23 @@ def score_map(
     else:
         scores = _class_maps(views, present, scg, feature_maps, maps)
     return ScoreMap("", classes, scores.clamp(0, 1).cpu().numpy().astype(np.float32, copy=False), size)
+
+
+@torch.no_grad()
+def decoder_logits(network: RsepmNet, image: ByteArray, infer: InferSettings, mode: Mode) -> FloatArray:
+    """Return the logarithm of the decoder's mean probabilities over the views of an image (H, W, 3) uint8, (1+C, H, W).
+
+    infer: its first scale fixes the sizes, 1.0 as published. mode: how the views are brought together.
+    """
+    size = (int(image.shape[0]), int(image.shape[1]))
+    probabilities = fused(network, _pixels(network, image), infer.scales, infer.flip, mode).probabilities
+    full = resized(probabilities[None], size, "bilinear")[0]
+    return full.clamp(min=torch.finfo(full.dtype).tiny).log().cpu().numpy()
+
+
+def _pixels(network: RsepmNet, image: ByteArray) -> Tensor:
+    pixels = network.normalization.apply(image)
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).to(network.classifier.weight.device)
 
 
 def _class_maps(

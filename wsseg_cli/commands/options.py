@@ -5,13 +5,14 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import typer
 from pydantic import BaseModel
 
 from ..errors import RecipeError, WssegError
 from ..recipe import loading as recipes
+from ..recipe.problems import model_in
 from ..recipe.sections import STAGES, Recipe
 from ..run.directory import RunDir
 from ..stages import Context
@@ -66,14 +67,10 @@ def _given_keys(recipe: str | None) -> Iterator[str]:
 
 def _keys(model: type[BaseModel], head: str) -> Iterator[str]:
     for name, field in model.model_fields.items():
-        inner = next((t for t in (field.annotation, *get_args(field.annotation)) if _is_model(t)), None)
+        inner = model_in(field.annotation)
         yield f"{head}{name}{'=' if inner is None else '.'}"
         if inner is not None:
             yield from _keys(inner, f"{head}{name}.")
-
-
-def _is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and not get_args(annotation) and issubclass(annotation, BaseModel)
 
 
 RecipeOpt = Annotated[

@@ -1,1 +1,148 @@
-"""What a plugin is and how it is found."""
+"""What plugins may import. The contract, by name: `from wsseg_cli.plugin import Method, ScoreMap, …`; and the modules
+in `MODULES`, whose public names stay as they are from one release to the next. No torch until a name needs it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ..errors import CheckpointError, DataError, PluginError, RecipeError, TrainingError
+from ..settings import (
+    AugmentSettings,
+    Count,
+    CrfSettings,
+    InferSettings,
+    LrMultipliers,
+    NotNegative,
+    OptimSettings,
+    Positive,
+    PositiveShare,
+    Share,
+    TrainSettings,
+)
+from ..types import (
+    IGNORE,
+    IMAGENET,
+    ByteArray,
+    ClassNames,
+    FloatArray,
+    IntArray,
+    Normalization,
+    Progress,
+    Sample,
+    ScoreMap,
+    resize_scores,
+)
+from .protocols import (
+    Arrays,
+    Batch,
+    Dataset,
+    Fit,
+    Labels,
+    Losses,
+    Method,
+    NetworkOptions,
+    NetworkT,
+    OptionsT,
+    ParamGroups,
+    PluginOptions,
+    Predictor,
+    Refiner,
+    Requirements,
+    Segmenter,
+    Targets,
+    Trainable,
+    TrainingJob,
+    Transform,
+)
+
+if TYPE_CHECKING:
+    from ..data.transforms import classification_transform, segmentation_transform
+    from ..nets.base import Backbone
+    from ..ops.cam import multi_scale
+    from ..ops.losses import multilabel_soft_margin
+    from ..ops.views import multi_scale_logits
+
+NEED_TORCH: dict[str, str] = {
+    "Backbone": "wsseg_cli.nets.base",
+    "classification_transform": "wsseg_cli.data.transforms",
+    "multi_scale": "wsseg_cli.ops.cam",
+    "multi_scale_logits": "wsseg_cli.ops.views",
+    "multilabel_soft_margin": "wsseg_cli.ops.losses",
+    "segmentation_transform": "wsseg_cli.data.transforms",
+}
+"""Names that are imported when they are asked for, and where they stand."""
+
+MODULES: dict[str, str] = {
+    "wsseg_cli.nets": "backbones, DeepLab's heads, class layers, batch norms folded for inference",
+    "wsseg_cli.ops": "class activation maps, views, resizing, losses, CRF, PAMR, affinities, random walks, masks",
+    "wsseg_cli.data": "images, masks, stores of score maps and masks, joint augmentation, tables of labels",
+    "wsseg_cli.engine": "loops over images, processes, checkpoints, moving averages, parameter groups",
+    "wsseg_cli.foreign": "files of other projects",
+}
+"""Modules with building blocks, and what they hold; a plugin may import what is public in them and below."""
+
+__all__ = [
+    "IGNORE",
+    "IMAGENET",
+    "MODULES",
+    "Arrays",
+    "AugmentSettings",
+    "Backbone",
+    "Batch",
+    "ByteArray",
+    "CheckpointError",
+    "ClassNames",
+    "Count",
+    "CrfSettings",
+    "DataError",
+    "Dataset",
+    "Fit",
+    "FloatArray",
+    "InferSettings",
+    "IntArray",
+    "Labels",
+    "Losses",
+    "LrMultipliers",
+    "Method",
+    "NetworkOptions",
+    "NetworkT",
+    "Normalization",
+    "NotNegative",
+    "OptimSettings",
+    "OptionsT",
+    "ParamGroups",
+    "PluginError",
+    "PluginOptions",
+    "Positive",
+    "PositiveShare",
+    "Predictor",
+    "Progress",
+    "RecipeError",
+    "Refiner",
+    "Requirements",
+    "Sample",
+    "ScoreMap",
+    "Segmenter",
+    "Share",
+    "Targets",
+    "TrainSettings",
+    "Trainable",
+    "TrainingError",
+    "TrainingJob",
+    "Transform",
+    "classification_transform",
+    "multi_scale",
+    "multi_scale_logits",
+    "multilabel_soft_margin",
+    "resize_scores",
+    "segmentation_transform",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Return a name that needs torch, imported now."""
+    if name not in NEED_TORCH:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(NEED_TORCH[name]), name)

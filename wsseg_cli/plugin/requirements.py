@@ -19,9 +19,11 @@ def variants(cls: type[Trainable[Any, Any]]) -> Iterator[tuple[dict[str, Any], R
     for name, field in cls.Options.model_fields.items():
         tried += [{name: value} for value in _choices(field.annotation)]
     for given in tried:
-        options = _validated(cls.Options, given)
-        if options is not None:
-            yield given, cls.requirements(options)
+        try:
+            asked = cls.requirements(_validated(cls.Options, given))
+        except (AttributeError, ValidationError):
+            continue  # an option that has to be given decides, or this one does not go alone
+        yield given, asked
 
 
 def learns(cls: type[Trainable[Any, Any]]) -> bool:
@@ -60,8 +62,8 @@ def _choices(annotation: Any) -> tuple[Any, ...]:
     return get_args(annotation) if get_origin(annotation) is Literal else ()
 
 
-def _validated(options: type[PluginOptions], given: dict[str, Any]) -> PluginOptions | None:
-    try:
-        return options.model_validate(given)
-    except ValidationError:
-        return None
+def _validated(options: type[PluginOptions], given: dict[str, Any]) -> PluginOptions:
+    """Return options of which those that have to be given may be absent."""
+    if any(field.is_required() for name, field in options.model_fields.items() if name not in given):
+        return options.model_construct(**given)
+    return options.model_validate(given)

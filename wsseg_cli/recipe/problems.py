@@ -85,13 +85,13 @@ def _message(item: Any, model: type[BaseModel], options: bool) -> str:
     return f"{text}, not a text{value}" if quoted else f"{text}{value}"
 
 
-def _fields_of(annotation: Any) -> type[BaseModel] | None:
+def model_in(annotation: Any) -> type[BaseModel] | None:
     """Return the model inside Optional, Annotated and the like."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     if typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated):
         for inner in typing.get_args(annotation):
-            if (model := _fields_of(inner)) is not None:
+            if (model := model_in(inner)) is not None:
                 return model
     return None
 
@@ -100,7 +100,7 @@ def _model_at(model: type[BaseModel], address: Sequence[str | int]) -> type[Base
     here: type[BaseModel] | None = model
     for part in address:
         if here is not None and part in here.model_fields:
-            here = _fields_of(here.model_fields[str(part)].annotation)
+            here = model_in(here.model_fields[str(part)].annotation)
     return here
 
 
@@ -114,7 +114,7 @@ def _without_union_marks(model: type[BaseModel], address: Sequence[str | int]) -
         if isinstance(part, str) and re.match(r"(tuple|list|dict|function-\w+|nullable|literal)\[", part):
             continue
         kept.append(part)
-        here = _fields_of(here.model_fields[str(part)].annotation) if here and part in here.model_fields else None
+        here = model_in(here.model_fields[str(part)].annotation) if here and part in here.model_fields else None
     return tuple(kept)
 
 

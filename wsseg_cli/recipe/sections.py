@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from ..settings import (
     InferSettings,
@@ -93,6 +93,33 @@ class TrainClsSettings(TrainSettings):
         return self
 
 
+class FrozenClsSettings(Settings):
+    """A classifier that learns nothing: its weights are used as they are."""
+
+    method: PluginChoice = Field(description="method that turns frozen weights into score maps")
+    weights: str = Field("none", description="weights of the network: package, hub, a name, a path, or none")
+
+    @model_validator(mode="after")
+    def _not_itself(self) -> FrozenClsSettings:
+        if self.weights == "train_cls":
+            raise ValueError("weights: train_cls means this very network; use package, none or a path")
+        return self
+
+
+def _classifier_section(section: Any) -> str:
+    """Return which of the two sections a train_cls section is: a single key of training makes it one that trains."""
+    said = section if isinstance(section, dict) else getattr(section, "model_fields_set", ())
+    return TrainClsSettings.__name__ if set(said) - {"method", "weights"} else FrozenClsSettings.__name__
+
+
+ClassifierSettings = Annotated[
+    Annotated[TrainClsSettings, Tag(TrainClsSettings.__name__)]
+    | Annotated[FrozenClsSettings, Tag(FrozenClsSettings.__name__)],
+    Discriminator(_classifier_section),
+]
+"""The section train_cls: of a method that trains, or of one that learns nothing."""
+
+
 class LabelSources(Settings):
     """Where the image labels of a score map come from, by the role of its split."""
 
@@ -108,13 +135,48 @@ class CamSettings(Settings):
     store_stride: int = Field(4, ge=1, description="how coarse the stored maps are; 1 is full resolution")
 
 
+class RefinerChoice(PluginChoice):
+    """One refiner of several that run one after the other."""
+
+    train: TrainSettings | None = Field(None, description="training of this refiner if it learns")
+    infer: InferSettings | None = Field(None, description="test-time views of this refiner; null: refine.infer")
+
+
+def _refiner_form(refiner: Any) -> str:
+    return "tuple[RefinerChoice]" if isinstance(refiner, list | tuple) else PluginChoice.__name__
+
+
+Refiners = Annotated[
+    Annotated[PluginChoice, Tag(PluginChoice.__name__)]
+    | Annotated[tuple[RefinerChoice, ...], Field(min_length=1), Tag("tuple[RefinerChoice]")],
+    Discriminator(_refiner_form),
+]
+"""One refiner, or a list of them: each reads the score maps of the one before."""
+
+
 class RefineSettings(Settings):
     """Refinement of score maps."""
 
-    refiner: PluginChoice = Field(description="refiner that makes the score maps better")
+    refiner: Refiners = Field(
+        description="refiner that makes the score maps better, or a list of them: each reads the maps of the one before"
+    )
     train: TrainSettings | None = Field(None, description="training of a refiner that learns")
     infer: InferSettings = Field(InferSettings(), description="test-time views")
     store_stride: int = Field(4, ge=1, description="how coarse the stored maps are; 1 is full resolution")
+
+    @property
+    def chain(self) -> tuple[RefinerChoice, ...]:
+        """The refiners in order, each with its own training and views."""
+        if isinstance(self.refiner, tuple):
+            return tuple(one.model_copy(update={"infer": one.infer or self.infer}) for one in self.refiner)
+        one = self.refiner
+        return (RefinerChoice(name=one.name, options=one.options, train=self.train, infer=self.infer),)
+
+    @model_validator(mode="after")
+    def _trained_one_by_one(self) -> RefineSettings:
+        if isinstance(self.refiner, tuple) and self.train is not None:
+            raise ValueError("train: each refiner of a list has a train of its own")
+        return self
 
 
 class BackgroundSettings(Settings):
@@ -175,7 +237,9 @@ class Recipe(Settings):
     seed: int = Field(0, ge=0, lt=2**32, description="root of all random numbers")
     reference: dict[str, Any] | None = Field(None, description="published numbers, printed beside ours")
     dataset: DatasetSettings = Field(description="the data set; the section of prepare")
-    train_cls: TrainClsSettings | None = Field(None, description="training of the classifier")
+    train_cls: ClassifierSettings | None = Field(
+        None, description="training of the classifier; only method and weights of one that learns nothing"
+    )
     cam: CamSettings | None = Field(None, description="class activation maps")
     refine: RefineSettings | None = Field(None, description="refinement of score maps")
     pseudo: PseudoSettings | None = Field(None, description="pseudo-masks")
@@ -188,6 +252,12 @@ class Recipe(Settings):
         """Stages that this recipe has, in order."""
         return tuple(stage for stage in STAGES if getattr(self, SECTION[stage]) is not None)
 
+    @property
+    def refine_parts(self) -> tuple[str, ...]:
+        """The stages of the refiners, in order: "refine-1", "refine-2", … and, of the last one, "refine"."""
+        count = len(self.refine.chain) if self.refine else 0
+        return (*(f"refine-{number}" for number in range(1, count)), "refine")[: max(count, 1)]
+
     @model_validator(mode="after")
     def _stages_fit(self) -> Recipe:
         if self.cam and not self.train_cls:
@@ -198,7 +268,8 @@ class Recipe(Settings):
             )
         if self.train_seg and self.train_seg.weights == "train_cls" and not self.train_cls:
             raise ValueError("train_seg.weights: train_cls needs a train_cls section")
-        if self.refine and self.refine.train and self.refine.train.weights == "train_cls" and not self.train_cls:
+        trainings = [one.train for one in self.refine.chain if one.train] if self.refine else []
+        if any(training.weights == "train_cls" for training in trainings) and not self.train_cls:
             raise ValueError("refine.train.weights: train_cls needs a train_cls section")
         return self
 
@@ -207,15 +278,17 @@ def unused(recipe: Recipe) -> list[tuple[Address, str]]:
     """Return (address, why) of every key that stands in the recipe and that nothing would read."""
     found: list[tuple[Address, str]] = []
     trainings: list[tuple[Address, TrainSettings | None]] = [
-        (("train_cls",), recipe.train_cls),
+        (("train_cls",), recipe.train_cls if isinstance(recipe.train_cls, TrainSettings) else None),
         (("refine", "train"), recipe.refine.train if recipe.refine else None),
         (("train_seg",), recipe.train_seg),
     ]
+    if recipe.refine and isinstance(recipe.refine.refiner, tuple):
+        trainings += [(("refine", "refiner", n, "train"), one.train) for n, one in enumerate(recipe.refine.refiner)]
     for at, training in trainings:
         if training is not None:
             found += [((*at, "optim", key), why) for key, why in _unused_optim(training.optim)]
             found += [((*at, "schedule", key), why) for key, why in _unused_schedule(training.schedule)]
-    if recipe.train_seg is None:
+    if recipe.train_seg is None and recipe.train_cls is None:
         found += [(("eval", key), "no train_seg section") for key in ("infer", "crf") if _said(recipe.eval, key)]
     if recipe.cam is None and recipe.refine is None and _said(recipe.eval, "thresholds"):
         found.append((("eval", "thresholds"), "no cam section"))
@@ -228,7 +301,13 @@ def _unused_optim(optim: OptimSettings) -> list[tuple[str, str]]:
 
 
 def _unused_schedule(schedule: ScheduleSettings) -> list[tuple[str, str]]:
-    readers = {"power": ("poly",), "milestones": ("step",), "factor": ("step",), "divisor": ("poly", "cosine")}
+    readers: dict[str, tuple[str, ...]] = {
+        "power": ("poly",),
+        "milestones": ("step",),
+        "factor": ("step",),
+        "final": ("cosine",),
+        "divisor": ("poly", "cosine"),
+    }
     return [
         (key, f"schedule {schedule.name} has none")
         for key, names in readers.items()

@@ -18,6 +18,7 @@ from ..types import Sample
 from . import Context, Result, begin
 from .counting import Kind, count
 from .network_masks import predict_split
+from .plugins import network_stage, predictor_of
 from .protocol import protocol_of
 from .score_table import score_lines
 
@@ -25,6 +26,7 @@ ARTEFACTS = ("cam", "refine", "pseudo", "seg")
 """What can be evaluated, in the order of the stages."""
 
 _STAGE = {"cam": "cam", "refine": "refine", "pseudo": "pseudo", "seg": "train-seg"}
+"""The stage that makes each; masks of a recipe without train_seg are asked for by `what` alone."""
 
 
 def run(
@@ -41,7 +43,7 @@ def run(
     """
     context.run.require("prepare")
     index = read_index(context.prepared)
-    wanted = _wanted(context, what)
+    wanted = _wanted(context, index, what)
     begin(context, "eval")
     records: list[Evaluation] = []
     for artefact in wanted:
@@ -64,11 +66,13 @@ def run(
     return Result("eval", lines, {"results": [record.as_dict() for record in records]})
 
 
-def _wanted(context: Context, what: str | None) -> list[str]:
+def _wanted(context: Context, index: Index, what: str | None) -> list[str]:
     if what is not None:
         if what not in ARTEFACTS:
             raise StageError(f"--what {what}: expected one of {', '.join(ARTEFACTS)}")
-        context.run.require(_STAGE[what])
+        if what == "seg":
+            predictor_of(context, index.classes)
+        context.run.require(network_stage(context.recipe.recipe) if what == "seg" else _STAGE[what])
         return [what]
     there = [a for a in ARTEFACTS if _STAGE[a] in context.run.use or context.run.done(_STAGE[a]) is not None]
     if not there:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ..data.images import read_image
 from ..data.index import Index, read_index
@@ -11,12 +12,12 @@ from ..data.stores import MaskStore
 from ..engine import checkpoint, processes
 from ..engine.each import Work
 from ..ops.masks import crf_scores, mask_from_scores
-from ..plugin.protocols import Segmenter
+from ..plugin.protocols import Predictor
 from ..recipe.sections import EvalSettings
 from ..types import Sample
 from . import Context
 from .per_image import device_and_workers, run_each
-from .plugins import crf_image, segmenter_of, trained
+from .plugins import crf_image, network_stage, predictor_of, trained
 
 
 def predict_split(context: Context, index: Index, samples: Sequence[Sample], split: str) -> Path:
@@ -25,33 +26,33 @@ def predict_split(context: Context, index: Index, samples: Sequence[Sample], spl
     Raises:
         CheckpointError: the network cannot be loaded. DataError: some images failed.
     """
-    segmenter = segmenter_of(context, index.classes)
-    model_file = context.run.folder("train-seg") / checkpoint.MODEL
+    predictor = predictor_of(context, index.classes)
+    model_file = context.run.folder(network_stage(context.recipe.recipe)) / checkpoint.MODEL
     folder = context.run.folder("eval") / f"seg-{split}"
     device, workers = device_and_workers(context)
     section = context.recipe.section("eval")
-    arguments = (segmenter, model_file, context.prepared, folder, section, device)
+    arguments = (predictor, model_file, context.prepared, folder, section, device)
     run_each(context, "eval", samples, MaskStore(folder).missing, _predictor, arguments, workers)
     processes.barrier()
     return folder
 
 
 def _predictor(
-    segmenter: Segmenter, model_file: Path, prepared: Path, folder: Path, section: EvalSettings, device: str
+    predictor: Predictor[Any, Any], model_file: Path, prepared: Path, folder: Path, section: EvalSettings, device: str
 ) -> Work:
     """Return the function that writes the network's mask of one image."""
     import torch
 
     index = read_index(prepared)
     masks = MaskStore(folder)
-    model = trained(segmenter, model_file, device, fast=True)
+    model = trained(predictor, model_file, device, fast=True)
 
     def predict(image_id: str) -> None:
         sample = index.entries[image_id].sample
         image = read_image(sample.image, sample.orientation)
         with torch.inference_mode():
-            logits = segmenter.logits(model, image, section.infer)
-        seen = crf_image(section.crf, segmenter, image)
+            logits = predictor.logits(model, image, section.infer)
+        seen = crf_image(section.crf, predictor, image)
         masks.write(image_id, mask_from_scores(crf_scores(logits, seen, section.crf, device)))
 
     return predict

@@ -8,6 +8,7 @@ from ..engine import checkpoint
 from ..plugin.protocols import stated
 from . import Context
 from .per_image import label_rule
+from .plugins import network_stage
 
 
 def protocol_of(context: Context, artefact: str, split: str, images: int) -> dict[str, Any]:
@@ -16,7 +17,7 @@ def protocol_of(context: Context, artefact: str, split: str, images: int) -> dic
     protocol: dict[str, Any] = {"split": split, "images": images, "classes": "mean over classes and background"}
     if artefact == "seg":
         protocol |= {"labels": "none", "infer": recipe.eval.infer.model_dump(mode="json"), "crf": _crf(recipe.eval.crf)}
-        header = checkpoint.read_header(context.run.folder("train-seg") / checkpoint.MODEL)
+        header = checkpoint.read_header(context.run.folder(network_stage(recipe)) / checkpoint.MODEL)
         protocol["initial weights"] = header.get("weights", "unknown")
         truth = header.get("masks") == "ground_truth"
         protocol["supervision"] = "fully supervised" if truth else _supervision(context)
@@ -26,7 +27,7 @@ def protocol_of(context: Context, artefact: str, split: str, images: int) -> dic
         protocol["infer"] = recipe.cam.infer.model_dump(mode="json")
         protocol["store_stride"] = recipe.cam.store_stride
     if recipe.refine is not None and artefact != "cam":
-        protocol["refiner"] = recipe.refine.refiner.name
+        protocol["refiner"] = ", ".join(one.name for one in recipe.refine.chain)
     protocol["crf"] = _crf(recipe.pseudo.crf) if artefact == "pseudo" and recipe.pseudo else None
     if artefact == "pseudo" and recipe.pseudo and recipe.pseudo.background:
         protocol["background"] = recipe.pseudo.background.model_dump(exclude_none=True)

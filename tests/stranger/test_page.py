@@ -1,0 +1,106 @@
+"""The plugin that docs/plugins.md shows whole, installed as it stands there: a method that learns nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from wsseg_cli.data.stores import ScoreStore
+from wsseg_cli.engine import checkpoint
+
+ROOT = Path(__file__).resolve().parents[2]
+CODE = re.search(r'```python\n("""Grad-CAM.*?)```', (ROOT / "docs" / "plugins.md").read_text("utf-8"), re.DOTALL)
+
+PROJECT = """\
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+[project]
+name = "wsseg-gradcam"
+version = "1.0"
+[project.entry-points."wsseg.methods"]
+gradcam = "wsseg_gradcam:GradCAM"
+[tool.hatch.build.targets.wheel]
+only-include = ["wsseg_gradcam.py"]
+"""
+
+TRAINED = """\
+name: trained
+dataset: {name: toy, options: {train: 8, val: 2}, train: train, val: val}
+train_cls:
+  method: {name: cam, options: {backbone: small, backbone_options: {width: 8}}}
+  weights: none
+  batch_size: 4
+  max_steps: 3
+  augment: {crop: 64}
+  optim: {name: sgd, lr: 0.01}
+cam: {}
+runtime: {workers: 0, device: cpu}
+"""
+
+FROZEN = """\
+name: frozen
+dataset: {name: toy, options: {train: 8, val: 2}, train: train, val: val}
+train_cls:
+  method: {name: gradcam, options: {backbone: small, backbone_options: {width: 8}}}
+  weights: runs/trained/train-cls/model.safetensors
+cam: {}
+runtime: {workers: 0, device: cpu}
+"""
+
+
+@pytest.mark.slow
+def test_a_method_that_learns_nothing(tmp_path: Path) -> None:
+    assert CODE is not None and len(CODE[1].splitlines()) < 50
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "wsseg_gradcam.py").write_text(CODE[1], encoding="utf-8")
+    (source / "pyproject.toml").write_text(PROJECT, encoding="utf-8")
+    flags = ["--no-index", "--no-deps", "--no-build-isolation", "--disable-pip-version-check", "-q"]
+    command = [sys.executable, "-m", "pip", "install", *flags, "--target", str(tmp_path / "site"), str(source)]
+    subprocess.run(command, check=True, capture_output=True)
+
+    def wsseg(*words: str) -> subprocess.CompletedProcess[str]:
+        path = os.pathsep.join([str(tmp_path / "site"), str(ROOT), str(ROOT / "plugins")])
+        environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+        call = [sys.executable, "-m", "wsseg_cli", *words]
+        return subprocess.run(call, capture_output=True, text=True, cwd=tmp_path, env=environment)
+
+    (tmp_path / "trained.yaml").write_text(TRAINED, encoding="utf-8")
+    (tmp_path / "frozen.yaml").write_text(FROZEN, encoding="utf-8")
+    done = wsseg("run", "--recipe", "trained.yaml", "--to", "train-cls")
+    assert done.returncode == 0, done.stderr
+    done = wsseg("plugins", "show", "gradcam")
+    assert "no training; gradients at inference" in done.stdout, done.stdout + done.stderr
+    assert wsseg("recipes", "check", "frozen.yaml").returncode == 0
+    done = wsseg("run", "--recipe", "frozen.yaml", "--to", "cam", "--json")
+    assert done.returncode == 0, done.stderr
+    model = tmp_path / "runs" / "frozen" / "train-cls" / checkpoint.MODEL
+    weights = tmp_path / "runs" / "trained" / "train-cls" / checkpoint.MODEL
+    assert model.stat().st_size < 2000
+    frozen = checkpoint.read_header(model)["frozen"]
+    assert Path(frozen["file"]).name == checkpoint.MODEL and len(frozen["sha256"]) == 64
+    maps = ScoreStore(tmp_path / "runs" / "frozen" / "cam")
+    assert len(maps) == 8 and all(maps[image_id].scores.max(initial=0) <= 1 for image_id in maps)
+
+    done = wsseg("recipes", "check", "frozen.yaml", "--set", "train_cls.batch_size=4")
+    assert done.returncode == 1 and "train_cls" in done.stderr
+    done = wsseg("recipes", "check", "trained.yaml", "--set", "train_cls.method.name=gradcam")
+    assert done.returncode == 1 and "train_cls.optim: is not used: method 'gradcam' learns nothing" in done.stderr
+    done = wsseg("recipes", "check", "frozen.yaml", "--set", "train_cls.method.name=cam")
+    assert done.returncode == 1 and "method 'cam' trains: give batch_size, optim" in done.stderr
+
+    shutil.copyfile(tmp_path / "runs" / "frozen" / "cam" / "scene_00000.safetensors", tmp_path / "other.safetensors")
+    shutil.copyfile(tmp_path / "other.safetensors", weights)
+    done = wsseg("cam", "--recipe", "frozen.yaml", "--force")
+    assert done.returncode == 6 and "whose content has changed since" in done.stderr, done.stderr
+    done = wsseg("train-cls", "--recipe", "frozen.yaml", "--force", "--set", "train_cls.weights=none")
+    assert done.returncode == 6 and "would be random" in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr and json.loads((tmp_path / "runs/trained/train-cls/done.json").read_text())

@@ -1,0 +1,88 @@
+"""Networks that learn nothing: a small model file names their weights by path and hash and copies none of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..data.files import to_header, write_atomically
+from ..errors import CheckpointError
+from ..plugin.protocols import Trainable
+from . import checkpoint
+
+
+def write_frozen(path: Path, trainable: Trainable[Any, Any], weights: str, header: Mapping[str, Any]) -> str:
+    """Write the model file of a plugin that learns nothing; return how a protocol states its weights.
+
+    Raises:
+        CheckpointError: the weights cannot be read, do not fit, or leave a part of the network to chance.
+    """
+    from safetensors.torch import save_file
+
+    states: list[dict[str, Tensor]] = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        model = trainable.build_model()
+        said = checkpoint.load_initial(model, weights)
+        states.append(model.state_dict())
+    chance = [name for name, value in states[0].items() if not torch.equal(value, states[1][name])]
+    if chance:
+        raise CheckpointError(
+            f"weights: {weights}: {len(chance)} of {len(states[0])} tensors of the network are not in it and would be "
+            f"random, such as {chance[0]}; a method that learns nothing needs weights of its whole network"
+        )
+    file = checkpoint.initial_file(model, weights)
+    frozen = {"weights": weights, "file": str(file or ""), "sha256": sha256_of(file) if file else ""}
+    content = to_header({**header, "weights": said, "frozen": frozen})
+    write_atomically(path, lambda to: save_file({}, to, metadata=content))
+    return said
+
+
+def load_trained(model: nn.Module, path: Path) -> None:
+    """Load a model file into the network that it is of: its own tensors, or the frozen weights that it names.
+
+    Raises:
+        CheckpointError: missing, of another network, or the frozen weights are not what they were.
+    """
+    tensors, header = checkpoint.read_tensors(path)
+    if "frozen" in header:
+        checkpoint.load_initial(model, frozen_weights(header, path, model))
+    else:
+        checkpoint.load_strictly(model, tensors, str(path))
+
+
+def frozen_weights(header: Mapping[str, Any], path: Path, model: nn.Module) -> str:
+    """Return the weights that a model file without tensors names, after checking that they are the same as then.
+
+    Raises:
+        CheckpointError: the file is gone, or has other content.
+    """
+    frozen = header["frozen"]
+    weights = str(frozen["weights"])
+    if frozen["sha256"]:
+        file = checkpoint.initial_file(model, weights)
+        if file is None or not file.is_file():
+            raise CheckpointError(
+                f"{path} names frozen weights {weights} ({frozen['file']}), which are not there; put them back, or "
+                "give other train_cls.weights and run `wsseg train-cls --force`"
+            )
+        if sha256_of(file) != frozen["sha256"]:
+            raise CheckpointError(
+                f"{path} names frozen weights {file}, whose content has changed since; put the file back, or run "
+                "`wsseg train-cls --force`"
+            )
+    return weights
+
+
+def sha256_of(file: Path) -> str:
+    """Return the SHA-256 of a file's content, hexadecimal."""
+    total = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            total.update(block)
+    return total.hexdigest()
