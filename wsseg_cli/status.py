@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from .data.index import read_index
 from .errors import WssegError
 from .recipe.loading import load
 from .run.directory import PER_IMAGE, RunDir
 from .run.lock import holder
+from .types import Json
 
 StageState = Literal["done", "partial", "stale", "missing"]
 
@@ -70,7 +71,7 @@ def _splits(run: RunDir, stage: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*data.train, *data.scored))) if stage in PER_IMAGE else ()
 
 
-def _progress(run: RunDir, stage: str, started: dict[str, Any]) -> str:
+def _progress(run: RunDir, stage: str, started: Json) -> str:
     parts = []
     if stage in _TRAINING and (step := last_step(run.folder(stage))):
         total = started.get("asks", {}).get(f"{_TRAINING[stage]}.max_steps")
@@ -103,7 +104,7 @@ def last_step(folder: Path) -> int | None:
     return max(steps, default=None)
 
 
-def _facts(done: dict[str, Any]) -> str:
+def _facts(done: Json) -> str:
     parts = []
     if isinstance(done.get("counts"), dict):
         parts.append(", ".join(f"{name} {count}" for name, count in done["counts"].items()))

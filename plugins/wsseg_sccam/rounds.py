@@ -111,7 +111,8 @@ class Round:
             return None
         if not isinstance(content, dict) or content.get("fingerprint") != self.fingerprint:
             return None
-        return content["clusters"]  # type: ignore[no-any-return]
+        clusters: dict[str, dict[str, int]] = content["clusters"]
+        return clusters
 
     def _array(self, found: dict[str, dict[str, int]]) -> IntArray:
         clusters = np.full((len(self.samples), len(self.classes)), -1, np.int64)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
+from ..types import Json
 
 _UNSAFE = re.compile(r'[%/\\:*?"<>|\x00-\x1f]')
 _LONGEST = 180  # bytes; common file systems allow 255, and a suffix and a temporary prefix are still to come
@@ -57,7 +58,7 @@ def to_header(values: Mapping[str, Any]) -> dict[str, str]:
     return {"wsseg": json.dumps(values, sort_keys=True, ensure_ascii=False)}
 
 
-def from_header(metadata: Mapping[str, str] | None) -> dict[str, Any]:
+def from_header(metadata: Mapping[str, str] | None) -> Json:
     """Return the values that `to_header` wrote; empty for other people's files."""
     try:
         values = json.loads((metadata or {}).get("wsseg", "{}"))

@@ -15,6 +15,7 @@ from .. import weights as start_weights
 from ..data.files import from_header, to_header, write_atomically
 from ..errors import CheckpointError
 from ..foreign import pth
+from ..types import Json
 from . import hub_weights
 
 MODEL = "model.safetensors"
@@ -33,7 +34,7 @@ def write_model(path: Path, model: nn.Module, header: Mapping[str, Any]) -> None
     write_atomically(path, lambda to: save_file(tensors_of(model), to, metadata=to_header(header)))
 
 
-def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], Json]:
     """Return the tensors of a safetensors file and its header; on the device "meta" names and shapes alone.
 
     Raises:
@@ -59,7 +60,7 @@ def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], di
         raise CheckpointError(f"{path}: not a readable safetensors file ({error}){hint}") from None
 
 
-def read_header(path: Path) -> dict[str, Any]:
+def read_header(path: Path) -> Json:
     """Return the header of a model file: plugin, options, classes, normalisation, initial weights, fingerprint."""
     from safetensors import SafetensorError, safe_open
 

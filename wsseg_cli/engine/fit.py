@@ -16,7 +16,7 @@ from ..data.loader import steps_per_epoch, training_batches
 from ..errors import DataError, RecipeError, TrainingError
 from ..plugin.protocols import Batch, Losses, NetworkT, Trainable, TrainingJob
 from ..settings import RuntimeSettings, TrainSettings
-from ..types import Progress, Sample
+from ..types import Json, Progress, Sample
 from . import checkpoint, hub_weights, processes
 from .frozen import frozen_weights
 from .interrupt import Interrupt
@@ -277,7 +277,7 @@ class _Log:
         self.path, self.accelerator = path, accelerator
         self.lines = [line for line in self._old() if line["step"] <= begun]
 
-    def _old(self) -> Iterator[dict[str, Any]]:
+    def _old(self) -> Iterator[Json]:
         if not self.path.is_file():
             return
         for text in self.path.read_text().splitlines():

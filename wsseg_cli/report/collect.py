@@ -13,6 +13,7 @@ from ..errors import DataError, RecipeError, StageError
 from ..recipe import yaml_core
 from ..recipe.sections import STAGES
 from ..run.records import read_json
+from ..types import Json
 
 ARTEFACTS = ("cam", "refine", "pseudo", "seg")
 """What can be evaluated and shown, in the order of the stages."""
@@ -147,7 +148,7 @@ def _losses(folder: Path) -> list[Losses]:
     return parts
 
 
-def _results(folder: Path) -> list[dict[str, Any]]:
+def _results(folder: Path) -> list[Json]:
     records = []
     for path in sorted(folder.glob("*.json")):
         record = read_json(path)

@@ -14,6 +14,7 @@ from ..errors import StageError
 from ..recipe import yaml_core
 from ..recipe.loading import LoadedRecipe
 from ..recipe.sections import STAGES
+from ..types import Json
 from .fingerprint import asks, content_hash, differences, digest, reads_of
 from .lock import RunLock
 from .records import now, read_json, versions, write_json, write_text
@@ -81,9 +82,9 @@ class RunDir:
         """Return the hash of what is asked of a stage, and of everything that it reads."""
         return digest(self._node(stage))
 
-    def _node(self, stage: str) -> dict[str, Any]:
+    def _node(self, stage: str) -> Json:
         """Return what the fingerprint is the hash of: this stage's values and those of what it reads."""
-        reads: dict[str, Any] = {}
+        reads: Json = {}
         given = self._use_of(stage)
         for source in self.reads(stage):
             if source in given:
@@ -117,11 +118,11 @@ class RunDir:
 
     # what is done
 
-    def done(self, stage: str) -> dict[str, Any] | None:
+    def done(self, stage: str) -> Json | None:
         """Return what done.json of a stage says, whether or not it is up to date; None if the stage is not done."""
         return read_json(self.folder(stage) / "done.json")
 
-    def started(self, stage: str) -> dict[str, Any] | None:
+    def started(self, stage: str) -> Json | None:
         """Return what stage.json of a stage says; None if it never began."""
         return read_json(self.folder(stage) / "stage.json")
 
@@ -188,12 +189,12 @@ class RunDir:
             write_json(folder / "stage.json", record)
         return state
 
-    def finish(self, stage: str, splits: Sequence[str] = (), **facts: Any) -> dict[str, Any]:
+    def finish(self, stage: str, splits: Sequence[str] = (), **facts: Any) -> Json:
         """Write done.json with `facts` (counts and the like) and return it; splits join those done before."""
         before = self.done(stage) or {}
         started = self.started(stage) or {}
         seconds = round(time.monotonic() - self._begun.get(stage, time.monotonic()), 2)
-        record: dict[str, Any] = {
+        record: Json = {
             "schema_version": SCHEMA_VERSION,
             "stage": stage,
             "fingerprint": started.get("fingerprint", self.fingerprint(stage)),
@@ -207,7 +208,7 @@ class RunDir:
         write_json(self.folder(stage) / "done.json", record)
         return record
 
-    def require(self, stage: str, splits: Sequence[str] = ()) -> dict[str, Any]:
+    def require(self, stage: str, splits: Sequence[str] = ()) -> Json:
         """Return done.json of a stage that another one reads; of a --use folder, its hash and path.
 
         Raises:

@@ -9,9 +9,9 @@ import time
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from ..errors import StageError
+from ..types import Json
 
 _YOUNG = 30.0
 """Seconds for which a lock file without readable content is taken for one that is being written."""
@@ -84,7 +84,7 @@ class RunLock:
         aside.unlink()
 
 
-def holder(path: Path) -> dict[str, Any] | None:
+def holder(path: Path) -> Json | None:
     """Return host, pid and since of the living process that holds a lock file; None if none does."""
     try:
         found = _parsed(path.read_text(encoding="utf-8"))
@@ -93,13 +93,13 @@ def holder(path: Path) -> dict[str, Any] | None:
     return found if found is not None and _alive(found) else None
 
 
-def _self() -> dict[str, Any]:
+def _self() -> Json:
     pid = os.getpid()
     since = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return {"host": socket.gethostname(), "pid": pid, "since": since, "start": _start_of(pid)}
 
 
-def _parsed(text: str) -> dict[str, Any] | None:
+def _parsed(text: str) -> Json | None:
     try:
         data = json.loads(text)
     except ValueError:
@@ -107,7 +107,7 @@ def _parsed(text: str) -> dict[str, Any] | None:
     return data if isinstance(data, dict) and isinstance(data.get("pid"), int) else None
 
 
-def _alive(holder: dict[str, Any]) -> bool:
+def _alive(holder: Json) -> bool:
     """Return whether the process that wrote a lock may still run; on another machine nobody can tell."""
     if holder.get("host") != socket.gethostname():
         return True

@@ -12,6 +12,7 @@ from typing import Any
 
 from .. import __version__
 from ..errors import StageError
+from ..types import Json
 
 
 def versions() -> dict[str, str]:
@@ -30,7 +31,7 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path) -> Json | None:
     """Return a JSON object from a file of the run, None if the file is not there.
 
     Raises:

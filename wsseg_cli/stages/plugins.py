@@ -20,7 +20,7 @@ from ..plugin import discovery
 from ..plugin.protocols import Method, NetworkOptions, Predictor, Refiner, Segmenter, Trainable
 from ..recipe.sections import PLUGIN, Recipe
 from ..settings import MaskCrfSettings
-from ..types import ByteArray, ClassNames, Sample
+from ..types import ByteArray, ClassNames, Json, Sample
 from . import Context
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def at_inference(plugin: Trainable[Any, Any]) -> AbstractContextManager[Any]:
     return torch.enable_grad() if plugin.required.gradients else torch.inference_mode()
 
 
-def header_of(context: Context, stage: str, name: str, plugin: Trainable[Any, Any]) -> dict[str, Any]:
+def header_of(context: Context, stage: str, name: str, plugin: Trainable[Any, Any]) -> Json:
     """Return what a model file of plugin `name` says of itself, enough to use it without the run."""
     return {
         "wsseg": __version__,
