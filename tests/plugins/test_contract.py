@@ -1,4 +1,4 @@
-"""Every installed plugin of ours keeps the contract: the testers that a stranger's plugin is tested with walk them all."""
+"""Our own plugins keep the contract: the testers of a stranger's plugin walk all that is installed."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "methods.sccam": [{**SMALL, "subcategories": 2}],
     "methods.seam": [SMALL],
     "refiners.crf": [{"power": 2.0}],
-    "refiners.irn": [{**SMALL, "padded": 96, "steps_log2": 2}],
+    "refiners.irn": [{**SMALL, "radius": 3, "padded": 96, "steps_log2": 2}],
     "refiners.pamr": [{"iterations": 2}],
-    "refiners.psa": [{**SMALL, "steps_log2": 2}],
+    "refiners.psa": [{**SMALL, "radius": 2, "steps_log2": 2}],
     "segmenters.deeplabv1": [SMALL],
     "segmenters.deeplabv2": [SMALL],
     "segmenters.deeplabv2_aspp_bn": [SMALL],
@@ -151,7 +151,7 @@ class OnDemand:
         return data_options(self.name)
 
 
-def tester_of(plugin: Found, options: Any) -> type[testing.PluginTester]:
+def walking(plugin: Found, options: Any) -> type[testing.PluginTester]:
     cls = load_found(plugin)
     body: dict[str, Any] = {"plugin": cls, "options": options}
     key = f"{plugin.group}.{plugin.name}"
@@ -166,7 +166,7 @@ OURS = [plugin for plugin in find() if plugin.builtin and plugin.group in TESTER
 for found in OURS:
     given: list[Any] = [OnDemand(found.name)] if found.group == "datasets" else OPTIONS[f"{found.group}.{found.name}"]
     for number, one in enumerate(given):
-        globals()[f"Test_{found.group}_{found.name}_{number}"] = tester_of(found, one)
+        globals()[f"Test_{found.group}_{found.name}_{number}"] = walking(found, one)
 
 
 def test_what_walks_is_what_is_installed() -> None:
