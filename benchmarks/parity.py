@@ -18,9 +18,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "plugins"), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "plugins"), str(ROOT / "tests"), str(ROOT / "benchmarks")]
 
-from golden_cases import COMPARISONS, Comparison, golden_folder  # noqa: E402
+from golden_cases import COMPARISONS, WITNESSES, Comparison, golden_folder  # noqa: E402
+from provenance import Provenance  # noqa: E402
 
 HEAD = """# Parity with the published code
 
@@ -33,17 +34,30 @@ compared is in `tests/golden_cases.py`. Checkpoints of whole networks go through
 a difference means something only beside its bound. *Of bound* is the largest share that an element takes of what is
 allowed for it; where some elements may differ, it is the share of elements within the bound.
 
+*Through* is what gave the compared array: the entry point of a plugin or a function of a stage, seen at work while the
+test ran; *loss/network* where a test calls a loss, a layer or a helper by itself. The `pipeline_*` cases go from the
+image to what the published script writes, and `tests/plugins/test_pipeline_stages.py` runs the stages on them as well.
+
 """
+
+
+ELSEWHERE = ("test_weights_golden", "test_pipeline_stages")
+"""Tests that run a case a second time, through files and stages."""
 
 
 class Watch:
     """Pytest plugin that keeps results and seconds by case, and the file of each case's test."""
 
     def __init__(self) -> None:
+        self.provenance = Provenance()
+        WITNESSES.append(self.provenance.of)
         self.seconds: dict[str, float] = defaultdict(float)
         self.files: dict[str, str] = {}
         self.failed: set[str] = set()
         self.skipped: dict[str, str] = {}
+
+    def pytest_runtest_setup(self) -> None:
+        self.provenance.forget()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         case = report.nodeid.rpartition("[")[2].removesuffix("]")
@@ -52,7 +66,7 @@ class Watch:
             self.failed.add(case)
         elif report.skipped:
             self.skipped[case] = str(report.longrepr[-1] if isinstance(report.longrepr, tuple) else report.longrepr)
-        elif report.when == "call" and "test_weights_golden" not in report.nodeid:
+        elif report.when == "call" and not any(name in report.nodeid for name in ELSEWHERE):
             self.files.setdefault(case, report.nodeid.partition("::")[0])
 
 
@@ -67,9 +81,11 @@ def table(watch: Watch, comparisons: list[Comparison], wall: float) -> str:
     networks = [name for name in names if (golden_folder() / name / "state_dict.json").is_file()]
     seconds = sum(watch.seconds[name] for name in networks)
     size = sum(file.stat().st_size for name in names for file in (golden_folder() / name).rglob("*") if file.is_file())
-    count = sum(len(outputs) for outputs in by_case.values())
+    compared = [found for outputs in by_case.values() for found in outputs.values()]
+    count, through = len(compared), sum(bool(found.through) for found in compared)
     lines = [
-        f"{len(names)} cases, {count} outputs, {len(watch.failed)} failing. {len(networks)} cases have a network's "
+        f"{len(names)} cases, {count} outputs, {len(watch.failed)} failing: {through} outputs came through an "
+        f"entry point, {count - through} from a loss or a network. {len(networks)} cases have a network's "
         f"checkpoint: they took {seconds:.0f} s of {wall:.0f} s ({platform.machine()}, one thread). The cases take "
         f"{size / 2**20:.0f} MiB of disk; checkpoints are made in memory, and the files of the conversions (up to "
         "0.5 GiB) are deleted by their tests.",
@@ -77,7 +93,10 @@ def table(watch: Watch, comparisons: list[Comparison], wall: float) -> str:
     ]
     for file in sorted(set(watch.files.values())):
         lines += [f"## {file}", ""]
-        lines += ["| case | output | shape | largest difference | allowed | of bound |", "|---|---|---|---|---|---|"]
+        lines += [
+            "| case | output | through | shape | largest difference | allowed | of bound |",
+            "|---|---|---|---|---|---|---|",
+        ]
         for name in (name for name in names if watch.files.get(name) == file):
             lines += rows(name, by_case[name])
         lines.append("")
@@ -89,16 +108,20 @@ def table(watch: Watch, comparisons: list[Comparison], wall: float) -> str:
 
 def rows(case: str, outputs: dict[str, Comparison]) -> list[str]:
     """Return the lines of a case; outputs without any difference share one."""
-    equal = [c.output for c in outputs.values() if c.largest == 0]
+    equal: dict[str, list[str]] = defaultdict(list)
+    for c in outputs.values():
+        if c.largest == 0:
+            equal[c.through].append(c.output)
     lines = []
     for c in (c for c in outputs.values() if c.largest > 0):
         shape = "x".join(map(str, c.shape)) or "1"
         used = f"{c.agree:.3%} within" if "of the elements" in c.bound else f"{c.used:.1%}"
         used = "< 0.1%" if used == "0.0%" else used
-        lines.append(f"| {case} | {c.output} | {shape} | {c.largest:.3g} | {c.bound} | {used} |")
-    if equal:
-        lines.append(f"| {case} | {', '.join(equal)} | | 0 | | |")
-    return lines or [f"| {case} | compared by the test itself | | 0 | | |"]
+        through = c.through or "loss/network"
+        lines.append(f"| {case} | {c.output} | {through} | {shape} | {c.largest:.3g} | {c.bound} | {used} |")
+    for through, names in equal.items():
+        lines.append(f"| {case} | {', '.join(names)} | {through or 'loss/network'} | | 0 | | |")
+    return lines or [f"| {case} | compared by the test itself | loss/network | | 0 | | |"]
 
 
 def main() -> int:
@@ -114,6 +137,7 @@ def main() -> int:
         "--rootdir",
         str(ROOT),
         str(ROOT / "tests"),
+        f"--ignore={ROOT / 'tests' / 'plugins' / 'test_pipeline_stages.py'}",
         *(["-k", asked.only] if asked.only else []),
     ]
     begun = time.monotonic()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import os
 import resource
 import sys
 import time
@@ -48,7 +47,6 @@ class Trainer:
     """One training section of a recipe, ready for a step."""
 
     def __init__(self, name: str, stage: str, crop: int | None = None, batch: int | None = None) -> None:
-        os.environ.setdefault("WEIGHTS", "not read here")
         loaded = recipes.load(name)
         data = loaded.recipe.dataset.name
         section: Any = loaded.section(stage)

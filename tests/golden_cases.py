@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -45,6 +46,7 @@ class Comparison:
         used: the largest share of its own bound that the difference of an element takes; 0 where all are equal.
         bound: what is allowed, in words.
         agree: share of the elements within their bound.
+        through: the entry point of a plugin or stage that gave it, "" if none did or nobody watches.
     """
 
     case: str
@@ -54,7 +56,11 @@ class Comparison:
     used: float
     bound: str
     agree: float
+    through: str = ""
 
+
+WITNESSES: list[Callable[[np.ndarray], str]] = []
+"""Who can say through which entry point an array came; `python benchmarks/parity.py` puts one here."""
 
 COMPARISONS: list[Comparison] = []
 """Every comparison since the tests began, for the table of parity (`python benchmarks/parity.py`)."""
@@ -121,6 +127,7 @@ class Case:
         self.checked.add(name)
         want = self.outputs[name] if want is None else want
         got = got.detach().cpu().numpy() if hasattr(got, "detach") else np.asarray(got)
+        through = next((said for witness in WITNESSES if (said := witness(got))), "")
         where = f"{self.name}/{name}"
         if self.name.endswith("_probe") and got.ndim == want.ndim:
             got = got[tuple(slice(n) for n in want.shape)]
@@ -130,7 +137,7 @@ class Case:
         labels = name in tolerance.get("label_outputs", [])
         if want.dtype.kind in "US":
             assert got.astype(want.dtype.kind).tolist() == want.tolist(), where
-            COMPARISONS.append(Comparison(self.name, name, want.shape, 0.0, 0.0, "equal", 1.0))
+            COMPARISONS.append(Comparison(self.name, name, want.shape, 0.0, 0.0, "equal", 1.0, through))
             return 0.0
         exact = want.dtype.kind in "iub" and (own is None or labels)
         if exact:
@@ -156,7 +163,7 @@ class Case:
         with np.errstate(divide="ignore"):
             used = float((difference[apart] / bound[apart]).max()) if apart.any() else 0.0
         words += f"; {needed:g} of the elements" if labels else ""
-        COMPARISONS.append(Comparison(self.name, name, want.shape, largest, used, words, share))
+        COMPARISONS.append(Comparison(self.name, name, want.shape, largest, used, words, share, through))
         assert share >= needed, (
             f"{where}: {share:.6f} of the elements agree, needed {needed}; largest difference {largest:.6g}, "
             f"first at {np.argwhere(~right)[0].tolist() if right.ndim else '()'}"

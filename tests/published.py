@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,10 +11,12 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from wsseg_datasets.voc_xml import Annotated
 
 from wsseg_cli.data.transforms import CropBox
 from wsseg_cli.ops.cam import EPS
 from wsseg_cli.ops.pooling import cells_in_boxes
+from wsseg_cli.types import IntArray
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -119,3 +121,16 @@ def best_label_threshold(
     best = int(curve.argmax())
     precision, recall, f1 = rows[best]
     return LabelScore(float(thresholds[best]), float(precision), float(recall), float(f1), curve)
+
+
+def short_side_size(size: tuple[int, int], shorter: int) -> tuple[int, int]:
+    """Return (H, W) after the shorter side has become `shorter`; the other rounds half to even."""
+    height, width = size
+    if width < height:
+        return max(1, round(height * shorter / width)), shorter
+    return shorter, max(1, round(width * shorter / height))
+
+
+def boxes_of(objects: Iterable[Annotated]) -> IntArray:
+    """Return the boxes of those that have one as (N, 4) int64: left, top, right, bottom."""
+    return np.array([entry.box for entry in objects if entry.box is not None], np.int64).reshape(-1, 4)

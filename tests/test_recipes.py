@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from wsseg_cli.plugin.protocols import stated
 from wsseg_cli.recipe import catalogue
 from wsseg_cli.recipe import loading as recipe
 
@@ -28,8 +29,17 @@ def test_recipe_says_what_it_is(file: Path) -> None:
     command = "wsseg run" if card.method != "-" or card.supervision == "F" else "wsseg train-seg"
     assert f"{command} --recipe {file.stem}" in "\n".join(lines[:25]), "the head names the command"
     assert card.supervision in ("I", "I+S", "F") or card.method == "-"
+    if card.method != "-":  # read from the plugins' sources; the plugins themselves say the same
+        asked = recipe.load(file).requirements().values()
+        assert card.supervision == stated(set().union(*(one.extras for one in asked)))
 
 
 def test_there_are_recipes() -> None:
     assert "quickstart" in [file.stem for file in RECIPES]
     assert [file for file, _ in recipe.builtin()] == RECIPES
+
+
+@pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
+def test_recipe_says_where_saliency_comes_from(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert ("_SALIENCY" not in text) or "docs/own-data.md" in text.split("\nname:")[0]

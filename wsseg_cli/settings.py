@@ -7,6 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+MAX_MEGAPIXELS = "WSSEG_MAX_MEGAPIXELS"
+"""The environment variable that `wsseg --max-megapixels` sets, so that worker processes see it as well."""
+
 
 class Settings(BaseModel):
     """Base of everything that a recipe is validated into: unknown keys, texts for numbers and NaN are refused."""

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-import numpy as np
-
+from wsseg_cli.disk.reading import read_bytes
 from wsseg_cli.errors import DataError
-from wsseg_cli.types import ClassNames, IntArray
+from wsseg_cli.types import ClassNames
 
 from .names import renamed
 
@@ -47,9 +46,7 @@ def read_objects(path: Path) -> list[Annotated]:
         DataError: missing, too large, no XML, or an object without name.
     """
     try:
-        if path.stat().st_size > _LARGEST:
-            raise DataError(f"{path}: above {_LARGEST:,} bytes; an annotation is far smaller")
-        data = path.read_bytes()
+        data = read_bytes(path, _LARGEST)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     return parse_objects(data, str(path))
@@ -136,11 +133,6 @@ def labels_of(
         DataError: a class that is not known.
     """
     return classes.labels(renamed((entry.name for entry in objects), rename or {}))
-
-
-def boxes_of(objects: Iterable[Annotated]) -> IntArray:
-    """Return the boxes of those that have one as (N, 4) int64: left, top, right, bottom."""
-    return np.array([entry.box for entry in objects if entry.box is not None], np.int64).reshape(-1, 4)
 
 
 def _whole(text: str | None) -> int | None:

@@ -8,19 +8,13 @@ import torch
 from golden_cases import Case, golden
 from pipeline_cases import Pipeline
 
-from wsseg_cli.ops.masks import crf_marginals, crf_scores, mask_from_scores
+from wsseg_cli.ops.masks import crf_marginals, crf_scores, mask_from_scores, probabilities
 from wsseg_cli.recipe.sections import EvalSettings, PseudoSettings
 from wsseg_cli.stages.plugins import crf_image
 from wsseg_cli.stages.pseudo import pseudo_mask
 from wsseg_cli.types import ScoreMap
 
 pytestmark = pytest.mark.slow
-
-
-def rows(scores: ScoreMap) -> np.ndarray:
-    """Return background and classes, (1+K, h, w)."""
-    assert scores.background is not None
-    return np.concatenate([scores.background[None], scores.scores])
 
 
 def marginals(scores: ScoreMap, section: PseudoSettings, image: np.ndarray) -> np.ndarray:
@@ -125,11 +119,11 @@ def test_walk_along_affinities(case: Case) -> None:
     refiner = p.plugin()
     model = p.model(refiner)
     walked = refiner.refine(model, p.image, p.labels, p.coarse(), p.infer())
-    p.check("walked", rows(walked))
+    p.check("walked", walked.full())
     p.check("mask", pseudo_mask(walked, p.pseudo()))
     if "options_crf" in p.said:
         after = p.plugin(options="options_crf").refine(model, p.image, p.labels, p.coarse(), p.infer())
-        p.check("crf", rows(after))
+        p.check("crf", after.full())
         p.check("mask_crf", pseudo_mask(after, p.pseudo()))
     p.all_checked()
 
@@ -141,7 +135,7 @@ def test_masks_of_the_single_stage_model(case: Case) -> None:
     method = p.plugin()
     scores = method.scores(p.model(method), p.image, p.labels, p.infer())
     p.check("classes", scores.classes)
-    p.check("merged", rows(scores))
+    p.check("merged", scores.full())
     check_masks(p, scores, ("pred", "crf_png"))
     p.all_checked()
 
@@ -179,7 +173,7 @@ def test_segmentation(case: Case) -> None:
     if "logits" in case.outputs:
         p.check("logits", logits)
     else:
-        p.check("probabilities", torch.from_numpy(logits).softmax(0))
+        p.check("probabilities", probabilities(logits))
     p.check("mask", mask_of(logits, p.image, p.eval(crf=None)))
     if "mask_crf_file" in case.outputs:
         p.check("mask_crf_file", mask_of(logits, p.image, p.eval()))

@@ -12,8 +12,6 @@ from wsseg_puzzlecam.tiles import merged, tiled
 from wsseg_cli import nets
 from wsseg_cli.errors import RecipeError
 from wsseg_cli.nets import deeplab, weights
-from wsseg_cli.ops.cam import max_norm
-from wsseg_cli.ops.views import merge_views, view_batches
 from wsseg_cli.settings import InferSettings
 from wsseg_cli.types import ClassNames
 
@@ -29,12 +27,9 @@ def test_classifier(case: Case) -> None:
     pooled = network.classifier(last["conv6"].mean((2, 3), keepdim=True)).flatten(1)
 
     picture = case.inputs["picture_uint8"]
-    height, width = picture.shape[:2]
     classes = np.flatnonzero(case.inputs["label"]).tolist()
     infer = InferSettings(scales=tuple(case.arguments["scales"]), flip=True)
     method = PuzzleCAM(PuzzleCAM.Options(), ClassNames([str(c) for c in range(20)]))
-    views = [F.relu(network(batch))[:, classes] for batch in view_batches(picture, infer, network.normalization)]
-    low = merge_views(views, ((height - 1) // 4 + 1, (width - 1) // 4 + 1))
     scores = method.scores(network, picture, tuple(classes), infer)
 
     pieces = case.arguments["num_pieces"]
@@ -45,7 +40,7 @@ def test_classifier(case: Case) -> None:
             "logits_without_cam": pooled,
             "stage5_mean_per_channel": last["conv6"].mean((2, 3)),
             "stage1_mean_per_channel": last["conv2"].mean((2, 3)),
-            "cam": max_norm(low),
+            "cam": scores.strided,
             "hr_cam": scores.scores,
             "keys": np.array([0, *(scores.classes + 1)]),
             "tiled_then_merged": merged(

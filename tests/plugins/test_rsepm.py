@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from golden_cases import Case, golden
 from PIL import Image
+from published import boxes_of
 from wsseg_datasets.rsepm import RSEPM
-from wsseg_datasets.voc_xml import boxes_of, kept, labels_of, parse_objects
+from wsseg_datasets.voc_xml import kept, labels_of, parse_objects
 
 from wsseg_cli.errors import DataError
 from wsseg_cli.types import ClassNames

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..errors import DataError, WssegError
 from ..plugin.protocols import Arrays, Batch, Trainable, TrainingJob, Transform
+from ..signals import children_deaf
 from ..types import ByteArray, Sample
 from .images import read_image, read_mask, read_saliency
 from .transforms.step import array_name
@@ -160,7 +161,9 @@ def training_batches(
         worker_init_fn=_one_thread if workers else None,
     )
     parts: list[Batch] = []
-    for batch in loader:
+    with children_deaf():
+        batches = iter(loader)
+    for batch in batches:
         if isinstance(batch, WssegError):
             raise batch
         parts.append(batch)

@@ -63,9 +63,14 @@ def crf_scores(
     """
     if crf is None:
         return logits
+    return crf_marginals(image, probabilities(logits), crf, device)
+
+
+def probabilities(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the softmax of (1+C, H, W) logits over the classes."""
     scores = np.exp(logits - logits.max(axis=0, keepdims=True))
     scores /= scores.sum(axis=0, keepdims=True)
-    return crf_marginals(image, scores, crf, device)
+    return scores
 
 
 def crf_marginals(image: ByteArray, scores: FloatArray, crf: MaskCrfSettings, device: str = "cpu") -> FloatArray:

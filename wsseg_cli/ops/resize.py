@@ -35,14 +35,6 @@ def long_side_size(size: Size, longer: int) -> Size:
     return max(1, round(height * longer / width)), longer
 
 
-def short_side_size(size: Size, shorter: int) -> Size:
-    """Return (H, W) after the shorter side has become `shorter`; the other rounds half to even."""
-    height, width = size
-    if width < height:
-        return max(1, round(height * shorter / width)), shorter
-    return shorter, max(1, round(width * shorter / height))
-
-
 def scaled_size(size: Size, scale: float, rounding: Literal["round", "floor"] = "round") -> Size:
     """Return (H, W) times `scale`: `round` goes half to even (PSA, SEAM, EPS), `floor` truncates (deeplab-pytorch)."""
     whole = round if rounding == "round" else int

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from ..disk.writing import write_text
 from ..types import Json
-from .records import write_text
 
 
 class Threshold(BaseModel):

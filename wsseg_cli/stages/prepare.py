@@ -8,20 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..data.files import write_atomically
 from ..data.images import look_at_photo, mask_values, read_saliency
 from ..data.index import WORK, Entry, Index, extra_index, read_index, write_index
 from ..data.stores import check_size, labels_in_mask
+from ..disk.writing import write_text
 from ..engine import processes
 from ..engine.each import Work, each
 from ..errors import DataError, WssegError
 from ..plugin.protocols import Dataset
 from ..types import IGNORE, ClassNames, Json, Sample
 from . import Context, Result, begin, up_to_date
-from .collect import collect
+from .collect import check_extras, collect
 from .data_report import data_report, report_lines
 from .looks import Looked, conversions, seen_in_masks
-from .plugins import check_extras
 
 _ALWAYS = ("left out", "labels that disagree with masks")
 """Facts that stand in the report even where they are 0."""
@@ -48,7 +47,7 @@ def run(context: Context, skip_bad: bool = False, split: str | None = None) -> R
             digest = write_index(folder, index, roots)
             report = data_report(index, section, facts | data.facts())
             text = json.dumps(report, indent=1, ensure_ascii=False)
-            write_atomically(folder / "report.json", lambda path: path.write_text(text))
+            write_text(folder / "report.json", text)
             counts = {name: len(index.samples(name)) for name in index.splits()}
             context.run.finish("prepare", splits=section.splits, index=digest, counts=counts)
             result = Result("prepare", report_lines(report), report)
@@ -141,7 +140,7 @@ def extras_for_training(
 def _write_bad(path: Path, bad: dict[str, str]) -> None:
     if bad:
         text = "".join(json.dumps({"id": i, "reason": r}, ensure_ascii=False) + "\n" for i, r in bad.items())
-        write_atomically(path, lambda to: to.write_text(text, encoding="utf-8"))
+        write_text(path, text)
 
 
 def _checker(samples: dict[str, Sample], classes: ClassNames) -> Work:

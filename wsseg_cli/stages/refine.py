@@ -22,9 +22,10 @@ from ..run.fingerprint import reads_of
 from ..settings import InferSettings
 from ..types import Sample
 from . import Context, Result, begin, up_to_date
+from .collect import check_extras
 from .per_image import LabelRule, device_and_workers, label_rule, run_each, splits_of
 from .pictures import write_overlays
-from .plugins import at_inference, check_extras, header_of, method_of, refiner_of, trained
+from .plugins import at_inference, header_of, method_of, refiner_of, trained
 
 
 def run(context: Context, split: str | None = None, overlays: int = 0) -> Result:

@@ -26,12 +26,30 @@ def score_lines(records: Sequence[Evaluation], reference: Mapping[str, Any] | No
             notes.append(f"threshold {first.threshold.value:.2f}, {first.threshold.chosen}")
         notes += _note(first.protocol, artefact)
         lines.append(f"           {artefact:<8}{cells}   {'; '.join(notes)}".rstrip())
+    lines += _means(records)
     lines += _compared(records, reference)
     if sweep:
         for record in records:
             if record.curve:
                 lines.append(f"           {record.artefact} on {record.split}: threshold, mIoU")
                 lines += [f"           {p.threshold:8.2f} {_number(p.miou):>8}" for p in record.curve]
+    return lines
+
+
+def _means(records: Sequence[Evaluation]) -> list[str]:
+    """Say over how many classes the means are taken: those that neither masks nor predictions show are left out."""
+    absent = {tuple(name for name, value in record.iou.items() if value is None) for record in records}
+    total = len(records[0].iou)
+    if absent == {()}:
+        return [f"           means over {total} classes, background among them"]
+    lines = []
+    for record in records:
+        without = [name for name, value in record.iou.items() if value is None]
+        names = ", ".join(without[:8]) + (f" and {len(without) - 8} more" if len(without) > 8 else "")
+        said = f"; neither masks nor predictions show {names}" if without else ""
+        lines.append(
+            f"           {record.artefact} on {record.split}: mean over {total - len(without)} of {total} classes{said}"
+        )
     return lines
 
 

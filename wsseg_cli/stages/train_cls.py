@@ -15,7 +15,8 @@ from ..recipe.loading import MISSING_TRAINING
 from ..recipe.sections import FrozenClsSettings, TrainClsSettings
 from ..types import Json
 from . import Context, Result, begin, up_to_date
-from .plugins import check_extras, header_of, method_of
+from .collect import check_extras
+from .plugins import header_of, method_of
 
 
 def run(context: Context) -> Result:

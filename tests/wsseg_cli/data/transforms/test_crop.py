@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 from golden_cases import Case, golden
-from published import CenterCrop
+from published import CenterCrop, short_side_size
 from recorded import Recorded
 
 from wsseg_cli.data.transforms import (
@@ -26,7 +26,7 @@ from wsseg_cli.data.transforms import (
     window,
 )
 from wsseg_cli.ops.crf_pixels import restored_pixels
-from wsseg_cli.ops.resize import long_side_size, scaled_size, short_side_size
+from wsseg_cli.ops.resize import long_side_size, scaled_size
 from wsseg_cli.types import IMAGENET, Normalization
 
 VGG = Normalization((104.008, 116.669, 122.675), (1.0, 1.0, 1.0), scale=1.0, order="BGR")
