@@ -89,8 +89,9 @@ class Folder(Dataset):
         """
         classes = self.classes()
         masks, saliency = self._masks, self._sub_folder("saliency")
-        if masks is not None and masks.files and len(masks.unmatched(self._names)) == len(masks.files):
-            raise DataError(masks.guess(self._names))
+        names = self._names
+        if names and masks is not None and masks.files and len(masks.unmatched(names)) == len(masks.files):
+            raise DataError(masks.guess(names))
         for image_id in self._ids(split):
             photo = self._photos[image_id]
             try:

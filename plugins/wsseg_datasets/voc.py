@@ -108,7 +108,7 @@ class Voc(Dataset):
             DataError: no such folder or split.
         """
         root = self.root()
-        ids = self._ids(root, split)
+        ids = self._there(root, split)
         masks = self._masks(root, ids)
         annotated = {without_suffix(name, (".xml",)) for name in files_in(root / ANNOTATIONS, (".xml",))}
         unlabelled = not masks and annotated.isdisjoint(ids)
@@ -195,6 +195,14 @@ class Voc(Dataset):
                 f"lists: {{{split}: FILE}}"
             )
         return self._read(path)
+
+    def _there(self, root: Path, split: str) -> list[str]:
+        """Return the ids of a split whose photos are there; the others are left out."""
+        ids = self._ids(root, split)
+        for image_id in ids:
+            if image_id not in self._photos:
+                self.leave_out(image_id, f"split {split!r} names {image_id!r}, and {root / IMAGES} has no such photo")
+        return [image_id for image_id in ids if image_id in self._photos]
 
     def _read(self, path: Path) -> list[str]:
         return read_list(path, known=self._photos.__contains__, refuse=self.leave_out)
