@@ -20,7 +20,7 @@ from wsseg_cli.types import ClassNames, Sample
 from .mask_files import MaskFiles, mask_name_option
 from .mask_labels import labels_shown
 from .names import rename_option, renamed, separator_option
-from .places import folder_of, refusals, relative
+from .places import file_of, folder_of, refusals, relative
 from .turns import Rule, Turns, orientation_option, orientations
 
 _SPLIT_FOLDERS = {"train": "train", "training": "train", "test": "test", "dev": "dev"} | dict.fromkeys(
@@ -126,14 +126,9 @@ class Folder(Dataset):
         looks: list[Callable[[], object]] = [lambda: self._root]
         if not refusals(*looks):
             looks += [partial(self._sub_folder, name) for name in ("masks", "saliency")]
-            looks += [partial(self._file, "labels", self._table)] if self._table else []
+            looks += [partial(file_of, "labels", self._table)] if self._table else []
             looks += [partial(self._list_file, split) for split in splits]
         return refusals(*looks)
-
-    def _file(self, option: str, path: Path) -> Path:
-        if not path.is_file():
-            raise DataError(f"no file {path}; set the data set's option `{option}`")
-        return path
 
     def _list_file(self, split: str) -> Path | None:
         """Return the list file of a split; None where splits are drawn."""
@@ -145,7 +140,7 @@ class Folder(Dataset):
             return None
         if split not in lists:
             raise DataError(f"no split {split!r}; the option `lists` has {', '.join(lists)}")
-        return self._file("lists", self._root / lists[split].expanduser())
+        return file_of("lists", self._root / lists[split].expanduser())
 
     @cached_property
     def _root(self) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -90,7 +91,8 @@ class Preflight:
             self._batches(training)
 
     def files(self) -> None:
-        """Look at environment variables, the data set's folders and lists, extras of images, and weights."""
+        """Look at the machine, variables, the data set's folders and lists, extras of images, and weights."""
+        self._machine()
         unset = {stage: self.recipe.unset(stage) for stage in self.stages}
         for problem in (problem for problems in unset.values() for problem in problems):
             self._say(problem.address, problem.message)
@@ -138,12 +140,26 @@ class Preflight:
                 f"{2 * parts} or more" + (", or accumulate to 1" if settings.accumulate > 1 else ""),
             )
 
+    def _machine(self) -> None:
+        """Find what of the section runtime this machine does not have."""
+        import torch
+
+        runtime = self.recipe.recipe.runtime
+        here: dict[str, Callable[[], bool]] = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+        if runtime.device in here and not here[runtime.device]():
+            self._say(("runtime", "device"), f"no {runtime.device} device here; auto takes what there is")
+        if runtime.tracker != "none" and find_spec(runtime.tracker) is None:
+            package = runtime.tracker.replace("_", "-")
+            self._say(("runtime", "tracker"), f"{runtime.tracker} is not installed: pip install {package}")
+
     def _data(self) -> None:
         try:
             cls, options = self.recipe.plugin("prepare")
         except WssegError:
             return  # said already
-        for line in cls(options, self.work).missing(self.recipe.recipe.dataset.splits):
+        data = cls(options, self.work)
+        data.bad = {}  # single entries of a list that cannot be used are `prepare`'s to name
+        for line in data.missing(self.recipe.recipe.dataset.splits):
             self._say(("dataset", "options"), line, DataError)
 
     def _extras(self, training: _Training) -> None:
@@ -231,9 +247,15 @@ def lines(found: Sequence[Finding], recipe: LoadedRecipe) -> list[str]:
 def _without_numbers(build: Callable[[], nn.Module]) -> nn.Module | None:
     """Return a network on the meta device; None if it cannot be built there."""
     import torch
+    from torch.overrides import TorchFunctionMode
+
+    class Undrawn(TorchFunctionMode):
+        # on the meta device the first normal draw alone takes a second, for it imports torch's compiler
+        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            return args[0] if function is torch.Tensor.normal_ else function(*args, **(kwargs or {}))
 
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), Undrawn():
             return build()
     except WssegError:
         raise

@@ -223,6 +223,14 @@ def test_saliency_that_nothing_names(toy: Path, tmp_path: Path) -> None:
     assert found(toy, method) == [], "the toy scenes bring theirs"
 
 
+def test_what_the_machine_lacks(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(preflight, "find_spec", lambda name: None)
+    device, tracker = found(toy, "runtime.device=cuda", "runtime.tracker=comet_ml")
+    assert "runtime.device: no cuda device here" in device and "pip install comet-ml" in tracker
+    assert found(toy, "runtime.device=cuda", files=False) == []
+
+
 def test_what_is_done_is_not_asked_for_again(toy: Path, tmp_path: Path) -> None:
     assert wsseg("run", "--recipe", toy, "--to", "train-cls").exit_code == 0
     gone = ["--set", f"train_seg.weights={tmp_path / 'later.safetensors'}"]
