@@ -14,7 +14,7 @@ from pydantic import Field
 from wsseg_cli.data.label_table import PHOTO_SUFFIXES, read_label_table, without_suffix
 from wsseg_cli.disk.reading import read_text
 from wsseg_cli.errors import DataError
-from wsseg_cli.plugin.protocols import Dataset, PluginOptions
+from wsseg_cli.plugin.protocols import Dataset, DatasetOptions
 from wsseg_cli.types import ClassNames, Sample
 
 from .mask_files import MaskFiles, mask_name_option
@@ -42,7 +42,7 @@ class Folder(Dataset):
     were made of unturned pixels.
     """
 
-    class Options(PluginOptions):
+    class Options(DatasetOptions):
         """Options of a folder; relative paths other than `root` count from `root`."""
 
         root: Path = Field(description="folder of the photos; may have sub-folders")
@@ -158,6 +158,7 @@ class Folder(Dataset):
     def _on_disk(self) -> dict[str, Path]:
         """Every photo by its path from the root, with suffix, sorted; masks and saliency maps are none."""
         others = [folder for folder in (self._sub_folder("masks"), self._sub_folder("saliency")) if folder]
+        others += self.extra_folders().values()
         found = [path for path in self._root.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file()]
         inside = [path for path in found if not any(path.is_relative_to(folder) for folder in others)]
         names = {path.relative_to(self._root).as_posix(): path for path in inside}

@@ -12,7 +12,7 @@ from pydantic import Field
 from wsseg_cli.data.files import stems_in
 from wsseg_cli.data.label_table import PHOTO_SUFFIXES, without_suffix
 from wsseg_cli.errors import DataError
-from wsseg_cli.plugin.protocols import Dataset, PluginOptions
+from wsseg_cli.plugin.protocols import Dataset, DatasetOptions, PluginOptions
 from wsseg_cli.types import ClassNames, Sample
 
 from .cls_labels import agreement
@@ -63,7 +63,7 @@ class Voc(Dataset):
 
     paper = "Everingham et al., IJCV 2010, http://host.robots.ox.ac.uk/pascal/VOC/"
 
-    class Options(PluginOptions):
+    class Options(DatasetOptions):
         """Options of a VOC devkit; relative paths count from `root`."""
 
         root: Path = Field(description="the devkit: VOCdevkit, or the folder in it that holds JPEGImages")

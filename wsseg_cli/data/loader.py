@@ -15,6 +15,7 @@ from ..plugin.protocols import Arrays, Batch, Trainable, TrainingJob, Transform
 from ..signals import children_deaf
 from ..types import ByteArray, Sample
 from .images import read_image, read_mask, read_saliency
+from .transforms.step import array_name
 
 
 class TrainingData(Dataset):  # type: ignore[type-arg]
@@ -63,11 +64,6 @@ def sample_arrays(sample: Sample, wanted: frozenset[str], num_classes: int) -> A
         else:
             arrays[array_name(name)] = read_extra(sample, name)
     return arrays
-
-
-def array_name(extra: str) -> str:
-    """Return the name of an extra among the arrays of a sample: "saliency", or "extra/<name>" of any other."""
-    return extra if extra == "saliency" else f"extra/{extra}"
 
 
 def read_extra(sample: Sample, name: str) -> ByteArray:

@@ -144,7 +144,10 @@ class RunDir:
             StageError: what is there was made with other settings or from other input.
         """
         self._begun.setdefault(stage, time.monotonic())
-        unread = [source for source in self.use if source not in reads_of(self.recipe.recipe, stage)[1:]]
+        parts = self.recipe.recipe.refine_parts
+        readers = parts if stage in parts else (stage,)
+        read = {source for reader in readers for source in reads_of(self.recipe.recipe, reader)[1:]}
+        unread = [source for source in self.use if source not in read]
         if unread:
             raise StageError(f"--use {unread[0]}=…: {stage} does not read {unread[0]}")
         if force or self.started(stage) is None:
