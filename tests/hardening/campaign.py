@@ -72,7 +72,7 @@ def _child(name: str, seed: str, start: int, count: int, home: Path) -> Iterator
     environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     with (
         (home / "stderr").open("wb") as errors,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env=environment, cwd=home) as child,
+        subprocess.Popen(command, bufsize=0, stdout=subprocess.PIPE, stderr=errors, env=environment, cwd=home) as child,
     ):
         assert child.stdout is not None
         number = start
