@@ -18,7 +18,7 @@ TEXT = {
     r"\btrunks?\b": "backbone",
     r"\btaps?\b": "feature map",
     r"`rates`|\brates:|\bclass_start\b|\bhead_rate\b": "lr_multipliers, head_init, head_lr_multiplier",
-    r"\b(train|training|val|validation|score|test) lists?\b|\bno list '|--list\b": "split",
+    r"\b(train|training|val|validation|score|test) lists?\b|\bno list '": "split",
     r"\bmirror images?\b": "horizontal flip",
     r"\bjudg(e|es|ed|ing|ement|ment)\b": "evaluate",
     r"\b(the|a|our|this) house\b|\bhouse rules?\b|\bgarden\b": "core, plugins",
