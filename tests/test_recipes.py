@@ -33,3 +33,9 @@ def test_recipe_says_what_it_is(file: Path) -> None:
 def test_there_are_recipes() -> None:
     assert "quickstart" in [file.stem for file in RECIPES]
     assert [file for file, _ in recipe.builtin()] == RECIPES
+
+
+@pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
+def test_recipe_says_where_saliency_comes_from(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert ("_SALIENCY" not in text) or "docs/own-data.md" in text.split("\nname:")[0]

@@ -38,7 +38,8 @@ def error(text: str) -> None:
 
 def say_json(data: dict[str, Any]) -> None:
     """Print one JSON object with its schema_version on stdout."""
-    say(json.dumps({"schema_version": SCHEMA_VERSION} | data, indent=2, ensure_ascii=False, default=str))
+    plain = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "") != "utf8"
+    say(json.dumps({"schema_version": SCHEMA_VERSION} | data, indent=2, ensure_ascii=plain, default=str))
 
 
 def table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> str:

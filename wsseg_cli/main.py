@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import io
+import os
 import shlex
 import sys
 from typing import Annotated, Any
@@ -12,8 +14,8 @@ import typer
 from . import __version__, console
 from .commands import backbones, convert, export, plugins, predict, recipes, report, stages, state, weights
 from .errors import WssegError
-
-INTERRUPTED = 130
+from .settings import MAX_MEGAPIXELS
+from .signals import INTERRUPTED, TERMINATED, Terminated, raise_on_sigterm
 
 
 class Commands(typer.core.TyperGroup):
@@ -26,18 +28,31 @@ class Commands(typer.core.TyperGroup):
         except WssegError as error:
             console.error(str(error))
             raise typer.Exit(error.exit_code) from error
+        except Terminated as error:
+            again = shlex.join(["wsseg", *sys.argv[1:]])
+            console.note(f"terminated; what is done is kept, and the same command goes on from there: {again}")
+            raise typer.Exit(TERMINATED) from error
         except KeyboardInterrupt as error:
             again = shlex.join(["wsseg", *sys.argv[1:]])
             console.note(f"\ninterrupted; what is done is kept, and the same command goes on from there:\n  {again}")
             raise typer.Exit(INTERRUPTED) from error
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            where = f" at {error.filename}" if error.filename else ""
-            console.error(
-                f"the disk is full{where}; nothing is half-written, the same command goes on after making room"
-            )
+        except MemoryError as error:
+            console.error("not enough memory; what is done is kept, the same command goes on with more of it")
             raise typer.Exit(1) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # whoever read our output has gone: no news to anybody
+                raise
+            console.error(_machine_said(error))
+            raise typer.Exit(1) from error
+
+
+def _machine_said(error: OSError) -> str:
+    """Return what the operating system refused, in one line: these are no bugs, and a traceback would not help."""
+    where = f" at {error.filename}" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full{where}; nothing is half-written, the same command goes on after making room"
+    reason = str(error.strerror or error).splitlines()[0] if str(error) else type(error).__name__
+    return f"the system says: {reason}{where}; nothing is half-written, the same command goes on once that is mended"
 
 
 app = typer.Typer(
@@ -63,7 +78,19 @@ def _all(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
-) -> None: ...
+    max_megapixels: Annotated[
+        float | None,
+        typer.Option(
+            "--max-megapixels",
+            min=1e-6,
+            max=99_999,
+            help="Refuse larger pictures, masks and maps on their header; default: 100.",
+            metavar="N",
+        ),
+    ] = None,
+) -> None:
+    if max_megapixels is not None:
+        os.environ[MAX_MEGAPIXELS] = str(max_megapixels)  # for worker processes as well
 
 
 stages.register(app)
@@ -80,4 +107,8 @@ app.add_typer(weights.app, name="weights")
 
 def main() -> None:
     """Run the command line."""
+    raise_on_sigterm()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a console without Unicode still says what it can
     app(prog_name="wsseg")

@@ -130,8 +130,12 @@ class Run:
         from .engine import processes
         from .stages import Context, plugins
 
-        build = {"train-cls": plugins.method_of, "refine": plugins.refiner_of, "train-seg": plugins.segmenter_of}
-        plugin = build[stage](Context(self._run, self._run.recipe), self.classes)
+        context = Context(self._run, self._run.recipe)
+        plugin: Any
+        if stage == "refine":
+            plugin = plugins.refiner_of(context, self.classes)
+        else:
+            plugin = (plugins.method_of if stage == "train-cls" else plugins.segmenter_of)(context, self.classes)
         return plugin, plugins.trained(plugin, file, str(processes.start(self.recipe.runtime.device)))
 
     def _sample(self, image_id: str) -> Sample:

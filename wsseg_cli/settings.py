@@ -7,6 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+MAX_MEGAPIXELS = "WSSEG_MAX_MEGAPIXELS"
+"""The environment variable that `wsseg --max-megapixels` sets, so that worker processes see it as well."""
+
 
 class Settings(BaseModel):
     """Base of everything that a recipe is validated into: unknown keys, texts for numbers and NaN are refused."""
@@ -45,8 +48,10 @@ class ScheduleSettings(Settings):
     steps: int | None = Field(None, ge=1, description="end of the schedule if not max_steps; the last rate stays")
     every: int = Field(1, ge=1, description="the rate moves at every n-th step only")
     divisor: Literal["max", "max+1"] = Field("max", description="max+1: the last step still has a rate")
-    warmup: int = Field(0, ge=0, description="steps that rise linearly from a tenth of the rate")
+    warmup: int = Field(0, ge=0, description="steps that rise linearly to the rate")
+    warmup_start: float = Field(0.1, ge=0, le=1, description="share of the rate that the warm-up starts from")
     milestones: tuple[Share, ...] = Field((), description="step: shares of the training after which the rate falls")
+    final: float = Field(0.0, ge=0, le=1, description="cosine: share of the rate at its end")
     factor: float = Field(0.1, gt=0, le=1, description="step: what the rate is multiplied with at a milestone")
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from .data.index import read_index
 from .errors import WssegError
 from .recipe.loading import load
 from .run.directory import PER_IMAGE, RunDir
 from .run.lock import holder
+from .run.records import Finished, Started, metrics
 
 StageState = Literal["done", "partial", "stale", "missing"]
 
@@ -70,7 +71,7 @@ def _splits(run: RunDir, stage: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*data.train, *data.scored))) if stage in PER_IMAGE else ()
 
 
-def _progress(run: RunDir, stage: str, started: dict[str, Any]) -> str:
+def _progress(run: RunDir, stage: str, started: Started) -> str:
     parts = []
     if stage in _TRAINING and (step := last_step(run.folder(stage))):
         total = started.get("asks", {}).get(f"{_TRAINING[stage]}.max_steps")
@@ -92,24 +93,19 @@ def _images(run: RunDir, stage: str) -> str:
 
 def last_step(folder: Path) -> int | None:
     """Return the last step that training wrote down, in its metrics or as a checkpoint, in any of its parts."""
-    steps = [int(path.name.removeprefix("step_")) for path in folder.rglob("step_*") if path.name[5:].isdigit()]
+    steps = [int(path.name[5:]) for path in folder.rglob("step_*") if re.fullmatch(r"step_[0-9]{1,12}", path.name)]
     for path in folder.rglob("metrics.jsonl"):
-        lines = path.read_text(encoding="utf-8").splitlines()
-        try:
-            steps.append(int(json.loads(lines[-1])["step"]))
-        except (IndexError, ValueError, KeyError, TypeError):
-            # a line that is being written at this moment
-            continue
+        steps += [int(row["step"]) for row in metrics(path)]
     return max(steps, default=None)
 
 
-def _facts(done: dict[str, Any]) -> str:
+def _facts(done: Finished) -> str:
     parts = []
-    if isinstance(done.get("counts"), dict):
+    if "counts" in done:
         parts.append(", ".join(f"{name} {count}" for name, count in done["counts"].items()))
     elif "images" in done:
         parts.append(f"{done['images']} images")
-    if done.get("lists") and not isinstance(done.get("counts"), dict):
+    if done.get("lists") and "counts" not in done:
         parts.append(f"splits {', '.join(done['lists'])}")
     parts.append(f"{done.get('seconds', 0):.0f} s")
     parts.append(f"finished {str(done.get('finished', '?')).replace('+00:00', 'Z')}")

@@ -81,6 +81,10 @@ class TrainableTester(PluginTester):
         """Return what training reads beside image and label; override it for targets of your own."""
         return {"saliency": (mask > 0).astype(np.uint8) * 255, "mask": mask}
 
+    def extras(self, mask: ByteArray) -> dict[str, ByteArray]:
+        """Return what inference reads beside the image, (H, W) uint8 each; override it for extras of your own."""
+        return {name: (mask > 0).astype(np.uint8) * 255 for name in self.make().required.inference}
+
     def batch(self, plugin: Trainable[Any, Any]) -> dict[str, Any]:
         """Return a batch of two made-up images as the loop would make it."""
         transform = plugin.train_transform(self.augment)
@@ -91,6 +95,7 @@ class TrainableTester(PluginTester):
             more = self.targets(image, mask)
             arrays = {"image": image, "label": label}
             arrays |= {k: v for k, v in more.items() if k in plugin.required.training or k.startswith("target/")}
+            arrays |= {f"extra/{k}": mask for k in plugin.required.training - {"mask", "saliency"}}
             rows.append(dict(transform(arrays, np.random.default_rng(number))))
         batch: dict[str, Any] = {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
         return batch | {"image_id": ["a", "b"], "index": torch.arange(2)}
@@ -161,14 +166,15 @@ class MethodTester(TrainableTester):
     def test_scores(self) -> None:
         plugin = self.make()
         model = self.model(plugin).eval()
-        with torch.inference_mode():
+        with torch.enable_grad() if plugin.required.gradients else torch.inference_mode():
             for size in ((75, 90), (64, 41)):
-                image, _ = made_up(size=size)
+                image, mask = made_up(size=size)
+                extras = self.extras(mask)
                 for labels in ((0, 2), (1,), (), None):
                     infer = InferSettings(scales=(1.0, 0.5), flip=True)
-                    scores = plugin.scores(model, image, labels, infer)
+                    scores = plugin.scores(model, image, labels, infer, **extras)
                     check_score_map(scores, size, labels)
-                    again = plugin.scores(model, image, labels, infer)
+                    again = plugin.scores(model, image, labels, infer, **extras)
                     assert np.array_equal(scores.scores, again.scores), "the same image gave another map"
 
 
@@ -197,8 +203,9 @@ class RefinerTester(TrainableTester):
             kept = (0, 2) if labels is None else labels
             maps = np.stack([(mask == label + 1) * 0.7 + 0.1 for label in kept] or [mask * 0.0])[: len(kept)]
             coarse = ScoreMap("", np.array(kept, np.int64), maps[:, ::4, ::4].astype(np.float32), mask.shape)
-            with torch.inference_mode():
-                check_score_map(plugin.refine(model, image, labels, coarse, InferSettings()), mask.shape, labels)
+            with torch.enable_grad() if plugin.required.gradients else torch.inference_mode():
+                refined = plugin.refine(model, image, labels, coarse, InferSettings(), **self.extras(mask))
+            check_score_map(refined, mask.shape, labels)
 
 
 class SegmenterTester(TrainableTester):

@@ -17,7 +17,7 @@ from wsseg_cli.data.files import file_stem, stems_in, write_atomically
 from wsseg_cli.data.stores import write_mask
 from wsseg_cli.data.threads import in_threads
 from wsseg_cli.errors import DataError
-from wsseg_cli.plugin.protocols import Dataset, PluginOptions
+from wsseg_cli.plugin.protocols import Dataset, DatasetOptions, PluginOptions
 from wsseg_cli.types import ClassNames, Sample
 
 from .coco_instances import Instances, Picture, read_instances
@@ -32,7 +32,7 @@ class COCO(Dataset):
 
     paper = "Lin et al., ECCV 2014, https://arxiv.org/abs/1405.0312"
 
-    class Options(PluginOptions):
+    class Options(DatasetOptions):
         """Options of COCO."""
 
         root: Path = Field(description="folder with annotations/ and the photos")

@@ -11,10 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from wsseg_cli.disk.reading import read_bytes
 from wsseg_cli.errors import DataError
 from wsseg_cli.types import IGNORE
 
 from .places import relative
+
+_LARGEST = 4 << 30  # bytes
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def read_instances(path: Path, rename: Mapping[str, str | None], refuse: Callabl
         DataError: missing, no JSON, or categories that lack something.
     """
     try:
-        data = path.read_bytes()
+        data = read_bytes(path, _LARGEST)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     try:

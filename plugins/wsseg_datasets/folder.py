@@ -12,14 +12,15 @@ from typing import Any, Literal
 from pydantic import Field
 
 from wsseg_cli.data.label_table import PHOTO_SUFFIXES, read_label_table, without_suffix
+from wsseg_cli.disk.reading import read_text
 from wsseg_cli.errors import DataError
-from wsseg_cli.plugin.protocols import Dataset, PluginOptions
+from wsseg_cli.plugin.protocols import Dataset, DatasetOptions
 from wsseg_cli.types import ClassNames, Sample
 
 from .mask_files import MaskFiles, mask_name_option
 from .mask_labels import labels_shown
 from .names import rename_option, renamed, separator_option
-from .places import folder_of, refusals, relative
+from .places import file_of, folder_of, refusals, relative
 from .turns import Rule, Turns, orientation_option, orientations
 
 _SPLIT_FOLDERS = {"train": "train", "training": "train", "test": "test", "dev": "dev"} | dict.fromkeys(
@@ -41,7 +42,7 @@ class Folder(Dataset):
     were made of unturned pixels.
     """
 
-    class Options(PluginOptions):
+    class Options(DatasetOptions):
         """Options of a folder; relative paths other than `root` count from `root`."""
 
         root: Path = Field(description="folder of the photos; may have sub-folders")
@@ -88,8 +89,9 @@ class Folder(Dataset):
         """
         classes = self.classes()
         masks, saliency = self._masks, self._sub_folder("saliency")
-        if masks is not None and masks.files and len(masks.unmatched(self._names)) == len(masks.files):
-            raise DataError(masks.guess(self._names))
+        names = self._names
+        if names and masks is not None and masks.files and len(masks.unmatched(names)) == len(masks.files):
+            raise DataError(masks.guess(names))
         for image_id in self._ids(split):
             photo = self._photos[image_id]
             try:
@@ -125,14 +127,9 @@ class Folder(Dataset):
         looks: list[Callable[[], object]] = [lambda: self._root]
         if not refusals(*looks):
             looks += [partial(self._sub_folder, name) for name in ("masks", "saliency")]
-            looks += [partial(self._file, "labels", self._table)] if self._table else []
+            looks += [partial(file_of, "labels", self._table)] if self._table else []
             looks += [partial(self._list_file, split) for split in splits]
         return refusals(*looks)
-
-    def _file(self, option: str, path: Path) -> Path:
-        if not path.is_file():
-            raise DataError(f"no file {path}; set the data set's option `{option}`")
-        return path
 
     def _list_file(self, split: str) -> Path | None:
         """Return the list file of a split; None where splits are drawn."""
@@ -144,7 +141,7 @@ class Folder(Dataset):
             return None
         if split not in lists:
             raise DataError(f"no split {split!r}; the option `lists` has {', '.join(lists)}")
-        return self._file("lists", self._root / lists[split].expanduser())
+        return file_of("lists", self._root / lists[split].expanduser())
 
     @cached_property
     def _root(self) -> Path:
@@ -162,6 +159,7 @@ class Folder(Dataset):
     def _on_disk(self) -> dict[str, Path]:
         """Every photo by its path from the root, with suffix, sorted; masks and saliency maps are none."""
         others = [folder for folder in (self._sub_folder("masks"), self._sub_folder("saliency")) if folder]
+        others += self.extra_folders().values()
         found = [path for path in self._root.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file()]
         inside = [path for path in found if not any(path.is_relative_to(folder) for folder in others)]
         names = {path.relative_to(self._root).as_posix(): path for path in inside}
@@ -272,7 +270,7 @@ class Folder(Dataset):
                 )
             return ids
         try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
+            lines = read_text(path, 64 << 20, "utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"split {split!r}: {path} cannot be read ({error})") from None
         ids = [without_suffix(line.strip()) for line in lines if line.strip()]

@@ -12,7 +12,7 @@ from pydantic import Field
 from wsseg_cli.data.files import file_stem, write_atomically
 from wsseg_cli.data.label_table import PHOTO_SUFFIXES, without_suffix
 from wsseg_cli.errors import DataError
-from wsseg_cli.plugin.protocols import Dataset, PluginOptions
+from wsseg_cli.plugin.protocols import Dataset, DatasetOptions, PluginOptions
 from wsseg_cli.types import ClassNames, Sample
 
 from .arrow_tables import broken_tables
@@ -31,7 +31,7 @@ _LISTS = {"val": ("val", "validation"), "dev": ("dev", "validation")}
 class HuggingFace(Dataset):
     """Rows of image, labels and, if there is one, mask; labels as names or as ids."""
 
-    class Options(PluginOptions):
+    class Options(DatasetOptions):
         """Options of a Hugging Face data set."""
 
         path: str = Field(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from wsseg_cli.data.label_table import without_suffix
+from wsseg_cli.disk.reading import read_text
 from wsseg_cli.errors import DataError
 
 from .places import relative
@@ -27,9 +28,7 @@ def read_list(
         DataError: missing, no text, empty, an id that stands twice, or one that leads out of a folder.
     """
     try:
-        if path.stat().st_size > _LARGEST:
-            raise DataError(f"{path}: above {_LARGEST:,} bytes; expected a list of image ids")
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, _LARGEST, "utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as a list ({error})") from error
     lines = [line for line in text.splitlines() if line.strip()]

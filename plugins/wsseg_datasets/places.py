@@ -55,6 +55,17 @@ def folder_of(option: str, folder: Path) -> Path:
     return folder
 
 
+def file_of(option: str, file: Path) -> Path:
+    """Return a file that an option of a data set names.
+
+    Raises:
+        DataError: it is not there.
+    """
+    if not file.is_file():
+        raise DataError(f"no file {file}; set the data set's option `{option}`")
+    return file
+
+
 def existing(root: Path, names: list[str], what: str) -> Path:
     """Return the first of `names` that is there below `root`.
 

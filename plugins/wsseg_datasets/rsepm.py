@@ -13,7 +13,7 @@ from pydantic import Field
 from wsseg_cli.data.class_files import read_class_names
 from wsseg_cli.data.label_table import PHOTO_SUFFIXES, without_suffix
 from wsseg_cli.errors import DataError
-from wsseg_cli.plugin.protocols import Dataset, PluginOptions
+from wsseg_cli.plugin.protocols import Dataset, DatasetOptions, PluginOptions
 from wsseg_cli.types import ClassNames, Sample
 
 from .mask_files import MaskFiles, files_in
@@ -30,7 +30,7 @@ class RSEPM(Dataset):
 
     paper = "Jo, Yu and Kim, https://arxiv.org/abs/2204.06754"
 
-    class Options(PluginOptions):
+    class Options(DatasetOptions):
         """Options of this layout."""
 
         root: Path = Field(description="folder with train/, train_aug/, validation/ …")

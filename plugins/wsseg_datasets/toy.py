@@ -18,7 +18,7 @@ from wsseg_cli.data.files import write_atomically
 from wsseg_cli.data.images import read_mask, read_saliency
 from wsseg_cli.data.palette import palette_bytes
 from wsseg_cli.errors import DataError
-from wsseg_cli.plugin.protocols import Dataset, PluginOptions
+from wsseg_cli.plugin.protocols import Dataset, DatasetOptions
 from wsseg_cli.types import ClassNames, Sample
 
 from .scenes import CLASSES, DRAWING, SIZE, draw_scene
@@ -37,7 +37,7 @@ _GROUND = "ground"  # text entry of a mask's PNG that names the kinds of ground 
 class Toy(Dataset):
     """Procedural scenes of six classes with the two traps of weak supervision: shared bodies and a context texture."""
 
-    class Options(PluginOptions):
+    class Options(DatasetOptions):
         """Options of the toy scenes."""
 
         train: int = Field(240, ge=1, le=FIRST_OF_VAL, description="number of training scenes")

@@ -12,14 +12,15 @@ from pydantic import Field
 from wsseg_cli.data.files import stems_in
 from wsseg_cli.data.label_table import PHOTO_SUFFIXES, without_suffix
 from wsseg_cli.errors import DataError
-from wsseg_cli.plugin.protocols import Dataset, PluginOptions
+from wsseg_cli.plugin.protocols import Dataset, DatasetOptions, PluginOptions
 from wsseg_cli.types import ClassNames, Sample
 
+from .cls_labels import agreement
 from .lists import read_list
 from .mask_files import MaskFiles, files_in, mask_name_option
 from .mask_labels import labels_shown
 from .names import rename_option
-from .places import folder_of, refusals
+from .places import file_of, refusals
 from .sbd import merged_ids, sbd_folder, sbd_ids, sbd_masks
 from .turns import Rule, orientation_option, orientations
 from .voc_xml import kept, labels_of, read_objects
@@ -48,6 +49,9 @@ CLASSES = (
 )
 """VOC's classes in the order of their mask values."""
 
+TRAIN_AUG = 10_582
+"""Images of the split that everybody trains on: SBD's and VOC's train without VOC's val."""
+
 IMAGES, ANNOTATIONS, LISTS = "JPEGImages", "Annotations", "ImageSets/Segmentation"
 
 
@@ -59,24 +63,37 @@ class Voc(Dataset):
 
     paper = "Everingham et al., IJCV 2010, http://host.robots.ox.ac.uk/pascal/VOC/"
 
-    class Options(PluginOptions):
+    class Options(DatasetOptions):
         """Options of a VOC devkit; relative paths count from `root`."""
 
         root: Path = Field(description="the devkit: VOCdevkit, or the folder in it that holds JPEGImages")
         labels: Literal["xml", "masks"] = Field("xml", description="where image labels come from")
         difficult: Literal["keep", "drop"] = Field("keep", description="xml: objects marked difficult")
-        masks: Path = Field(Path("SegmentationClass"), description="folder of mask PNGs")
+        masks: Path | tuple[Path, ...] = Field(
+            Path("SegmentationClass"),
+            description="folder of mask PNGs, or several: the first that has an image's counts",
+        )
         saliency: Path | None = Field(None, description="folder of saliency PNGs named like the photos")
         sbd: Path | None = Field(None, description="SBD's release, for the split train_aug and masks of its images")
+        cls_labels: Path | None = Field(
+            None, description="labels of other repositories (cls_labels.npy), which prepare compares with these"
+        )
         lists: dict[str, Path] = Field({}, description="list files of your own by split; they take precedence")
         classes: tuple[str, ...] = Field(CLASSES, min_length=1, description="class names in the order of mask values")
         rename: dict[str, str | None] = rename_option()
         mask_name: str = mask_name_option()
         orientation: Rule = orientation_option()
 
+        @property
+        def mask_folders(self) -> tuple[Path, ...]:
+            """The folders of `masks`, relative to `root`."""
+            given = self.masks if isinstance(self.masks, tuple) else (self.masks,)
+            return tuple(folder.expanduser() for folder in given)
+
     def __init__(self, options: PluginOptions, work: Path) -> None:
         super().__init__(options, work)
         self._said: dict[str, str] = {}
+        self._found: dict[str, dict[str, tuple[int, ...]]] = {}
 
     def classes(self) -> ClassNames:
         """Return VOC's classes, or those that the options name."""
@@ -91,13 +108,14 @@ class Voc(Dataset):
             DataError: no such folder or split.
         """
         root = self.root()
-        ids = self._ids(root, split)
+        ids = self._there(root, split)
         masks = self._masks(root, ids)
         annotated = {without_suffix(name, (".xml",)) for name in files_in(root / ANNOTATIONS, (".xml",))}
         unlabelled = not masks and annotated.isdisjoint(ids)
-        if unlabelled and not annotated and not self._mask_files(root).files:
-            raise DataError(f"{root} has neither {ANNOTATIONS}/*.xml nor {self.options.masks}/*.png")
+        if unlabelled and not annotated and not any(folder.files for folder in self._mask_files(root)):
+            raise DataError(f"{root} has neither {ANNOTATIONS}/*.xml nor {self._mask_names()}/*.png")
         labels = dict.fromkeys(ids, ()) if unlabelled else self._labels(root, ids, masks)
+        self._found[split] = {image_id: shown for image_id, shown in labels.items() if image_id in self._photos}
         saliency = self._saliency(root)
         photos = {image_id: root / IMAGES / self._photo(image_id) for image_id in labels}
         maps = {i: None if saliency is None else saliency / f"{i}.png" for i in labels}
@@ -117,8 +135,15 @@ class Voc(Dataset):
             )
 
     def facts(self) -> dict[str, Any]:
-        """Return what was done about EXIF orientation, split by split."""
-        return {f"EXIF orientation in {split}": said for split, said in self._said.items() if said}
+        """Return what was done about EXIF orientation, split by split, and how the data compares with the published."""
+        facts = {f"EXIF orientation in {split}": said for split, said in self._said.items() if said}
+        if "train_aug" in self._found and self.options.classes == CLASSES:
+            facts["images of train_aug"] = f"{len(self._found['train_aug'])} found, {TRAIN_AUG} expected"
+        if self.options.cls_labels is not None:
+            labels = {image_id: shown for found in self._found.values() for image_id, shown in found.items()}
+            path = self.root() / self.options.cls_labels.expanduser()
+            facts[f"labels equal {path.name}"] = agreement(path, labels, len(self.classes()))
+        return facts
 
     def missing(self, splits: Sequence[str]) -> list[str]:
         """Return what is not there of the devkit's folders and of the lists of these splits."""
@@ -131,7 +156,9 @@ class Voc(Dataset):
         if self.options.sbd is not None:
             looks.append(partial(self._sbd, root))
         elif "masks" in self.options.model_fields_set or self.options.labels == "masks":
-            looks.append(partial(folder_of, "masks", root / self.options.masks.expanduser()))
+            looks.append(partial(self._any_masks, root))
+        if self.options.cls_labels is not None:
+            looks.append(partial(file_of, "cls_labels", root / self.options.cls_labels.expanduser()))
         return refusals(*looks)
 
     def root(self) -> Path:
@@ -169,6 +196,14 @@ class Voc(Dataset):
             )
         return self._read(path)
 
+    def _there(self, root: Path, split: str) -> list[str]:
+        """Return the ids of a split whose photos are there; the others are left out."""
+        ids = self._ids(root, split)
+        for image_id in ids:
+            if image_id not in self._photos:
+                self.leave_out(image_id, f"split {split!r} names {image_id!r}, and {root / IMAGES} has no such photo")
+        return [image_id for image_id in ids if image_id in self._photos]
+
     def _read(self, path: Path) -> list[str]:
         return read_list(path, known=self._photos.__contains__, refuse=self.leave_out)
 
@@ -181,14 +216,22 @@ class Voc(Dataset):
     def _photo(self, image_id: str) -> str:
         return self._photos.get(image_id, f"{image_id}.jpg")
 
-    def _mask_files(self, root: Path) -> MaskFiles:
-        return MaskFiles(root / self.options.masks.expanduser(), self.options.mask_name)
+    def _mask_files(self, root: Path) -> list[MaskFiles]:
+        return [MaskFiles(root / folder, self.options.mask_name) for folder in self.options.mask_folders]
+
+    def _mask_names(self) -> str:
+        return " or ".join(map(str, self.options.mask_folders))
+
+    def _any_masks(self, root: Path) -> None:
+        if not any((root / folder).is_dir() for folder in self.options.mask_folders):
+            raise DataError(f"no folder {root}/{self._mask_names()}; set the data set's option `masks`")
 
     def _masks(self, root: Path, ids: list[str]) -> dict[str, Path]:
         """Return the masks by image id: the devkit's, then SBD's for images that have none there."""
-        files = self._mask_files(root)
-        named = {image_id: files.of(image_id, self._photo(image_id)) for image_id in ids}
-        found = {image_id: path for image_id, path in named.items() if path is not None}
+        found: dict[str, Path] = {}
+        for files in self._mask_files(root):
+            named = {i: files.of(i, self._photo(i)) for i in ids if i not in found}
+            found |= {image_id: path for image_id, path in named.items() if path is not None}
         if self.options.sbd is None:
             return found
         rest = [image_id for image_id in ids if image_id not in found]
@@ -210,7 +253,7 @@ class Voc(Dataset):
         if self.options.labels == "masks":
             for image_id in ids:
                 if image_id not in masks:
-                    self.leave_out(image_id, f"{image_id!r} has no mask in {root / self.options.masks}")
+                    self.leave_out(image_id, f"{image_id!r} has no mask in {root}/{self._mask_names()}")
             return labels_shown(masks, self.classes())
         labels = {}
         for image_id in ids:

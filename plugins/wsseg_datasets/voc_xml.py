@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+from wsseg_cli.disk.reading import read_bytes
 from wsseg_cli.errors import DataError
 from wsseg_cli.types import ClassNames
 
@@ -45,9 +46,7 @@ def read_objects(path: Path) -> list[Annotated]:
         DataError: missing, too large, no XML, or an object without name.
     """
     try:
-        if path.stat().st_size > _LARGEST:
-            raise DataError(f"{path}: above {_LARGEST:,} bytes; an annotation is far smaller")
-        data = path.read_bytes()
+        data = read_bytes(path, _LARGEST)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     return parse_objects(data, str(path))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from wsseg_cli.engine import checkpoint
-from wsseg_cli.errors import DataError
+from wsseg_cli.errors import CheckpointError, DataError
 from wsseg_cli.types import Sample
 
 EVERY = 2
@@ -87,9 +87,16 @@ class SnapshotFolder:
             for path in self.folder.glob("*" + self.suffix)
             if (snapshot := Snapshot.named(path.stem))
         )
-        return [Snapshot(epoch, float(checkpoint.read_header(path)["score"])) for epoch, path in named]
+        return [Snapshot(epoch, _score(path)) for epoch, path in named]
 
     def keep(self, snapshots: Iterable[Snapshot]) -> None:
         """Delete all but the newest five of these."""
         for old in sorted(snapshots)[:-KEPT]:
             self.path(old).unlink(missing_ok=True)
+
+
+def _score(path: Path) -> float:
+    score = checkpoint.read_header(path).get("score")
+    if not isinstance(score, float) or not np.isfinite(score):
+        raise CheckpointError(f"{path}: its header has no score; delete the snapshot and run again")
+    return score

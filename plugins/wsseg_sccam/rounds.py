@@ -7,14 +7,18 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import Field, with_config
 from torch import nn
+from typing_extensions import TypedDict
 
-from wsseg_cli.data.files import from_header, to_header, write_atomically
+from wsseg_cli.data import tensor_files
 from wsseg_cli.data.images import read_image
+from wsseg_cli.disk.records import OPEN, read_record
+from wsseg_cli.disk.writing import write_text
 from wsseg_cli.engine import processes
 from wsseg_cli.engine.each import Work, each, share
 from wsseg_cli.errors import CheckpointError, DataError
@@ -23,6 +27,13 @@ from wsseg_cli.ops.views import view
 from wsseg_cli.types import ClassNames, FloatArray, IntArray, Normalization, Sample
 
 from .subcategory import assignments, cluster
+
+
+@with_config(OPEN)
+class _Clusters(TypedDict):
+    fingerprint: str
+    clusters: dict[str, dict[str, Annotated[int, Field(ge=0, lt=1 << 31)]]]
+
 
 FEATURES, CLUSTERS = "features.safetensors", "clusters.json"
 
@@ -66,17 +77,17 @@ class Round:
 
     def _features(self, backbone: nn.Module, normalization: Normalization, workers: int) -> FloatArray:
         path = self.folder / FEATURES
-        kept = processes.agree(_kept_features(path, self.fingerprint) if processes.is_main() else None)
+        kept = processes.agree(
+            _kept_features(path, self.fingerprint, len(self.samples)) if processes.is_main() else None
+        )
         if kept is not None:
             return np.asarray(kept)
         features = pooled_features(
             backbone, self.samples, normalization, workers=workers, label=f"features {self.number}"
         )
         if processes.is_main():
-            from safetensors.numpy import save_file
-
-            header = to_header({"fingerprint": self.fingerprint, "images": [s.image_id for s in self.samples]})
-            write_atomically(path, lambda to: save_file({"features": features}, to, metadata=header))
+            header = {"fingerprint": self.fingerprint, "images": [s.image_id for s in self.samples]}
+            tensor_files.write_tensors(path, {"features": features}, header)
         return features
 
     def _write(self, features: FloatArray) -> None:
@@ -101,22 +112,18 @@ class Round:
                 for i in images
             },
         }
-        text = json.dumps(content, ensure_ascii=False, indent=1)
-        write_atomically(self.folder / CLUSTERS, lambda path: path.write_text(text, encoding="utf-8"))
+        write_text(self.folder / CLUSTERS, json.dumps(content, ensure_ascii=False, indent=1))
 
     def _read(self) -> dict[str, dict[str, int]] | None:
-        try:
-            content = json.loads((self.folder / CLUSTERS).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        if not isinstance(content, dict) or content.get("fingerprint") != self.fingerprint:
-            return None
-        return content["clusters"]  # type: ignore[no-any-return]
+        content = read_record(self.folder / CLUSTERS, _Clusters, "delete it and run again", CheckpointError)
+        return content["clusters"] if content and content["fingerprint"] == self.fingerprint else None
 
     def _array(self, found: dict[str, dict[str, int]]) -> IntArray:
         clusters = np.full((len(self.samples), len(self.classes)), -1, np.int64)
         for row, sample in enumerate(self.samples):
             for name, number in found.get(sample.image_id, {}).items():
+                if number >= self.subcategories:
+                    raise CheckpointError(f"{self.folder / CLUSTERS}: cluster {number} of {self.subcategories}")
                 clusters[row, self.classes.label(name)] = number
         return clusters
 
@@ -161,15 +168,16 @@ def _extractor(backbone: nn.Module, samples: dict[str, Sample], normalization: N
     return feature
 
 
-def _kept_features(path: Path, fingerprint: str) -> Any:
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        return None
+def _kept_features(path: Path, fingerprint: str, images: int) -> Any:
+    remedy = "delete it and run again"
+    refusal = tensor_files.Refusal(remedy, CheckpointError)
     try:
-        with safe_open(path, framework="np") as file:
-            if from_header(file.metadata()).get("fingerprint") != fingerprint:
-                return None
-            return file.get_tensor("features")
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: broken ({error}); delete it and run again") from None
+        header = tensor_files.read_header(path, refusal)
+        if header.values.get("fingerprint") != fingerprint:
+            return None
+        features = tensor_files.read_tensors(path, "np", refusal, ["F32"])[0].get("features")
+    except FileNotFoundError:
+        return None
+    if features is None or features.ndim != 2 or len(features) != images or not np.isfinite(features).all():
+        raise CheckpointError(f"{path}: no features of {images} images; {remedy}")
+    return features

@@ -146,7 +146,7 @@ UNREADABLE: dict[str, Mutation] = {
     "no picture": text("this is no picture"),
     "a page": text("<html><body>404</body></html>"),
     "animated": animated,
-    "of 50 megapixels": picture("L", (8000, 6250)),
+    "of 110 megapixels": picture("1", (11000, 10000)),
     "claims 3600 megapixels": claiming,
     "a pickle": pickled(Attack()),
 }
@@ -308,7 +308,6 @@ VECTORS = NUMPY | {
 }
 CODED = UNREADABLE | {
     "unknown colours": lambda data, rng: bytes_of(lambda to: Image.new("RGB", SIZE, (1, 2, 3)).save(to, "PNG")),
-    "grey with alpha": picture("LA"),
     "value above the classes": values(77),
 }
 CHECKPOINT: dict[str, Mutation] = {

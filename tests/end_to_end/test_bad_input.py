@@ -76,7 +76,7 @@ BAD_IMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "truncated": (_cut, "truncated"),
     "zero-byte": (_bytes(b""), "empty file"),
     "floats": (lambda p: Image.new("F", (100, 90)).save(p, format="TIFF"), "mode F"),
-    "huge": (lambda p: Image.new("L", (8000, 6250)).save(p, format="PNG"), "megapixels"),
+    "huge": (lambda p: Image.new("1", (11000, 10000)).save(p, format="PNG"), "megapixels"),
     "animated": (_animated, "animated"),
 }
 

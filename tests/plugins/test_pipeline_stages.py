@@ -135,7 +135,7 @@ def test_cam_and_pseudo(case: Case, folder: Path) -> None:
     pseudo = p.pseudo("pseudo_crf" if "pseudo_crf" in p.said else "pseudo")
     if "mask_file" in case.outputs:
         pseudo = p.pseudo(**p.published_crf())
-    context = opened(p, folder, method_section(p) | {"pseudo": pseudo.model_dump(mode="json", exclude_none=True)})
+    context = opened(p, folder, method_section(p) | {"pseudo": pseudo.model_dump(mode="json")})
     put(context, "train-cls", p.model(p.plugin()))
     run_stage("cam", context)
     found = stored(context, "cam")

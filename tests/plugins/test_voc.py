@@ -229,6 +229,48 @@ def test_a_list_without_annotations_and_masks_is_unlabelled(devkit: Path) -> Non
         list(voc(devkit, labels="masks").samples("test"))
 
 
+def test_of_several_folders_the_first_mask_counts(devkit: Path) -> None:
+    own, more = devkit / "SegmentationClass", devkit / "SegmentationClassAug"
+    more.mkdir()
+    for name in ("2007_000001", "2007_000003"):
+        (more / f"{name}.png").write_bytes((own / "2007_000002.png").read_bytes())
+    both = voc(devkit, masks=(Path("SegmentationClass"), Path("SegmentationClassAug")))
+    folders = {s.image_id: s.mask.parent.name for s in both.samples("train") if s.mask}
+    assert folders == {
+        "2007_000001": "SegmentationClass",
+        "2007_000002": "SegmentationClass",
+        "2007_000003": "SegmentationClassAug",
+    }
+    gone = voc(devkit, masks=(Path("a"), Path("b")))
+    assert gone.missing(["train"]) == [f"no folder {devkit}/a or b; set the data set's option `masks`"]
+    assert voc(devkit, masks=(Path("a"), Path("SegmentationClass"))).missing(["train"]) == []
+
+
+def test_how_data_compares_with_the_published(devkit: Path) -> None:
+    (devkit / "ImageSets/Segmentation/train_aug.txt").write_text("2007_000001\n2007_000002\n2007_000003\n")
+    vectors = {name: np.zeros(20, np.float32) for name in ("2007_000001", "2007_000002", "2010_000001")}
+    vectors["2007_000001"][[CLASSES.index("dog"), CLASSES.index("sofa")]] = 1
+    vectors["2007_000002"][CLASSES.index("dog")] = 1
+    np.save(devkit / "cls_labels.npy", vectors)
+    data = voc(devkit, cls_labels=Path("cls_labels.npy"))
+    assert data.missing(["train_aug"]) == []
+    list(data.samples("train_aug"))
+    facts = data.facts()
+    assert facts["images of train_aug"] == "3 found, 10582 expected"
+    assert facts["labels equal cls_labels.npy"] == "on 1 of 2 ids; 1 more ids are not in it"
+    (devkit / "JPEGImages/2007_000003.jpg").unlink()
+    again = voc(devkit)
+    again.bad = {}
+    list(again.samples("train_aug"))
+    assert again.facts()["images of train_aug"] == "2 found, 10582 expected"
+    assert "cls_labels" in voc(devkit, cls_labels=Path("gone.npy")).missing(["train"])[0]
+    other = voc(devkit, classes=("dog", "person", "sofa", "cat"), cls_labels=Path("cls_labels.npy"))
+    other.bad = {}
+    list(other.samples("train_aug"))
+    with pytest.raises(DataError, match="vectors of 20 classes, but the data set has 4"):
+        other.facts()
+
+
 def test_an_own_list_wins(devkit: Path, tmp_path: Path) -> None:
     own = tmp_path / "aug.txt"
     own.write_text("/JPEGImages/2007_000002.jpg /SegmentationClassAug/2007_000002.png\n2007_000003\n")

@@ -107,7 +107,10 @@ def test_a_full_disk_is_said_and_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyP
     done = wsseg("cam", "-r", "quickstart")
     assert done.exit_code == 1 and "disk is full at a.png" in done.stderr
     number = errno.EIO
-    assert isinstance(wsseg("cam", "-r", "quickstart").exception, OSError)
+    done = wsseg("cam", "-r", "quickstart")
+    assert done.exit_code == 1 and f"the system says: {os.strerror(number)} at a.png" in done.stderr
+    monkeypatch.setattr(commands, "run_stage", lambda *_, **__: 1 / 0)
+    assert isinstance(wsseg("cam", "-r", "quickstart").exception, ZeroDivisionError)
 
 
 @pytest.fixture

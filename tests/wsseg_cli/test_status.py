@@ -58,7 +58,7 @@ def test_partial_training_says_the_step(run: RunDir) -> None:
     metrics.write_text(json.dumps({"step": 8}) + "\n", encoding="utf-8")
     assert lines(run)["train-cls"] == ("partial", "step 8/20")
     metrics.write_text('{"step": 8}\n{"st', encoding="utf-8")
-    assert lines(run)["train-cls"] == ("partial", "step 6/20")
+    assert lines(run)["train-cls"] == ("partial", "step 8/20")
 
 
 def test_partial_images_are_counted(run: RunDir) -> None:

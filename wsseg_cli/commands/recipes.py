@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .. import console
+from ..disk.writing import write_text
 from ..errors import CheckFailed, CheckpointError, DataError, RecipeError
 from ..recipe import catalogue, yaml_core
 from ..recipe import loading as recipes
-from ..run.records import write_text
 from .options import JsonOpt, SetOpt, recipe_names
 
 if TYPE_CHECKING:

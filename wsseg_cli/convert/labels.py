@@ -16,13 +16,12 @@ from ..data.images import read_mask
 from ..data.index import read_index
 from ..data.label_table import read_label_table, without_suffix, write_label_table
 from ..errors import DataError, RecipeError
-from ..foreign.npy import read
+from ..foreign.label_vectors import read_label_vectors
 from ..foreign.npy_out import npy_bytes
 from ..types import ClassNames, FloatArray
 
 Keys = Literal["id", "number"]
 
-_VOC_NUMBER = re.compile(r"((?:19|20)\d\d)(\d{6})")
 _VOC_ID = re.compile(r"(\d{4})_(\d{6})")
 
 
@@ -110,38 +109,11 @@ def read_labels(source: Path, classes: ClassNames | None = None) -> Labels:
         table = {without_suffix(name): names for name, names in read_label_table(source, classes=classes or ()).items()}
         classes = classes or ClassNames(sorted({name for names in table.values() for name in names}))
         return Labels({i: _vector(source, i, names, classes) for i, names in table.items()}, classes)
-    vectors = vectors_of(read(source), str(source))
+    vectors = read_label_vectors(source)
     length = len(next(iter(vectors.values()), ()))
     if classes is not None and len(classes) != length:
         raise DataError(f"{source}: vectors of {length} classes, but {len(classes)} names")
     return Labels(vectors, classes)
-
-
-def vectors_of(value: Any, said_by: str) -> dict[str, FloatArray]:
-    """Return the label vectors (C,) float32 by image id of a dict as `cls_labels.npy` holds it.
-
-    Keys may be ids or IRN's numbers: 2007000032 is 2007_000032.
-
-    Raises:
-        DataError: no such dict, vectors of different lengths, or with other values than 0 and 1.
-    """
-    if not isinstance(value, dict) or not value:
-        raise DataError(f"{said_by}: holds no dict of image ids; expected a file like cls_labels.npy")
-    vectors: dict[str, FloatArray] = {}
-    length = None
-    for key, vector in value.items():
-        image_id = _id_of(key)
-        if isinstance(vector, list) and all(isinstance(number, int | float) for number in vector):
-            vector = np.array(vector)
-        if not isinstance(vector, np.ndarray) or vector.ndim != 1 or vector.dtype.kind not in "biuf":
-            raise DataError(f"{said_by}: image {key!r:.80} has no vector of labels")
-        length = len(vector) if length is None else length
-        if len(vector) != length or not np.isin(vector, (0, 1)).all():
-            raise DataError(f"{said_by}: image {key!r:.80}: expected {length} values, each 0 or 1")
-        if image_id in vectors:
-            raise DataError(f"{said_by}: image {image_id!r:.80} stands twice")
-        vectors[image_id] = vector.astype(np.float32)
-    return vectors
 
 
 def write_labels_npy(out: Path, labels: Labels, keys: Keys = "id") -> None:
@@ -193,15 +165,6 @@ def _vector(source: Path, image_id: str, names: list[str], classes: ClassNames) 
         except DataError as error:
             raise DataError(f"{source}: image {image_id!r:.80}: {error}") from error
     return vector
-
-
-def _id_of(key: Any) -> str:
-    if isinstance(key, bytes):
-        key = key.decode(errors="replace")
-    if isinstance(key, str):
-        return key
-    match = _VOC_NUMBER.fullmatch(str(key))
-    return f"{match[1]}_{match[2]}" if match else str(key)
 
 
 def _number_of(image_id: str) -> int:

@@ -17,6 +17,7 @@ from ..data.files import file_stem, write_atomically
 from ..data.images import decode, open_picture, read_mask
 from ..data.palette import voc_colours
 from ..data.stores import MaskStore
+from ..disk.reading import read_text
 from ..errors import DataError, RecipeError
 from ..types import IGNORE, ByteArray
 
@@ -181,7 +182,7 @@ def read_colours(path: Path) -> ByteArray:
         DataError: missing, or another form.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json.loads(read_text(path, 1 << 20, "utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read as colours ({error})") from error
     rows = list(content.values()) if isinstance(content, dict) else content

@@ -12,9 +12,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ..data.files import to_header, write_atomically
+from ..data.tensor_files import write_tensors
 from ..engine.checkpoint import read_tensors
-from ..errors import CheckpointError, DataError, RecipeError
+from ..errors import CheckpointError, RecipeError
 from ..foreign import caffemodel, params, pth
 from ..nets.weights import guess_family, rename
 from .networks import BACKBONE, Network, heads, networks
@@ -215,12 +215,6 @@ def _plain(tensor: Tensor) -> Tensor:
 
 
 def _write(out: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
     # two names of one tensor would be refused: safetensors wants memory of its own for each
     own = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
-    try:
-        write_atomically(out, lambda path: save_file(own, path, metadata=to_header(header)))
-    except SafetensorError as error:  # how the library says that the disk is full
-        raise DataError(f"cannot write {out}: {error}") from error
+    write_tensors(out, own, header)

@@ -7,6 +7,7 @@ from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
+from ..disk.reading import read_text
 from ..errors import DataError
 from ..types import ClassNames, means_no_class
 
@@ -23,9 +24,7 @@ def read_class_names(path: Path) -> ClassNames:
         DataError: missing, too large, or in another form.
     """
     try:
-        if path.stat().st_size > _LARGEST:
-            raise DataError(f"{path}: above {_LARGEST:,} bytes; expected a list of class names")
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, _LARGEST, "utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as class names ({error})") from error
     names = _of_json(path, text) if path.suffix.lower() == ".json" else _of_lines(text)

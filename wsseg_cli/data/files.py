@@ -1,4 +1,4 @@
-"""File names made from image ids, and writing that leaves whole files or none."""
+"""File names made from image ids, and the header of our safetensors files."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import DataError
+from ..disk.records import parse_record
+from ..disk.writing import write_atomically, write_text
+from ..errors import WssegError
 
-_UNSAFE = re.compile(r'[%/\\:*?"<>|\x00-\x1f]')
+__all__ = ["file_stem", "from_header", "stems_in", "to_header", "write_atomically", "write_text"]
+
+_UNSAFE = re.compile(r'[%/\\:*?"<>|\x00-\x1f\ud800-\udfff]')
 _LONGEST = 180  # bytes; common file systems allow 255, and a suffix and a temporary prefix are still to come
 
 
@@ -25,23 +29,6 @@ def file_stem(image_id: str) -> str:
         kept = stem.encode()[: _LONGEST - 17].decode(errors="ignore")
         stem = f"{kept}-{hashlib.sha256(image_id.encode()).hexdigest()[:16]}"
     return stem
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it: a file that exists is whole.
-
-    Raises:
-        DataError: the file cannot be written, as on a full disk.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def stems_in(folder: Path, suffix: str) -> set[str]:
@@ -60,7 +47,6 @@ def to_header(values: Mapping[str, Any]) -> dict[str, str]:
 def from_header(metadata: Mapping[str, str] | None) -> dict[str, Any]:
     """Return the values that `to_header` wrote; empty for other people's files."""
     try:
-        values = json.loads((metadata or {}).get("wsseg", "{}"))
-    except ValueError:
+        return parse_record((metadata or {}).get("wsseg", "{}"), dict[str, Any], "header", "")
+    except WssegError:
         return {}
-    return values if isinstance(values, dict) else {}

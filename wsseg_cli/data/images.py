@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -12,11 +14,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
-from ..errors import DataError
+from ..disk.reading import require_regular
+from ..errors import DataError, RecipeError
+from ..settings import MAX_MEGAPIXELS
 from ..types import ByteArray
 
-MAX_PIXELS = 40_000_000
-"""Larger photos are refused: they need gigabytes in a network, and small files can claim such sizes."""
+DEFAULT_MEGAPIXELS = 100
+"""Larger pictures are refused on their header: they need gigabytes in a network, and small files can claim any size."""
 
 PngImagePlugin.MAX_TEXT_CHUNK = 64 << 20  # editors write texts and colour profiles above Pillow's limit of 1 MB
 PngImagePlugin.MAX_TEXT_MEMORY = 64 << 20
@@ -30,38 +34,76 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_STRIP = 1 << 22  # pixels
 _SIDEWAYS = (5, 6, 7, 8)
 _EXIF_ORIENTATION = 0x0112
+for _name in ("Bmp", "Gif", "Jpeg", "Png", "Ppm", "Tiff", "WebP"):
+    import_module(f"PIL.{_name}ImagePlugin")
+_FORMATS = tuple(name for name in ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM") if name in Image.OPEN)
+"""Pictures that are read; Pillow's others, such as EPS, would start programs or are none of ours."""
+Image.MAX_IMAGE_PIXELS = None  # `check_pixels` is the limit
 _FILTERS = Lock()  # the filters of warnings are one for all threads
+
+
+def max_pixels() -> int:
+    """Return the pixels of the largest picture that is read.
+
+    Raises:
+        RecipeError: the environment variable holds no positive number.
+    """
+    said = os.environ.get(MAX_MEGAPIXELS) or str(DEFAULT_MEGAPIXELS)
+    try:
+        limit = float(said)
+    except ValueError:
+        limit = 0.0
+    if not 0 < limit < 1e5:
+        raise RecipeError(f"{MAX_MEGAPIXELS}={said[:40]}: expected megapixels, such as {DEFAULT_MEGAPIXELS}")
+    return int(limit * 1e6)
+
+
+def check_pixels(path: Path, pixels: int) -> None:
+    """Refuse a picture, mask or map that is too large, before memory is taken for it.
+
+    Raises:
+        DataError: more than `max_pixels`.
+    """
+    most = max_pixels()
+    if pixels > most:
+        raise DataError(
+            f"{path}: {pixels / 1e6:.0f} megapixels; at most {most / 1e6:g} are read: scale it down, "
+            "or raise the limit with `wsseg --max-megapixels N …`"
+        )
 
 
 def open_picture(path: Path) -> Image.Image:
     """Return the picture at `path`, header read, pixels not yet decoded.
 
     Raises:
-        DataError: missing, empty, not a picture, animated, or larger than `MAX_PIXELS`.
+        DataError: missing, empty, not a picture, animated, or larger than `max_pixels`.
     """
     try:
+        if require_regular(path) == 0:
+            raise DataError(f"{path}: empty file")
         with _FILTERS, warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture = Image.open(path)
+            warnings.simplefilter("ignore")  # about oddities in metadata
+            picture = Image.open(path, formats=_FORMATS)
+            frames = getattr(picture, "n_frames", 1)
+    except DataError:
+        raise
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except Image.DecompressionBombError:
-        raise DataError(f"{path}: more than {MAX_PIXELS / 1e6:.0f} megapixels; scale it down") from None
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
-        empty = path.is_file() and path.stat().st_size == 0
-        why = type(error).__name__ if isinstance(error, UnidentifiedImageError) else f"{type(error).__name__}: {error}"
-        reason = "empty file" if empty else f"not a readable picture ({why[:200]})"
+    except Exception as error:  # the readers of a dozen formats fail in any way on a damaged file
+        unknown = isinstance(error, UnidentifiedImageError) or not str(error)
+        reason = _said(error) if isinstance(error, OSError) and error.errno else "not a readable picture"
+        reason += "" if unknown or reason == _said(error) else f" ({_said(error)})"
         raise DataError(f"{path}: {reason}") from None
-    size = picture.width * picture.height
-    frames = getattr(picture, "n_frames", 1)
-    if size > MAX_PIXELS:
+    try:
+        check_pixels(path, picture.width * picture.height)
+        if frames > 1 and picture.format != "MPO":
+            raise DataError(f"{path}: animated picture with {frames} frames; give single pictures")
+    except DataError:
         picture.close()
-        raise DataError(f"{path}: {size / 1e6:.0f} megapixels; at most {MAX_PIXELS / 1e6:.0f} are read, scale it down")
-    if frames > 1 and picture.format != "MPO":
-        picture.close()
-        raise DataError(f"{path}: animated picture with {frames} frames; give single pictures")
+        raise
     return picture
 
 
@@ -69,7 +111,7 @@ def exif_orientation(picture: Image.Image) -> int:
     """Return the EXIF orientation 1..8 of a picture, 1 where there is none or nonsense."""
     try:
         value = picture.getexif().get(_EXIF_ORIENTATION, 1)
-    except (OSError, ValueError, SyntaxError, TypeError):
+    except Exception:  # nonsense of any kind
         return 1
     return value if isinstance(value, int) and value in _TURNS else 1
 
@@ -82,9 +124,14 @@ def decode(picture: Image.Image, path: Path) -> Image.Image:
     """
     try:
         picture.load()
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, ArithmeticError, MemoryError, TypeError) as error:
-        raise DataError(f"{path}: broken or truncated ({error})") from None
+    except Exception as error:  # as in `open_picture`
+        raise DataError(f"{path}: broken or truncated ({_said(error)})") from None
     return picture
+
+
+def _said(error: Exception) -> str:
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    return text.splitlines()[0][:160]
 
 
 def read_image(path: Path, orientation: int = 1) -> ByteArray:
@@ -102,7 +149,17 @@ def read_image(path: Path, orientation: int = 1) -> ByteArray:
             pixels = pixels.transpose(_TURNS[orientation])
         if pixels.mode.startswith("I"):
             return np.repeat(_upper_byte(np.asarray(pixels), path)[..., None], 3, axis=2)
-        return np.array(pixels.convert("RGB"))
+        return _rgb(pixels)
+
+
+def _rgb(picture: Image.Image) -> ByteArray:
+    """Return (H, W, 3) uint8, copied strip by strip: a whole second and third copy of a large photo is a gigabyte."""
+    pixels = np.empty((picture.height, picture.width, 3), np.uint8)
+    rows = max(1, _STRIP // picture.width)
+    for top in range(0, picture.height, rows):
+        strip = picture.crop((0, top, picture.width, min(top + rows, picture.height)))
+        pixels[top : top + rows] = np.asarray(strip.convert("RGB"))
+    return pixels
 
 
 def look_at_photo(path: Path, orientation: int = 1) -> tuple[tuple[int, int], str]:
@@ -164,8 +221,8 @@ def mask_values(path: Path) -> tuple[tuple[int, int], tuple[int, ...]]:
     """
     try:
         state = path.stat()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({_said(error)})") from None
     return _mask_values(path, state.st_mtime_ns, state.st_size)
 
 

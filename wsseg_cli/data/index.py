@@ -5,18 +5,41 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import ConfigDict, Field, with_config
+from typing_extensions import NotRequired, TypedDict
+
+from ..disk.records import read_lines, read_record
+from ..disk.writing import write_text
 from ..errors import DataError, StageError
 from ..types import ClassNames, Sample
-from .files import write_atomically
 
+REMEDY = "run `wsseg prepare --force`"
 WORK = "work"
 """The root of what a data set keeps in the run itself."""
+
+
+_Side = Annotated[int, Field(ge=1, lt=1 << 20)]
+
+
+@with_config(ConfigDict(extra="forbid", strict=True))
+class _Row(TypedDict):
+    """One line of index.jsonl."""
+
+    id: Annotated[str, Field(min_length=1)]
+    image: str
+    labels: list[Annotated[int, Field(ge=0)]]
+    mask: str | None
+    extras: dict[str, str]
+    orientation: Annotated[int, Field(ge=1, le=8)]
+    size: tuple[_Side, _Side]
+    lists: list[str]
+    labelled: NotRequired[bool]
 
 
 @dataclass(frozen=True)
@@ -74,6 +97,9 @@ def write_index(folder: Path, index: Index, roots: Mapping[str, Path]) -> str:
     """Write index.jsonl, classes.json and roots.json into `folder`; return the content hash of the first two.
 
     Paths under one of `roots` are kept relative to it, the root `work` relative to `folder`: so a run may move.
+
+    Raises:
+        DataError: a name that is not UTF-8, or the files cannot be written.
     """
     lines = []
     for entry in index.entries.values():
@@ -95,9 +121,15 @@ def write_index(folder: Path, index: Index, roots: Mapping[str, Path]) -> str:
     classes = json.dumps(list(index.classes), ensure_ascii=False, indent=1) + "\n"
     kept = {name: os.path.relpath(path, folder) if name == WORK else str(path) for name, path in roots.items()}
     places = json.dumps(kept, indent=1) + "\n"
+    try:
+        digest = hashlib.sha256((classes + text).encode()).hexdigest()
+        places.encode()
+    except UnicodeEncodeError as error:
+        near = str(error.object)[max(0, error.start - 60) : error.end]
+        raise DataError(f"a file name that is not UTF-8, …{near!r}; rename it") from None
     for name, content in (("roots.json", places), ("classes.json", classes), ("index.jsonl", text)):
-        write_atomically(folder / name, partial(Path.write_text, data=content, encoding="utf-8"))
-    return hashlib.sha256((classes + text).encode()).hexdigest()
+        write_text(folder / name, content)
+    return digest
 
 
 def _relative(path: Path, roots: Mapping[str, Path]) -> str:
@@ -120,37 +152,47 @@ def read_index(folder: Path) -> Index:
         StageError: not prepared yet. DataError: a broken index.
     """
     path = folder / "index.jsonl"
+    if not path.exists():
+        raise StageError(f"{folder} holds no index; run `wsseg prepare` first")
+    names = read_record(folder / "classes.json", list[str], REMEDY)
+    places = read_record(folder / "roots.json", dict[str, str], REMEDY)
+    if names is None or places is None:
+        missing = "classes.json" if names is None else "roots.json"
+        raise DataError(f"{folder / missing}: missing beside the index; {REMEDY}")
+    roots = {name: Path(os.path.normpath(folder.absolute() / place)) for name, place in places.items()}
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        classes = ClassNames(json.loads((folder / "classes.json").read_text(encoding="utf-8")))
-        places = json.loads((folder / "roots.json").read_text(encoding="utf-8"))
-        roots = {name: Path(os.path.normpath(folder.absolute() / place)) for name, place in places.items()}
-    except FileNotFoundError:
-        raise StageError(f"{folder} holds no index; run `wsseg prepare` first") from None
-    except (ValueError, OSError, TypeError, AttributeError) as error:  # the last two: JSON of another shape
-        raise DataError(f"{folder}: broken index ({error}); run `wsseg prepare --force`") from None
-    entries = []
-    for number, line in enumerate(lines, 1):
-        try:
-            row = json.loads(line)
-            sample = Sample(
-                image_id=row["id"],
-                image=_absolute(row["image"], roots),
-                labels=tuple(row["labels"]),
-                mask=None if row["mask"] is None else _absolute(row["mask"], roots),
-                extras={name: _absolute(place, roots) for name, place in row["extras"].items()},
-                orientation=row["orientation"],
-                labelled=row.get("labelled", True) is not False,
-            )
-            entries.append(Entry(sample, tuple(row["lists"]), (row["size"][0], row["size"][1])))
-        except (ValueError, KeyError, TypeError, IndexError) as error:
-            raise DataError(f"{path}, line {number}: broken ({error!r}); run `wsseg prepare --force`") from None
-    index = Index(entries, classes)
+        classes = ClassNames(names)
+    except DataError as error:
+        raise DataError(f"{folder / 'classes.json'}: {error}; {REMEDY}") from None
+    index = Index(_entries(path, classes, roots), classes)
     for added in sorted((folder / "lists").glob("*/index.jsonl")):
         index.add(read_index(added.parent))
     return index
 
 
-def _absolute(place: str, roots: Mapping[str, Path]) -> Path:
+def _entries(path: Path, classes: ClassNames, roots: Mapping[str, Path]) -> Iterator[Entry]:
+    seen: set[str] = set()
+    for number, row in enumerate(read_lines(path, _Row, REMEDY), 1):
+        where = f"{path}, entry {number}"
+        if row["id"] in seen:
+            raise DataError(f"{where}: image id {row['id'][:80]!r} stands twice; {REMEDY}")
+        seen.add(row["id"])
+        if row["labels"] != sorted(set(row["labels"])) or (row["labels"] and row["labels"][-1] >= len(classes)):
+            raise DataError(f"{where}: `labels`: expected ascending ones below {len(classes)}; {REMEDY}")
+        sample = Sample(
+            image_id=row["id"],
+            image=_absolute(row["image"], roots, where),
+            labels=tuple(row["labels"]),
+            mask=None if row["mask"] is None else _absolute(row["mask"], roots, where),
+            extras={name: _absolute(place, roots, where) for name, place in row["extras"].items()},
+            orientation=row["orientation"],
+            labelled=row.get("labelled", True),
+        )
+        yield Entry(sample, tuple(row["lists"]), row["size"])
+
+
+def _absolute(place: str, roots: Mapping[str, Path], where: str) -> Path:
     name, _, rest = place.partition(":")
+    if (name and name not in roots) or "\0" in place:
+        raise DataError(f"{where}: {place[:80]!r} is below no root of roots.json; {REMEDY}")
     return roots[name] / rest if name else Path(rest)

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ..disk.reading import read_bytes
+from ..disk.writing import write_text
 from ..errors import DataError
-from .files import write_atomically
 from .label_cells import are_multi_hot, names_in_cell, twice_a_number
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -79,9 +80,7 @@ def read_label_table(
 
 def _text(path: Path) -> str:
     try:
-        if path.stat().st_size > _LARGEST:
-            raise DataError(f"{path}: above {_LARGEST:,} bytes; expected a table of labels")
-        data = path.read_bytes()
+        data = read_bytes(path, _LARGEST)
         return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
@@ -110,7 +109,7 @@ def write_label_table(path: Path, table: Mapping[str, Iterable[str]]) -> None:
         text = buffer.getvalue()
     else:
         raise DataError(f"{path}: a table of labels is .csv or .jsonl")
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_text(path, text)
 
 
 def without_suffix(name: str, suffixes: Collection[str] = PHOTO_SUFFIXES) -> str:

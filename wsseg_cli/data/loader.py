@@ -12,8 +12,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..errors import DataError, WssegError
 from ..plugin.protocols import Arrays, Batch, Trainable, TrainingJob, Transform
+from ..signals import children_deaf
 from ..types import ByteArray, Sample
 from .images import read_image, read_mask, read_saliency
+from .transforms.step import array_name
 
 
 class TrainingData(Dataset):  # type: ignore[type-arg]
@@ -62,11 +64,6 @@ def sample_arrays(sample: Sample, wanted: frozenset[str], num_classes: int) -> A
         else:
             arrays[array_name(name)] = read_extra(sample, name)
     return arrays
-
-
-def array_name(extra: str) -> str:
-    """Return the name of an extra among the arrays of a sample: "saliency", or "extra/<name>" of any other."""
-    return extra if extra == "saliency" else f"extra/{extra}"
 
 
 def read_extra(sample: Sample, name: str) -> ByteArray:
@@ -164,7 +161,9 @@ def training_batches(
         worker_init_fn=_one_thread if workers else None,
     )
     parts: list[Batch] = []
-    for batch in loader:
+    with children_deaf():
+        batches = iter(loader)
+    for batch in batches:
         if isinstance(batch, WssegError):
             raise batch
         parts.append(batch)

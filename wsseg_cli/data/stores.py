@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from ..errors import DataError, StageError
 from ..types import IGNORE, ByteArray, ClassNames, ScoreMap, resize_scores
-from .files import file_stem, from_header, stems_in, to_header, write_atomically
-from .images import mask_values, read_mask
+from .files import file_stem, stems_in, write_atomically
+from .images import check_pixels, mask_values, read_mask
+from .tensor_files import NUMBERS, Refusal, TensorSpec, read_header, read_tensors, write_tensors
 
 
 class ScoreStore(Mapping[str, ScoreMap]):
@@ -36,8 +38,6 @@ class ScoreStore(Mapping[str, ScoreMap]):
 
         A second resolution, `strided`, is written beside it as it is.
         """
-        from safetensors.numpy import save_file
-
         height, width = scores.size
         size = ((height - 1) // stride + 1, (width - 1) // stride + 1)
         arrays = {
@@ -48,8 +48,8 @@ class ScoreStore(Mapping[str, ScoreMap]):
             arrays["background"] = np.ascontiguousarray(_stored(scores.background[None], size)[0])
         if scores.strided is not None:
             arrays["strided"] = np.ascontiguousarray(_stored(scores.strided, scores.strided.shape[1:]))
-        header = to_header({"image_id": scores.image_id, "size": [height, width]})
-        write_atomically(self.path(scores.image_id), lambda path: save_file(arrays, path, metadata=header))
+        header = {"image_id": scores.image_id, "size": [height, width]}
+        write_tensors(self.path(scores.image_id), arrays, header, durable=False)
 
     def without_strided(self, image_ids: Iterable[str]) -> list[str]:
         """Return those of `image_ids` whose file has no second resolution, in their order."""
@@ -86,43 +86,65 @@ def _stored(scores: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.clip(resize_scores(scores, size), 0.0, 1.0).astype(np.float16)
 
 
+_REMEDY = "delete it and run the stage again"
+_REFUSAL = Refusal(_REMEDY, what="score map")
+_FRACTIONS = {"F16", "F32", "F64"}
+_COARSEST = 64  # pixels of the image to one stored value; what is coarser is a damaged size
+_MOST_VALUES = 1 << 30
+
+
 def read_scores(path: Path, image_id: str | None = None) -> ScoreMap:
     """Return the score map in file `path`.
 
     Raises:
-        DataError: no such file, not a score map, NaN in it, or another image's.
+        DataError: no such file, not a score map, or values that are not finite.
     """
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, framework="np") as file:
-            header = from_header(file.metadata())
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        size = _checked_size(path)
+        arrays, header = read_tensors(path, "np", _REFUSAL, NUMBERS)
     except FileNotFoundError:
         raise DataError(f"no score map for image {image_id!r}: {path} is missing") from None
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"{path}: not a readable score map ({error}); delete it and run the stage again") from None
-    try:
-        height, width = (int(n) for n in header["size"])
-        classes, scores = arrays["classes"], arrays["scores"].astype(np.float32)
-    except (KeyError, ValueError, TypeError):
-        raise DataError(f"{path}: not a score map: no `classes`, `scores` or `size`") from None
-    background = arrays.get("background")
-    if classes.ndim != 1 or scores.ndim != 3 or len(classes) != len(scores):
-        raise DataError(f"{path}: {len(classes)} classes but scores of shape {scores.shape}")
-    strided = arrays.get("strided")
-    if strided is not None and (strided.ndim != 3 or len(strided) != len(classes)):
-        raise DataError(f"{path}: {len(classes)} classes but a second resolution of shape {strided.shape}")
-    if not np.isfinite(scores).all() or (strided is not None and not np.isfinite(strided).all()):
-        raise DataError(f"{path}: scores that are not finite")
-    return ScoreMap(
-        image_id=header.get("image_id", image_id or path.stem),
-        classes=classes.astype(np.int64),
-        scores=scores,
-        size=(height, width),
-        background=None if background is None else background.astype(np.float32),
-        strided=None if strided is None else strided.astype(np.float32),
-    )
+    classes, scores = arrays["classes"].astype(np.int64), arrays["scores"].astype(np.float32)
+    more = {name: arrays[name].astype(np.float32) for name in ("background", "strided") if name in arrays}
+    if len(classes) and (classes[0] < 0 or classes[-1] >= IGNORE - 1 or (np.diff(classes) <= 0).any()):
+        raise DataError(f"{path}: classes {classes.tolist()[:20]}; expected ascending ones from 0 on; {_REMEDY}")
+    if not all(np.isfinite(values).all() for values in (scores, *more.values())):
+        raise DataError(f"{path}: scores that are not finite; {_REMEDY}")
+    said = header.get("image_id")
+    image_id = said if isinstance(said, str) else image_id or path.stem
+    return ScoreMap(image_id, classes, scores, size, more.get("background"), more.get("strided"))
+
+
+def _checked_size(path: Path) -> tuple[int, int]:
+    """Return the (H, W) that a score map's header says, if it and the shapes in the file belong together.
+
+    Raises:
+        DataError: they do not. FileNotFoundError: missing.
+    """
+    specs, values = read_header(path, _REFUSAL)
+    size = values.get("size")
+    if {"classes", "scores"} - set(specs) or not isinstance(size, list) or len(size) != 2:
+        raise DataError(f"{path}: not a score map: no `classes`, `scores` or `size`; {_REMEDY}")
+    shape, count = specs["scores"].shape, specs["classes"].shape
+    if len(count) != 1:
+        raise DataError(f"{path}: classes of shape {count}; {_REMEDY}")
+    for name in ("scores", "strided"):
+        if name in specs:
+            _check_map(path, name, specs[name], count[0], size)
+    if "background" in specs and specs["background"].shape != shape[1:]:
+        raise DataError(f"{path}: a background of shape {specs['background'].shape} to scores {shape}; {_REMEDY}")
+    if (1 + count[0]) * size[0] * size[1] > _MOST_VALUES:
+        raise DataError(f"{path}: {count[0]} classes at the size {size} are more than memory holds; {_REMEDY}")
+    check_pixels(path, size[0] * size[1])
+    return size[0], size[1]
+
+
+def _check_map(path: Path, name: str, spec: TensorSpec, count: int, size: list[Any]) -> None:
+    shape = spec.shape
+    if len(shape) != 3 or shape[0] != count or spec.dtype not in _FRACTIONS:
+        raise DataError(f"{path}: {count} classes but {name} of shape {shape} ({spec.dtype}); {_REMEDY}")
+    if not all(type(n) is int and 1 <= m <= n <= _COARSEST * m for n, m in zip(size, shape[1:], strict=True)):
+        raise DataError(f"{path}: size {str(size)[:60]} does not go with {name} of shape {shape}; {_REMEDY}")
 
 
 class MaskStore:
@@ -209,4 +231,4 @@ def write_mask(path: Path, mask: ByteArray) -> None:
 
     picture = Image.fromarray(np.asarray(mask, np.uint8), mode=None)
     picture.putpalette(palette_bytes())
-    write_atomically(path, lambda temporary: picture.save(temporary, format="PNG", compress_level=1))
+    write_atomically(path, lambda temporary: picture.save(temporary, format="PNG", compress_level=1), durable=False)

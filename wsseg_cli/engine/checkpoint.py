@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import ConfigDict, Field, with_config
 from torch import Tensor, nn
+from typing_extensions import TypedDict
 
 from .. import weights as start_weights
-from ..data.files import from_header, to_header, write_atomically
+from ..data import tensor_files
+from ..disk.records import read_record
+from ..disk.writing import new_folder, remove
 from ..errors import CheckpointError
 from ..foreign import pth
 from . import hub_weights
@@ -28,9 +31,7 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
 
 def write_model(path: Path, model: nn.Module, header: Mapping[str, Any]) -> None:
     """Write a network and the JSON values that say what it is."""
-    from safetensors.torch import save_file
-
-    write_atomically(path, lambda to: save_file(tensors_of(model), to, metadata=to_header(header)))
+    tensor_files.write_tensors(path, tensors_of(model), header)
 
 
 def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -39,35 +40,31 @@ def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], di
     Raises:
         CheckpointError: missing, truncated, or no safetensors file.
     """
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, framework="pt") as file:
-            names = list(file.keys())
-            if device == "meta":
-                shapes = {name: file.get_slice(name).get_shape() for name in names}
-                tensors = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
-            else:
-                tensors = {name: file.get_tensor(name) for name in names}
-            return tensors, from_header(file.metadata())
+        if device == "meta":
+            header = tensor_files.read_header(path, _refusal(path))
+            return {n: torch.empty(spec.shape, device="meta") for n, spec in header.specs.items()}, header.values
+        return tensor_files.read_tensors(path, "pt", _refusal(path))
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise CheckpointError(f"{path} is a folder; give a .safetensors file") from None
-    except (SafetensorError, OSError) as error:
-        hint = "" if path.suffix == ".safetensors" else "; `wsseg convert weights` reads other people's files"
-        raise CheckpointError(f"{path}: not a readable safetensors file ({error}){hint}") from None
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """Return the header of a model file: plugin, options, classes, normalisation, initial weights, fingerprint."""
-    from safetensors import SafetensorError, safe_open
+    """Return the header of a model file: plugin, options, classes, normalisation, initial weights, fingerprint.
 
+    Raises:
+        CheckpointError: as `read_tensors`.
+    """
     try:
-        with safe_open(path, framework="np") as file:
-            return from_header(file.metadata())
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from None
+        return tensor_files.read_header(path, _refusal(path)).values
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file") from None
+
+
+def _refusal(path: Path) -> tensor_files.Refusal:
+    if path.suffix != ".safetensors":
+        return tensor_files.Refusal("`wsseg convert weights` reads other people's files", CheckpointError)
+    return tensor_files.Refusal("fetch it again, or delete it and run the command that makes it", CheckpointError)
 
 
 def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
@@ -219,65 +216,107 @@ def copy_backbone(model: nn.Module, tensors: Mapping[str, Tensor], said_by: str)
     load_strictly(backbone, found, f"the classifier's backbone ({said_by})")
 
 
-def write_train_state(folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: Any) -> None:
-    """Write everything that training needs to go on after `step` steps as `folder`/step_NNNNNN; drop older ones."""
-    from safetensors.torch import save_file
+@with_config(ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
+class _State(TypedDict):
+    """What of a training's state is no tensor: steps done, scalars of the optimiser by "NUMBER.NAME", loss scaling."""
 
+    step: Annotated[int, Field(ge=0)]
+    scalars: dict[Annotated[str, Field(pattern=r"^\d{1,9}\.\w+$")], int | float | bool]
+    scaler: dict[str, int | float]
+
+
+def write_train_state(folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: Any) -> None:
+    """Write everything that training needs to go on after `step` steps as `folder`/step_NNNNNN; drop older ones.
+
+    Raises:
+        DataError: it cannot be written; what was there before stays.
+    """
     final = folder / f"step_{step:06d}"
-    temporary = folder / f".{final.name}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        temporary.mkdir(parents=True)
-        save_file(tensors_of(model), temporary / MODEL)
-        state = optimizer.state_dict()["state"]
-        tensors, scalars = {}, {}
-        for number, values in state.items():
-            for name, value in values.items():
-                if isinstance(value, Tensor):
-                    tensors[f"{number}.{name}"] = value.detach().cpu().contiguous().clone()
-                elif value is not None:
-                    scalars[f"{number}.{name}"] = value
-        save_file(tensors, temporary / f"{_STATE}.safetensors")
-        content = {"step": step, "scalars": scalars, "scaler": scaler.state_dict() if scaler else {}}
-        (temporary / f"{_STATE}.json").write_text(json.dumps(content, sort_keys=True))
-        shutil.rmtree(final, ignore_errors=True)
-        temporary.rename(final)
-    except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise CheckpointError(f"cannot write checkpoint {final}: {error.strerror or error}") from error
-    for older in folder.glob("step_*"):
+    state = optimizer.state_dict()["state"]
+    tensors, scalars = {}, {}
+    for number, values in state.items():
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                tensors[f"{number}.{name}"] = value.detach().cpu().contiguous().clone()
+            elif value is not None:
+                scalars[f"{number}.{name}"] = value
+    content = {"step": step, "scalars": scalars, "scaler": scaler.state_dict() if scaler else {}}
+    with new_folder(final) as temporary:
+        tensor_files.save_tensors(temporary / MODEL, tensors_of(model))
+        tensor_files.save_tensors(temporary / f"{_STATE}.safetensors", tensors)
+        (temporary / f"{_STATE}.json").write_text(json.dumps(content, sort_keys=True), encoding="utf-8")
+    for older in _states(folder):
         if older != final:
-            shutil.rmtree(older, ignore_errors=True)
+            remove(older)
+
+
+def _states(folder: Path) -> list[Path]:
+    """Return the folders of training states, oldest first."""
+    found = [path for path in folder.glob("step_*") if path.name[5:].isdecimal() and path.is_dir()]
+    return sorted(found, key=lambda path: int(path.name[5:]))
 
 
 def last_train_state(folder: Path) -> Path | None:
     """Return the newest step folder, or None."""
-    return max(folder.glob("step_*"), default=None)
+    return next(reversed(_states(folder)), None)
 
 
 def resume(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: Any) -> int:
-    """Load the newest training state of `folder`, if there is one; return the number of steps done."""
+    """Load the newest training state of `folder`, if there is one; return the number of steps done.
+
+    Raises:
+        CheckpointError: it is damaged, or of another network or optimiser.
+    """
     last = last_train_state(folder)
     if last is None:
         return 0
-    tensors, _ = read_tensors(last / MODEL)
-    load_strictly(model, tensors, str(last))
-    values, _ = read_tensors(last / f"{_STATE}.safetensors")
+    remedy = f"delete the folder {last} and run again: training starts from its beginning"
+    refusal = tensor_files.Refusal(remedy, CheckpointError)
     try:
-        content = json.loads((last / f"{_STATE}.json").read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{last}: broken training state ({error}); delete the folder and run again") from None
+        tensors, _ = tensor_files.read_tensors(last / MODEL, "pt", refusal)
+        values, _ = tensor_files.read_tensors(last / f"{_STATE}.safetensors", "pt", refusal)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{error.filename} is missing; {remedy}") from None
+    content = read_record(last / f"{_STATE}.json", _State, remedy, CheckpointError)
+    if content is None or content["step"] != int(last.name[5:]):
+        raise CheckpointError(f"{last / _STATE}.json is missing or not of this step; {remedy}")
+    load_strictly(model, tensors, str(last))
     state: dict[int, dict[str, Any]] = {}
     for key, value in [*values.items(), *content["scalars"].items()]:
         number, _, name = key.partition(".")
+        if not number.isdecimal() or not name or len(number) > 9:
+            raise CheckpointError(f"{last}: {key[:80]!r} is no value of an optimiser; {remedy}")
         state.setdefault(int(number), {})[name] = value
+    _check_state(last, state, optimizer, remedy)
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     if scaler and content["scaler"]:
-        scaler.load_state_dict(content["scaler"])
-    return int(content["step"])
+        _load_scaler(scaler, content["scaler"], last, remedy)
+    return content["step"]
+
+
+def _check_state(last: Path, state: Mapping[int, Mapping[str, Any]], optimizer: Any, remedy: str) -> None:
+    """Refuse values that belong to no parameter, or are not of its shape: some would fail many steps later."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    names = {frozenset(values) for values in state.values()}
+    for number, values in state.items():
+        if number >= len(parameters) or len(names) > 1:
+            raise CheckpointError(f"{last}: values of another optimiser or network; {remedy}")
+        for name, value in values.items():
+            wanted = parameters[number].shape
+            if isinstance(value, Tensor) and value.dim() and (value.shape != wanted or not value.is_floating_point()):
+                raise CheckpointError(
+                    f"{last}: {number}.{name} is {value.dtype} {tuple(value.shape)}, expected {tuple(wanted)}; {remedy}"
+                )
+
+
+def _load_scaler(scaler: Any, values: Mapping[str, Any], last: Path, remedy: str) -> None:
+    try:
+        scaler.load_state_dict(dict(values))
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{last}: values of another loss scaling ({error}); {remedy}") from None
 
 
 def drop_train_states(folder: Path) -> None:
     """Remove the training states of a finished training: the model file is what stays."""
-    for step in folder.glob("step_*"):
-        shutil.rmtree(step, ignore_errors=True)
+    for step in _states(folder):
+        remove(step)

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..data.threads import in_threads
 from ..errors import StageError, WssegError
+from ..signals import children_deaf, end_with_parent
 from . import processes
 from .progress import ProgressLine
 
@@ -95,9 +96,12 @@ def _outcomes(
         return
     context = multiprocessing.get_context("spawn")  # a fork of a process with running threads may hang
     pool = ProcessPoolExecutor(workers, context, _start_worker, (setup, arguments))
+    others = set(multiprocessing.active_children())
     waiting: set[Future[Outcome]] = set()
     try:
         ahead = iter(image_ids)
+        with children_deaf():
+            waiting.add(pool.submit(_in_worker, next(ahead)))  # the first one starts all workers
         for image_id in ahead:
             waiting.add(pool.submit(_in_worker, image_id))
             if len(waiting) >= 4 * workers:
@@ -111,15 +115,18 @@ def _outcomes(
             "a worker process died, perhaps for want of memory; what is done is kept, "
             "run the same command again, with `--set runtime.workers=1` if it repeats"
         ) from None
+    except BaseException:
+        # nobody waits for the images under way: a file of theirs is whole or not there, and they are done next time
+        for worker in set(multiprocessing.active_children()) - others:
+            worker.kill()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _start_worker(setup: Callable[..., Work], arguments: tuple[Any, ...]) -> None:
     global _work
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process stops the pool; workers finish their image
+    end_with_parent()
     _set_threads(1)
     _work = setup(*arguments)
 

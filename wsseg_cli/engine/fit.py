@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..data.files import write_atomically
 from ..data.loader import steps_per_epoch, training_batches
+from ..disk.writing import write_text
 from ..errors import DataError, RecipeError, TrainingError
 from ..plugin.protocols import Batch, Losses, NetworkT, Trainable, TrainingJob
+from ..run.records import metrics
 from ..settings import RuntimeSettings, TrainSettings
 from ..types import Progress, Sample
 from . import checkpoint, hub_weights, processes
@@ -119,7 +120,7 @@ class Loop:
         label = job.dir.name
         quiet = self.quiet or not processes.is_main()
         shown = ProgressLine(label, max_steps, start=begun, word="step", unit_size=s.batch_size, quiet=quiet)
-        with shown as line, Interrupt() as interrupt:
+        with shown as line, Interrupt(sigterm=processes.world() == 1) as interrupt:
             for step, parts in enumerate(batches, begun):
                 progress = Progress(step, max_steps, step // per_epoch, job.seed)
                 set_rates(optimizer, s.schedule, progress)
@@ -137,14 +138,14 @@ class Loop:
                 if done % self.runtime.log_every == 0 or done == max_steps or done == 1:
                     log.write(done, losses, [group["lr"] for group in optimizer.param_groups])
                 line.advance(1, **losses)
-                stop = interrupt.asked and processes.world() == 1
-                if (done % save_every == 0 or stop) and done < max_steps and processes.is_main():
+                stop = interrupt.asked if processes.world() == 1 else None
+                if (done % save_every == 0 or stop is not None) and done < max_steps and processes.is_main():
                     log.flush()
                     checkpoint.write_train_state(job.dir, done, model, optimizer, scaler)
                 if (done % save_every == 0 or done == max_steps) and processes.is_main():
                     log_pictures(accelerator.trackers, trainable, model, job, done)
-                if stop:
-                    raise KeyboardInterrupt
+                if stop is not None:
+                    raise stop
         log.close()
         model.eval()
         if processes.is_main():
@@ -275,17 +276,7 @@ class _Log:
 
     def __init__(self, path: Path, begun: int, accelerator: Any) -> None:
         self.path, self.accelerator = path, accelerator
-        self.lines = [line for line in self._old() if line["step"] <= begun]
-
-    def _old(self) -> Iterator[dict[str, Any]]:
-        if not self.path.is_file():
-            return
-        for text in self.path.read_text().splitlines():
-            try:
-                line = json.loads(text)
-            except ValueError:
-                return  # the last line of a killed run
-            yield line
+        self.lines = [line for line in metrics(path) if line["step"] <= begun]
 
     def write(self, step: int, losses: Mapping[str, float], lr_multipliers: Sequence[float]) -> None:
         values = dict(losses)
@@ -301,7 +292,7 @@ class _Log:
     def flush(self) -> None:
         if processes.is_main():
             text = "".join(json.dumps(line) + "\n" for line in self.lines)
-            write_atomically(self.path, lambda path: path.write_text(text))
+            write_text(self.path, text)
 
     def close(self) -> None:
         self.flush()

@@ -1,4 +1,4 @@
-"""Ctrl-C that waits for the end of a step, so that training saves and goes on from there."""
+"""Ctrl-C and SIGTERM that wait for the end of a step, so that training saves and goes on from there."""
 
 from __future__ import annotations
 
@@ -7,27 +7,33 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+from ..signals import Terminated, terminate
+
 
 class Interrupt:
-    """While inside, the first Ctrl-C only sets `asked`; a second one interrupts at once."""
+    """While inside, the first Ctrl-C or SIGTERM only sets `asked`; a second one ends at once."""
 
-    def __init__(self) -> None:
-        self.asked = False
-        self._before: Any = None
-        self._ours = threading.current_thread() is threading.main_thread()
+    def __init__(self, sigterm: bool = True) -> None:
+        """sigterm: also wait after SIGTERM, if this process answers it at all (see `raise_on_sigterm`)."""
+        self.asked: type[KeyboardInterrupt] | None = None
+        self._before: dict[int, Any] = {}
+        self._sigterm = sigterm
 
     def __enter__(self) -> Interrupt:
-        if self._ours:
-            self._before = signal.signal(signal.SIGINT, self._ask)
+        if threading.current_thread() is threading.main_thread():
+            self._before[signal.SIGINT] = signal.signal(signal.SIGINT, self._ask)
+            if self._sigterm and signal.getsignal(signal.SIGTERM) is terminate:
+                self._before[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._ask)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._ours:
-            signal.signal(signal.SIGINT, self._before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
+        wanted = Terminated if number == signal.SIGTERM else KeyboardInterrupt
         if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
+            raise wanted
+        self.asked = wanted

@@ -78,11 +78,11 @@ def rate(step: int, max_steps: int, schedule: ScheduleSettings) -> float:
 
     The schedule ends at `schedule.steps`, or else at `max_steps`; afterwards the last rate that was used stays. A
     cosine without `schedule.steps` rises again past `max_steps`, as published. With `warmup` the first steps rise
-    linearly from 0.1 to 1. With `every` the rate moves only at multiples of it (deeplab-pytorch).
+    linearly from `warmup_start` to 1. With `every` the rate moves only at multiples of it (deeplab-pytorch).
     """
     end = schedule.steps or max_steps
     if step < schedule.warmup:
-        return 0.1 + 0.9 * step / schedule.warmup
+        return schedule.warmup_start + (1 - schedule.warmup_start) * step / schedule.warmup
     if schedule.every > 1:
         # The staircase also takes its last step, to 0 after `end` steps; nothing trains with it.
         step = min(step, end) // schedule.every * schedule.every
@@ -98,5 +98,6 @@ def rate(step: int, max_steps: int, schedule: ScheduleSettings) -> float:
         if schedule.steps is not None:
             step = min(step, end)
         length = max(1, end - schedule.warmup)
-        return (1 + math.cos(math.pi * (step - schedule.warmup) / length)) / 2
+        share = (1 + math.cos(math.pi * (step - schedule.warmup) / length)) / 2
+        return schedule.final + (1 - schedule.final) * share
     return 1.0

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,13 +13,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ..disk.reading import read_bytes
 from ..errors import CheckpointError
 
 FloatArray = npt.NDArray[np.float32]
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 # Far above any network; they keep a file made to fill the memory from doing so.
-_MOST_AXES, _MOST_BLOBS, _MOST_LAYERS = 32, 64, 20000
+_MOST_AXES, _MOST_BLOBS, _MOST_LAYERS, _MOST_FIELDS = 32, 64, 20_000, 2_000_000
+_LARGEST = 4 << 30  # bytes
 
 # Types of layers that came before their names: numbers in the second layout of the format.
 _OLD_TYPES = {4: "Convolution", 14: "InnerProduct", 39: "Deconvolution"}
@@ -64,13 +66,11 @@ def layers(path: Path | str) -> list[Layer]:
         CheckpointError: no file, or not a whole caffemodel.
     """
     try:
-        data = Path(path).read_bytes()
+        data = read_bytes(path, _LARGEST)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
-    net = _Message(Piece(0, memoryview(data)), str(path))
-    found = list(islice(_layers(net), _MOST_LAYERS + 1))
-    if len(found) > _MOST_LAYERS:
-        raise net.broken(f"it has more than {_MOST_LAYERS} layers")
+    net = _Message(Piece(0, memoryview(data)), str(path), _Budget(_MOST_FIELDS))
+    found = list(_layers(net))
     if not found:
         raise CheckpointError(
             f"{path}: holds no layer with weights; expected a trained .caffemodel, not a .prototxt or a solver state"
@@ -127,16 +127,16 @@ def _blobs(layer: Layer, counts: tuple[int, ...], where: str) -> list[FloatArray
 
 def _layers(net: _Message) -> Iterator[Layer]:
     """Yield the layers of a NetParameter that have arrays, in all three layouts of the format."""
-    for number, value in net:
+    for count, (number, value) in enumerate((n, v) for n, v in net if n in (2, 100)):
+        if count > _MOST_LAYERS:
+            raise net.broken(f"it has more than {_MOST_LAYERS} layers")
         if number == 100:
             message, name_at, type_at, blobs_at = net.inside(value, "layer"), 1, 2, 7
-        elif number == 2:
+        else:
             message, name_at, type_at, blobs_at = net.inside(value, "layer"), 4, 5, 6
             nested = next((piece for n, piece in message if n == 1), None)
             if nested is not None:  # the oldest layout: name, type and arrays one message deeper
                 message, name_at, type_at, blobs_at = message.inside(nested, "layer"), 1, 2, 50
-        else:
-            continue
         layer = Layer("", "")
         for field_number, value in message:
             if field_number == name_at:
@@ -184,20 +184,27 @@ def _blob(message: _Message) -> FloatArray:
     values = np.frombuffer(single, "<f4") if single else np.frombuffer(double, "<f8")
     if shape is None:
         shape = [old_shape[n] for n in (1, 2, 3, 4)] if has_old else [values.size]
-    expected = 1
-    for size in shape[: _MOST_AXES + 1]:
-        expected *= size
-    if len(shape) > _MOST_AXES or expected != values.size:
+    if len(shape) > _MOST_AXES or max(shape, default=0) >= 1 << 40 or math.prod(shape) != values.size:
         raise message.broken(f"an array of {values.size} numbers says that its shape is {shape[:_MOST_AXES]}")
-    return values.astype(np.float32).reshape(shape)
+    try:
+        return values.astype(np.float32).reshape(shape)
+    except ValueError as error:  # shapes of no numbers that numpy does not take
+        raise message.broken(f"an array of the shape {shape}") from error
+
+
+@dataclass
+class _Budget:
+    """Fields that the messages of one file may still have together."""
+
+    left: int
 
 
 class _Message:
     """Fields of one protobuf message: (number, value), an int for a varint and a `Piece` for anything else."""
 
-    def __init__(self, piece: Piece, where: str) -> None:
+    def __init__(self, piece: Piece, where: str, budget: _Budget) -> None:
         self.start, self.view = piece
-        self.where = where
+        self.where, self.budget = where, budget
 
     def broken(self, why: str) -> CheckpointError:
         return CheckpointError(
@@ -208,7 +215,7 @@ class _Message:
         """Return the message that a field holds."""
         if isinstance(value, int):
             raise self.broken(f"a number stands in place of a {what}")
-        return _Message(value, self.where)
+        return _Message(value, self.where, self.budget)
 
     def integers(self, value: Value) -> list[int]:
         """Return the integers of a field, packed or single."""
@@ -236,6 +243,9 @@ class _Message:
     def __iter__(self) -> Iterator[tuple[int, Value]]:
         at, end = 0, len(self.view)
         while at < end:
+            self.budget.left -= 1
+            if self.budget.left < 0:
+                raise self.broken(f"it has more than {_MOST_FIELDS:,} fields")
             key, at = self._varint(self.view, at)
             number, wire = key >> 3, key & 7
             if wire == _VARINT:

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from ..disk.reading import read_bytes
 from ..errors import DataError
 from .opcodes import Budget, Named, Refused, count_of, interpret
 from .tensors import storage, tensor
@@ -38,10 +39,7 @@ def read(path: Path) -> Any:
         DataError: the file is missing, broken or too large, or holds anything else. Nothing of it has been executed.
     """
     try:
-        size = path.stat().st_size
-        if size > LARGEST:
-            raise DataError(f"{path}: {size:,} bytes; files above {LARGEST:,} bytes are not read")
-        data = path.read_bytes()
+        data = read_bytes(path, LARGEST)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     try:

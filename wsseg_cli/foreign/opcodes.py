@@ -24,6 +24,8 @@ _PLAIN = frozenset(
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _MARK = object()
 _WIDEST = 1 << 127
+MOST_OPERATIONS = 5_000_000
+"""Opcodes of the longest stream; the labels of all of COCO's images, a vector each, take three million."""
 
 
 class Refused(ValueError):
@@ -71,9 +73,11 @@ def interpret(
     """
     machine = _Machine(names, states, persistent)
     try:
-        for opcode, argument, _ in pickletools.genops(stream):
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
             if opcode.name == "STOP":
                 return machine.stack.pop()
+            if count > MOST_OPERATIONS:
+                raise Refused(f"has more than {MOST_OPERATIONS:,} parts")
             machine.step(opcode.name, argument)
     except Refused:
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import struct
 from pathlib import Path
 from typing import BinaryIO
@@ -11,12 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..disk.reading import open_regular
 from ..errors import CheckpointError
 
 _LIST = 0x112
 _V1, _V2, _V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
 _DENSE = 0
-_MOST_DIMENSIONS = 8
+_MOST_DIMENSIONS, _MOST_ARRAYS = 8, 50_000
 # type flags of MXNet; 7 appeared with its NumPy interface
 _TYPES = {0: "<f4", 1: "<f8", 2: "<f2", 3: "|u1", 4: "<i4", 5: "|i1", 6: "<i8", 7: "|b1"}
 
@@ -31,8 +33,8 @@ def read(path: Path | str) -> dict[str, Tensor]:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            return _Reader(path, file).arrays()
+        with open_regular(path) as file:
+            return _Reader(path, file, os.fstat(file.fileno()).st_size).arrays()
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
 
@@ -40,8 +42,8 @@ def read(path: Path | str) -> dict[str, Tensor]:
 class _Reader:
     """Reads one open file from front to back and never asks for more bytes than it has."""
 
-    def __init__(self, path: Path, file: BinaryIO) -> None:
-        self.path, self.file, self.left = path, file, path.stat().st_size
+    def __init__(self, path: Path, file: BinaryIO, size: int) -> None:
+        self.path, self.file, self.left = path, file, size
 
     def arrays(self) -> dict[str, Tensor]:
         magic = self.numbers("<Q")[0] if self.left >= 8 else 0
@@ -51,6 +53,8 @@ class _Reader:
             )
         _, count = self.numbers("<QQ")
         self.need(count * 4, f"{count} arrays")
+        if count > _MOST_ARRAYS:
+            raise CheckpointError(f"{self.path} says that it has {count} arrays; the file is damaged")
         values = [self.array(index) for index in range(count)]
         (named,) = self.numbers("<Q")
         if named not in (0, count):
@@ -89,7 +93,10 @@ class _Reader:
         dtype = np.dtype(_TYPES[flag])
         self.need(math.prod(shape) * dtype.itemsize, f"array {index} of shape {shape}")
         data = np.frombuffer(bytearray(self.take(math.prod(shape) * dtype.itemsize)), dtype)
-        return torch.from_numpy(data.astype(dtype.newbyteorder("="), copy=False).reshape(shape))
+        try:
+            return torch.from_numpy(data.astype(dtype.newbyteorder("="), copy=False).reshape(shape))
+        except (ValueError, TypeError) as error:  # shapes of no numbers that numpy does not take
+            raise CheckpointError(f"array {index} of {self.path} has shape {shape}; the file is damaged") from error
 
     def name(self) -> str:
         (length,) = self.numbers("<Q")

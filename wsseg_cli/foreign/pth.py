@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import io
+import os
 import pickle
 import re
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 
 import torch
 from torch import Tensor
 
+from ..disk.reading import open_regular
 from ..errors import CheckpointError
 
 _WRAPPERS = ("state_dict", "model")
 _DEEPEST = 4
 _PARALLEL = "module."
+_MOST_PICKLE, _MOST_FILES, _MOST_READS = 8 << 20, 50_000, 1_000_000
+_LONGEST_LINE, _FREE = 1 << 20, 256 << 20  # bytes
 _OBJECT = re.compile(r"GLOBAL ([\w.]+)")
 _ADVICE = re.compile(r"Please use|In PyTorch 2\.6|Re-running|Weights only load failed")
 _HALF = (torch.float16, torch.bfloat16)
@@ -34,6 +40,7 @@ def read(source: Path | str | BinaryIO) -> dict[str, Tensor]:
     """
     name = str(source) if isinstance(source, Path | str) else "the checkpoint"
     entries = _unwrapped(load(source), name)
+    _check_memory(entries, name)
     tensors = {key: _plain(key, value, name) for key, value in entries.items() if isinstance(value, Tensor)}
     if not tensors:
         found = ", ".join(f"{key} ({type(value).__name__})" for key, value in list(entries.items())[:8]) or "nothing"
@@ -51,7 +58,7 @@ def load(source: Path | str | BinaryIO) -> Any:
     """
     if isinstance(source, Path | str):
         try:
-            with open(source, "rb") as file:
+            with open_regular(source) as file:
                 return _loaded(file, str(source))
         except OSError as error:
             raise CheckpointError(f"cannot read {source}: {error.strerror or error}") from error
@@ -60,9 +67,12 @@ def load(source: Path | str | BinaryIO) -> Any:
 
 def _loaded(file: BinaryIO, name: str) -> Any:
     try:
+        _check_archive(file, name)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's advice to whoever wrote the file
-            return torch.load(file, map_location="cpu", weights_only=True)
+            return torch.load(cast("IO[bytes]", _Counted(file)), map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{name} is refused: it is damaged or holds more than tensors and plain containers ({_reason(error)}). "
@@ -77,6 +87,67 @@ def _loaded(file: BinaryIO, name: str) -> Any:
         raise CheckpointError(
             f"{name} is damaged or no PyTorch checkpoint ({_reason(error)}); is the download complete?"
         ) from error
+
+
+def _check_archive(file: BinaryIO, name: str) -> None:
+    """Refuse an archive that unfolds into far more than it has, or whose pickle would take minutes to follow."""
+    if not zipfile.is_zipfile(file):
+        file.seek(0)
+        return
+    size = file.seek(0, os.SEEK_END)
+    with zipfile.ZipFile(file) as archive:
+        inside = archive.infolist()
+        longest = max((i.file_size for i in inside if i.filename.endswith("data.pkl")), default=0)
+        unfolded = sum(i.file_size for i in inside)
+    file.seek(0)
+    if longest > _MOST_PICKLE or len(inside) > _MOST_FILES or unfolded > 2 * size + (1 << 20):
+        raise CheckpointError(
+            f"{name} is refused: its archive has {len(inside):,} files of {unfolded:,} bytes, {longest:,} of them "
+            "describe the tensors; no checkpoint is like this"
+        )
+
+
+class _Counted(io.RawIOBase):
+    """A file that ends after so many reads of a few bytes: an old checkpoint's pickle is followed read by read."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.left = file, _MOST_READS
+
+    def read(self, size: int = -1) -> bytes:
+        """Read as the file does."""
+        self._count()
+        return self.file.read(size)
+
+    def readline(self, size: int | None = -1) -> bytes:  # type: ignore[override]
+        """Read a line as the file does."""
+        self._count()
+        return self.file.readline(_LONGEST_LINE if size is None or size < 0 else size)
+
+    def readinto(self, buffer: Any) -> int:
+        """Read as the file does."""
+        self._count()
+        return self.file.readinto(buffer)  # type: ignore[attr-defined, no-any-return]
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        """Go to a place as the file does."""
+        return self.file.seek(place, whence)
+
+    def tell(self) -> int:
+        """Return the place in the file."""
+        return self.file.tell()
+
+    def seekable(self) -> bool:
+        """Say that it can go to a place."""
+        return True
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def _count(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise pickle.UnpicklingError("it has millions of parts")
 
 
 def _reason(error: Exception) -> str:
@@ -98,6 +169,19 @@ def _unwrapped(content: Any, name: str) -> dict[str, Any]:
             return {str(key): value for key, value in content.items()}
         content = inner
     raise CheckpointError(f"{name} holds a {type(content).__name__}; expected a dict of tensors by name")
+
+
+def _check_memory(entries: Mapping[str, Any], name: str) -> None:
+    """Refuse tensors that are small in the file and huge as plain ones: parts of one another, or one number repeated.
+
+    Raises:
+        CheckpointError: they are.
+    """
+    dense = [v for v in entries.values() if isinstance(v, Tensor) and v.layout == torch.strided]
+    plain = sum(tensor.numel() * max(4, tensor.element_size()) for tensor in dense)
+    held = sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in dense}.values())
+    if plain > 4 * held + _FREE:
+        raise CheckpointError(f"{name}: its tensors are views of {held:,} bytes and would take {plain:,} of their own")
 
 
 def _plain(key: str, value: Tensor, name: str) -> Tensor:

@@ -80,6 +80,8 @@ def layout_of(name: str, output_stride: int | None = None) -> Layout:
         side = 32 * max(8, multiple)
         even = feature_maps(model, torch.zeros(1, 3, side, side), indices, last)
         strides = {word: side // m.shape[2] for word, m in zip(names, even, strict=True)}
+        if maps[-1].shape[2] * strides["conv6"] < _ODD[0]:  # it would not see the last rows, nor take a small image
+            multiple = max(multiple, strides["conv6"])
         prefix = _prefix(model, multiple, strides["conv6"]) if last == "normed" else None
     if output_stride is not None and strides["conv6"] != output_stride:
         raise RecipeError(f"timm/{name} has output stride {strides['conv6']} and cannot have {output_stride}")

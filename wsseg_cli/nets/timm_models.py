@@ -24,7 +24,7 @@ class TimmBackbone(Backbone):
     Feature maps are its last four levels, conv3 to conv6 (stride 4 to 32 in most), or as many as it has. Of a plain
     transformer they are the tokens after each quarter of the blocks, normalised, as maps. conv6 is what the network's
     own classifier would pool. Images are padded with zeros at the right and at the bottom where it takes whole patches
-    only.
+    only, or would leave out the last rows and columns.
     """
 
     def __init__(self, layout: Layout) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, get_args
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ..errors import DataError, PluginError
 from ..settings import AugmentSettings, InferSettings, OptimSettings, Settings, TrainSettings
@@ -50,6 +50,22 @@ class NetworkOptions(PluginOptions):
 
     backbone: str = Field(description="backbone of the network")
     backbone_options: dict[str, Any] = Field({}, description="options of the backbone, such as {output_stride: 16}")
+
+
+class DatasetOptions(PluginOptions):
+    """Options of every data set."""
+
+    extras: dict[str, Path] = Field(
+        {}, description="folders of further maps of each image by name, ID.png, as {depth: maps/depth}; beside saliency"
+    )
+
+    @field_validator("extras")
+    @classmethod
+    def _names(cls, extras: dict[str, Path]) -> dict[str, Path]:
+        for name in extras:
+            if not name.isidentifier() or name in ("image", "label", "labels", "mask", "saliency", "infer", "model"):
+                raise ValueError(f"{name!r} cannot name an extra: a word of its own, letters, digits and '_'")
+        return extras
 
 
 @dataclass(frozen=True)
@@ -218,6 +234,20 @@ class Dataset(Plugin[OptionsT]):
         return [
             f"{name}: no such file or folder {p}" for name, p in paths.items() if p.is_absolute() and not p.exists()
         ]
+
+    def extra_folders(self) -> dict[str, Path]:
+        """Return the folders of the option `extras` by name; relative ones count from the option `root`, if any.
+
+        Raises:
+            DataError: there is no such folder.
+        """
+        named: Mapping[str, Path] = getattr(self.options, "extras", {})
+        root = Path(getattr(self.options, "root", "")).expanduser()
+        folders = {name: root / folder.expanduser() for name, folder in named.items()}
+        for name, folder in folders.items():
+            if not folder.is_dir():
+                raise DataError(f"no folder {folder}; set the data set's option `extras.{name}`")
+        return folders
 
     def facts(self) -> dict[str, Any]:
         """Return figures that `prepare` prints and keeps in its report, such as {"saliency IoU": 0.62}."""

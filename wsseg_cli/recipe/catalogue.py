@@ -72,7 +72,7 @@ def supervision(recipe: Recipe) -> str:
         return "-"
     asked = [_asked("methods", recipe.train_cls.method)]
     if recipe.refine is not None:
-        asked.append(_asked("refiners", recipe.refine.refiner))
+        asked += [_asked("refiners", one) for one in recipe.refine.chain]
     extras: set[str] = set()
     for requirements in asked:
         if requirements is None:

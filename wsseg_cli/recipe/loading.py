@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from ..errors import PluginError, RecipeError, near
 from ..plugin import discovery
 from ..plugin.backbones import checked_entry, entry_class
+from ..plugin.inspection import requirements_seen
 from ..plugin.protocols import (
     Dataset,
     Method,
@@ -25,7 +26,6 @@ from ..plugin.protocols import (
     Refiner,
     Requirements,
     Segmenter,
-    Trainable,
 )
 from . import yaml_core
 from .problems import Problem, problems_of, render, show
@@ -109,20 +109,31 @@ class LoadedRecipe:
     @overload
     def plugin(self, stage: Literal["train-cls"]) -> tuple[type[Method[Any, Any]], PluginOptions]: ...
     @overload
-    def plugin(self, stage: Literal["refine"]) -> tuple[type[Refiner[Any, Any]], PluginOptions]: ...
+    def plugin(self, stage: Literal["refine"], number: int = -1) -> tuple[type[Refiner[Any, Any]], PluginOptions]: ...
     @overload
     def plugin(self, stage: Literal["train-seg"]) -> tuple[type[Segmenter[Any, Any]], PluginOptions]: ...
-    def plugin(self, stage: str) -> tuple[type[Any], PluginOptions]:
+    @overload
+    def plugin(self, stage: str, number: int = -1) -> tuple[type[Any], PluginOptions]: ...
+    def plugin(self, stage: str, number: int = -1) -> tuple[type[Any], PluginOptions]:
         """Return the plugin class of "prepare", "train-cls", "refine" or "train-seg" and its validated options.
+
+        number: place of a refiner among several, the last by default.
 
         Raises:
             PluginError: the plugin is not there or is broken.
             RecipeError: its options do not fit, or a variable that they use is not set.
         """
-        group, key, inner = PLUGIN[stage]
-        section = self.section(stage)
-        choice = section if isinstance(section, PluginChoice) else getattr(section, inner)
-        return self._of_choice(group, choice, (key, inner) if inner else (key,))
+        return self._of_choice(PLUGIN[stage][0], *self._choice(stage, self.section(stage), number))
+
+    def _choice(self, stage: str, section: Any, number: int) -> tuple[PluginChoice, Address]:
+        _, key, inner = PLUGIN[stage]
+        if not inner:
+            return section, (key,)
+        choice = getattr(section, inner)
+        if isinstance(choice, tuple):
+            place = range(len(choice))[number]
+            return choice[place], (key, inner, place)
+        return choice, (key, inner)
 
     def _of_choice(self, group: str, choice: PluginChoice, at: Address) -> tuple[type[Any], PluginOptions]:
         cls = discovery.load(group, choice.name)
@@ -131,15 +142,18 @@ class LoadedRecipe:
             raise _error(self.path, problems, self.document)
         return cls, options
 
-    def as_written(self, stage: str) -> tuple[type[Any], PluginOptions]:
+    def as_written(self, stage: str, number: int = -1) -> tuple[type[Any], PluginOptions]:
         """Return the plugin class of a stage and its options, `${…}` not filled in.
 
         Raises:
             PluginError: the plugin is not there or is broken. RecipeError: its options do not fit.
         """
-        group, key, inner = PLUGIN[stage]
-        section = getattr(self.recipe, key)
-        return self._of_choice(group, getattr(section, inner) if inner else section, (key, inner) if inner else (key,))
+        group, key, _ = PLUGIN[stage]
+        return self._of_choice(group, *self._choice(stage, getattr(self.recipe, key), number))
+
+    def address(self, stage: str, number: int = -1) -> Address:
+        """Return where the recipe names the plugin of a stage; number: place of a refiner among several."""
+        return self._choice(stage, getattr(self.recipe, PLUGIN[stage][1]), number)[1]
 
     def requirements(self) -> dict[str, Requirements]:
         """Return what each plugin of this recipe that has a network asks for, by its name; needs no `${…}`.
@@ -147,13 +161,37 @@ class LoadedRecipe:
         Raises:
             PluginError: a plugin is not there or is broken. RecipeError: its options do not fit.
         """
-        found = {}
+        found: dict[str, Requirements] = {}
         for stage, (_, key, inner) in PLUGIN.items():
-            choice = getattr(getattr(self.recipe, key), inner, None)
-            if choice is not None:
-                cls, options = self.as_written(stage)
-                if issubclass(cls, Trainable):
-                    found[choice.name] = cls.requirements(options)
+            section = getattr(self.recipe, key)
+            if section is None or not inner:
+                continue
+            for number in range(len(section.chain) if stage == "refine" else 1):
+                choice, _ = self._choice(stage, section, number)
+                cls, options = self.as_written(stage, number)
+                found[choice.name] = cls.requirements(options)
+        return found
+
+    def extras(self) -> dict[str, Requirements]:
+        """Return what each plugin of this recipe reads of a sample, by its name; a plugin is imported only if it must.
+
+        Plugins that are not there or are broken are left out: the stage that needs them says so.
+        """
+        found: dict[str, Requirements] = {}
+        for stage, (group, key, inner) in PLUGIN.items():
+            section = getattr(self.recipe, key)
+            if section is None or not inner:
+                continue
+            for number in range(len(section.chain) if stage == "refine" else 1):
+                choice, _ = self._choice(stage, section, number)
+                try:
+                    seen = requirements_seen(discovery.one(group, choice.name).target, choice.options)
+                    if seen is None:
+                        cls, options = self.as_written(stage, number)
+                        seen = cls.requirements(options)
+                except (PluginError, RecipeError):
+                    continue
+                found[choice.name] = seen
         return found
 
     def problems(self) -> list[Problem]:
@@ -320,26 +358,36 @@ def _plugin_problems(document: Document) -> list[Problem]:
     problems: list[Problem] = []
     for group, key, inner in PLUGIN.values():
         section = document.data.get(key)
-        choice = section.get(inner) if isinstance(section, dict) and inner else section
-        if not isinstance(choice, dict) or not isinstance(choice.get("name"), str):
+        if not isinstance(section, dict):
             continue
+        choice = section.get(inner) if inner else section
         at: Address = (key, inner) if inner else (key,)
-        try:
-            cls = discovery.load(group, choice["name"])
-        except PluginError as error:
-            problems.append(Problem((*at, "name"), str(error).partition("\n")[0]))
-            continue
-        options = choice.get("options", {})
-        if not isinstance(options, dict):
-            continue
-        validated, wrong = _options(cls, options, (*at, "options"))
-        problems += wrong
-        if validated is not None and isinstance(section, dict):
-            if issubclass(cls, Refiner):
-                problems += _training(cls.requirements(validated).trains, choice["name"], section)
-            elif issubclass(cls, Method):
-                problems += _classifier(cls.requirements(validated).trains, choice["name"], section)
-                problems += _masks(cls, choice["name"], document)
+        if isinstance(choice, list):
+            for number, one in enumerate(choice):
+                problems += _problems_of_choice(document, group, one, (*at, number), one)
+        else:
+            problems += _problems_of_choice(document, group, choice, at, section)
+    return problems
+
+
+def _problems_of_choice(document: Document, group: str, choice: Any, at: Address, section: Any) -> list[Problem]:
+    """Return what is wrong with one plugin that a recipe names; section: where its training stands."""
+    if not isinstance(choice, dict) or not isinstance(choice.get("name"), str):
+        return []
+    try:
+        cls = discovery.load(group, choice["name"])
+    except PluginError as error:
+        return [Problem((*at, "name"), str(error).partition("\n")[0])]
+    options = choice.get("options", {})
+    if not isinstance(options, dict):
+        return []
+    validated, problems = _options(cls, options, (*at, "options"))
+    if validated is not None and issubclass(cls, Refiner):
+        place = (*at, "train") if section is choice else (at[0], "train")
+        problems += _training(cls.requirements(validated).trains, choice["name"], section, place)
+    elif validated is not None and issubclass(cls, Method):
+        problems += _classifier(cls.requirements(validated).trains, choice["name"], section)
+        problems += _masks(cls, choice["name"], document)
     return problems
 
 
@@ -362,12 +410,12 @@ def _masks(method: type[Method[Any, Any]], name: str, document: Document) -> lis
     return [Problem(("eval", key), why) for key in ("infer", "crf") if section.get(key, default[key]) != default[key]]
 
 
-def _training(learns: bool, name: str, section: Mapping[str, Any]) -> list[Problem]:
+def _training(learns: bool, name: str, section: Mapping[str, Any], at: Address) -> list[Problem]:
     trained = section.get("train") is not None
     if learns and not trained:
-        return [Problem(("refine", "train"), f"is missing: refiner {name!r} learns")]
+        return [Problem(at, f"is missing: refiner {name!r} learns")]
     if trained and not learns:
-        return [Problem(("refine", "train"), f"is not used: refiner {name!r} learns nothing")]
+        return [Problem(at, f"is not used: refiner {name!r} learns nothing")]
     return []
 
 

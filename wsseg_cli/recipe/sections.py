@@ -135,13 +135,48 @@ class CamSettings(Settings):
     store_stride: int = Field(4, ge=1, description="how coarse the stored maps are; 1 is full resolution")
 
 
+class RefinerChoice(PluginChoice):
+    """One refiner of several that run one after the other."""
+
+    train: TrainSettings | None = Field(None, description="training of this refiner if it learns")
+    infer: InferSettings | None = Field(None, description="test-time views of this refiner; null: refine.infer")
+
+
+def _refiner_form(refiner: Any) -> str:
+    return "tuple[RefinerChoice]" if isinstance(refiner, list | tuple) else PluginChoice.__name__
+
+
+Refiners = Annotated[
+    Annotated[PluginChoice, Tag(PluginChoice.__name__)]
+    | Annotated[tuple[RefinerChoice, ...], Field(min_length=1), Tag("tuple[RefinerChoice]")],
+    Discriminator(_refiner_form),
+]
+"""One refiner, or a list of them: each reads the score maps of the one before."""
+
+
 class RefineSettings(Settings):
     """Refinement of score maps."""
 
-    refiner: PluginChoice = Field(description="refiner that makes the score maps better")
+    refiner: Refiners = Field(
+        description="refiner that makes the score maps better, or a list of them: each reads the maps of the one before"
+    )
     train: TrainSettings | None = Field(None, description="training of a refiner that learns")
     infer: InferSettings = Field(InferSettings(), description="test-time views")
     store_stride: int = Field(4, ge=1, description="how coarse the stored maps are; 1 is full resolution")
+
+    @property
+    def chain(self) -> tuple[RefinerChoice, ...]:
+        """The refiners in order, each with its own training and views."""
+        if isinstance(self.refiner, tuple):
+            return tuple(one.model_copy(update={"infer": one.infer or self.infer}) for one in self.refiner)
+        one = self.refiner
+        return (RefinerChoice(name=one.name, options=one.options, train=self.train, infer=self.infer),)
+
+    @model_validator(mode="after")
+    def _trained_one_by_one(self) -> RefineSettings:
+        if isinstance(self.refiner, tuple) and self.train is not None:
+            raise ValueError("train: each refiner of a list has a train of its own")
+        return self
 
 
 class BackgroundSettings(Settings):
@@ -217,6 +252,12 @@ class Recipe(Settings):
         """Stages that this recipe has, in order."""
         return tuple(stage for stage in STAGES if getattr(self, SECTION[stage]) is not None)
 
+    @property
+    def refine_parts(self) -> tuple[str, ...]:
+        """The stages of the refiners, in order: "refine-1", "refine-2", … and, of the last one, "refine"."""
+        count = len(self.refine.chain) if self.refine else 0
+        return (*(f"refine-{number}" for number in range(1, count)), "refine")[: max(count, 1)]
+
     @model_validator(mode="after")
     def _stages_fit(self) -> Recipe:
         if self.cam and not self.train_cls:
@@ -227,7 +268,8 @@ class Recipe(Settings):
             )
         if self.train_seg and self.train_seg.weights == "train_cls" and not self.train_cls:
             raise ValueError("train_seg.weights: train_cls needs a train_cls section")
-        if self.refine and self.refine.train and self.refine.train.weights == "train_cls" and not self.train_cls:
+        trainings = [one.train for one in self.refine.chain if one.train] if self.refine else []
+        if any(training.weights == "train_cls" for training in trainings) and not self.train_cls:
             raise ValueError("refine.train.weights: train_cls needs a train_cls section")
         return self
 
@@ -240,6 +282,8 @@ def unused(recipe: Recipe) -> list[tuple[Address, str]]:
         (("refine", "train"), recipe.refine.train if recipe.refine else None),
         (("train_seg",), recipe.train_seg),
     ]
+    if recipe.refine and isinstance(recipe.refine.refiner, tuple):
+        trainings += [(("refine", "refiner", n, "train"), one.train) for n, one in enumerate(recipe.refine.refiner)]
     for at, training in trainings:
         if training is not None:
             found += [((*at, "optim", key), why) for key, why in _unused_optim(training.optim)]
@@ -257,7 +301,13 @@ def _unused_optim(optim: OptimSettings) -> list[tuple[str, str]]:
 
 
 def _unused_schedule(schedule: ScheduleSettings) -> list[tuple[str, str]]:
-    readers = {"power": ("poly",), "milestones": ("step",), "factor": ("step",), "divisor": ("poly", "cosine")}
+    readers: dict[str, tuple[str, ...]] = {
+        "power": ("poly",),
+        "milestones": ("step",),
+        "factor": ("step",),
+        "final": ("cosine",),
+        "divisor": ("poly", "cosine"),
+    }
     return [
         (key, f"schedule {schedule.name} has none")
         for key, names in readers.items()

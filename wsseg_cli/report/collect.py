@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..data.index import Index, read_index
+from ..disk.reading import read_text
 from ..errors import DataError, RecipeError, StageError
 from ..recipe import yaml_core
 from ..recipe.sections import STAGES
-from ..run.records import read_json
+from ..run.records import metrics, read_done, read_stage
+from .records import DataReport, Record, read_data_report, read_eval
 
+LARGEST_RECIPE = 16 << 20  # bytes
 ARTEFACTS = ("cam", "refine", "pseudo", "seg")
 """What can be evaluated and shown, in the order of the stages."""
 
@@ -48,14 +50,14 @@ class RunFacts:
     recipe_text: str
     recipe: Mapping[str, Any]
     stages: Sequence[StageFacts]
-    data: Mapping[str, Any]
+    data: DataReport
     losses: Sequence[Losses]
-    results: Sequence[Mapping[str, Any]]
+    results: Sequence[Record]
     index: Index | None
     index_hash: str
     notes: Sequence[str] = field(default_factory=tuple)
 
-    def result(self, artefact: str, split: str) -> Mapping[str, Any] | None:
+    def result(self, artefact: str, split: str) -> Record | None:
         """Return the record of an artefact on a split, None if it was not evaluated."""
         found = (r for r in self.results if r["artefact"] == artefact and r["split"] == split)
         return next(found, None)
@@ -65,6 +67,13 @@ class RunFacts:
         """Artefacts that were evaluated, in the order of the stages."""
         there = {record["artefact"] for record in self.results}
         return [name for name in ARTEFACTS if name in there]
+
+    @property
+    def val(self) -> str | None:
+        """The list not trained on, as the recipe names it."""
+        dataset = self.recipe.get("dataset")
+        found = dataset.get("val") if isinstance(dataset, dict) else None
+        return found if isinstance(found, str) else None
 
     @property
     def splits(self) -> list[str]:
@@ -87,7 +96,10 @@ def _collect(path: Path, name: str) -> RunFacts:
     recipe_file = path / "recipe.yaml"
     if not recipe_file.is_file():
         raise RecipeError(f"{path} is no run: it holds no recipe.yaml; `wsseg run --recipe quickstart` makes one")
-    text = recipe_file.read_text(encoding="utf-8")
+    try:
+        text = read_text(recipe_file, LARGEST_RECIPE)
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{recipe_file} cannot be read ({error}); any command on the run writes it anew") from None
     recipe = yaml_core.parse(text, str(recipe_file)).data
     notes: list[str] = []
     try:
@@ -101,28 +113,28 @@ def _collect(path: Path, name: str) -> RunFacts:
         recipe_text=text,
         recipe=recipe if isinstance(recipe, dict) else {},
         stages=[facts for stage in STAGES if (facts := _stage(path / stage)) is not None],
-        data=read_json(path / "prepare" / "report.json") or {},
+        data=read_data_report(path / "prepare" / "report.json"),
         losses=[part for stage in STAGES for part in _losses(path / stage)],
         results=_results(path / "eval"),
         index=index,
-        index_hash=str((read_json(path / "prepare" / "done.json") or {}).get("index", "")),
+        index_hash=(read_done(path / "prepare") or {}).get("index", ""),
         notes=tuple(notes),
     )
 
 
 def _stage(folder: Path) -> StageFacts | None:
-    done, started = read_json(folder / "done.json"), read_json(folder / "stage.json")
-    record = done or started
-    if record is None:
+    done, started = read_done(folder), read_stage(folder)
+    if done is None and started is None:
         return None
-    counts = record.get("counts")
+    facts = done or {}
+    counts = facts.get("counts")
     return StageFacts(
         name=folder.name,
-        state="done" if done else "not finished",
-        seconds=float(record.get("seconds", 0.0)),
-        images=sum(counts.values()) if isinstance(counts, dict) else record.get("images"),
-        finished=str(record.get("finished", "")),
-        versions=record.get("versions", {}),
+        state="done" if done is not None else "not finished",
+        seconds=facts.get("seconds", 0.0),
+        images=facts.get("images") if counts is None else sum(counts.values()),
+        finished=facts.get("finished", ""),
+        versions=facts.get("versions") or (started or {}).get("versions", {}),
     )
 
 
@@ -130,16 +142,10 @@ def _losses(folder: Path) -> list[Losses]:
     parts = []
     for path in sorted(folder.rglob("metrics.jsonl"), key=lambda path: (len(path.parts), path)):
         series: dict[str, dict[float, float]] = {}
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                row = json.loads(line)
-                step = float(row.pop("step"))
-            except (ValueError, KeyError, TypeError, AttributeError):
-                # a line that is being written at this moment
-                continue
+        for row in metrics(path):
+            step = float(row.pop("step"))
             for name, value in row.items():
-                if isinstance(value, int | float) and value == value:
-                    series.setdefault(name, {})[step] = float(value)
+                series.setdefault(name, {})[step] = float(value)
         part = path.parent.relative_to(folder).as_posix()
         parts.append(
             Losses(folder.name, "" if part == "." else part, {n: sorted(s.items()) for n, s in series.items()})
@@ -147,13 +153,7 @@ def _losses(folder: Path) -> list[Losses]:
     return parts
 
 
-def _results(folder: Path) -> list[dict[str, Any]]:
-    records = []
-    for path in sorted(folder.glob("*.json")):
-        record = read_json(path)
-        if record and record.get("artefact") in ARTEFACTS and "split" in record:
-            records.append(record)
+def _results(folder: Path) -> list[Record]:
+    records = [read_eval(path) for artefact in ARTEFACTS for path in sorted(folder.glob(f"{artefact}-*.json"))]
     order = {"train": 0, "val": 1}
-    return sorted(
-        records, key=lambda r: (ARTEFACTS.index(r["artefact"]), order.get(str(r["split"]), 2), str(r["split"]))
-    )
+    return sorted(records, key=lambda r: (ARTEFACTS.index(r["artefact"]), order.get(r["split"], 2), r["split"]))

@@ -10,8 +10,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from .. import __version__
+from ..disk.writing import write_text
 from ..errors import RecipeError
-from ..run.records import now, write_text
+from ..run.records import now
 from . import tables
 from .collect import RunFacts, collect
 from .plots import Line, line_plot

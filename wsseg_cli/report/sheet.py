@@ -92,11 +92,10 @@ def contact_sheet(runs: Sequence[RunFacts], count: int) -> Sheet:
 
 def _chosen(run: RunFacts) -> tuple[str, str]:
     """Return the split with the most kinds of pictures, rather one never trained on, and the last kind it has."""
-    val = run.recipe.get("dataset", {}).get("val")
     known = run.index.splits() if run.index else []
     best: list[str] = []
     chosen = ""
-    for split in sorted(known, key=lambda name: name != val):
+    for split in sorted(known, key=lambda name: name != run.val):
         there = [kind for kind in _WORDS if _path(run, kind, split, _some(run, split)).is_file()]
         if len(there) > len(best):
             best, chosen = there, split
@@ -155,8 +154,8 @@ def _mask(run: RunFacts, artefact: str, split: str, image_id: str, classes: Clas
     if artefact in ("pseudo", "seg"):
         return MaskStore(folder).read(image_id, classes)
     scores = ScoreStore(folder)[image_id]
-    record = run.result(artefact, split) or {}
-    threshold = record.get("threshold", {}).get("value")
+    record = run.result(artefact, split)
+    threshold = record["threshold"]["value"] if record and "threshold" in record else None
     return mask_from_map(scores, threshold=0.3 if threshold is None and scores.background is None else threshold)
 
 

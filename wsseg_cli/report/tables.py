@@ -64,10 +64,9 @@ def class_rows(found: Sequence[Column]) -> list[dict[str, Any]]:
 
 def scores(run: RunFacts) -> list[dict[str, Any]]:
     """Return the headline of a run: a card an artefact, its mIoU on the split not trained on first."""
-    val = run.recipe.get("dataset", {}).get("val")
     cards = []
     for artefact in run.artefacts:
-        splits = sorted(run.splits, key=lambda split: split != val)
+        splits = sorted(run.splits, key=lambda split: split != run.val)
         records = [r for split in splits if (r := run.result(artefact, split)) is not None]
         first = records[0]
         cards.append(
@@ -89,7 +88,7 @@ def published(run: RunFacts, record: Mapping[str, Any]) -> str:
     reference = run.recipe.get("reference") or {}
     theirs = reference.get(record["artefact"]) if isinstance(reference, Mapping) else None
     value = theirs.get(record["split"]) if isinstance(theirs, Mapping) else None
-    if not isinstance(value, int | float) or record["miou"] is None:
+    if not isinstance(value, int | float) or not 0 <= value <= 100 or record["miou"] is None:
         return ""
     return f"{value:.1f} ({record['miou'] - value:+.1f})"
 

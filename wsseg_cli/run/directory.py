@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .. import __version__
+from ..disk.reading import read_text
+from ..disk.writing import remove, settle, sweep, write_text, writing
 from ..errors import StageError
 from ..recipe import yaml_core
 from ..recipe.loading import LoadedRecipe
 from ..recipe.sections import STAGES
 from .fingerprint import asks, content_hash, differences, digest, reads_of
 from .lock import RunLock
-from .records import now, read_json, versions, write_json, write_text
+from .records import Finished, Started, now, read_done, read_stage, versions, write_json
 
 SCHEMA_VERSION = 1
 PER_IMAGE: frozenset[str] = frozenset({"cam", "refine", "pseudo"})
@@ -42,7 +44,7 @@ class RunDir:
         for stage, folder in self.use.items():
             if stage not in STAGES:
                 raise StageError(f"--use {stage}={folder}: no stage {stage!r}; there are {', '.join(STAGES)}")
-            if not folder.is_dir() or not any(folder.iterdir()):
+            if not os.path.isdir(folder) or not os.access(folder, os.R_OK) or not any(folder.iterdir()):
                 raise StageError(f"--use {stage}={folder}: no such folder, or nothing in it")
         self._lock = RunLock(self.path / "lock")
         self._begun: dict[str, float] = {}
@@ -98,8 +100,8 @@ class RunDir:
         """Return the folders that stand in for what `stage` reads: this command's, or those it was made with."""
         wanted = reads_of(self.recipe.recipe, stage)
         if stage not in self._begun:
-            started = read_json(self.folder(stage) / "stage.json") or {}
-            return {source: entry for source, entry in started.get("use", {}).items() if source in wanted}
+            use = (read_stage(self.folder(stage)) or {}).get("use", {})
+            return {source: {**entry} for source, entry in use.items() if source in wanted}  # type: ignore[dict-item]
         return self._given(stage)
 
     def _given(self, stage: str) -> dict[str, dict[str, str]]:
@@ -117,13 +119,13 @@ class RunDir:
 
     # what is done
 
-    def done(self, stage: str) -> dict[str, Any] | None:
+    def done(self, stage: str) -> Finished | None:
         """Return what done.json of a stage says, whether or not it is up to date; None if the stage is not done."""
-        return read_json(self.folder(stage) / "done.json")
+        return read_done(self.folder(stage))
 
-    def started(self, stage: str) -> dict[str, Any] | None:
+    def started(self, stage: str) -> Started | None:
         """Return what stage.json of a stage says; None if it never began."""
-        return read_json(self.folder(stage) / "stage.json")
+        return read_stage(self.folder(stage))
 
     def changes(self, stage: str) -> list[str]:
         """Return the keys that differ between what is there and what is asked, `cam.infer.scales: [1.0] → [0.5, 1.0]`.
@@ -142,7 +144,10 @@ class RunDir:
             StageError: what is there was made with other settings or from other input.
         """
         self._begun.setdefault(stage, time.monotonic())
-        unread = [source for source in self.use if source not in reads_of(self.recipe.recipe, stage)[1:]]
+        parts = self.recipe.recipe.refine_parts
+        readers = parts if stage in parts else (stage,)
+        read = {source for reader in readers for source in reads_of(self.recipe.recipe, reader)[1:]}
+        unread = [source for source in self.use if source not in read]
         if unread:
             raise StageError(f"--use {unread[0]}=…: {stage} does not read {unread[0]}")
         if force or self.started(stage) is None:
@@ -169,17 +174,21 @@ class RunDir:
         Raises:
             StageError: what is there was made with other settings or from other input.
         """
+        folder = self.folder(stage)
+        # under the lock nobody writes here now: what looks as if were left by a process that was killed
+        sweep(self.path, deep=False)
+        sweep(folder)
         state = self.look(stage, splits, force)
         if state == "done":
             return state
-        folder = self.folder(stage)
         if force and folder.exists():
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+            remove(folder)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         self._write_recipe()
         self._begun[stage] = time.monotonic()
         if state == "new":
-            (folder / "done.json").unlink(missing_ok=True)
+            remove(folder / "done.json")
             record = {"schema_version": SCHEMA_VERSION, "stage": stage, "fingerprint": self.fingerprint(stage)}
             record |= self._node(stage) | {"use": self._given(stage), "started": now(), "versions": versions()}
             write_json(folder / "stage.json", record)
@@ -201,10 +210,11 @@ class RunDir:
             "versions": versions(),
         }
         record |= facts
+        settle(self.folder(stage))
         write_json(self.folder(stage) / "done.json", record)
         return record
 
-    def require(self, stage: str, splits: Sequence[str] = ()) -> dict[str, Any]:
+    def require(self, stage: str, splits: Sequence[str] = ()) -> Mapping[str, Any]:
         """Return done.json of a stage that another one reads; of a --use folder, its hash and path.
 
         Raises:
@@ -243,5 +253,13 @@ class RunDir:
         )
         text = head + yaml_core.dump(recipe.model_dump(mode="json"))
         path = self.path / "recipe.yaml"
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        if not path.is_file() or _text_of(path) != text:
             write_text(path, text)
+
+
+def _text_of(path: Path) -> str | None:
+    """Return the text of a file of ours; None if it cannot be read as such."""
+    try:
+        return read_text(path, 64 << 20)
+    except (OSError, UnicodeDecodeError):
+        return None

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from .records import write_text
+from ..disk.writing import write_text
 
 
 class Threshold(BaseModel):

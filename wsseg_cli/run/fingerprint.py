@@ -12,6 +12,9 @@ from ..recipe.problems import show
 from ..recipe.sections import SECTION, Recipe
 from ..settings import Settings
 
+LATER: dict[str, Any] = {"warmup_start": 0.1, "final": 0.0}
+"""Keys of a schedule that came after the first records: at these values they are left out, and older records hold."""
+
 
 def reads_of(recipe: Recipe, stage: str) -> tuple[str, ...]:
     """Return the stages whose results a stage reads, by rule; of `eval`, those it can read."""
@@ -22,10 +25,12 @@ def reads_of(recipe: Recipe, stage: str) -> tuple[str, ...]:
         section = recipe.train_seg
         pseudo = ("pseudo",) if section is None or section.masks == "pseudo" else ()
         return ("prepare", *pseudo, *(("train-cls",) if section and section.weights == "train_cls" else ()))
+    if stage in recipe.refine_parts:
+        number = recipe.refine_parts.index(stage)
+        return ("prepare", recipe.refine_parts[number - 1] if number else "cam")
     before = {
         "train-cls": (),
         "cam": ("train-cls",),
-        "refine": ("cam",),
         "pseudo": (scores,),
         "eval": ("cam", "refine", "pseudo", "train-seg"),
     }
@@ -34,16 +39,22 @@ def reads_of(recipe: Recipe, stage: str) -> tuple[str, ...]:
 
 def asks(recipe: Recipe, stage: str) -> dict[str, Any]:
     """Return the values of the recipe that the result of a stage depends on, by address; `${…}` not filled in."""
-    key = SECTION[stage]
+    refines = stage in recipe.refine_parts
+    key = "refine" if refines else SECTION[stage]
     section = getattr(recipe, key)
-    values = {f"{key}.{name}": value for name, value in _flat(_numbers(section))} if section is not None else {}
-    if stage in ("train-cls", "refine", "train-seg"):
+    if refines and recipe.refine and isinstance(recipe.refine.refiner, tuple):
+        number = recipe.refine_parts.index(stage)
+        one = _numbers(recipe.refine.chain[number]) | {"store_stride": recipe.refine.store_stride}
+        values = {f"refine.refiner.{number}.{name}": value for name, value in _flat(one)}
+    else:
+        values = {f"{key}.{name}": value for name, value in _flat(_numbers(section))} if section is not None else {}
+    if refines or stage in ("train-cls", "train-seg"):
         values["seed"] = recipe.seed
         values["dataset.train"] = list(recipe.dataset.train)
-    if stage in ("cam", "refine"):
+    if refines or stage == "cam":
         values["dataset.train"] = list(recipe.dataset.train)
         values["dataset.score"] = list(recipe.dataset.scored)
-    if stage == "refine" and recipe.cam:
+    if refines and recipe.cam:
         values |= {f"cam.labels.{name}": value for name, value in recipe.cam.labels.model_dump().items()}
     if stage == "eval":
         values["dataset.score"] = list(recipe.dataset.scored)
@@ -57,6 +68,9 @@ def _numbers(section: Settings) -> dict[str, Any]:
     for holder in (data, data.get("train")):
         if isinstance(holder, dict):
             holder.pop("save_every", None)
+            for key, default in LATER.items():
+                if holder.get("schedule", {}).get(key) == default:
+                    del holder["schedule"][key]
     if isinstance(data.get("crf"), dict):
         data["crf"].pop("backend", None)
     return data

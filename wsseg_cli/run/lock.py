@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import os
 import socket
-import time
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Annotated
 
+from pydantic import Field, with_config
+from typing_extensions import TypedDict
+
+from ..disk.records import OPEN, read_record
+from ..disk.writing import remove, temporary_name, writing
 from ..errors import StageError
 
-_YOUNG = 30.0
-"""Seconds for which a lock file without readable content is taken for one that is being written."""
+_TRIES = 5
 
 
 class RunLock:
@@ -39,77 +43,98 @@ class RunLock:
         self._depth -= 1
         if self._depth == 0 and self._mine:
             self._mine = False
-            self.path.unlink(missing_ok=True)
+            with suppress(OSError):  # a lock that cannot be removed is that of a dead process soon
+                self.path.unlink(missing_ok=True)
 
     def _take(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        for _ in range(3):
-            try:
-                handle = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-            except FileExistsError:
-                self._clear_if_dead()
-                continue
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                json.dump(_self(), stream)
-            return
+        with writing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        for _ in range(_TRIES):
+            if self._made():
+                return
+            self._clear_if_dead()
         raise StageError(f"{self.path} is taken by one process after the other; try again")
 
+    def _made(self) -> bool:
+        """Make the lock file with its content in one step; return whether there was none."""
+        own = temporary_name(self.path)
+        with writing(self.path):
+            try:
+                own.write_text(json.dumps(_self()), encoding="utf-8")
+                try:
+                    os.link(own, self.path)
+                except FileExistsError:
+                    return False
+                except OSError:  # a file system without hard links
+                    if os.path.lexists(self.path):
+                        return False
+                    os.rename(own, self.path)
+                return True
+            finally:
+                with suppress(OSError):
+                    own.unlink(missing_ok=True)
+
     def _clear_if_dead(self) -> None:
-        """Remove the lock of a process that is gone.
+        """Remove the lock of a process that is gone, and whatever else stands in the place of a lock.
+
+        A lock comes to be with its content, so what has none was never one.
 
         Raises:
             StageError: the process lives, or is on another machine.
         """
-        try:
-            text, age = self.path.read_text(encoding="utf-8"), time.time() - self.path.stat().st_mtime
-        except FileNotFoundError:
-            return
-        holder = _parsed(text)
-        if holder is None and age < _YOUNG:
-            raise StageError(f"another process is just taking {self.path}; try again in a minute")
-        if holder is not None and _alive(holder):
+        found = _holder(self.path)
+        if found is not None and _alive(found):
             raise StageError(
-                f"process {holder.get('pid')} on {holder.get('host')} works in {self.path.parent} since "
-                f"{holder.get('since')}\n  wait for it, or use another --run; if it is gone, remove {self.path}"
+                f"process {found['pid']} on {found['host']} works in {self.path.parent} since {found['since']}"
+                f"\n  wait for it, or use another --run; if it is gone, remove {self.path}"
             )
         # renamed first: of two processes that find the same dead lock only one can take it away
-        aside = self.path.with_name(f"lock.{os.getpid()}.dead")
+        aside = self.path.with_name(f".{self.path.name}.dead.{os.getpid()}.tmp")
         try:
-            self.path.rename(aside)
+            os.rename(self.path, aside)
         except FileNotFoundError:
             return
-        if aside.read_text(encoding="utf-8") != text:
-            aside.rename(self.path)
-            raise StageError(f"another process has just taken {self.path}")
-        aside.unlink()
+        except OSError as error:
+            raise StageError(f"{self.path} stands in the way and cannot be removed ({error.strerror})") from error
+        if _holder(aside) != found:
+            with suppress(OSError):
+                os.link(aside, self.path)
+        remove(aside)
 
 
-def holder(path: Path) -> dict[str, Any] | None:
+@with_config(OPEN)
+class _Holder(TypedDict):
+    """Who holds a lock; start tells two processes of the same number apart, None where the system does not say."""
+
+    host: str
+    pid: Annotated[int, Field(ge=1, lt=1 << 31)]
+    since: str
+    start: int | None
+
+
+def holder(path: Path) -> _Holder | None:
     """Return host, pid and since of the living process that holds a lock file; None if none does."""
-    try:
-        found = _parsed(path.read_text(encoding="utf-8"))
-    except OSError:
-        return None
+    found = _holder(path)
     return found if found is not None and _alive(found) else None
 
 
-def _self() -> dict[str, Any]:
+def _holder(path: Path) -> _Holder | None:
+    """Return what a lock file says; None for what is no lock file of ours."""
+    try:
+        return read_record(path, _Holder, "", StageError, largest=1 << 16)
+    except StageError:
+        return None
+
+
+def _self() -> _Holder:
     pid = os.getpid()
     since = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return {"host": socket.gethostname(), "pid": pid, "since": since, "start": _start_of(pid)}
 
 
-def _parsed(text: str) -> dict[str, Any] | None:
-    try:
-        data = json.loads(text)
-    except ValueError:
-        return None
-    return data if isinstance(data, dict) and isinstance(data.get("pid"), int) else None
-
-
-def _alive(holder: dict[str, Any]) -> bool:
+def _alive(holder: _Holder) -> bool:
     """Return whether the process that wrote a lock may still run; on another machine nobody can tell."""
-    if holder.get("host") != socket.gethostname():
+    if holder["host"] != socket.gethostname():
         return True
     pid = holder["pid"]
     try:
@@ -119,7 +144,7 @@ def _alive(holder: dict[str, Any]) -> bool:
     except OSError:
         return True
     # a number may have been given to another process since, which containers do all the time
-    return holder.get("start") is None or holder["start"] == _start_of(pid)
+    return holder["start"] is None or holder["start"] == _start_of(pid)
 
 
 def _start_of(pid: int) -> int | None:

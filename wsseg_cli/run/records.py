@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import platform
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, with_config
+from typing_extensions import TypedDict
 
 from .. import __version__
+from ..disk.records import OPEN, read_lines, read_record
+from ..disk.writing import write_text
 from ..errors import StageError
 
 
@@ -30,36 +35,99 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Return a JSON object from a file of the run, None if the file is not there.
+Count = Annotated[int, Field(ge=0, lt=1 << 63)]
+Seconds = Annotated[float, Field(ge=0, le=1e12)]
+
+
+class Given(TypedDict):
+    """A folder that --use put in the place of a stage's, and the hash of its content."""
+
+    path: str
+    hash: str
+
+
+@with_config(OPEN)
+class Node(TypedDict, total=False):
+    """What the fingerprint of a stage is the hash of: its values, and those of what it reads."""
+
+    asks: dict[str, Any]
+    reads: dict[str, Node]
+    index: str | None
+    folder: str
+
+
+@with_config(OPEN)
+class Started(TypedDict, total=False):
+    """stage.json: what a stage was begun with."""
+
+    fingerprint: str
+    asks: dict[str, Any]
+    reads: dict[str, Node]
+    use: dict[str, Given]
+    started: str
+    versions: dict[str, str]
+
+
+@with_config(OPEN)
+class Finished(TypedDict, total=False):
+    """done.json: what a stage brought; each adds facts of its own."""
+
+    fingerprint: str
+    lists: list[str]
+    started: str | None
+    finished: str
+    seconds: Seconds
+    versions: dict[str, str]
+    index: str
+    counts: dict[str, Count]
+    images: Count
+    artefacts: list[str]
+
+
+def read_stage(folder: Path) -> Started | None:
+    """Return stage.json of a stage's folder, None if the stage never began.
 
     Raises:
-        StageError: the file is no JSON object.
+        StageError: it is damaged.
     """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (ValueError, OSError) as error:
-        raise StageError(f"{path} cannot be read ({error}); `--force` makes the stage anew") from error
-    if not isinstance(data, dict):
-        raise StageError(f"{path} holds no JSON object; `--force` makes the stage anew")
-    return data
+    return read_record(folder / "stage.json", Started, _remedy(folder), StageError)
+
+
+def read_done(folder: Path) -> Finished | None:
+    """Return done.json of a stage's folder, None if the stage is not done.
+
+    Raises:
+        StageError: it is damaged.
+    """
+    return read_record(folder / "done.json", Finished, _remedy(folder), StageError)
+
+
+def _remedy(folder: Path) -> str:
+    return f"`wsseg {folder.name} --force` makes it anew"
+
+
+def metrics(path: Path) -> Iterator[dict[str, float]]:
+    """Yield the lines of a training's metrics.jsonl: the step, the losses by name, the learning rate.
+
+    A last line that is cut off is left out: older versions were killed while they wrote it.
+
+    Raises:
+        StageError: it is damaged.
+    """
+    remedy = "delete it; the same command goes on without the losses so far"
+    for row in read_lines(path, _Metrics, remedy, StageError, last_may_be_cut=True):
+        if not isinstance(row.get("step"), int):
+            raise StageError(f"{path}: a line without `step`; {remedy}")
+        yield row
+
+
+_Metrics = dict[str, Annotated[int, Field(ge=0, lt=1 << 53)] | Annotated[float, Field(ge=-1e30, le=1e30)]]
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write JSON under a temporary name and rename it, so that a file that exists is whole."""
+    """Write JSON under a temporary name and rename it, so that a file that exists is whole.
+
+    Raises:
+        DataError: it cannot be written.
+    """
     write_text(path, json.dumps(data, indent=2, ensure_ascii=False, default=str) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text under a temporary name and rename it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

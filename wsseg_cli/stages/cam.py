@@ -16,9 +16,10 @@ from ..errors import StageError
 from ..plugin.protocols import Method
 from ..recipe.sections import CamSettings
 from . import Context, Result, begin, up_to_date
+from .collect import check_extras
 from .per_image import LabelRule, device_and_workers, label_rule, run_each, splits_of
 from .pictures import write_overlays
-from .plugins import at_inference, check_extras, method_of, trained, wants_strided
+from .plugins import at_inference, method_of, trained, wants_strided
 
 
 def run(context: Context, split: str | None = None, overlays: int = 0) -> Result:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import DataError
+from ..errors import DataError, PluginError
 from ..plugin.protocols import Dataset
 from ..types import Sample
 
@@ -58,10 +58,13 @@ def collect(data: Dataset[Any], splits: Iterable[str], taken: Mapping[str, Path]
 
 def _of_split(data: Dataset[Any], name: str) -> dict[str, Sample]:
     samples: dict[str, Sample] = {}
+    folders = data.extra_folders()
     for sample in data.samples(name):
         if sample.image_id in samples:
             raise DataError(f"image id {sample.image_id!r} stands twice in split {name!r}; ids must be unique")
-        samples[sample.image_id] = replace(sample, labels=tuple(sorted(set(sample.labels))))
+        maps = {extra: folder / f"{sample.image_id}.png" for extra, folder in folders.items()}
+        labels = tuple(sorted(set(sample.labels)))
+        samples[sample.image_id] = replace(sample, labels=labels, extras={**maps, **sample.extras})
     if not samples and not data.bad:
         raise DataError(f"split {name!r} names no image")
     return samples
@@ -81,3 +84,19 @@ def _check_maps(image_id: str, samples: list[Sample]) -> None:
 
 def _place(path: Path) -> Path:
     return Path(os.path.abspath(path))
+
+
+def check_extras(name: str, wanted: frozenset[str], samples: Sequence[Sample]) -> None:
+    """Check that every sample brings what a plugin reads beside the image.
+
+    Raises:
+        PluginError: one does not.
+    """
+    for extra in sorted(wanted - {"mask"}):
+        lacking = [sample.image_id for sample in samples if extra not in sample.extras]
+        if lacking:
+            where = "saliency" if extra == "saliency" else f"extras.{extra}"
+            raise PluginError(
+                f"{name} needs a {extra} map of each image; {len(lacking)} of {len(samples)} have none, "
+                f"such as {lacking[0]!r}; name their folder in dataset.options.{where}"
+            )

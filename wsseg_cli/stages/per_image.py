@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..data.files import write_atomically
 from ..data.index import Index
+from ..disk.writing import remove, write_text
 from ..engine import processes
 from ..engine.each import Work, each, share
 from ..errors import DataError
@@ -103,11 +103,11 @@ def report_failures(folder: Path, stage: str, failures: Sequence[tuple[str, str]
     path = folder / "failures.jsonl"
     if not failures:
         if processes.is_main():
-            path.unlink(missing_ok=True)
+            remove(path)
         return
     if processes.is_main():
         text = "".join(json.dumps({"id": i, "reason": r}, ensure_ascii=False) + "\n" for i, r in failures)
-        write_atomically(path, lambda to: to.write_text(text, encoding="utf-8"))
+        write_text(path, text)
     shown = "\n  ".join(f"{image_id}: {reason}" for image_id, reason in failures[:5])
     more = f"\n  … and {len(failures) - 5} more" if len(failures) > 5 else ""
     raise DataError(

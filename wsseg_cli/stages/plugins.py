@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import ValidationError, with_config
+from typing_extensions import TypedDict
 
 from .. import __version__, nets
+from ..disk.records import OPEN, check_record
 from ..engine import checkpoint
 from ..engine.frozen import load_trained
-from ..errors import CheckpointError, PluginError, StageError
+from ..errors import CheckpointError, StageError
 from ..nets.inference import for_inference
 from ..plugin import discovery
 from ..plugin.protocols import Method, NetworkOptions, Predictor, Refiner, Segmenter, Trainable
 from ..recipe.sections import PLUGIN, Recipe
 from ..settings import MaskCrfSettings
-from ..types import ByteArray, ClassNames, Sample
+from ..types import ByteArray, ClassNames
 from . import Context
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+@with_config(OPEN)
+class ModelHeader(TypedDict):
+    """What a model file says of itself, as far as it is needed to use it without the run that made it."""
+
+    kind: str
+    name: str
+    options: dict[str, Any]
+    classes: list[str]
+    normalization: dict[str, Any]
 
 
 def method_of(context: Context, classes: ClassNames) -> Method[Any, Any]:
@@ -37,13 +49,13 @@ def method_of(context: Context, classes: ClassNames) -> Method[Any, Any]:
     return checked(cls(options, classes))
 
 
-def refiner_of(context: Context, classes: ClassNames) -> Refiner[Any, Any]:
-    """Return the recipe's refiner.
+def refiner_of(context: Context, classes: ClassNames, number: int = -1) -> Refiner[Any, Any]:
+    """Return the recipe's refiner; of several the one of this number, by default the last.
 
     Raises:
         RecipeError: its backbone lacks a feature map that it needs.
     """
-    cls, options = context.recipe.plugin("refine")
+    cls, options = context.recipe.plugin("refine", number)
     return checked(cls(options, classes))
 
 
@@ -78,8 +90,8 @@ def predictor_of(context: Context, classes: ClassNames) -> Predictor[Any, Any]:
 
 
 def wants_strided(context: Context, classes: ClassNames) -> bool:
-    """Return whether the recipe's refiner begins from the second resolution of a score map."""
-    return context.recipe.recipe.refine is not None and refiner_of(context, classes).required.strided
+    """Return whether the recipe's first refiner begins from the second resolution of a score map."""
+    return context.recipe.recipe.refine is not None and refiner_of(context, classes, 0).required.strided
 
 
 T = TypeVar("T", bound="Trainable[Any, Any]")
@@ -104,22 +116,6 @@ def crf_image(crf: MaskCrfSettings | None, plugin: Trainable[Any, Any] | None, i
     return plugin.published_pixels(image)
 
 
-def check_extras(name: str, wanted: frozenset[str], samples: Sequence[Sample]) -> None:
-    """Check that every sample brings what a plugin reads beside the image.
-
-    Raises:
-        PluginError: one does not.
-    """
-    for extra in sorted(wanted - {"mask"}):
-        lacking = [sample.image_id for sample in samples if extra not in sample.extras]
-        if lacking:
-            where = "saliency" if extra == "saliency" else f"extras.{extra}"
-            raise PluginError(
-                f"{name} needs a {extra} map of each image; {len(lacking)} of {len(samples)} have none, "
-                f"such as {lacking[0]!r}; name their folder in dataset.options.{where}"
-            )
-
-
 def at_inference(plugin: Trainable[Any, Any]) -> AbstractContextManager[Any]:
     """Return the context in which a plugin makes score maps: without gradients, unless it asks for them."""
     import torch
@@ -127,14 +123,12 @@ def at_inference(plugin: Trainable[Any, Any]) -> AbstractContextManager[Any]:
     return torch.enable_grad() if plugin.required.gradients else torch.inference_mode()
 
 
-def header_of(context: Context, stage: str, plugin: Trainable[Any, Any]) -> dict[str, Any]:
-    """Return what a model file says of itself, enough to use it without the run."""
-    group, _, inner = PLUGIN[stage]
-    choice = getattr(context.recipe.section(stage), inner)
+def header_of(context: Context, stage: str, name: str, plugin: Trainable[Any, Any]) -> dict[str, Any]:
+    """Return what a model file of plugin `name` says of itself, enough to use it without the run."""
     return {
         "wsseg": __version__,
-        "kind": group,
-        "name": choice.name,
+        "kind": PLUGIN[stage][0],
+        "name": name,
         "options": plugin.options.model_dump(mode="json"),
         "classes": list(plugin.classes),
         "normalization": asdict(plugin.normalization),
@@ -163,14 +157,9 @@ def predictor_from(path: Path) -> Predictor[Any, Any]:
         CheckpointError: no model file of a network that gives masks, or one that is now fed otherwise.
         PluginError: its plugin is not installed.
     """
-    header = checkpoint.read_header(path)
-    try:
-        kind, name, names = header["kind"], header["name"], header["classes"]
-        options, pixels = header["options"], header["normalization"]
-    except KeyError as error:
-        raise CheckpointError(
-            f"{path}: its header names no {error.args[0]}; expected a model file of `wsseg train-seg`"
-        ) from None
+    remedy = "expected a model file of `wsseg train-seg`"
+    header = check_record(checkpoint.read_header(path), ModelHeader, f"{path}: its header", remedy, CheckpointError)
+    kind, name, pixels = header["kind"], header["name"], header["normalization"]
     if kind not in ("methods", "segmenters"):
         raise CheckpointError(f"{path}: a network of wsseg.{kind}; expected a segmentation network (`wsseg train-seg`)")
     cls = discovery.load(kind, name)
@@ -180,7 +169,8 @@ def predictor_from(path: Path) -> Predictor[Any, Any]:
             "(`wsseg train-seg`)"
         )
     try:
-        plugin = cls(cls.Options.model_validate_json(json.dumps(options)), ClassNames(names))
+        options = cls.Options.model_validate_json(json.dumps(header["options"]))
+        plugin = cls(options, ClassNames(header["classes"]))
     except ValidationError as error:
         first = error.errors()[0]
         at = ".".join(map(str, first["loc"]))

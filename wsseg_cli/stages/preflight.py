@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -53,6 +54,7 @@ class _Training:
         stage, name, plugin: what trains, and in which stage.
         settings: None where nothing is trained.
         section: address of the settings.
+        number: place of a refiner among several.
         network: on the meta device; None if it cannot be built there.
     """
 
@@ -61,6 +63,7 @@ class _Training:
     plugin: Trainable[Any, Any]
     settings: TrainSettings | None
     section: Address
+    number: int = 0
     network: nn.Module | None = None
 
 
@@ -84,19 +87,20 @@ class Preflight:
         self.found: list[Finding] = []
         for problem in recipe.problems():
             self._say(problem.address, problem.message, PluginError if problem.address[-1] == "name" else RecipeError)
-        looked = [self._training(stage) for stage in self.stages]
-        self._trainings = {training.stage: training for training in looked if training is not None}
-        for training in self._trainings.values():
+        looked = [self._training(stage, number) for stage in self.stages for number in self._numbers(stage)]
+        self._trainings = [training for training in looked if training is not None]
+        for training in self._trainings:
             self._batches(training)
 
     def files(self) -> None:
-        """Look at environment variables, the data set's folders and lists, extras of images, and weights."""
+        """Look at the machine, variables, the data set's folders and lists, extras of images, and weights."""
+        self._machine()
         unset = {stage: self.recipe.unset(stage) for stage in self.stages}
         for problem in (problem for problems in unset.values() for problem in problems):
             self._say(problem.address, problem.message)
         if "prepare" in self.stages and not unset["prepare"]:
             self._data()
-        for training in self._trainings.values():
+        for training in self._trainings:
             self._extras(training)
             for at, initial in [] if unset[training.stage] else self._initial(training):
                 self._try(at, partial(self._load, initial))
@@ -104,21 +108,31 @@ class Preflight:
     def _say(self, address: Address, message: str, kind: type[WssegError] = RecipeError) -> None:
         self.found.append(Finding(address, message, kind))
 
-    def _training(self, stage: str) -> _Training | None:
-        """Return the training of a stage, None if it has none; what cannot be built is a finding."""
+    def _numbers(self, stage: str) -> range:
+        refine = self.recipe.recipe.refine
+        return range(len(refine.chain)) if stage == "refine" and refine is not None else range(1)
+
+    def _training(self, stage: str, number: int = 0) -> _Training | None:
+        """Return the training of a stage, None if it has none; what cannot be built is a finding.
+
+        number: place of a refiner among several.
+        """
         _, key, inner = PLUGIN.get(stage, ("", "", ""))
         section = getattr(self.recipe.recipe, key) if inner else None
         if section is None or any(finding.address[:2] == (key, inner) for finding in self.found):
             return None
-        settings, at = (section.train, (key, "train")) if stage == "refine" else (section, (key,))
+        place = self.recipe.address(stage, number)
+        choice = section.chain[number] if stage == "refine" else getattr(section, inner)
+        settings = choice.train if stage == "refine" else section
+        at: Address = (key,) if stage != "refine" else (*place, "train") if len(place) > 2 else (key, "train")
         try:
-            cls, options = self.recipe.as_written(stage)
+            cls, options = self.recipe.as_written(stage, number)
             plugin: Trainable[Any, Any] = checked(cls(options, self.classes or _STAND_INS))
-            training = _Training(cast(_Stage, stage), getattr(section, inner).name, plugin, settings, at)
+            training = _Training(cast(_Stage, stage), choice.name, plugin, settings, at, number)
             if settings is not None and plugin.required.trains:
                 training.network = _without_numbers(plugin.build_model)
         except WssegError as error:
-            self._say((key, inner, "options"), str(error), type(error))
+            self._say((*place, "options"), str(error), type(error))
             return None
         return training
 
@@ -127,24 +141,41 @@ class Preflight:
         if settings is None or network is None:
             return
         parts = processes.world() * settings.accumulate
+        among = f", {processes.world()} processes" if processes.world() > 1 else ""
+        said = f"batch_size {settings.batch_size}, accumulate {settings.accumulate}{among}"
         at = (*training.section, "batch_size")
         if settings.batch_size % parts:
             self._say(at, f"{settings.batch_size} is not divisible by {parts}, processes x accumulate")
         elif settings.batch_size == parts and not settings.sync_batch_norm and not _learns_from_one(network, settings):
             self._say(
                 at,
-                f"one image at a time (batch_size {settings.batch_size}, accumulate {settings.accumulate}) gives a "
-                "batch norm of this network a single value per channel, from which it cannot learn; set batch_size to "
+                f"one image at a time ({said}) gives a batch norm of this network a single value per channel, from "
+                "which it cannot learn; set batch_size to "
                 f"{2 * parts} or more" + (", or accumulate to 1" if settings.accumulate > 1 else ""),
             )
+
+    def _machine(self) -> None:
+        """Find what of the section runtime this machine does not have."""
+        import torch
+
+        runtime = self.recipe.recipe.runtime
+        here: dict[str, Callable[[], bool]] = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+        if runtime.device in here and not here[runtime.device]():
+            self._say(("runtime", "device"), f"no {runtime.device} device here; auto takes what there is")
+        if runtime.tracker != "none" and find_spec(runtime.tracker) is None:
+            package = runtime.tracker.replace("_", "-")
+            self._say(("runtime", "tracker"), f"{runtime.tracker} is not installed: pip install {package}")
 
     def _data(self) -> None:
         try:
             cls, options = self.recipe.plugin("prepare")
         except WssegError:
             return  # said already
-        for line in cls(options, self.work).missing(self.recipe.recipe.dataset.splits):
+        data = cls(options, self.work)
+        data.bad = {}  # single entries of a list that cannot be used are `prepare`'s to name
+        for line in data.missing(self.recipe.recipe.dataset.splits):
             self._say(("dataset", "options"), line, DataError)
+        self._try(("dataset", "options", "extras"), cls(options, self.work).extra_folders)
 
     def _extras(self, training: _Training) -> None:
         """Find extras of images that a plugin reads and options of the data set name, but not in this recipe."""
@@ -155,15 +186,15 @@ class Preflight:
         named: Any = getattr(options, "extras", None)
         for extra in sorted(training.plugin.required.extras - set(named or ())):
             own = hasattr(options, extra)
-            # a data set that has neither option may bring such maps by itself, as the toy scenes do
-            if getattr(options, extra) is None if own else named is not None:
+            # a data set without an option for such maps may bring them by itself, as the toy scenes do
+            if getattr(options, extra) is None if own else extra != "saliency" and named is not None:
                 at: Address = ("dataset", "options", extra) if own else ("dataset", "options", "extras", extra)
                 message = f"is missing: {training.name} needs a {extra} map of each image; name their folder"
                 self._say(at, message, PluginError)
 
     def fetch(self, quiet: bool = True) -> None:
         """Bring what `weights: hub` names and no cache holds, after all else was found well, and look at it, too."""
-        for training in self._trainings.values():
+        for training in self._trainings:
             for at, initial in self._initial(training):
                 network = _without_numbers(initial.network) if initial.weights == "hub" else None
                 if network is not None:
@@ -178,15 +209,16 @@ class Preflight:
 
     def _initial(self, training: _Training) -> Iterator[tuple[Address, InitialWeights]]:
         """Yield what a training loads and where the recipe names it, `${…}` filled in."""
-        _, key, inner = PLUGIN[training.stage]
+        place = self.recipe.address(training.stage, training.number)
         try:
-            cls, options = self.recipe.plugin(training.stage)
+            cls, options = self.recipe.plugin(training.stage, training.number)
         except WssegError:
             return  # said already
         plugin: Trainable[Any, Any] = cls(options, training.plugin.classes)
         section: Any = self.recipe.section(training.stage)
-        for initial in plugin.initial_weights(section.train if training.stage == "refine" else section):
-            yield (key, inner, "options", initial.option) if initial.option else (*training.section, "weights"), initial
+        settings = section.chain[training.number].train if training.stage == "refine" else section
+        for initial in plugin.initial_weights(settings):
+            yield (*place, "options", initial.option) if initial.option else (*training.section, "weights"), initial
 
     def _load(self, initial: InitialWeights) -> None:
         """Load weights into their network without numbers, by the very steps of a training.
@@ -198,7 +230,8 @@ class Preflight:
         if network is None:
             return
         if initial.weights == "train_cls":
-            classifier = self._trainings.get("train-cls") or self._training("train-cls")
+            known = [one for one in self._trainings if one.stage == "train-cls"]
+            classifier = known[0] if known else self._training("train-cls")
             if classifier is not None and classifier.network is not None:
                 checkpoint.copy_backbone(network, classifier.network.state_dict(), "weights: train_cls")
             return
@@ -231,9 +264,15 @@ def lines(found: Sequence[Finding], recipe: LoadedRecipe) -> list[str]:
 def _without_numbers(build: Callable[[], nn.Module]) -> nn.Module | None:
     """Return a network on the meta device; None if it cannot be built there."""
     import torch
+    from torch.overrides import TorchFunctionMode
+
+    class Undrawn(TorchFunctionMode):
+        # on the meta device the first normal draw alone takes a second, for it imports torch's compiler
+        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            return args[0] if function is torch.Tensor.normal_ else function(*args, **(kwargs or {}))
 
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), Undrawn():
             return build()
     except WssegError:
         raise

@@ -8,17 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..data.files import write_atomically
 from ..data.images import look_at_photo, mask_values, read_saliency
 from ..data.index import WORK, Entry, Index, extra_index, read_index, write_index
 from ..data.stores import check_size, labels_in_mask
+from ..disk.writing import write_text
 from ..engine import processes
 from ..engine.each import Work, each
-from ..errors import DataError
+from ..errors import DataError, WssegError
 from ..plugin.protocols import Dataset
 from ..types import IGNORE, ClassNames, Sample
 from . import Context, Result, begin, up_to_date
-from .collect import collect
+from .collect import check_extras, collect
 from .data_report import data_report, report_lines
 from .looks import Looked, conversions, seen_in_masks
 
@@ -38,7 +38,7 @@ def run(context: Context, skip_bad: bool = False, split: str | None = None) -> R
         return _add_split(context, split, skip_bad)
     if begin(context, "prepare") == "done":
         return up_to_date("prepare")
-    error: DataError | None = None
+    error: WssegError | None = None
     result = None
     if processes.is_main():
         try:
@@ -47,11 +47,11 @@ def run(context: Context, skip_bad: bool = False, split: str | None = None) -> R
             digest = write_index(folder, index, roots)
             report = data_report(index, section, facts | data.facts())
             text = json.dumps(report, indent=1, ensure_ascii=False)
-            write_atomically(folder / "report.json", lambda path: path.write_text(text))
+            write_text(folder / "report.json", text)
             counts = {name: len(index.samples(name)) for name in index.splits()}
             context.run.finish("prepare", splits=section.splits, index=digest, counts=counts)
             result = Result("prepare", report_lines(report), report)
-        except DataError as caught:
+        except WssegError as caught:
             error = caught
     answer: Result = processes.agree(error or result)
     return answer
@@ -65,7 +65,7 @@ def _open(context: Context) -> tuple[Dataset[Any], dict[str, Path]]:
     for name, value in options.model_dump().items():
         if isinstance(value, str | Path) and str(value) and Path(value).is_dir():
             roots[name] = Path(value).absolute()
-    return data, roots
+    return data, roots | {f"extras.{name}": folder.absolute() for name, folder in data.extra_folders().items()}
 
 
 def _index(
@@ -75,7 +75,14 @@ def _index(
     data.bad = bad
     classes = data.classes()
     found = collect(data, splits, taken)
-    samples = extras_for_training(found.samples, found.member_of, context.recipe.recipe.dataset.train)
+    asked = context.recipe.extras()
+    everywhere = frozenset[str]().union(*(one.inference for one in asked.values()))
+    train = context.recipe.recipe.dataset.train
+    samples = extras_for_training(found.samples, found.member_of, train, everywhere)
+    learnt = [sample for i, sample in samples.items() if set(train) & set(found.member_of[i])]
+    for name, one in asked.items():
+        check_extras(name, one.training, learnt)
+        check_extras(name, one.inference, list(samples.values()))
     runtime = context.recipe.section("runtime")
     done = each(
         list(samples),
@@ -110,18 +117,22 @@ def _index(
 
 
 def extras_for_training(
-    samples: dict[str, Sample], member_of: dict[str, list[str]], train: Iterable[str]
+    samples: dict[str, Sample],
+    member_of: dict[str, list[str]],
+    train: Iterable[str],
+    everywhere: frozenset[str] = frozenset(),
 ) -> dict[str, Sample]:
     """Return the samples, those of no train split without the extras whose file is missing.
 
-    Training alone reads extras, and released saliency maps often cover the train split and no more.
+    Most extras are read in training alone, and released saliency maps often cover the train split and no more.
+    everywhere: extras that are read at inference, too, and therefore kept.
     """
     learnt = set(train)
 
     def kept(sample: Sample) -> Sample:
         if not sample.extras or learnt.intersection(member_of[sample.image_id]):
             return sample
-        return replace(sample, extras={name: path for name, path in sample.extras.items() if path.is_file()})
+        return replace(sample, extras={n: p for n, p in sample.extras.items() if n in everywhere or p.is_file()})
 
     return {image_id: kept(sample) for image_id, sample in samples.items()}
 
@@ -129,7 +140,7 @@ def extras_for_training(
 def _write_bad(path: Path, bad: dict[str, str]) -> None:
     if bad:
         text = "".join(json.dumps({"id": i, "reason": r}, ensure_ascii=False) + "\n" for i, r in bad.items())
-        write_atomically(path, lambda to: to.write_text(text, encoding="utf-8"))
+        write_text(path, text)
 
 
 def _checker(samples: dict[str, Sample], classes: ClassNames) -> Work:
@@ -167,7 +178,7 @@ def _add_split(context: Context, split: str, skip_bad: bool) -> Result:
             write_index(extra_index(context.prepared, split), index, roots)
             count = len(index.entries)
             answer = Result("prepare", [f"prepare    {split}: {count} images"], {"lists": {split: count}})
-        except DataError as error:
+        except WssegError as error:
             answer = error
     result: Result = processes.agree(answer)
     return result

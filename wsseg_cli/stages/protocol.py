@@ -27,7 +27,7 @@ def protocol_of(context: Context, artefact: str, split: str, images: int) -> dic
         protocol["infer"] = recipe.cam.infer.model_dump(mode="json")
         protocol["store_stride"] = recipe.cam.store_stride
     if recipe.refine is not None and artefact != "cam":
-        protocol["refiner"] = recipe.refine.refiner.name
+        protocol["refiner"] = ", ".join(one.name for one in recipe.refine.chain)
     protocol["crf"] = _crf(recipe.pseudo.crf) if artefact == "pseudo" and recipe.pseudo else None
     if artefact == "pseudo" and recipe.pseudo and recipe.pseudo.background:
         protocol["background"] = recipe.pseudo.background.model_dump(exclude_none=True)

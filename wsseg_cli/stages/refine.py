@@ -1,9 +1,9 @@
-"""refine: train the refiner if it learns, then make every score map better."""
+"""refine: train each refiner that learns, then make every score map better."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,44 +16,112 @@ from ..engine.each import Work
 from ..engine.fit import Loop
 from ..errors import RecipeError, StageError
 from ..plugin.protocols import Refiner, TrainingJob
-from ..recipe.sections import RefineSettings
+from ..recipe.sections import RefinerChoice
+from ..run.directory import State
+from ..run.fingerprint import reads_of
+from ..settings import InferSettings
 from ..types import Sample
 from . import Context, Result, begin, up_to_date
+from .collect import check_extras
 from .per_image import LabelRule, device_and_workers, label_rule, run_each, splits_of
 from .pictures import write_overlays
-from .plugins import at_inference, check_extras, header_of, method_of, refiner_of, trained
+from .plugins import at_inference, header_of, method_of, refiner_of, trained
 
 
 def run(context: Context, split: str | None = None, overlays: int = 0) -> Result:
-    """Write refine/ID.safetensors for every image of the splits; train in refine/train first if the refiner learns."""
+    """Write refine/ID.safetensors for every image of the splits; of several refiners the earlier ones in refine-N.
+
+    A refiner that learns trains first, in train/ of its folder.
+    """
     context.run.require("prepare")
     splits = splits_of(context, split)
     context.run.require("cam", splits)
     index = read_index(context.prepared)
     section = context.recipe.section("refine")
-    refiner = refiner_of(context, index.classes)
+    parts = [
+        _Part(context, index, stage, choice, number, section.store_stride)
+        for number, (stage, choice) in enumerate(zip(context.recipe.recipe.refine_parts, section.chain, strict=True))
+    ]
     samples = index.samples(*splits)
-    folder = context.run.folder("refine")
-    state = begin(context, "refine", splits)
-    if state != "done":
-        source = context.run.source("refine", "cam")
-        _check_resolutions(context, index, refiner, samples)
-        check_extras(section.refiner.name, refiner.required.inference, samples)
-        if refiner.required.trains:
-            _train(context, refiner, section, index, source)
-        device, workers = device_and_workers(context)
-        model_file = folder / "train" / checkpoint.MODEL if refiner.required.trains else None
-        arguments = (refiner, model_file, context.prepared, source, folder, section, label_rule(context), device)
-        run_each(context, "refine", samples, ScoreStore(folder).missing, _computer, arguments, workers)
-        if processes.is_main():
-            context.run.finish("refine", splits, images=len(ScoreStore(folder)))
-        processes.barrier()
-    pictures = write_overlays(folder, ScoreStore(folder), samples, index.classes, overlays)
-    if state == "done":
+    anew = _first_anew(context, parts) if context.force else len(parts)
+    states = [part.run(samples, splits, force=number >= anew) for number, part in enumerate(parts)]
+    store = ScoreStore(context.run.folder("refine"))
+    pictures = write_overlays(store.folder, store, samples, index.classes, overlays)
+    if set(states) == {"done"}:
         done = up_to_date("refine")
         return replace(done, lines=done.lines + pictures)
-    line = f"refine     {len(samples)}/{len(samples)}  {section.refiner.name}"
+    line = f"refine     {len(samples)}/{len(samples)}  {', '.join(part.choice.name for part in parts)}"
     return Result("refine", [line, *pictures], {"images": len(samples)})
+
+
+def _first_anew(context: Context, parts: Sequence[_Part]) -> int:
+    """Return from which part on --force makes all anew: the first that was made otherwise, or else the very first."""
+    changed = [number for number, part in enumerate(parts) if context.run.changes(part.stage)]
+    return changed[0] if changed else 0
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One refiner of the recipe: its stage, whose folder it writes into, and its place in the chain."""
+
+    context: Context
+    index: Index
+    stage: str
+    choice: RefinerChoice
+    number: int
+    store_stride: int
+
+    def run(self, samples: Sequence[Sample], splits: tuple[str, ...], force: bool) -> State:
+        """Refine what is missing; return what was there before."""
+        context = self.context
+        refiner = refiner_of(context, self.index.classes, self.number)
+        state = begin(replace(context, force=force), self.stage, splits)
+        if state == "done":
+            return state
+        reads = reads_of(context.recipe.recipe, self.stage)[1]
+        source, folder = context.run.source(self.stage, reads), context.run.folder(self.stage)
+        if reads == "cam":
+            _check_resolutions(context, self.index, refiner, samples)
+        check_extras(self.choice.name, refiner.required.inference, samples)
+        if refiner.required.trains:
+            self._train(refiner, source)
+        device, workers = device_and_workers(context)
+        model_file = folder / "train" / checkpoint.MODEL if refiner.required.trains else None
+        infer = self.choice.infer or InferSettings()
+        arguments = (refiner, model_file, context.prepared, source, folder, infer, self.store_stride)
+        given = (*arguments, label_rule(context), device)
+        run_each(context, self.stage, samples, ScoreStore(folder).missing, _computer, given, workers)
+        if processes.is_main():
+            context.run.finish(self.stage, splits, images=len(ScoreStore(folder)))
+        processes.barrier()
+        return state
+
+    def _train(self, refiner: Refiner[Any, Any], source: Path) -> None:
+        context, settings = self.context, self.choice.train
+        if settings is None:
+            at = (
+                "refine.train"
+                if len(context.recipe.recipe.refine_parts) == 1
+                else f"refine.refiner.{self.number}.train"
+            )
+            raise RecipeError(f"refiner {self.choice.name!r} has to be trained: give {at}")
+        samples = self.index.samples(*context.recipe.recipe.dataset.train)
+        check_extras(self.choice.name, refiner.required.training, samples)
+        runtime = context.recipe.section("runtime")
+        backbone = context.run.folder("train-cls") / checkpoint.MODEL if settings.weights == "train_cls" else None
+        header = header_of(context, "refine", self.choice.name, refiner)
+        job = TrainingJob(
+            dir=context.run.folder(self.stage) / "train",
+            samples=samples,
+            classes=self.index.classes,
+            settings=settings,
+            seed=context.recipe.recipe.seed,
+            cams=ScoreStore(source),
+            fingerprint=context.run.fingerprint(self.stage),
+            workers=processes.worker_count(runtime),
+        )
+        refiner.train(job, Loop(runtime, header=header, backbone=backbone, quiet=context.quiet))
+        processes.barrier()
 
 
 def _check_resolutions(context: Context, index: Index, refiner: Refiner[Any, Any], samples: Sequence[Sample]) -> None:
@@ -69,36 +137,14 @@ def _check_resolutions(context: Context, index: Index, refiner: Refiner[Any, Any
         )
 
 
-def _train(context: Context, refiner: Refiner[Any, Any], section: RefineSettings, index: Index, source: Path) -> None:
-    if section.train is None:
-        raise RecipeError(f"refiner {section.refiner.name!r} has to be trained: give refine.train")
-    samples = index.samples(*context.recipe.recipe.dataset.train)
-    check_extras(section.refiner.name, refiner.required.training, samples)
-    runtime = context.recipe.section("runtime")
-    own = section.train.weights == "train_cls"
-    backbone = context.run.folder("train-cls") / checkpoint.MODEL if own else None
-    loop = Loop(runtime, header=header_of(context, "refine", refiner), backbone=backbone, quiet=context.quiet)
-    job = TrainingJob(
-        dir=context.run.folder("refine") / "train",
-        samples=samples,
-        classes=index.classes,
-        settings=section.train,
-        seed=context.recipe.recipe.seed,
-        cams=ScoreStore(source),
-        fingerprint=context.run.fingerprint("refine"),
-        workers=processes.worker_count(runtime),
-    )
-    refiner.train(job, loop)
-    processes.barrier()
-
-
 def _computer(
     refiner: Refiner[Any, Any],
     model_file: Path | None,
     prepared: Path,
     source: Path,
     folder: Path,
-    section: RefineSettings,
+    infer: InferSettings,
+    store_stride: int,
     rule: LabelRule,
     device: str,
 ) -> Work:
@@ -112,7 +158,7 @@ def _computer(
         image = read_image(sample.image, sample.orientation)
         labels, extras = rule.labels(index, image_id), extras_of(sample, refiner.required.inference)
         with at_inference(refiner):
-            scores = refiner.refine(model, image, labels, coarse[image_id], section.infer, **extras)
-        store.write(replace(scores, image_id=image_id), section.store_stride)
+            scores = refiner.refine(model, image, labels, coarse[image_id], infer, **extras)
+        store.write(replace(scores, image_id=image_id), store_stride)
 
     return compute

@@ -14,7 +14,8 @@ from ..plugin.protocols import Method, TrainingJob
 from ..recipe.loading import MISSING_TRAINING
 from ..recipe.sections import FrozenClsSettings, TrainClsSettings
 from . import Context, Result, begin, up_to_date
-from .plugins import check_extras, header_of, method_of
+from .collect import check_extras
+from .plugins import header_of, method_of
 
 
 def run(context: Context) -> Result:
@@ -29,7 +30,7 @@ def run(context: Context) -> Result:
     if begin(context, "train-cls") == "done":
         return up_to_date("train-cls")
     path = context.run.folder("train-cls") / checkpoint.MODEL
-    header = header_of(context, "train-cls", method)
+    header = header_of(context, "train-cls", section.method.name, method)
     if not isinstance(section, TrainClsSettings):
         return _freeze(context, method, section, path, header)
     job = TrainingJob(

@@ -40,7 +40,7 @@ def run(context: Context) -> Result:
         return up_to_date("train-seg")
     folder = context.run.folder("train-seg")
     backbone = context.run.folder("train-cls") / checkpoint.MODEL if section.weights == "train_cls" else None
-    header = header_of(context, "train-seg", segmenter) | {"masks": section.masks}
+    header = header_of(context, "train-seg", section.segmenter.name, segmenter) | {"masks": section.masks}
     loop = Loop(context.recipe.section("runtime"), header=header, backbone=backbone, quiet=context.quiet)
     job = TrainingJob(
         dir=folder,

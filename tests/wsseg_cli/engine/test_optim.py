@@ -173,6 +173,19 @@ def test_schedule_that_ends_early_keeps_its_last_rate() -> None:
     assert rate(25, 20, above) == rate(19, 20, above) == pytest.approx((2 / 21) ** 0.9)
 
 
+def test_warmup_rises_from_a_share() -> None:
+    schedule = ScheduleSettings(name="constant", warmup=4, warmup_start=0.0)
+    assert [rate(step, 9, schedule) for step in range(6)] == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
+    schedule = ScheduleSettings(name="constant", warmup=4, warmup_start=0.5)
+    assert [rate(step, 9, schedule) for step in range(5)] == [0.5, 0.625, 0.75, 0.875, 1.0]
+
+
+def test_cosine_ends_at_a_share() -> None:
+    schedule = ScheduleSettings(name="cosine", steps=4, final=0.1)
+    assert [rate(step, 4, schedule) for step in (0, 2, 4, 9)] == pytest.approx([1.0, 0.55, 0.1, 0.1])
+    assert rate(2, 4, ScheduleSettings(name="cosine", steps=4)) == pytest.approx(0.5)
+
+
 def test_warmup_rises_from_a_tenth() -> None:
     schedule = ScheduleSettings(name="constant", warmup=3)
     assert [rate(k, 10, schedule) for k in range(5)] == pytest.approx([0.1, 0.4, 0.7, 1, 1])

@@ -23,7 +23,9 @@ from wsseg_cli.plugin.backbones import backbone_entry
 VIT = "timm/vit_tiny_patch16_224"
 SHAPES = [
     ("resnet18", (97, 130), {"conv3": (25, 33), "conv4": (13, 17), "conv5": (7, 9), "conv6": (4, 5)}),
-    ("convnext_atto", (97, 131), {"conv3": (24, 32), "conv4": (12, 16), "conv5": (6, 8), "conv6": (3, 4)}),
+    ("convnext_atto", (97, 131), {"conv3": (32, 40), "conv4": (16, 20), "conv5": (8, 10), "conv6": (4, 5)}),
+    ("convnext_atto", (20, 9), {"conv3": (8, 8), "conv6": (1, 1)}),
+    ("resnet18", (20, 9), {"conv3": (5, 3), "conv6": (1, 1)}),
     ("swin_tiny_patch4_window7_224", (97, 131), {"conv3": (25, 33), "conv6": (4, 5)}),
     ("vit_tiny_patch16_224", (97, 131), {"conv3": (7, 9), "conv6": (7, 9)}),
     ("efficientvit_m0", (97, 131), {"conv4": (7, 9), "conv6": (2, 3)}),
@@ -38,7 +40,7 @@ def vit() -> TokenBackbone:
     return built
 
 
-@pytest.mark.parametrize(("name", "size", "expected"), SHAPES, ids=[row[0] for row in SHAPES])
+@pytest.mark.parametrize(("name", "size", "expected"), SHAPES, ids=[f"{row[0]}-{row[1]}" for row in SHAPES])
 def test_maps_of_any_size(name: str, size: tuple[int, int], expected: dict[str, tuple[int, int]]) -> None:
     entry = backbone_entry(f"timm/{name}")
     with torch.device("meta"):

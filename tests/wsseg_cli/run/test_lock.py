@@ -5,7 +5,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -66,15 +65,28 @@ def test_another_machine_is_believed(tmp_path: Path) -> None:
         pass
 
 
-def test_a_lock_without_content(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\xff\x00\xfe", b"{", b"[" * 100_000, b"null", b'{"pid": 99999999999999999999}', b'{"pid": -1}', b"{}"],
+    ids=["empty", "binary", "cut", "deep", "null", "a huge number", "a negative number", "nothing said"],
+)
+def test_what_was_never_a_lock_is_taken_over_at_once(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "lock"
-    path.touch()
-    with pytest.raises(StageError, match="just taking"), RunLock(path):
-        pass
-    old = time.time() - 3600
-    os.utime(path, (old, old))
+    path.write_bytes(content)
+    assert holder(path) is None
     with RunLock(path):
-        pass
+        assert holder(path) is not None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_or_a_fifo_in_its_place(tmp_path: Path) -> None:
+    (tmp_path / "lock" / "inside").mkdir(parents=True)
+    with RunLock(tmp_path / "lock"):
+        assert (tmp_path / "lock").is_file()
+    os.mkfifo(tmp_path / "lock")
+    with RunLock(tmp_path / "lock"):
+        assert (tmp_path / "lock").is_file()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_only_the_first_of_a_torchrun_takes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -193,6 +193,13 @@ def test_networks_are_part_of_every_check(toy: Path, overrides: list[str], words
     assert wsseg("recipes", "check", toy, *(w for o in overrides for w in ("--set", o))).exit_code == 1
 
 
+def test_batches_are_shared_by_processes(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    lines = found(toy, "train_seg.batch_size=2", "train_cls.batch_size=3", files=False)
+    assert "train_cls.batch_size: 3 is not divisible by 2" in lines[0] or "3 is not divisible by 2" in lines[1]
+    assert any("(batch_size 2, accumulate 1, 2 processes)" in line and "set batch_size to 4" in line for line in lines)
+
+
 def test_a_batch_of_one_is_fine_without_a_batch_norm_of_single_cells(toy: Path) -> None:
     assert found(toy, "train_seg.segmenter.name=deeplabv2", "train_seg.batch_size=1") == []
 
@@ -221,6 +228,14 @@ def test_saliency_that_nothing_names(toy: Path, tmp_path: Path) -> None:
     lines = found(toy, data, method)
     assert len(lines) == 1 and "dataset.options.saliency: is missing: eps needs a saliency map" in lines[0]
     assert found(toy, method) == [], "the toy scenes bring theirs"
+
+
+def test_what_the_machine_lacks(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(preflight, "find_spec", lambda name: None)
+    device, tracker = found(toy, "runtime.device=cuda", "runtime.tracker=comet_ml")
+    assert "runtime.device: no cuda device here" in device and "pip install comet-ml" in tracker
+    assert found(toy, "runtime.device=cuda", files=False) == []
 
 
 def test_what_is_done_is_not_asked_for_again(toy: Path, tmp_path: Path) -> None:

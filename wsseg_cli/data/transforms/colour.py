@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from ...types import ByteArray, IntArray, Normalization
-from .step import Arrays
+from .step import Arrays, greys
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,6 @@ class Normalize:
     def apply(self, arrays: Arrays, drawn: None = None) -> Arrays:
         """Return the normalised arrays."""
         normalised = {**arrays, "image": self.normalization.apply(arrays["image"])}
-        if "saliency" in arrays:
-            normalised["saliency"] = np.asarray(arrays["saliency"], np.float32) / np.float32(255)
+        for name in greys(arrays):
+            normalised[name] = np.asarray(arrays[name], np.float32) / np.float32(255)
         return normalised

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ...types import IGNORE
 from .scale import resize
-from .step import Arrays
+from .step import Arrays, greys
 
 Sampler = Literal["tv021", "torchvision"]
 
@@ -78,9 +78,9 @@ class Crop:
 def crop(arrays: Arrays, box: CropBox) -> Arrays:
     """Return the arrays inside `box`; what the window does not cover is 0, in masks 255."""
     cropped = dict(arrays)
-    for name, fill in (("image", 0), ("saliency", 0), ("mask", IGNORE)):
+    for name in ("image", "mask", *greys(arrays)):
         if name in arrays:
-            cropped[name] = window(arrays[name], box, fill)
+            cropped[name] = window(arrays[name], box, IGNORE if name == "mask" else 0)
     if "scores" in arrays:
         cropped["scores"] = np.stack([window(score, box, 0) for score in arrays["scores"]])
     return cropped
@@ -127,7 +127,7 @@ class ResizedCrop:
         top, left, height, width = drawn
         rows, columns = slice(top, top + height), slice(left, left + width)
         cut = dict(arrays)
-        for name in ("image", "mask", "saliency"):
+        for name in ("image", "mask", *greys(arrays)):
             if name in arrays:
                 cut[name] = np.ascontiguousarray(arrays[name][rows, columns])
         if "scores" in arrays:

@@ -12,7 +12,7 @@ from ...types import IMAGENET, FloatArray, Normalization
 from .colour import ColorJitter, HsvShift, Normalize
 from .crop import Crop, ResizedCrop
 from .scale import Flip, Rescale, ResizeLong
-from .step import Arrays, Pipeline, Step
+from .step import Arrays, Pipeline, Step, array_name
 
 
 def classification_transform(
@@ -27,7 +27,7 @@ def classification_transform(
     augment: its `area` puts the single-stage model's resized crop in the place of size and crop. with_: what moves
     along with the image, such as "saliency" or "mask". box: also give the place of the image in the crop, `box` (4,).
     """
-    return Pipeline((*_shape_and_colour(augment, normalize), *_crop(augment, box)), frozenset(with_))
+    return Pipeline((*_shape_and_colour(augment, normalize), *_crop(augment, box)), frozenset(map(array_name, with_)))
 
 
 def segmentation_transform(augment: AugmentSettings, *, normalize: Normalization = IMAGENET) -> Pipeline:

@@ -16,7 +16,7 @@ from ...ops.resize import (
     scaled_size,
 )
 from ...types import resize_scores
-from .step import Arrays, image_size
+from .step import Arrays, greys, image_size
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Flip:
         if not drawn:
             return arrays
         flipped = dict(arrays)
-        for name in ("image", "mask", "saliency"):
+        for name in ("image", "mask", *greys(arrays)):
             if name in arrays:
                 flipped[name] = arrays[name][:, ::-1]
         if "scores" in arrays:
@@ -94,8 +94,8 @@ def resize(
     """Return the arrays at `size` (H, W); `factor` only where the size comes from one (see `opencv_resize`)."""
     resized = dict(arrays)
     resized["image"] = resize_image(arrays["image"], size, interpolation, factor)
-    if "saliency" in arrays:
-        resized["saliency"] = pillow_resize(arrays["saliency"], size)
+    for name in greys(arrays):
+        resized[name] = pillow_resize(arrays[name], size)
     if "mask" in arrays:
         if interpolation == "opencv_cubic":
             resized["mask"] = nearest_resize(arrays["mask"], size, factor)

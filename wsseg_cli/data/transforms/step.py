@@ -45,18 +45,29 @@ class Pipeline:
 
     def __call__(self, arrays: Arrays, rng: np.random.Generator) -> dict[str, Tensor]:
         """Return the tensors of one sample; all randomness comes from `rng`."""
-        arrays = {k: v for k, v in arrays.items() if k not in SPATIAL or k in self.keep or k == "image"}
+        wanted = self.keep | {"image"}
+        arrays = {k: v for k, v in arrays.items() if k in wanted or not (k in SPATIAL or k.startswith("extra/"))}
         for step in self.steps:
             arrays = step.apply(arrays, step.draw(rng, image_size(arrays)))
         return to_tensors(arrays)
 
 
 SPATIAL = frozenset({"image", "mask", "saliency", "scores"})
-"""Names of the arrays that move with the image."""
+"""Names of the arrays that move with the image; extras of other names do so, too."""
+
+
+def array_name(extra: str) -> str:
+    """Return the name of an extra of a sample among its arrays: "saliency" and "mask", or "extra/<name>"."""
+    return extra if extra in SPATIAL else f"extra/{extra}"
+
+
+def greys(arrays: Arrays) -> list[str]:
+    """Return the names of the grey maps among the arrays, (H, W) uint8: saliency and other extras."""
+    return [name for name in arrays if name == "saliency" or name.startswith("extra/")]
 
 
 def to_tensors(arrays: Arrays) -> dict[str, Tensor]:
-    """Return image (3, H, W) float32, mask (H, W) int64, saliency (1, H, W), scores (K, H, W), the rest as it is."""
+    """Return image (3, H, W) float32, mask (H, W) int64, saliency and other extras (1, H, W), scores, the rest."""
     tensors = {}
     for name, value in arrays.items():
         if not isinstance(value, np.ndarray):
@@ -67,7 +78,7 @@ def to_tensors(arrays: Arrays) -> dict[str, Tensor]:
             array = array.transpose(2, 0, 1).astype(np.float32, copy=False)
         elif name == "mask":
             array = array.astype(np.int64)
-        elif name == "saliency":
+        elif name == "saliency" or name.startswith("extra/"):
             array = array[None].astype(np.float32, copy=False)
         tensors[name] = torch.from_numpy(np.array(array, order="C"))
     return tensors

@@ -1,0 +1,178 @@
+"""Writing: a temporary file beside the target, then a rename, so that a file or folder that exists is whole.
+
+Modes follow the umask. What a killed process leaves is called `.NAME.PID.tmp`; `sweep` removes it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ..errors import DataError
+
+_LEFT_OVER = re.compile(r"\..+\.(\d+)\.tmp")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn an `OSError` met inside into a `DataError` that says which file could not be written, and why.
+
+    Raises:
+        DataError: the disk is full, the place is read-only, a file stands where a folder is needed, ….
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error) or type(error).__name__
+        at = f" (at {error.filename})" if error.filename and str(error.filename) != str(path) else ""
+        raise DataError(f"cannot write {path}: {reason}{at}") from error
+
+
+def temporary_name(path: Path) -> Path:
+    """Return the name under which this process prepares `path`; `sweep` knows it."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def write_atomically(path: Path, write: Callable[[Path], object], *, durable: bool = True) -> None:
+    """Let `write` fill a temporary file beside `path`, then rename it: a file that exists is whole.
+
+    durable: the file and its folder have reached the disk on return. False is for the many files of a stage, which
+    `settle` brings there together.
+
+    Raises:
+        DataError: the file cannot be written, as on a full disk.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = temporary_name(path)
+        try:
+            # made by us first: the umask decides its mode, whatever the library that fills it would choose
+            handle = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o666)
+            mode = os.fstat(handle).st_mode & 0o777
+            os.close(handle)
+            write(temporary)
+            os.chmod(temporary, mode)
+            if durable:
+                _sync(temporary)
+            os.replace(temporary, path)
+            if durable:
+                _sync(path.parent)
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
+    """Write a text as UTF-8, whole or not at all; letters that UTF-8 cannot hold are written as "?".
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    data = text.encode("utf-8", "replace")
+    write_atomically(path, lambda temporary: temporary.write_bytes(data), durable=durable)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder to fill, which becomes `path` at the end: a folder that exists is whole.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    temporary = temporary_name(path)
+    with writing(path):
+        try:
+            temporary.mkdir(parents=True)
+            yield temporary
+            for file in temporary.iterdir():
+                _sync(file)
+            remove(path)
+            os.rename(temporary, path)
+            _sync(path.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder with all that is in it, the folder in one step as seen from outside.
+
+    Raises:
+        DataError: it cannot be removed.
+    """
+    try:
+        if path.is_dir() and not path.is_symlink():
+            aside = temporary_name(path)
+            shutil.rmtree(aside, ignore_errors=True)
+            os.rename(path, aside)
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(f"cannot remove {path}: {error.strerror or error}") from error
+
+
+def settle(folder: Path) -> None:
+    """Bring everything in a folder to the disk, as its record is about to say that it is done.
+
+    Raises:
+        DataError: the disk refuses.
+    """
+    with writing(folder):
+        for here, _, files in os.walk(folder):
+            for name in files:
+                if os.path.isfile(os.path.join(here, name)):
+                    _sync(Path(here, name))
+            _sync(Path(here))
+
+
+def sweep(folder: Path, *, deep: bool = True) -> None:
+    """Remove what processes left in `folder` that ended while they wrote.
+
+    deep: in the folders below it as well. What a living process of this machine is writing stays, unless it is ours:
+    nothing of ours is being written when this is called.
+    """
+    for here, folders, files in os.walk(folder):
+        for name in [*folders, *files]:
+            found = _LEFT_OVER.fullmatch(name)
+            if found and not _another(int(found[1][:9])):
+                path = Path(here, name)
+                if name in folders:
+                    folders.remove(name)
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    with suppress(OSError):
+                        path.unlink()
+        if not deep:
+            break
+
+
+def _another(pid: int) -> bool:
+    """Return whether another process of this number runs."""
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # some file systems cannot bring a folder to the disk and say so in this way
+        if not path.is_dir() or error.errno not in _NO_FOLDER_SYNC:
+            raise
+    finally:
+        os.close(handle)
+
+
+_NO_FOLDER_SYNC = (22, 95)  # EINVAL, EOPNOTSUPP

@@ -1,0 +1,61 @@
+"""Ctrl-C and SIGTERM: both end a command in order; workers leave them to their parent and do not outlive it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+INTERRUPTED, TERMINATED = 130, 143
+"""Exit codes after SIGINT and SIGTERM, as shells and schedulers know them."""
+
+
+class Terminated(KeyboardInterrupt):
+    """Raised in the main thread on SIGTERM, where Ctrl-C raises KeyboardInterrupt."""
+
+
+def raise_on_sigterm() -> None:
+    """Make SIGTERM end this process as Ctrl-C does, with files, workers and lock cleaned up on the way."""
+    signal.signal(signal.SIGTERM, terminate)
+
+
+def terminate(number: int, frame: FrameType | None) -> None:
+    """Answer SIGTERM."""
+    raise Terminated
+
+
+@contextmanager
+def children_deaf() -> Iterator[None]:
+    """While inside, processes are started that SIGINT and SIGTERM do not reach.
+
+    A terminal and a scheduler send both to all processes of a group; a worker that is still importing would answer
+    with a traceback of its own. What reaches this process meanwhile is delivered at the end.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # at its own start it would let the signals through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def end_with_parent() -> None:
+    """End this worker process as soon as its parent has ended, however that came about."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(TERMINATED)
+
+    threading.Thread(target=watch, daemon=True, name="watch for the parent's end").start()
