@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -13,7 +13,7 @@ from wsseg_cli.data.files import stems_in
 from wsseg_cli.data.label_table import PHOTO_SUFFIXES, without_suffix
 from wsseg_cli.errors import DataError
 from wsseg_cli.plugin.protocols import Dataset, DatasetOptions, PluginOptions
-from wsseg_cli.types import ClassNames, Sample
+from wsseg_cli.types import ClassNames, Json, Sample
 
 from .cls_labels import agreement
 from .lists import read_list
@@ -134,7 +134,7 @@ class Voc(Dataset):
                 labelled=not unlabelled,
             )
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Json:
         """Return what was done about EXIF orientation, split by split, and how the data compares with the published."""
         facts = {f"EXIF orientation in {split}": said for split, said in self._said.items() if said}
         if "train_aug" in self._found and self.options.classes == CLASSES:
