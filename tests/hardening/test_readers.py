@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from hardening.campaign import campaign
 from hardening.readers import READERS
 
 INPUTS, OF_SLOW_ONES = 300, 40
+
+pytestmark = pytest.mark.skipif(
+    "WSSEG_CAMPAIGN" not in os.environ, reason="set WSSEG_CAMPAIGN=1: a campaign of many minutes"
+)
 
 
 @pytest.mark.slow
