@@ -93,7 +93,7 @@ class Pipeline:
         part: "cam/" for the method of a case with two networks.
         """
         model: nn.Module = plugin.build_model()
-        fit = weights.fit(weights.rename(self.checkpoint(part), (choice or self.said)["family"]), model)
+        fit = weights.match(weights.rename(self.checkpoint(part), (choice or self.said)["family"]), model)
         missing = [name for name in fit.missing if not name.startswith(("backbone.fc", "average."))]
         assert not (missing or fit.extra or fit.wrong_shape), (missing, fit.extra, fit.wrong_shape)
         model.load_state_dict(fit.matched, strict=False)

@@ -54,7 +54,11 @@ def opened(p: Pipeline, folder: Path, sections: dict[str, Any], use: dict[str, P
     (photos / "labels.jsonl").write_text(json.dumps({"image": f"{PHOTO}.png", "labels": names}))
     (photos / "all.txt").write_text(PHOTO)
     lists = {SPLIT: "all.txt"}
+    # training reads saliency in some methods, so `prepare` asks for it; what is tested here does not
+    (photos / "saliency").mkdir()
+    Image.new("L", p.image.shape[1::-1]).save(photos / "saliency" / f"{PHOTO}.png")
     options = {"root": str(photos), "labels": "labels.jsonl", "classes": list(p.classes), "lists": lists}
+    options |= {"saliency": "saliency"}
     recipe: dict[str, Any] = {"name": "case", "dataset": {"name": "folder", "options": options, "train": SPLIT}}
     recipe |= sections | {"runtime": {"workers": 0, "device": "cpu"}}
     (folder / "case.yaml").write_text(json.dumps(recipe))
