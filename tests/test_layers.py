@@ -85,13 +85,26 @@ def test_core_imports_downwards(file: Path) -> None:
             assert not folders, f"{message}: two folders of one layer"
 
 
+HOMES = ("errors", "settings", "types", "plugin", "plugin.protocols", "plugin.backbone", "plugin.backbone_entry")
+"""Modules of the core whose names `wsseg_cli.plugin` offers; what it does not list is not for plugins."""
+
+
 @pytest.mark.parametrize("file", PLUGIN_FILES, ids=lambda file: file.relative_to(PLUGINS).as_posix())
-def test_plugins_import_what_is_open_to_them(file: Path) -> None:
+def test_plugins_import_what_the_plugin_api_lists(file: Path) -> None:
     module, is_package = module_of(file, PLUGINS)
     for line, wanted in imports_of(file, module, is_package):
-        if wanted.split(".")[0] == "wsseg_cli" and (own := top_module(wanted)):
-            layer = LAYER[own]
-            assert layer in OPEN_TO_PLUGINS, f"{module}:{line} imports {own} (layer {layer})"
+        if wanted.split(".")[0] != "wsseg_cli":
+            continue
+        home, _, name = wanted.rpartition(".")
+        listed = home.removeprefix("wsseg_cli.") in HOMES and name in api.__all__
+        below = any(f"{wanted}.".startswith(f"{offered}.") for offered in api.MODULES)
+        assert listed or below, f"{module}:{line} imports {wanted}, which wsseg_cli.plugin does not list"
+        assert LAYER[top_module(wanted)] in OPEN_TO_PLUGINS, f"{module}:{line} imports {wanted}"
+
+
+def test_the_plugin_api_offers_what_it_lists() -> None:
+    assert all(hasattr(api, name) for name in api.__all__) and set(api.NEED_TORCH) <= set(api.__all__)
+    assert all((CORE / module.removeprefix("wsseg_cli.")).is_dir() for module in api.MODULES)
 
 
 def test_plugins_import_each_other_without_cycles() -> None:

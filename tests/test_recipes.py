@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from wsseg_cli.plugin.protocols import stated
 from wsseg_cli.recipe import catalogue
 from wsseg_cli.recipe import loading as recipe
 
@@ -28,6 +29,9 @@ def test_recipe_says_what_it_is(file: Path) -> None:
     command = "wsseg run" if card.method != "-" or card.supervision == "F" else "wsseg train-seg"
     assert f"{command} --recipe {file.stem}" in "\n".join(lines[:25]), "the head names the command"
     assert card.supervision in ("I", "I+S", "F") or card.method == "-"
+    if card.method != "-":  # read from the plugins' sources; the plugins themselves say the same
+        asked = recipe.load(file).requirements().values()
+        assert card.supervision == stated(set().union(*(one.extras for one in asked)))
 
 
 def test_there_are_recipes() -> None:

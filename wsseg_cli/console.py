@@ -6,7 +6,8 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+
+from .types import Json
 
 SCHEMA_VERSION = 1
 """Version of every object that --json prints; a new key does not change it, another meaning of one does."""
@@ -36,7 +37,7 @@ def error(text: str) -> None:
     print(f"{head} {text}", file=sys.stderr, flush=True)
 
 
-def say_json(data: dict[str, Any]) -> None:
+def say_json(data: Json) -> None:
     """Print one JSON object with its schema_version on stdout."""
     plain = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "") != "utf8"
     say(json.dumps({"schema_version": SCHEMA_VERSION} | data, indent=2, ensure_ascii=plain, default=str))

@@ -6,7 +6,6 @@ import glob
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,7 +23,7 @@ from .settings import RuntimeSettings
 from .stages.pictures import write_picture
 from .stages.plugins import crf_image, network_stage, predictor_from, trained
 from .status import open_existing
-from .types import ByteArray
+from .types import ByteArray, Json
 
 LONGEST = 1024
 """Photos larger than this are scaled down for the network: it learnt from smaller ones, and memory is finite."""
@@ -121,7 +120,7 @@ def predict(
     overlay: bool = False,
     longest: int = LONGEST,
     quiet: bool = False,
-) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+) -> tuple[list[Json], list[tuple[str, str]]]:
     """Write the mask of each photo as `out`/NAME.png, a palette PNG as large as the photo; return what was found.
 
     overlay: also write `out`/overlays/NAME.png. longest: larger photos are scaled down to it for the network.
@@ -154,7 +153,7 @@ def _predictor(model: Model, photos: Mapping[str, Path], out: Path, overlay: boo
     network = trained(predictor, model.file, device, fast=True)
     names = predictor.classes.with_background
 
-    def work(name: str) -> dict[str, Any]:
+    def work(name: str) -> Json:
         image = read_upright(photos[name])
         small = shrunk(image, longest)
         with torch.inference_mode():

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from .data.images import read_image, read_mask
 from .errors import DataError
-from .plugin.protocols import Dataset, Method, Plugin, PluginOptions, Refiner, Segmenter, Trainable
+from .plugin.protocols import Arrays, Batch, Dataset, Method, Plugin, PluginOptions, Refiner, Segmenter, Trainable
 from .settings import AugmentSettings, InferSettings
 from .types import IGNORE, ByteArray, ClassNames, Progress, ScoreMap
 
@@ -77,7 +77,7 @@ class TrainableTester(PluginTester):
         """Return the plugin with the options of the test."""
         return self.plugin(self.validated(), CLASSES)
 
-    def targets(self, image: ByteArray, mask: ByteArray) -> dict[str, Any]:
+    def targets(self, image: ByteArray, mask: ByteArray) -> Arrays:
         """Return what training reads beside image and label; override it for targets of your own."""
         return {"saliency": (mask > 0).astype(np.uint8) * 255, "mask": mask}
 
@@ -85,7 +85,7 @@ class TrainableTester(PluginTester):
         """Return what inference reads beside the image, (H, W) uint8 each; override it for extras of your own."""
         return {name: (mask > 0).astype(np.uint8) * 255 for name in self.make().required.inference}
 
-    def batch(self, plugin: Trainable[Any, Any]) -> dict[str, Any]:
+    def batch(self, plugin: Trainable[Any, Any]) -> Batch:
         """Return a batch of two made-up images as the loop would make it."""
         transform = plugin.train_transform(self.augment)
         rows = []
@@ -97,7 +97,7 @@ class TrainableTester(PluginTester):
             arrays |= {k: v for k, v in more.items() if k in plugin.required.training or k.startswith("target/")}
             arrays |= {f"extra/{k}": mask for k in plugin.required.training - {"mask", "saliency"}}
             rows.append(dict(transform(arrays, np.random.default_rng(number))))
-        batch: dict[str, Any] = {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
+        batch: Batch = {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
         return batch | {"image_id": ["a", "b"], "index": torch.arange(2)}
 
     def model(self, plugin: Trainable[Any, Any]) -> nn.Module:

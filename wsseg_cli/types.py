@@ -19,6 +19,9 @@ FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 ByteArray = npt.NDArray[np.uint8]
 
+Json = dict[str, Any]
+"""A JSON object: a record of a run, the header of a model file, what a command prints with --json."""
+
 _Label = TypeVar("_Label", int, npt.NDArray[np.int64])
 
 

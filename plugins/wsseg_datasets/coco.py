@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -18,7 +18,7 @@ from wsseg_cli.data.stores import write_mask
 from wsseg_cli.data.threads import in_threads
 from wsseg_cli.errors import DataError
 from wsseg_cli.plugin.protocols import Dataset, DatasetOptions, PluginOptions
-from wsseg_cli.types import ClassNames, Sample
+from wsseg_cli.types import ClassNames, Json, Sample
 
 from .coco_instances import Instances, Picture, read_instances
 from .coco_render import mask_of, photo_of, size_when
@@ -108,7 +108,7 @@ class COCO(Dataset):
                 orientation=turn,
             )
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Json:
         """Return where the masks come from, how many images have none, and how many without an object were left out."""
         options = self.options
         rule = f"rendered, overlap: {options.overlap}, crowd: {options.crowd}" if options.render else "none"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -15,7 +15,7 @@ from wsseg_cli.data.label_table import PHOTO_SUFFIXES, read_label_table, without
 from wsseg_cli.disk.reading import read_text
 from wsseg_cli.errors import DataError
 from wsseg_cli.plugin.protocols import Dataset, DatasetOptions
-from wsseg_cli.types import ClassNames, Sample
+from wsseg_cli.types import ClassNames, Json, Sample
 
 from .mask_files import MaskFiles, mask_name_option
 from .mask_labels import labels_shown
@@ -89,8 +89,9 @@ class Folder(Dataset):
         """
         classes = self.classes()
         masks, saliency = self._masks, self._sub_folder("saliency")
-        if masks is not None and masks.files and len(masks.unmatched(self._names)) == len(masks.files):
-            raise DataError(masks.guess(self._names))
+        names = self._names
+        if names and masks is not None and masks.files and len(masks.unmatched(names)) == len(masks.files):
+            raise DataError(masks.guess(names))
         for image_id in self._ids(split):
             photo = self._photos[image_id]
             try:
@@ -110,9 +111,9 @@ class Folder(Dataset):
                 labelled=self.options.labels != "masks" or mask is not None,
             )
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Json:
         """Return what a look at the folder shows and the index does not."""
-        facts: dict[str, Any] = {}
+        facts: Json = {}
         if self._turns.said:
             facts["EXIF orientation"] = self._turns.said
         if self._table is not None:

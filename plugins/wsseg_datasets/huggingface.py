@@ -13,7 +13,7 @@ from wsseg_cli.data.files import file_stem, write_atomically
 from wsseg_cli.data.label_table import PHOTO_SUFFIXES, without_suffix
 from wsseg_cli.errors import DataError
 from wsseg_cli.plugin.protocols import Dataset, DatasetOptions, PluginOptions
-from wsseg_cli.types import ClassNames, Sample
+from wsseg_cli.types import ClassNames, Json, Sample
 
 from .arrow_tables import broken_tables
 from .hf_labels import LabelColumn
@@ -111,7 +111,7 @@ class HuggingFace(Dataset):
         mask = self._file(cell, folder / "mask", image_id, f"mask of {split}, row {number}")
         return image_id, photo, mask, self._map(image_id, split)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Json:
         """Return the columns that are used, and what was done about EXIF orientation."""
         masks = self._column(self.options.mask, _MASK_COLUMNS, "masks", needed=False)
         labels = [self._labels] if self._labels else self._flags

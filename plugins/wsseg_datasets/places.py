@@ -7,6 +7,8 @@ from pathlib import Path, PurePosixPath
 
 from wsseg_cli.errors import DataError
 
+_LONGEST_PART, _LONGEST = 240, 3000  # bytes and letters; file systems allow a little more, suffixes are still to come
+
 
 def below(root: Path, name: str, said_by: str) -> Path:
     """Return `root` / `name`.
@@ -28,7 +30,8 @@ def relative(name: str, said_by: str) -> PurePosixPath:
     path = PurePosixPath(name)
     if not name.strip() or path.is_absolute() or ".." in path.parts or not path.parts:
         raise DataError(f"{said_by} names the file {name[:120]!r}; expected a path below its folder")
-    if any(letter < " " or letter in ":\\" for letter in name):
+    longest = max(len(part.encode("utf-8", "replace")) for part in path.parts)
+    if longest > _LONGEST_PART or len(name) > _LONGEST or any(letter < " " or letter in ":\\" for letter in name):
         raise DataError(f"{said_by} names the file {name[:120]!r}, which is no file name")
     return path
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field
 
@@ -14,7 +13,7 @@ from wsseg_cli.data.class_files import read_class_names
 from wsseg_cli.data.label_table import PHOTO_SUFFIXES, without_suffix
 from wsseg_cli.errors import DataError
 from wsseg_cli.plugin.protocols import Dataset, DatasetOptions, PluginOptions
-from wsseg_cli.types import ClassNames, Sample
+from wsseg_cli.types import ClassNames, Json, Sample
 
 from .mask_files import MaskFiles, files_in
 from .names import rename_option, renamed
@@ -88,7 +87,7 @@ class RSEPM(Dataset):
                 labelled=has_notes,
             )
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Json:
         """Return which objects give labels, and what was done about EXIF orientation."""
         rules = self.options
         turned = {f"EXIF orientation in {split}": said for split, said in self._said.items() if said}

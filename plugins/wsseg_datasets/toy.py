@@ -19,7 +19,7 @@ from wsseg_cli.data.images import read_mask, read_saliency
 from wsseg_cli.data.palette import palette_bytes
 from wsseg_cli.errors import DataError
 from wsseg_cli.plugin.protocols import Dataset, DatasetOptions
-from wsseg_cli.types import ClassNames, Sample
+from wsseg_cli.types import ClassNames, Json, Sample
 
 from .scenes import CLASSES, DRAWING, SIZE, draw_scene
 
@@ -75,7 +75,7 @@ class Toy(Dataset):
                 extras={"saliency": saliency},
             )
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Json:
         """Return how wrong the saliency is and how often a train stands on rails, over the training scenes."""
         both = either = trains = on_rails = 0
         train = CLASSES.index("train") + 1

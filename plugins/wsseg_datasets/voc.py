@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -13,7 +13,7 @@ from wsseg_cli.data.files import stems_in
 from wsseg_cli.data.label_table import PHOTO_SUFFIXES, without_suffix
 from wsseg_cli.errors import DataError
 from wsseg_cli.plugin.protocols import Dataset, DatasetOptions, PluginOptions
-from wsseg_cli.types import ClassNames, Sample
+from wsseg_cli.types import ClassNames, Json, Sample
 
 from .cls_labels import agreement
 from .lists import read_list
@@ -108,7 +108,7 @@ class Voc(Dataset):
             DataError: no such folder or split.
         """
         root = self.root()
-        ids = self._ids(root, split)
+        ids = self._there(root, split)
         masks = self._masks(root, ids)
         annotated = {without_suffix(name, (".xml",)) for name in files_in(root / ANNOTATIONS, (".xml",))}
         unlabelled = not masks and annotated.isdisjoint(ids)
@@ -134,7 +134,7 @@ class Voc(Dataset):
                 labelled=not unlabelled,
             )
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Json:
         """Return what was done about EXIF orientation, split by split, and how the data compares with the published."""
         facts = {f"EXIF orientation in {split}": said for split, said in self._said.items() if said}
         if "train_aug" in self._found and self.options.classes == CLASSES:
@@ -195,6 +195,14 @@ class Voc(Dataset):
                 f"lists: {{{split}: FILE}}"
             )
         return self._read(path)
+
+    def _there(self, root: Path, split: str) -> list[str]:
+        """Return the ids of a split whose photos are there; the others are left out."""
+        ids = self._ids(root, split)
+        for image_id in ids:
+            if image_id not in self._photos:
+                self.leave_out(image_id, f"split {split!r} names {image_id!r}, and {root / IMAGES} has no such photo")
+        return [image_id for image_id in ids if image_id in self._photos]
 
     def _read(self, path: Path) -> list[str]:
         return read_list(path, known=self._photos.__contains__, refuse=self.leave_out)

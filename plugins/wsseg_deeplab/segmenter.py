@@ -161,7 +161,8 @@ class DeepLab(Segmenter[DeepLabOptions, deeplab.DeepLab]):
         return image if rule is None else restored_pixels(image, self.normalization, rule)
 
     def _predicting(self, model: deeplab.DeepLab) -> deeplab.DeepLab:
-        return model if self.options.ema is None else model.average  # type: ignore[return-value]
+        average = getattr(model, "average", None)
+        return average if isinstance(average, deeplab.DeepLab) else model
 
 
 class DeepLabV1(DeepLab):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from torch import nn
 
@@ -13,6 +13,7 @@ from wsseg_cli.ops.crf_pixels import CrfPixels
 from wsseg_cli.ops.views import Merge, ViewResize
 from wsseg_cli.plugin.backbone import Backbone
 from wsseg_cli.plugin.backbone_entry import Freezing
+from wsseg_cli.plugin.protocols import ParamGroups
 from wsseg_cli.settings import OptimSettings
 
 MaskRule = Literal["crop", "pillow", "stride"]
@@ -84,7 +85,7 @@ OF_FORM: dict[str, str] = {
 
 def param_groups(
     backbone: nn.Module, head: nn.Module, training: Training, head_lr_multiplier: float, optim: OptimSettings
-) -> list[dict[str, Any]]:
+) -> ParamGroups:
     """Return the optimiser's groups: the backbone at the recipe's rate, what is new at `head_lr_multiplier` times it.
 
     With `double_biases` there are four: weights and biases of either, biases at twice the rate without decay.

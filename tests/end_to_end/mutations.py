@@ -308,7 +308,6 @@ VECTORS = NUMPY | {
 }
 CODED = UNREADABLE | {
     "unknown colours": lambda data, rng: bytes_of(lambda to: Image.new("RGB", SIZE, (1, 2, 3)).save(to, "PNG")),
-    "grey with alpha": picture("LA"),
     "value above the classes": values(77),
 }
 CHECKPOINT: dict[str, Mutation] = {

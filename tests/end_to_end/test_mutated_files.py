@@ -39,8 +39,8 @@ KINDS = {
     "huggingface, parquet": ["PARQUET"],
 }
 ALSO_NAMED = {
-    "LIST": ("list 'train", "nothere.jpg"),
-    "SBD_LIST": ("list 'train", "nothere.jpg"),
+    "LIST": ("split 'train", "nothere.jpg"),
+    "SBD_LIST": ("split 'train", "nothere.jpg"),
     "INSTANCES": ("coco-masks/train/p0.png",),
     "METADATA": ("outside.jpg", "nothere.jpg", "train, row 0"),
     "PARQUET": ("train, row", "p0.jpg", "p1.jpg", "p2.jpg"),

@@ -245,7 +245,7 @@ def _varint(value: int) -> bytes:
 
 def _photo(suffix: str, **options: Any) -> Callable[[Path], tuple[Path, Call]]:
     def make(folder: Path) -> tuple[Path, Call]:
-        from wsseg_cli.data.images import photo_size
+        from wsseg_cli.data.images import look_at_photo
         from wsseg_cli.predict import read_upright
 
         path = folder / f"photo{suffix}"
@@ -255,7 +255,7 @@ def _photo(suffix: str, **options: Any) -> Callable[[Path], tuple[Path, Call]]:
             picture.save(path, exif=exif, **options)
 
         def read() -> None:
-            photo_size(path)
+            look_at_photo(path)
             read_upright(path)
 
         return path, read

@@ -21,7 +21,7 @@ from wsseg_cli.ops.affinity import pair_labels
 from wsseg_cli.ops.paths import path_pairs
 from wsseg_cli.plugin.protocols import TrainingJob
 from wsseg_cli.settings import AugmentSettings, InferSettings, OptimSettings, RuntimeSettings, TrainSettings
-from wsseg_cli.types import ClassNames, Progress, Sample, ScoreMap
+from wsseg_cli.types import ClassNames, Progress, Sample, ScoreMap, resize_scores
 
 CLASSES = ClassNames(["cat", "dog", "sofa"])
 SIZE = (50, 61)
@@ -113,6 +113,26 @@ def test_walk_is_divided_by_its_one_maximum() -> None:
         walked = irn.refine(model, photo(), (0, 2), coarse(), InferSettings(flip=True))
     assert walked.classes.tolist() == [0, 2] and walked.scores.shape == (2, *SIZE) and walked.background is None
     assert walked.scores.max() == pytest.approx(1) and (walked.scores[1] == 0).all()
+
+
+def test_walk_begins_from_the_second_resolution_where_there_is_one() -> None:
+    irn, small = refiner(steps_log2=2), ((SIZE[0] - 1) // 4 + 1, (SIZE[1] - 1) // 4 + 1)
+    strided = np.random.default_rng(0).random((len(coarse().classes), *small), np.float32)
+    np.testing.assert_array_equal(irn.walk_start(replace(coarse(), strided=strided)), strided)
+    np.testing.assert_array_equal(irn.walk_start(coarse()), resize_scores(coarse().scores, small))
+    model = irn.build_model().eval()
+    with torch.inference_mode():
+        both = [
+            irn.refine(model, photo(), (0, 2), c, InferSettings())
+            for c in (coarse(), replace(coarse(), strided=strided))
+        ]
+    assert not np.array_equal(both[0].scores, both[1].scores)
+
+
+def test_eps_of_the_group_norms() -> None:
+    for options, eps in (({}, 1e-5), ({"network": "rsepm"}, 1e-3), ({"network": "rsepm", "norm_eps": 1e-5}, 1e-5)):
+        norms = [m for m in refiner(**options).build_model().modules() if isinstance(m, torch.nn.GroupNorm)]
+        assert norms and {m.eps for m in norms[:5]} == {eps}
 
 
 def test_edge_cases_of_images() -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .. import console
 from ..errors import DataError
+from ..types import Json
 from .options import JsonOpt, QuietOpt
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ def _say_files(
         raise DataError("\n  ".join([f"{len(failures)} of {written + len(failures)} files were not converted", *shown]))
 
 
-def _weights_as_dict(result: ConvertedWeights) -> dict[str, Any]:
+def _weights_as_dict(result: ConvertedWeights) -> Json:
     return {
         "out": result.out,
         "family": result.family,

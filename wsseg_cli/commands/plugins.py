@@ -18,6 +18,7 @@ from ..plugin.discovery import Found, check, find, load_found, one
 from ..plugin.protocols import Plugin, Trainable
 from ..plugin.requirements import differing, in_words
 from ..scaffold import KINDS, new_plugin
+from ..types import Json
 from .options import JsonOpt
 
 app = typer.Typer(help="Plugins: list, show, new.", no_args_is_help=True, rich_markup_mode=None)
@@ -121,7 +122,7 @@ def _describe(plugin: Found, cls: type[Plugin[Any]]) -> None:
         console.say("  " + console.table(options, ("name", "type", "default", "bounds", "")).replace("\n", "\n  "))
 
 
-def _as_dict(plugin: Found) -> dict[str, Any]:
+def _as_dict(plugin: Found) -> Json:
     cls = load_found(plugin)
     return {
         "group": plugin.group,
@@ -144,7 +145,7 @@ def _needs(group: str, cls: type[Plugin[Any]]) -> list[tuple[str, str]]:
     ]
 
 
-def _needs_data(cls: type[Plugin[Any]]) -> list[dict[str, Any]]:
+def _needs_data(cls: type[Plugin[Any]]) -> list[Json]:
     if not issubclass(cls, Trainable):
         return []
     return [
@@ -160,7 +161,7 @@ def _needs_data(cls: type[Plugin[Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _spelled(given: dict[str, Any]) -> str:
+def _spelled(given: Json) -> str:
     return ", ".join(f"{name}: {json.dumps(value)}".replace('"', "") for name, value in given.items())
 
 

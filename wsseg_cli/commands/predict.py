@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from .. import console
 from ..errors import RecipeError
 from ..recipe.sections import EvalSettings
+from ..types import Json
 from .options import JsonOpt, QuietOpt, run_names
 
 _SHOWN = 6  # classes named in a photo's line
@@ -88,7 +89,7 @@ def _views(section: EvalSettings, crf: str | None, scales: str | None, flip: boo
     Raises:
         RecipeError: a value that a recipe would not take either.
     """
-    infer: dict[str, Any] = section.infer.model_dump()
+    infer: Json = section.infer.model_dump()
     if scales is not None:
         try:
             infer["scales"] = tuple(float(text) for text in scales.split(","))
@@ -96,21 +97,21 @@ def _views(section: EvalSettings, crf: str | None, scales: str | None, flip: boo
             raise RecipeError(f"--scales {scales}: expected numbers, such as 0.5,1,1.5") from None
     if flip is not None:
         infer["flip"] = flip
-    values: dict[str, Any] = {"infer": infer, "crf": section.crf.model_dump() if section.crf else None}
+    values: Json = {"infer": infer, "crf": section.crf.model_dump() if section.crf else None}
     if crf is not None:
         values["crf"] = None if crf == "none" else crf
     flags = " ".join(name for name, value in (("--crf", crf), ("--scales", scales)) if value is not None)
     return _validated(EvalSettings, values, flags)
 
 
-def _validated(kind: type[Any], values: dict[str, Any], flags: str) -> Any:
+def _validated(kind: type[Any], values: Json, flags: str) -> Any:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
         raise RecipeError(f"{flags}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
 
 
-def _tell(records: list[dict[str, Any]], out: Path, overlay: bool) -> None:
+def _tell(records: list[Json], out: Path, overlay: bool) -> None:
     rows = []
     for record in records:
         areas = sorted(record["areas"].items(), key=lambda item: -item[1])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .. import console
 from .. import weights as room
+from ..types import Json
 from ..weights import Published
 from .options import JsonOpt, QuietOpt
 
@@ -116,7 +117,7 @@ def _way(row: Published) -> str:
     return "get" if row.plain else "by hand, add"
 
 
-def _as_dict(row: Published) -> dict[str, Any]:
+def _as_dict(row: Published) -> Json:
     path = room.path_of(row.name)
     return {
         "name": row.name,

@@ -31,7 +31,10 @@ def read_class_names(path: Path) -> ClassNames:
     names = list(dropwhile(means_no_class, names))
     if not names:
         raise DataError(f"{path}: names no class; expected one a line, or a JSON list")
-    return ClassNames(names)
+    try:
+        return ClassNames(names)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
 
 
 def _of_json(path: Path, text: str) -> list[str]:

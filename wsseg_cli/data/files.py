@@ -13,6 +13,7 @@ from typing import Any
 from ..disk.records import parse_record
 from ..disk.writing import write_atomically, write_text
 from ..errors import WssegError
+from ..types import Json
 
 __all__ = ["file_stem", "from_header", "stems_in", "to_header", "write_atomically", "write_text"]
 
@@ -44,9 +45,9 @@ def to_header(values: Mapping[str, Any]) -> dict[str, str]:
     return {"wsseg": json.dumps(values, sort_keys=True, ensure_ascii=False)}
 
 
-def from_header(metadata: Mapping[str, str] | None) -> dict[str, Any]:
+def from_header(metadata: Mapping[str, str] | None) -> Json:
     """Return the values that `to_header` wrote; empty for other people's files."""
     try:
-        return parse_record((metadata or {}).get("wsseg", "{}"), dict[str, Any], "header", "")
+        return parse_record((metadata or {}).get("wsseg", "{}"), Json, "header", "")
     except WssegError:
         return {}

@@ -153,7 +153,10 @@ def _csv_rows(rows: _Rows, text: str) -> list[tuple[str, list[str]]]:
 
 def _delimiter(lines: Sequence[str]) -> str:
     for delimiter in (",", ";", "\t"):
-        header = [c.strip().lower() for c in next(csv.reader(lines[:1], delimiter=delimiter), [])]
+        try:
+            header = [c.strip().lower() for c in next(csv.reader(lines[:1], delimiter=delimiter), [])]
+        except csv.Error:  # whoever reads all of it says what is wrong
+            continue
         if len(header) > 1 and set(IMAGE_COLUMNS) & set(header):
             return delimiter
     return ","

@@ -18,7 +18,7 @@ from .images import read_image, read_mask, read_saliency
 from .transforms.step import array_name
 
 
-class TrainingData(Dataset):  # type: ignore[type-arg]
+class TrainingData(Dataset[Any]):
     """The samples of a stage, each item the tensors of one augmented image; keys are pairs (epoch, index)."""
 
     def __init__(

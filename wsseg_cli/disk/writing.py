@@ -105,7 +105,7 @@ def remove(path: Path) -> None:
     """
     try:
         if path.is_dir() and not path.is_symlink():
-            aside = temporary_name(path)
+            aside = path.with_name(f".{path.name}.old.{os.getpid()}.tmp")
             shutil.rmtree(aside, ignore_errors=True)
             os.rename(path, aside)
             shutil.rmtree(aside, ignore_errors=True)

@@ -18,6 +18,7 @@ from ..disk.records import read_record
 from ..disk.writing import new_folder, remove
 from ..errors import CheckpointError
 from ..foreign import pth
+from ..types import Json
 from . import hub_weights
 
 MODEL = "model.safetensors"
@@ -34,7 +35,7 @@ def write_model(path: Path, model: nn.Module, header: Mapping[str, Any]) -> None
     tensor_files.write_tensors(path, tensors_of(model), header)
 
 
-def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], Json]:
     """Return the tensors of a safetensors file and its header; on the device "meta" names and shapes alone.
 
     Raises:
@@ -49,7 +50,7 @@ def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], di
         raise CheckpointError(f"{path}: no such file") from None
 
 
-def read_header(path: Path) -> dict[str, Any]:
+def read_header(path: Path) -> Json:
     """Return the header of a model file: plugin, options, classes, normalisation, initial weights, fingerprint.
 
     Raises:

@@ -16,7 +16,8 @@ def sync_batch_norms(model: nn.Module, device: torch.device) -> nn.Module:
     Each process brings as many images as the others.
     """
     if device.type != "cpu":
-        return nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-any-return]
+        synced: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        return synced
     for module in model.modules():
         if type(module) is nn.BatchNorm2d:
             module.__class__ = SyncedBatchNorm  # the optimiser and `Backbone.freeze` know this very object
@@ -64,4 +65,5 @@ class _Sum(torch.autograd.Function):
 
 
 def _sum(x: Tensor) -> Tensor:
-    return _Sum.apply(x)  # type: ignore[no-any-return]
+    total: Tensor = _Sum.apply(x)
+    return total

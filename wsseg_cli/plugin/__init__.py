@@ -28,17 +28,22 @@ from ..types import (
     ClassNames,
     FloatArray,
     IntArray,
+    Json,
     Normalization,
     Progress,
     Sample,
     ScoreMap,
+    means_no_class,
     resize_scores,
 )
+from .backbone_entry import BackboneEntry, BackboneOptions, Freezing
 from .protocols import (
     Arrays,
     Batch,
     Dataset,
+    DatasetOptions,
     Fit,
+    InitialWeights,
     Labels,
     Losses,
     Method,
@@ -59,13 +64,13 @@ from .protocols import (
 
 if TYPE_CHECKING:
     from ..data.transforms import classification_transform, segmentation_transform
-    from ..nets.base import Backbone
     from ..ops.cam import multi_scale
     from ..ops.losses import multilabel_soft_margin
     from ..ops.views import multi_scale_logits
+    from .backbone import Backbone
 
 NEED_TORCH: dict[str, str] = {
-    "Backbone": "wsseg_cli.nets.base",
+    "Backbone": "wsseg_cli.plugin.backbone",
     "classification_transform": "wsseg_cli.data.transforms",
     "multi_scale": "wsseg_cli.ops.cam",
     "multi_scale_logits": "wsseg_cli.ops.views",
@@ -79,6 +84,7 @@ MODULES: dict[str, str] = {
     "wsseg_cli.ops": "class activation maps, views, resizing, losses, CRF, PAMR, affinities, random walks, masks",
     "wsseg_cli.data": "images, masks, stores of score maps and masks, joint augmentation, tables of labels",
     "wsseg_cli.engine": "loops over images, processes, checkpoints, moving averages, parameter groups",
+    "wsseg_cli.disk": "files read with a clear error and written whole or not at all",
     "wsseg_cli.foreign": "files of other projects",
 }
 """Modules with building blocks, and what they hold; a plugin may import what is public in them and below."""
@@ -90,6 +96,8 @@ __all__ = [
     "Arrays",
     "AugmentSettings",
     "Backbone",
+    "BackboneEntry",
+    "BackboneOptions",
     "Batch",
     "ByteArray",
     "CheckpointError",
@@ -98,10 +106,14 @@ __all__ = [
     "CrfSettings",
     "DataError",
     "Dataset",
+    "DatasetOptions",
     "Fit",
     "FloatArray",
+    "Freezing",
     "InferSettings",
+    "InitialWeights",
     "IntArray",
+    "Json",
     "Labels",
     "Losses",
     "LrMultipliers",
@@ -133,6 +145,7 @@ __all__ = [
     "TrainingJob",
     "Transform",
     "classification_transform",
+    "means_no_class",
     "multi_scale",
     "multi_scale_logits",
     "multilabel_soft_margin",

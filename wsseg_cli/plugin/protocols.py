@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 
 from ..errors import DataError, PluginError
 from ..settings import AugmentSettings, InferSettings, OptimSettings, Settings, TrainSettings
-from ..types import ByteArray, ClassNames, FloatArray, Normalization, Progress, Sample, ScoreMap
+from ..types import ByteArray, ClassNames, FloatArray, Json, Normalization, Progress, Sample, ScoreMap
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -249,7 +249,7 @@ class Dataset(Plugin[OptionsT]):
                 raise DataError(f"no folder {folder}; set the data set's option `extras.{name}`")
         return folders
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Json:
         """Return figures that `prepare` prints and keeps in its report, such as {"saliency IoU": 0.62}."""
         return {}
 

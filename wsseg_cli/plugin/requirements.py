@@ -9,13 +9,16 @@ from pydantic import ValidationError
 
 from .protocols import PluginOptions, Requirements, Trainable
 
+Given = dict[str, Any]
+"""Options by name, as a recipe gives them; those that are left out have their defaults."""
 
-def variants(cls: type[Trainable[Any, Any]]) -> Iterator[tuple[dict[str, Any], Requirements]]:
+
+def variants(cls: type[Trainable[Any, Any]]) -> Iterator[tuple[Given, Requirements]]:
     """Yield (options, what is asked with them): the defaults, then every value of an option that is one of a few.
 
     Options that have to be given and are not one of a few cannot be guessed; combinations with them are left out.
     """
-    tried: list[dict[str, Any]] = [{}]
+    tried: list[Given] = [{}]
     for name, field in cls.Options.model_fields.items():
         tried += [{name: value} for value in _choices(field.annotation)]
     for given in tried:
@@ -32,9 +35,9 @@ def learns(cls: type[Trainable[Any, Any]]) -> bool:
     return any(seen) or not seen
 
 
-def differing(cls: type[Trainable[Any, Any]]) -> list[tuple[dict[str, Any], Requirements]]:
+def differing(cls: type[Trainable[Any, Any]]) -> list[tuple[Given, Requirements]]:
     """Return what is asked by default, and each option that changes it with what is asked then; {} says: always."""
-    found: list[tuple[dict[str, Any], Requirements]] = []
+    found: list[tuple[Given, Requirements]] = []
     for given, asked in variants(cls):
         if asked not in [other for _, other in found]:
             found.append((given, asked))
@@ -62,7 +65,7 @@ def _choices(annotation: Any) -> tuple[Any, ...]:
     return get_args(annotation) if get_origin(annotation) is Literal else ()
 
 
-def _validated(options: type[PluginOptions], given: dict[str, Any]) -> PluginOptions:
+def _validated(options: type[PluginOptions], given: Given) -> PluginOptions:
     """Return options of which those that have to be given may be absent."""
     if any(field.is_required() for name, field in options.model_fields.items() if name not in given):
         return options.model_construct(**given)

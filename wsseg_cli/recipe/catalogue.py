@@ -6,12 +6,12 @@ import re
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from ..errors import PluginError
 from ..plugin.discovery import one
 from ..plugin.inspection import requirements_seen
 from ..plugin.protocols import Requirements, stated
+from ..types import Json
 from ..weights import by_name
 from . import loading as recipes
 from .sections import PluginChoice, Recipe
@@ -29,7 +29,7 @@ class Card:
     weights: tuple[str, ...]
     description: str
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> Json:
         """Return it as plain data."""
         return asdict(self)
 

@@ -13,6 +13,7 @@ from .. import __version__
 from ..disk.writing import write_text
 from ..errors import RecipeError
 from ..run.records import now
+from ..types import Json
 from . import tables
 from .collect import RunFacts, collect
 from .plots import Line, line_plot
@@ -92,12 +93,12 @@ def _same_data(runs: Sequence[RunFacts]) -> list[list[RunFacts]]:
     return list(groups.values())
 
 
-def _group(runs: Sequence[RunFacts], named: bool, images: int) -> dict[str, Any]:
+def _group(runs: Sequence[RunFacts], named: bool, images: int) -> Json:
     """Return what is shown of runs of the same data: classes, confusions, pictures, data report."""
     found = tables.columns(runs)
     last = [column for column in found if column.artefact == found[-1].artefact and column.split == found[-1].split]
     others = [column for column in found if column not in last]
-    heads: list[dict[str, Any]] = []
+    heads: list[Json] = []
     for column in found:
         if not heads or heads[-1]["title"] != column.title:
             heads.append({"title": column.title, "span": 0})

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..types import Json
 from .collect import ARTEFACTS, RunFacts
 
 TITLES = {"cam": "CAM", "refine": "refined", "pseudo": "pseudo-masks", "seg": "network"}
@@ -45,7 +46,7 @@ def columns(runs: Sequence[RunFacts]) -> list[Column]:
     ]
 
 
-def class_rows(found: Sequence[Column]) -> list[dict[str, Any]]:
+def class_rows(found: Sequence[Column]) -> list[Json]:
     """Return the rows of the table of classes, the mean first; the best of each split's values is marked."""
     names = list(dict.fromkeys(name for column in found for name in column.record["iou"]))
     rows = []
@@ -62,7 +63,7 @@ def class_rows(found: Sequence[Column]) -> list[dict[str, Any]]:
     return rows
 
 
-def scores(run: RunFacts) -> list[dict[str, Any]]:
+def scores(run: RunFacts) -> list[Json]:
     """Return the headline of a run: a card an artefact, its mIoU on the split not trained on first."""
     cards = []
     for artefact in run.artefacts:
@@ -143,7 +144,7 @@ def _supervision(word: str) -> str:
     return words.get(word, word)
 
 
-def confusion(column: Column, named: bool = False) -> dict[str, Any]:
+def confusion(column: Column, named: bool = False) -> Json:
     """Return a confusion matrix for the page: rows in per cent of the class's pixels, and the largest confusions."""
     matrix = column.record["confusion"]
     names = list(column.record["iou"])
@@ -161,7 +162,7 @@ def confusion(column: Column, named: bool = False) -> dict[str, Any]:
     }
 
 
-def data_facts(run: RunFacts) -> dict[str, Any]:
+def data_facts(run: RunFacts) -> Json:
     """Return the data report of a run, arranged: splits, images per class, pairs, single facts, warnings."""
     report = run.data
     splits = report.get("lists", {})
@@ -195,7 +196,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes < 100 else f"{seconds / 3600:.1f} h"
 
 
-def times(runs: Sequence[RunFacts]) -> list[dict[str, Any]]:
+def times(runs: Sequence[RunFacts]) -> list[Json]:
     """Return the stages of every run with the share of its own time that each took."""
     shown = []
     for run in runs:

@@ -16,6 +16,7 @@ from ..errors import StageError
 from ..recipe import yaml_core
 from ..recipe.loading import LoadedRecipe
 from ..recipe.sections import STAGES
+from ..types import Json
 from .fingerprint import asks, content_hash, differences, digest, reads_of
 from .lock import RunLock
 from .records import Finished, Started, now, read_done, read_stage, versions, write_json
@@ -83,9 +84,9 @@ class RunDir:
         """Return the hash of what is asked of a stage, and of everything that it reads."""
         return digest(self._node(stage))
 
-    def _node(self, stage: str) -> dict[str, Any]:
+    def _node(self, stage: str) -> Json:
         """Return what the fingerprint is the hash of: this stage's values and those of what it reads."""
-        reads: dict[str, Any] = {}
+        reads: Json = {}
         given = self._use_of(stage)
         for source in self.reads(stage):
             if source in given:
@@ -194,12 +195,12 @@ class RunDir:
             write_json(folder / "stage.json", record)
         return state
 
-    def finish(self, stage: str, splits: Sequence[str] = (), **facts: Any) -> dict[str, Any]:
+    def finish(self, stage: str, splits: Sequence[str] = (), **facts: Any) -> Json:
         """Write done.json with `facts` (counts and the like) and return it; splits join those done before."""
         before = self.done(stage) or {}
         started = self.started(stage) or {}
         seconds = round(time.monotonic() - self._begun.get(stage, time.monotonic()), 2)
-        record: dict[str, Any] = {
+        record: Json = {
             "schema_version": SCHEMA_VERSION,
             "stage": stage,
             "fingerprint": started.get("fingerprint", self.fingerprint(stage)),

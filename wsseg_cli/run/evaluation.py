@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from ..disk.writing import write_text
+from ..types import Json
 
 
 class Threshold(BaseModel):
@@ -44,7 +44,7 @@ class Evaluation(BaseModel):
     schema_version: int = 1
     artefact: str
     split: str
-    protocol: dict[str, Any]
+    protocol: Json
     threshold: Threshold | None = None
     curve: list[CurvePoint] | None = None
     miou: float | None
@@ -55,7 +55,7 @@ class Evaluation(BaseModel):
     all_background_miou: float | None
     confusion: list[list[int]]
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> Json:
         """Return it as plain data, in the order of the fields; threshold and curve only where there are any."""
         absent = {name for name in ("threshold", "curve") if getattr(self, name) is None}
         return self.model_dump(exclude=absent)

@@ -11,8 +11,9 @@ from typing import Any
 from ..recipe.problems import show
 from ..recipe.sections import SECTION, Recipe
 from ..settings import Settings
+from ..types import Json
 
-LATER: dict[str, Any] = {"warmup_start": 0.1, "final": 0.0}
+LATER: Json = {"warmup_start": 0.1, "final": 0.0}
 """Keys of a schedule that came after the first records: at these values they are left out, and older records hold."""
 
 
@@ -37,7 +38,7 @@ def reads_of(recipe: Recipe, stage: str) -> tuple[str, ...]:
     return ("prepare", *before[stage])
 
 
-def asks(recipe: Recipe, stage: str) -> dict[str, Any]:
+def asks(recipe: Recipe, stage: str) -> Json:
     """Return the values of the recipe that the result of a stage depends on, by address; `${…}` not filled in."""
     refines = stage in recipe.refine_parts
     key = "refine" if refines else SECTION[stage]
@@ -62,7 +63,7 @@ def asks(recipe: Recipe, stage: str) -> dict[str, Any]:
     return values
 
 
-def _numbers(section: Settings) -> dict[str, Any]:
+def _numbers(section: Settings) -> Json:
     """Return a section without what changes no number: when checkpoints are written and who computes a CRF."""
     data = section.model_dump(mode="json")
     for holder in (data, data.get("train")):

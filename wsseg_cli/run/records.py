@@ -17,6 +17,7 @@ from .. import __version__
 from ..disk.records import OPEN, read_lines, read_record
 from ..disk.writing import write_text
 from ..errors import StageError
+from ..types import Json
 
 
 def versions() -> dict[str, str]:
@@ -50,7 +51,7 @@ class Given(TypedDict):
 class Node(TypedDict, total=False):
     """What the fingerprint of a stage is the hash of: its values, and those of what it reads."""
 
-    asks: dict[str, Any]
+    asks: Json
     reads: dict[str, Node]
     index: str | None
     folder: str
@@ -61,7 +62,7 @@ class Started(TypedDict, total=False):
     """stage.json: what a stage was begun with."""
 
     fingerprint: str
-    asks: dict[str, Any]
+    asks: Json
     reads: dict[str, Node]
     use: dict[str, Given]
     started: str

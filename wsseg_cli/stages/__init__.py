@@ -13,6 +13,7 @@ from ..errors import StageError, WssegError
 from ..recipe.loading import LoadedRecipe
 from ..recipe.sections import STAGES
 from ..run.directory import RunDir, State
+from ..types import Json
 
 MODULES = {stage: stage.replace("-", "_") for stage in STAGES} | {"eval": "evaluate"}
 """Module of each stage."""
@@ -40,7 +41,7 @@ class Result:
 
     stage: str
     lines: list[str] = field(default_factory=list)
-    data: dict[str, Any] = field(default_factory=dict)
+    data: Json = field(default_factory=dict)
     skipped: bool = False
 
 

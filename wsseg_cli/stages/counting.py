@@ -45,10 +45,10 @@ def count(
     )
     report_failures(context.run.folder("eval"), "eval", processes.gather_objects(list(done.failures.items())), len(ids))
     parts = processes.gather_objects([done.results[name] for name in done.results])
-    total = parts[0]
+    total: Confusion | ThresholdCurve = parts[0]
     for part in parts[1:]:
         total.merge(part)
-    return total  # type: ignore[no-any-return]
+    return total
 
 
 def _counter(

@@ -9,13 +9,14 @@ from typing import Any
 
 from ..data.index import Index
 from ..recipe.sections import DatasetSettings
+from ..types import Json
 from .class_warnings import EVERYWHERE, name_warnings
 
 OFTEN = 0.8
 """Share of a class's images in which another class also stands, from which on CAMs are likely to confuse the two."""
 
 
-def data_report(index: Index, section: DatasetSettings, facts: Mapping[str, Any]) -> dict[str, Any]:
+def data_report(index: Index, section: DatasetSettings, facts: Mapping[str, Any]) -> Json:
     """Return counts of every split, images per class, co-occurrence, sizes, warnings, and the data set's own facts."""
     classes = index.classes
     splits = {}
@@ -51,7 +52,7 @@ def data_report(index: Index, section: DatasetSettings, facts: Mapping[str, Any]
     return report
 
 
-def _often_together(samples: list[Any], classes: Any) -> list[dict[str, Any]]:
+def _often_together(samples: list[Any], classes: Any) -> list[Json]:
     single = Counter(label for sample in samples for label in sample.labels)
     both = Counter((a, b) for sample in samples for a in sample.labels for b in sample.labels if a != b)
     rows = [

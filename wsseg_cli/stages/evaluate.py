@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from ..engine import processes
 from ..errors import CheckFailed, DataError, StageError
 from ..metrics import Confusion, ThresholdCurve
 from ..run.evaluation import CurvePoint, Evaluation, Threshold
-from ..types import Sample
+from ..types import Json, Sample
 from . import Context, Result, begin
 from .counting import Kind, count
 from .network_masks import predict_split
@@ -157,7 +156,7 @@ def _kind(context: Context, artefact: str, folder: Path, first: Sample) -> Kind:
     return "scores" if asked or ScoreStore(folder)[first.image_id].background is None else "own background"
 
 
-def _record(artefact: str, split: str, protocol: dict[str, Any], confusion: Confusion, index: Index) -> Evaluation:
+def _record(artefact: str, split: str, protocol: Json, confusion: Confusion, index: Index) -> Evaluation:
     names = index.classes.with_background
 
     def by_class(values: np.ndarray) -> dict[str, float | None]:

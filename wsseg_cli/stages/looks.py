@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..errors import DataError
-from ..types import IGNORE, ClassNames, Sample
+from ..types import IGNORE, ClassNames, Json, Sample
 
 
 class Looked(NamedTuple):
@@ -26,7 +26,7 @@ class Looked(NamedTuple):
     converted: str
 
 
-def seen_in_masks(samples: Mapping[str, Sample], looked: Mapping[str, Looked], classes: ClassNames) -> dict[str, Any]:
+def seen_in_masks(samples: Mapping[str, Sample], looked: Mapping[str, Looked], classes: ClassNames) -> Json:
     """Return how many images have masks that disagree with their labels, and which labelled classes no mask shows.
 
     Raises:
@@ -48,7 +48,7 @@ def seen_in_masks(samples: Mapping[str, Sample], looked: Mapping[str, Looked], c
     return {"labels that disagree with masks": disagree, "in no mask": never}
 
 
-def conversions(looked: Iterable[Looked]) -> dict[str, Any]:
+def conversions(looked: Iterable[Looked]) -> Json:
     """Return how many photos were converted to 8-bit RGB, and from what."""
     counts = Counter(look.converted for look in looked if look.converted)
     said = ", ".join(f"{count} {mode}" for mode, count in sorted(counts.items()))

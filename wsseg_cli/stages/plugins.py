@@ -21,7 +21,7 @@ from ..plugin import discovery
 from ..plugin.protocols import Method, NetworkOptions, Predictor, Refiner, Segmenter, Trainable
 from ..recipe.sections import PLUGIN, Recipe
 from ..settings import MaskCrfSettings
-from ..types import ByteArray, ClassNames
+from ..types import ByteArray, ClassNames, Json
 from . import Context
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ class ModelHeader(TypedDict):
 
     kind: str
     name: str
-    options: dict[str, Any]
+    options: Json
     classes: list[str]
-    normalization: dict[str, Any]
+    normalization: Json
 
 
 def method_of(context: Context, classes: ClassNames) -> Method[Any, Any]:
@@ -123,7 +123,7 @@ def at_inference(plugin: Trainable[Any, Any]) -> AbstractContextManager[Any]:
     return torch.enable_grad() if plugin.required.gradients else torch.inference_mode()
 
 
-def header_of(context: Context, stage: str, name: str, plugin: Trainable[Any, Any]) -> dict[str, Any]:
+def header_of(context: Context, stage: str, name: str, plugin: Trainable[Any, Any]) -> Json:
     """Return what a model file of plugin `name` says of itself, enough to use it without the run."""
     return {
         "wsseg": __version__,

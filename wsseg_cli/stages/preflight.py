@@ -141,14 +141,16 @@ class Preflight:
         if settings is None or network is None:
             return
         parts = processes.world() * settings.accumulate
+        among = f", {processes.world()} processes" if processes.world() > 1 else ""
+        said = f"batch_size {settings.batch_size}, accumulate {settings.accumulate}{among}"
         at = (*training.section, "batch_size")
         if settings.batch_size % parts:
             self._say(at, f"{settings.batch_size} is not divisible by {parts}, processes x accumulate")
         elif settings.batch_size == parts and not settings.sync_batch_norm and not _learns_from_one(network, settings):
             self._say(
                 at,
-                f"one image at a time (batch_size {settings.batch_size}, accumulate {settings.accumulate}) gives a "
-                "batch norm of this network a single value per channel, from which it cannot learn; set batch_size to "
+                f"one image at a time ({said}) gives a batch norm of this network a single value per channel, from "
+                "which it cannot learn; set batch_size to "
                 f"{2 * parts} or more" + (", or accumulate to 1" if settings.accumulate > 1 else ""),
             )
 

@@ -16,7 +16,7 @@ from ..engine import processes
 from ..engine.each import Work, each
 from ..errors import DataError, WssegError
 from ..plugin.protocols import Dataset
-from ..types import IGNORE, ClassNames, Sample
+from ..types import IGNORE, ClassNames, Json, Sample
 from . import Context, Result, begin, up_to_date
 from .collect import check_extras, collect
 from .data_report import data_report, report_lines
@@ -70,7 +70,7 @@ def _open(context: Context) -> tuple[Dataset[Any], dict[str, Path]]:
 
 def _index(
     context: Context, data: Dataset[Any], splits: Sequence[str], skip_bad: bool, taken: Mapping[str, Path] | None = None
-) -> tuple[Index, dict[str, Any]]:
+) -> tuple[Index, Json]:
     bad: dict[str, str] = {}
     data.bad = bad
     classes = data.classes()

@@ -6,15 +6,16 @@ from typing import Any
 
 from ..engine import checkpoint
 from ..plugin.protocols import stated
+from ..types import Json
 from . import Context
 from .per_image import label_rule
 from .plugins import network_stage
 
 
-def protocol_of(context: Context, artefact: str, split: str, images: int) -> dict[str, Any]:
+def protocol_of(context: Context, artefact: str, split: str, images: int) -> Json:
     """Return split, images, labels given or predicted, views, CRF, initial weights and supervision of a result."""
     recipe = context.recipe.recipe
-    protocol: dict[str, Any] = {"split": split, "images": images, "classes": "mean over classes and background"}
+    protocol: Json = {"split": split, "images": images, "classes": "mean over classes and background"}
     if artefact == "seg":
         protocol |= {"labels": "none", "infer": recipe.eval.infer.model_dump(mode="json"), "crf": _crf(recipe.eval.crf)}
         header = checkpoint.read_header(context.run.folder(network_stage(recipe)) / checkpoint.MODEL)

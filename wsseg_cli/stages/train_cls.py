@@ -13,6 +13,7 @@ from ..errors import RecipeError, WssegError
 from ..plugin.protocols import Method, TrainingJob
 from ..recipe.loading import MISSING_TRAINING
 from ..recipe.sections import FrozenClsSettings, TrainClsSettings
+from ..types import Json
 from . import Context, Result, begin, up_to_date
 from .collect import check_extras
 from .plugins import header_of, method_of
@@ -62,9 +63,7 @@ def run(context: Context) -> Result:
     return Result("train-cls", [line], figures)
 
 
-def _freeze(
-    context: Context, method: Method[Any, Any], section: FrozenClsSettings, path: Path, header: dict[str, Any]
-) -> Result:
+def _freeze(context: Context, method: Method[Any, Any], section: FrozenClsSettings, path: Path, header: Json) -> Result:
     """Write the model file of a method that learns nothing: it names the weights and holds none."""
     error: WssegError | None = None
     weights = ""

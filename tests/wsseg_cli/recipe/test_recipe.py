@@ -50,6 +50,18 @@ def problems(file: Path, *overrides: str) -> list[str]:
     return str(caught.value).split("\n")[1:]
 
 
+def test_published_crf_pixels_need_a_method(file: Path) -> None:
+    override = "pseudo.crf={preset: deeplab, image: published, min_score: 0.05}"
+    crf = recipe.load(file, [override]).recipe.pseudo.crf
+    assert (crf.image, crf.min_score) == ("published", 0.05)
+    rest = ("cam=null", "train_cls=null", "train_seg=null")
+    assert "needs a train_cls section" in "".join(problems(file, override, *rest))
+    # only stages that write masks ask for it: what a refiner learns from sees the photo
+    wrong = "refine={refiner: {name: crf, options: {crf: {image: published}, threshold: 0.3}}}"
+    with pytest.raises(RecipeError, match=r"crf\.image: unknown option"):
+        recipe.load(file, [wrong]).plugin("refine")
+
+
 def test_a_whole_recipe(file: Path) -> None:
     loaded = recipe.load(file).recipe
     assert loaded.stages == ("prepare", "train-cls", "cam", "pseudo", "train-seg", "eval")

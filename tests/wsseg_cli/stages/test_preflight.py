@@ -193,6 +193,13 @@ def test_networks_are_part_of_every_check(toy: Path, overrides: list[str], words
     assert wsseg("recipes", "check", toy, *(w for o in overrides for w in ("--set", o))).exit_code == 1
 
 
+def test_batches_are_shared_by_processes(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    lines = found(toy, "train_seg.batch_size=2", "train_cls.batch_size=3", files=False)
+    assert "train_cls.batch_size: 3 is not divisible by 2" in lines[0] or "3 is not divisible by 2" in lines[1]
+    assert any("(batch_size 2, accumulate 1, 2 processes)" in line and "set batch_size to 4" in line for line in lines)
+
+
 def test_a_batch_of_one_is_fine_without_a_batch_norm_of_single_cells(toy: Path) -> None:
     assert found(toy, "train_seg.segmenter.name=deeplabv2", "train_seg.batch_size=1") == []
 

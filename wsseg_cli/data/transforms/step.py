@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Arrays = dict[str, Any]
-"""image (H, W, 3), mask (H, W), saliency (H, W), scores (K, H, W); anything else passes through untouched."""
+from ...plugin.protocols import Arrays
 
 
 class Step(Protocol):

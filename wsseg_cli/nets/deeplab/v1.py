@@ -62,7 +62,8 @@ class VGGBranch(nn.Sequential):
     def __init__(self, channels: int, outputs: int, rate: int, width: int = 1024) -> None:
         fc8 = nn.Conv2d(width, outputs, 1)
         nn.init.normal_(fc8.weight, std=0.01)
-        nn.init.zeros_(fc8.bias)  # type: ignore[arg-type]
+        if fc8.bias is not None:
+            nn.init.zeros_(fc8.bias)
         super().__init__()
         self.add_module("fc6", nn.Conv2d(channels, width, 3, padding=rate, dilation=rate))
         self.add_module("relu6", nn.ReLU(inplace=True))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 
+import torch
 from torch import Tensor, nn
 
 from .blocks import ConcatenatedASPP, batch_norm, kaiming_fan_out
@@ -26,13 +28,15 @@ class SummedASPP(nn.Module):
         super().__init__()
         self.branches = nn.ModuleList(nn.Conv2d(channels, outputs, 3, padding=rate, dilation=rate) for rate in rates)
         if std is not None:
-            for branch in self.branches:
-                nn.init.normal_(branch.weight, std=std)  # type: ignore[arg-type]
-                nn.init.zeros_(branch.bias)  # type: ignore[arg-type]
+            for name, parameter in self.branches.named_parameters():
+                if name.endswith("weight"):
+                    nn.init.normal_(parameter, std=std)
+                else:
+                    nn.init.zeros_(parameter)
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         """Return logits (N, outputs, h, w) from conv6."""
-        return sum(branch(features["conv6"]) for branch in self.branches)  # type: ignore[return-value]
+        return reduce(torch.add, (branch(features["conv6"]) for branch in self.branches))
 
 
 class VGGASPP(nn.Module):
@@ -50,7 +54,7 @@ class VGGASPP(nn.Module):
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         """Return logits (N, outputs, h, w) from conv6."""
-        return sum(branch(features["conv6"]) for branch in self.branches)  # type: ignore[return-value]
+        return reduce(torch.add, (branch(features["conv6"]) for branch in self.branches))
 
 
 class NormalisedASPP(nn.Module):
