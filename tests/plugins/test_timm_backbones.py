@@ -29,7 +29,7 @@ EXTRA: dict[str, dict[str, Any]] = {
 }
 
 
-def tester(cls: type[Method[Any, Any]], network: str, **options: Any) -> MethodTester:
+def method_test(cls: type[Method[Any, Any]], network: str, **options: Any) -> MethodTester:
     class Test(MethodTester):
         plugin = cls
 
@@ -45,7 +45,7 @@ def tester(cls: type[Method[Any, Any]], network: str, **options: Any) -> MethodT
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("method", sorted(found.name for found in find("methods") if found.builtin))
 def test_methods(method: str, network: str) -> None:
-    test = tester(load("methods", method), network, **EXTRA.get(method, {}))  # type: ignore[arg-type]
+    test = method_test(load("methods", method), network, **EXTRA.get(method, {}))  # type: ignore[arg-type]
     test.test_a_step_learns()
     test.test_every_weight_is_in_one_group()
     plugin = test.make()
