@@ -3,13 +3,22 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# One thread a test process: two of them share the cores of a small machine.
+# One thread per test process: two of them share the cores of a small machine.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
 
-.PHONY: quickstart test test-fast check format lint types real-photos clean
+.PHONY: quickstart check lint types test test-fast format real-photos clean
 
 quickstart: $(INSTALLED)          ## toy scenes to a trained network, at most five minutes on two cores
 	$(BIN)/wsseg run --recipe quickstart
+
+check: lint types test            ## all of it; changes no file
+
+lint: $(INSTALLED)                ## what the pre-commit hooks run, too
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(INSTALLED)
+	$(BIN)/mypy wsseg_cli plugins
 
 test: $(INSTALLED)                ## the whole suite
 	$(PYTEST)
@@ -17,16 +26,9 @@ test: $(INSTALLED)                ## the whole suite
 test-fast: $(INSTALLED)           ## what takes under two minutes
 	$(PYTEST) -m "not slow"
 
-check: format lint types test     ## all of it
-
-format: $(INSTALLED)
+format: $(INSTALLED)              ## rewrites files
+	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-
-lint: $(INSTALLED)
-	$(BIN)/ruff check .
-
-types: $(INSTALLED)
-	$(BIN)/mypy wsseg_cli plugins
 
 real-photos: $(INSTALLED)         ## plain CAM on real photos in VOC layout: VOC_ROOT=… make real-photos
 	$(BIN)/wsseg run --recipe cam_voc_lite

@@ -2,7 +2,7 @@
 
     python benchmarks/method_table.py toy                              every method on the toy scenes, seeds 0 1 2
     python benchmarks/method_table.py toy --methods cam eps --seeds 0
-    python benchmarks/method_table.py toy --write README.md docs/methods.md
+    python benchmarks/method_table.py toy --write README.md README.zh.md docs/methods.md
     VOC_ROOT=… VOC_SALIENCY=… python benchmarks/method_table.py photos  real photos in VOC layout
 
 A table goes on where it was stopped. Runs lie in runs/NAME_table/METHOD-SEED; `prepare` is done once and shared. Every

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from wsseg_cli.engine.fit import step_count
-from wsseg_cli.engine.optim import build_optimizer, set_rates
+from wsseg_cli.engine.optim import build_optimizer, set_learning_rates
 from wsseg_cli.plugin.protocols import Trainable
 from wsseg_cli.recipe import loading as recipes
 from wsseg_cli.settings import TrainSettings
@@ -98,7 +98,7 @@ class Trainer:
 
     def step(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Do one step of the optimiser, every part with the same batch; return the losses of the last part."""
-        set_rates(self.optimizer, self.settings.schedule, self.progress)
+        set_learning_rates(self.optimizer, self.settings.schedule, self.progress)
         for _ in range(self.parts):
             losses = self.losses(batch)
             self.scaler.scale(torch.stack([*losses.values()]).sum() / self.parts).backward()

@@ -14,7 +14,7 @@ from torch import Tensor
 from wsseg_datasets.voc_xml import Annotated
 
 from wsseg_cli.data.transforms import CropBox
-from wsseg_cli.ops.cam import EPS
+from wsseg_cli.ops.cam import EPSILON
 from wsseg_cli.ops.pooling import cells_in_boxes
 from wsseg_cli.types import IntArray
 
@@ -46,8 +46,8 @@ def picture_norm(maps: Tensor) -> Tensor:
     """
     rectified = F.relu(maps)
     low = rectified.amin((1, 2), keepdim=True)
-    kept = torch.where(rectified < low + EPS, torch.zeros_like(rectified), rectified)
-    return (kept - low - EPS) / (rectified.amax((1, 2), keepdim=True) + EPS)
+    kept = torch.where(rectified < low + EPSILON, torch.zeros_like(rectified), rectified)
+    return (kept - low - EPSILON) / (rectified.amax((1, 2), keepdim=True) + EPSILON)
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,9 @@ def open_existing(path: Path, recipe: str | None = None, overrides: list[str] | 
     Raises:
         RecipeError: the directory holds no recipe, or the recipe is not valid.
     """
-    return RunDir(path, load(recipe if recipe is not None else path / "recipe.yaml", overrides or ()))
+    if recipe is not None:
+        return RunDir(path, load(recipe, overrides or ()))
+    return RunDir(path, load(path / "recipe.yaml", overrides or (), old_names=True))
 
 
 def working(run: RunDir) -> str:

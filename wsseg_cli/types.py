@@ -106,13 +106,13 @@ def resize_scores(scores: FloatArray, size: tuple[int, int]) -> FloatArray:
         return scores
     if scores.shape[0] == 0:
         return np.zeros((0, *size), np.float32)
-    low_y, high_y, part_y = _taps(scores.shape[1], size[0])
-    low_x, high_x, part_x = _taps(scores.shape[2], size[1])
+    low_y, high_y, part_y = _neighbours(scores.shape[1], size[0])
+    low_x, high_x, part_x = _neighbours(scores.shape[2], size[1])
     rows = scores[:, low_y] * (1 - part_y)[None, :, None] + scores[:, high_y] * part_y[None, :, None]
     return (rows[:, :, low_x] * (1 - part_x) + rows[:, :, high_x] * part_x).astype(np.float32, copy=False)
 
 
-def _taps(source: int, target: int) -> tuple[IntArray, IntArray, FloatArray]:
+def _neighbours(source: int, target: int) -> tuple[IntArray, IntArray, FloatArray]:
     centre = np.maximum((np.arange(target, dtype=np.float64) + 0.5) * (source / target) - 0.5, 0.0)
     low = np.minimum(centre.astype(np.int64), source - 1)
     return low, np.minimum(low + 1, source - 1), (centre - low).astype(np.float32)
@@ -141,7 +141,7 @@ class ClassNames(Sequence[str]):
         object.__setattr__(self, "names", tuple(str(name) for name in names))
         twice = sorted({name for name in self.names if self.names.count(name) > 1})
         if twice:
-            raise DataError(f"class names stand twice: {', '.join(twice)}")
+            raise DataError(f"class names occur twice: {', '.join(twice)}")
         if none := [name for name in self.names if means_no_class(name)]:
             raise DataError(
                 f"{', '.join(map(repr, none))} cannot be a class: mask value 0 is background, 255 is ignored. Leave it "

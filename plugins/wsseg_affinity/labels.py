@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wsseg_cli.errors import DataError
-from wsseg_cli.ops.crf import crf_parameters, dense_crf, with_background
+from wsseg_cli.ops.crf import add_power_background, crf_parameters, dense_crf
 from wsseg_cli.ops.masks import mask_from_scores, present_values
 from wsseg_cli.settings import CrfSettings
 from wsseg_cli.types import IGNORE, ByteArray, FloatArray, IntArray
@@ -55,7 +55,7 @@ def affinity_scores(
 
     Without a class the whole image is background.
     """
-    scores = with_background(cams, alpha)
+    scores = add_power_background(cams, alpha)
     if len(scores) == 1:
         return np.ones((1, *scores.shape[1:]), np.float32)
     if crf_parameters(preset).unary == "scores":

@@ -115,7 +115,7 @@ def _pictures(entries: list[Any], bad: Callable[[str, str], None]) -> dict[int |
         if number is None or not isinstance(name, str) or min(height, width) < 1:
             bad(said, "needs `id`, `file_name`, `height` and `width`")
         elif number in found:
-            bad(said, f"image id {number} stands twice")
+            bad(said, f"image id {number} occurs twice")
         else:
             try:
                 stem = relative(name, f"image {number}").with_suffix("").as_posix()

@@ -39,7 +39,7 @@ class Folder(Dataset):
     """Photos in a folder, labels in labels.csv or .jsonl or by class folder; ids are paths without suffix.
 
     EXIF orientation is applied, unless masks or saliency maps have the size of the photos as they are stored: then they
-    were made of unturned pixels.
+    were made of pixels as stored.
     """
 
     class Options(DatasetOptions):
@@ -69,7 +69,7 @@ class Folder(Dataset):
         """Return the class names.
 
         Raises:
-            DataError: none, or masks without a word on what their values mean.
+            DataError: there are no photos, or nothing says what the values of the masks mean.
         """
         if self.options.classes is not None:
             return ClassNames(self.options.classes)
@@ -200,7 +200,7 @@ class Folder(Dataset):
                     f"{said_by}: image id {image_id!r} stands for {' and '.join(files)}; ids must be unique"
                 )
             if image_id in photos:
-                raise DataError(f"{said_by}: image id {image_id!r} stands twice; ids must be unique")
+                raise DataError(f"{said_by}: image id {image_id!r} occurs twice; ids must be unique")
             path = self._root / (name if name in files or not files else files[0])
             photos[image_id] = _Photo(path, tuple(names))
         return dict(sorted(photos.items()))

@@ -25,7 +25,7 @@ def read_list(
     refuse: is told (entry, reason) of every line that names no place below a folder; by default it is an error.
 
     Raises:
-        DataError: missing, no text, empty, an id that stands twice, or one that leads out of a folder.
+        DataError: missing, no text, empty, an id that occurs twice, or one that leads out of a folder.
     """
     try:
         text = read_text(path, _LARGEST, "utf-8-sig")
@@ -45,7 +45,7 @@ def read_list(
             refuse(f"{path.name}: {line.strip()[:80]}", str(error))
     twice = [image_id for image_id, count in Counter(ids).items() if count > 1]
     if twice:
-        raise DataError(f"{path}: {len(twice)} ids stand twice, first {twice[0]!r}")
+        raise DataError(f"{path}: {len(twice)} ids occur twice, first {twice[0]!r}")
     return ids
 
 

@@ -73,7 +73,7 @@ def existing(root: Path, names: list[str], what: str) -> Path:
     """Return the first of `names` that is there below `root`.
 
     Raises:
-        DataError: none is.
+        DataError: none of them is there.
     """
     for name in names:
         if (root / name).exists():

@@ -165,7 +165,7 @@ class Voc(Dataset):
         """Return the folder that holds JPEGImages: `root` itself, or the one below it that does.
 
         Raises:
-            DataError: none, or several.
+            DataError: no such folder, or several.
         """
         given = self.options.root.expanduser()
         if not given.is_dir():

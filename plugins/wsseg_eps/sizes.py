@@ -16,7 +16,7 @@ def require_image_sizes(samples: Sequence[Sample]) -> None:
     """Check that every saliency map has the size of its image; headers are read, no pixels.
 
     Raises:
-        DataError: some have not; names them with both sizes.
+        DataError: the sizes of some differ; they are named with both sizes.
     """
     wrong = []
     for sample in samples:
@@ -28,6 +28,6 @@ def require_image_sizes(samples: Sequence[Sample]) -> None:
         more = [f"… and {len(wrong) - SHOWN} more"] if len(wrong) > SHOWN else []
         listed = "\n  ".join([*wrong[:SHOWN], *more])
         raise DataError(
-            f"{len(wrong)} of {len(samples)} saliency maps have not the size of their image\n  {listed}\n"
+            f"{len(wrong)} of {len(samples)} saliency maps differ in size from their image\n  {listed}\n"
             "  bring them to that size, or set train_cls.method.options.resize_saliency: true"
         )

@@ -81,10 +81,10 @@ class OneStageNet(ClassifierNet):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, 1+C, h, w), the constant one of the background first."""
-        return with_background(self.foreground_logits(images), self.background_logit)
+        return prepend_background(self.foreground_logits(images), self.background_logit)
 
 
-def with_background(logits: Tensor, value: float = 1.0) -> Tensor:
+def prepend_background(logits: Tensor, value: float = 1.0) -> Tensor:
     """Return logits (N, 1+C, h, w) with a constant background before the C classes, in float32."""
     background = logits.new_full((logits.shape[0], 1, *logits.shape[-2:]), value, dtype=torch.float32)
     return torch.cat([background, logits.float()], 1)

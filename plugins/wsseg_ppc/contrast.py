@@ -52,7 +52,7 @@ class Rules:
     grid: int = 16
 
 
-class View(NamedTuple):
+class ContrastView(NamedTuple):
     """What the contrast reads of a view.
 
     Attributes:
@@ -93,8 +93,8 @@ class Pixels(NamedTuple):
 
 
 def contrast(
-    first: View,
-    second: View,
+    first: ContrastView,
+    second: ContrastView,
     labels: Tensor,
     rules: Rules,
     keys: tuple[Tensor, Tensor],
@@ -122,7 +122,7 @@ def contrast(
     }
 
 
-def pixels(view: View, labels: Tensor, rules: Rules, places: Tensor | None = None) -> Pixels:
+def pixels(view: ContrastView, labels: Tensor, rules: Rules, places: Tensor | None = None) -> Pixels:
     """Return a view on the grid. Projections and maps are resized first, normalised afterwards, as published."""
     size = (rules.grid, rules.grid)
     projection = resized(view.projection.float(), size)

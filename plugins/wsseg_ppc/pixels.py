@@ -38,7 +38,7 @@ def pixel_weights(
     """Return weights (P,) with which the losses of all pixels add up to the mean over classes of class means.
 
     The rule that PPC published (CVPR 2022, section 3.4, as coded): of the n pixels of a class, floor(kept_share * n)
-    are drawn, those of the lowest random `keys` (P,). As many come from the floor(hard_share * n) pixels of the lowest
+    are drawn, those of the lowest random `keys` (P,). As many come from floor(hard_share * n) pixels of the lowest
     `similarity` (P,) to their own prototype, of which the lowest are dropped. The mean is over both lists, a pixel in
     both counting twice. A class too small for any adds nothing, but is one of those whose mean is taken.
     """

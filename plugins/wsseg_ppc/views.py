@@ -13,7 +13,7 @@ from wsseg_seam.pcm import resized
 from wsseg_cli.ops.losses import multilabel_soft_margin
 from wsseg_cli.ops.pooling import global_average
 
-from .contrast import View
+from .contrast import ContrastView
 from .net import PpcEpsNet, PpcSeamNet
 
 LAST: Literal[-1] = -1
@@ -36,12 +36,12 @@ class EpsView(NamedTuple):
 
 def contrast_views_on_seam(
     model: PpcSeamNet, images: Tensor, labels: Tensor, size: tuple[int, int], *, pool: float, top: float
-) -> tuple[dict[str, Tensor], tuple[View, View]]:
+) -> tuple[dict[str, Tensor], tuple[ContrastView, ContrastView]]:
     """Return SEAM's losses of a batch and its views for the contrast; arguments as `wsseg_seam.loss.seam_views`."""
     losses, (one, two) = seam_views(model, images, labels, size, pool=pool, top=top)
     return losses, (
-        View(model.project(one.maps), one.maps.revised),
-        View(model.project(two.maps), two.maps.revised),
+        ContrastView(model.project(one.maps), one.maps.revised),
+        ContrastView(model.project(two.maps), two.maps.revised),
     )
 
 
@@ -58,7 +58,7 @@ def contrast_views_on_eps(
     top: float = 0.2,
     bg_first_bug: bool = True,
     revised_saliency: bool = True,
-) -> tuple[dict[str, Tensor], tuple[View, View]]:
+) -> tuple[dict[str, Tensor], tuple[ContrastView, ContrastView]]:
     """Return the losses of EPS and SEAM of a batch and its views for the contrast (PPC on EPS).
 
     images: (N, 3, H, W), normalised; saliency: (N, 1, H, W) in [0, 1]; labels: (N, C) multi-hot; size: of the second
@@ -76,7 +76,10 @@ def contrast_views_on_eps(
         bg_first_bug=bg_first_bug,
         revised_saliency=revised_saliency,
     )
-    return losses, (View(model.project(first), first.revised), View(model.project(second), second.revised))
+    return losses, (
+        ContrastView(model.project(first), first.revised),
+        ContrastView(model.project(second), second.revised),
+    )
 
 
 def eps_view_losses(

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from wsseg_cli.ops.cam import EPS
+from wsseg_cli.ops.cam import EPSILON
 
 Distance = Literal["l1", "l2"]
 """Of two maps at a cell: the absolute or the squared difference."""
@@ -20,7 +20,7 @@ image, then the images; all elements as they are."""
 def peak_normalised(maps: Tensor) -> Tensor:
     """Return relu(relu(x) - 1e-5) / (maximum over the pixels + 1e-5) of maps (N, C, h, w): PuzzleCAM's level "cam"."""
     rectified = maps.relu()
-    return (rectified - EPS).relu() / (rectified.amax((2, 3), keepdim=True) + EPS)
+    return (rectified - EPSILON).relu() / (rectified.amax((2, 3), keepdim=True) + EPSILON)
 
 
 def reconstruction(
@@ -43,7 +43,7 @@ def reconstruction(
 def tile_entropy(logits: Tensor) -> Tensor:
     """Return the mean over tiles of -sum_k p log(p + 1e-5), p the sigmoid of the tiles' class logits (M, C)."""
     p = logits.sigmoid()
-    return -(p * torch.log(p + EPS)).sum(1).mean()
+    return -(p * torch.log(p + EPSILON)).sum(1).mean()
 
 
 def alpha_at(step: int, max_steps: int, alpha: float = 4.0, rise: float = 0.5) -> float:

@@ -6,15 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wsseg_cli.ops.cam import EPSILON
 from wsseg_cli.ops.pamr import DILATIONS, pamr
 from wsseg_cli.ops.pooling import cells_in_boxes
-
-EPS = 1e-5
 
 
 def to_one(maps: Tensor) -> Tensor:
     """Return maps (N, C, h, w), each divided by its own maximum + 1e-5; the gradient goes through the maximum, too."""
-    return maps / (maps.amax((2, 3), keepdim=True) + EPS)
+    return maps / (maps.amax((2, 3), keepdim=True) + EPSILON)
 
 
 def seed_maps(cams: Tensor, labels: Tensor, inside: Tensor) -> Tensor:

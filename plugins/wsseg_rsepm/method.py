@@ -36,7 +36,7 @@ class RecurSeedOptions(ClassifierOptions):
     recursion: bool = Field(True, description="learn from the network's own refined seeds")
     recursion_epoch: int = Field(5, ge=0, description="epochs before the recursion")
     scg: bool = Field(True, description="spread the seeds along the self-correlation of features")
-    scg_taps: tuple[str, ...] | None = Field(None, description="feature maps of SCG; null: all of the backbone")
+    scg_feature_maps: tuple[str, ...] | None = Field(None, description="feature maps of SCG; null: all of the backbone")
     scg_first: float = Field(0.5, ge=0, le=1, description="SCG: similarities below it count as 0")
     scg_second: NotNegative = Field(0.1, description="SCG: second-order entries below this / cells count as 0")
     scg_foreground: float = Field(0.3, ge=0, le=1, description="SCG: seeds from this value up are foreground")
@@ -83,7 +83,7 @@ class RecurSeedEPM(Classifier[RecurSeedOptions, RsepmNet], Predictor[RecurSeedOp
     @classmethod
     def requirements(cls, options: RecurSeedOptions) -> Requirements:
         """Return what is asked: the last feature map, a shallow one for the decoder, and those that SCG names."""
-        return Requirements(feature_maps=frozenset({"conv3", "conv6", *(options.scg_taps or ())}))
+        return Requirements(feature_maps=frozenset({"conv3", "conv6", *(options.scg_feature_maps or ())}))
 
     @property
     def decay_biases(self) -> bool:
@@ -157,7 +157,7 @@ class RecurSeedEPM(Classifier[RecurSeedOptions, RsepmNet], Predictor[RecurSeedOp
             mode=o.interpolation,
             class_threshold=o.class_threshold,
             scg=self.rules.scg,
-            feature_maps=o.scg_taps,
+            feature_maps=o.scg_feature_maps,
         )
 
     def published_pixels(self, image: ByteArray) -> ByteArray:
@@ -172,7 +172,7 @@ class RecurSeedEPM(Classifier[RecurSeedOptions, RsepmNet], Predictor[RecurSeedOp
         return StepRules(
             scg=ScgParameters(o.scg_first, o.scg_second, o.scg_foreground, o.scg_background),
             spread=o.scg,
-            feature_maps=o.scg_taps,
+            feature_maps=o.scg_feature_maps,
             pamr_scale=o.pamr_scale,
             pamr_iterations=o.pamr_iterations,
             pamr_dilations=o.pamr_dilations,

@@ -45,9 +45,7 @@ def steepest_step(probabilities: Tensor, inside: Tensor) -> Tensor:
     return steepest
 
 
-def edge_labels(
-    probabilities: Tensor, steps: Tensor, inside: Tensor, certain: float = 0.55, edge: float = 0.2
-) -> Tensor:
+def edge_labels(probabilities: Tensor, steps: Tensor, inside: Tensor, certain: float, edge: float) -> Tensor:
     """Return masks (N, H, W) int64: the most probable class where it is certain or the edge is sharp, else 255.
 
     probabilities: (N, 1+C, H, W); steps: (N, h, w), as `steepest_step` gives them, enlarged by "nearest" here. A steep

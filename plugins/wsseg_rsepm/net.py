@@ -60,7 +60,7 @@ class RsepmNet(ClassifierNet):
         self.head = V3Plus(
             feature_maps,
             num_classes + 1,
-            rates=(1, *dilations),
+            dilations=(1, *dilations),
             shortcut=decoder_width,
             classifier_kernel=3,
             classifier_bias=False,
@@ -98,7 +98,7 @@ class Decoder(nn.Module):
 
 
 def resized(maps: Tensor, size: Sequence[int], mode: Mode) -> Tensor:
-    """Return (N, D, h, w) maps at `size`; nearest takes the floor of index times ratio."""
+    """Return (N, D, h, w) maps at `size`; nearest takes index times ratio, rounded down."""
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps
     corners = None if mode == "nearest" else False

@@ -41,7 +41,7 @@ def refined_seeds(maps: Tensor, labels: Tensor, inside: Tensor) -> Tensor:
     return to_one(full * inside[:, None] * labels[:, :, None, None])
 
 
-def certain_filter(maps: Tensor, inside: Tensor, certain: float = 0.55, uncertain: float = 0.10) -> Tensor:
+def certain_filter(maps: Tensor, inside: Tensor, certain: float, uncertain: float) -> Tensor:
     """Return masks (N, H, W) int64: the highest class from `certain` up, background up to `uncertain`, else 255.
 
     maps: (N, C, H, W) in [0, 1], foreground classes. inside: (N, H, W) bool; outside is 255.

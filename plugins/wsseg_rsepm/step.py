@@ -41,13 +41,13 @@ class StepRules:
     """
 
     scg: ScgParameters
+    certain: float
+    uncertain: float
     spread: bool = True
     feature_maps: tuple[str, ...] | None = None
     pamr_scale: float = 0.5
     pamr_iterations: int = 10
     pamr_dilations: tuple[int, ...] = (1, 2, 4, 8, 12, 24)
-    certain: float = 0.55
-    uncertain: float = 0.1
     edge: float | None = None
     reconstruction: float = 1.0
     segmentation: float = 1.0

@@ -16,7 +16,7 @@ def foreground(maps: Tensor, background: Background = 0) -> Tensor:
     return maps[:, 1:] if background == 0 else maps[:, :-1]
 
 
-def with_background(behind: Tensor, classes: Tensor, background: Background = 0) -> Tensor:
+def join_background(behind: Tensor, classes: Tensor, background: Background = 0) -> Tensor:
     """Return (N, 1+C, …): the channel of background (N, 1, …) and those of the classes (N, C, …)."""
     return torch.cat([behind, classes] if background == 0 else [classes, behind], 1)
 
@@ -24,13 +24,13 @@ def with_background(behind: Tensor, classes: Tensor, background: Background = 0)
 def known_labels(labels: Tensor, background: Background = 0) -> Tensor:
     """Return (N, 1+C, 1, 1): the multi-hot labels (N, C), and a 1 for background, which every image has."""
     behind = labels.new_ones(len(labels), 1)
-    return with_background(behind, labels, background)[:, :, None, None]
+    return join_background(behind, labels, background)[:, :, None, None]
 
 
 def remaining_background(maps: Tensor, background: Background = 0) -> Tensor:
     """Return the maps (N, 1+C, h, w) with 1 - max over the classes as background."""
     classes = foreground(maps, background)
-    return with_background(1 - classes.amax(1, keepdim=True), classes, background)
+    return join_background(1 - classes.amax(1, keepdim=True), classes, background)
 
 
 def strongest_class(maps: Tensor, background: Background = 0) -> Tensor:
@@ -41,4 +41,4 @@ def strongest_class(maps: Tensor, background: Background = 0) -> Tensor:
     classes = foreground(maps, background)
     kept = classes.masked_fill(classes < classes.amax(1, keepdim=True), 0.0)
     behind = maps[:, :1] if background == 0 else maps[:, -1:]
-    return with_background(behind, kept, background)
+    return join_background(behind, kept, background)

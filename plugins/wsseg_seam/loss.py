@@ -17,7 +17,7 @@ from .net import SeamMaps
 from .pcm import resized
 
 
-class View(NamedTuple):
+class SeamView(NamedTuple):
     """One of the two sizes of a batch, and what the network says of it.
 
     Attributes:
@@ -41,7 +41,7 @@ def seam_views(
     *,
     pool: float = 0.25,
     top: float = 0.2,
-) -> tuple[dict[str, Tensor], tuple[View, View]]:
+) -> tuple[dict[str, Tensor], tuple[SeamView, SeamView]]:
     """Return the losses {"cls", "rvmin", "er", "ecr"} of a batch and its two views (SEAM, CVPR 2020, section 3.4).
 
     model: a SeamNet or one built on it. images: (N, 3, H, W), normalised; labels: (N, C) multi-hot; size: of the second
@@ -52,14 +52,14 @@ def seam_views(
     return seam_losses(*views, labels, pool=pool, top=top), views
 
 
-def view_of(model: Callable[[Tensor], SeamMaps], images: Tensor) -> View:
+def view_of(model: Callable[[Tensor], SeamMaps], images: Tensor) -> SeamView:
     """Return what the network says of images (N, 3, H, W), at their size."""
     maps = model(images)
     size = (images.shape[2], images.shape[3])
-    return View(images, resized(maps.cams, size), resized(maps.revised, size), maps)
+    return SeamView(images, resized(maps.cams, size), resized(maps.revised, size), maps)
 
 
-def seam_losses(first: View, second: View, labels: Tensor, *, pool: float, top: float) -> dict[str, Tensor]:
+def seam_losses(first: SeamView, second: SeamView, labels: Tensor, *, pool: float, top: float) -> dict[str, Tensor]:
     """Return the losses {"cls", "rvmin", "er", "ecr"} of two views; their sum is what SEAM minimises."""
     er, ecr = equivariance(first.cams, first.revised, second.cams, second.revised, labels, top=top)
     return {

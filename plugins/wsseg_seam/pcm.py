@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from wsseg_cli.ops.cam import EPSILON
+
 from .channels import Background, remaining_background, strongest_class
 
-EPS = 1e-5
 BLOCK = 1024
 """Pixels whose similarities to all others are held in memory at a time."""
 
@@ -50,8 +51,8 @@ def normalized_cams(cams: Tensor, background: Background = 0) -> Tensor:
     equality, and ties are common where maps are large, since maxima become 1 exactly.
     """
     rectified = F.relu(cams.float())
-    highest = rectified.amax((2, 3), keepdim=True) + EPS
-    return strongest_class(remaining_background(F.relu(rectified - EPS) / highest, background), background)
+    highest = rectified.amax((2, 3), keepdim=True) + EPSILON
+    return strongest_class(remaining_background(F.relu(rectified - EPSILON) / highest, background), background)
 
 
 def revised_cams(cams: Tensor, embedding: Tensor, block: int = BLOCK) -> Tensor:
@@ -63,7 +64,7 @@ def revised_cams(cams: Tensor, embedding: Tensor, block: int = BLOCK) -> Tensor:
     """
     with torch.autocast(cams.device.type, enabled=False):
         flat = embedding.float().flatten(2)
-        unit = flat / (flat.norm(dim=1, keepdim=True) + EPS)
+        unit = flat / (flat.norm(dim=1, keepdim=True) + EPSILON)
         source = cams.float().flatten(2)
         columns = unit.split(block, dim=2)
         again = len(columns) > 1 and torch.is_grad_enabled()
@@ -76,7 +77,7 @@ def revised_cams(cams: Tensor, embedding: Tensor, block: int = BLOCK) -> Tensor:
 
 def _spread(source: Tensor, unit: Tensor, columns: Tensor) -> Tensor:
     similarity = F.relu(unit.transpose(1, 2) @ columns)
-    return source @ (similarity / (similarity.sum(1, keepdim=True) + EPS))
+    return source @ (similarity / (similarity.sum(1, keepdim=True) + EPSILON))
 
 
 def resized(maps: Tensor, size: tuple[int, int]) -> Tensor:

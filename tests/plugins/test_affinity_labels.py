@@ -12,7 +12,7 @@ from wsseg_cli.data.transforms.pipelines import average_pool
 from wsseg_cli.data.transforms.scale import Flip
 from wsseg_cli.errors import DataError
 from wsseg_cli.ops.affinity import neighbour_pairs, pair_labels
-from wsseg_cli.ops.crf import crf_parameters, with_background
+from wsseg_cli.ops.crf import add_power_background, crf_parameters
 from wsseg_cli.ops.masks import present_values
 from wsseg_cli.ops.random_walk import pooled, random_walk, transition_matrix
 from wsseg_cli.types import IMAGENET
@@ -56,7 +56,7 @@ def test_scores_from_hard_labels(case: Case) -> None:
     )
     full = np.zeros((21, *present.shape[1:]), np.float32)
     full[present_values(classes)] = present
-    predict = present_values(classes)[with_background(cams, a["alpha"]).argmax(0)]
+    predict = present_values(classes)[add_power_background(cams, a["alpha"]).argmax(0)]
     # a class that is nowhere in the image shares the mass that the present rows leave
     full[1] = (1 - present.sum(0)) / (21 - len(present))
     case.check_all({"predict": predict.astype("uint8"), "crf": full[a["stored_rows"]]})
@@ -65,7 +65,7 @@ def test_scores_from_hard_labels(case: Case) -> None:
 @golden("seam_random_walk_crf")
 def test_walk_and_crf(case: Case) -> None:
     a = case.arguments
-    scores = torch.from_numpy(with_background(case.inputs["cam"], a["alpha"]))
+    scores = torch.from_numpy(add_power_background(case.inputs["cam"], a["alpha"]))
     coarse = pooled(scores)
     pairs = neighbour_pairs((coarse.shape[1], coarse.shape[2]), a["radius"])
     one, other = pairs.index()

@@ -63,7 +63,7 @@ def test_seam(case: Case) -> None:
     case.check_all(got)
 
 
-def test_any_backbone_with_the_taps() -> None:
+def test_any_backbone_with_the_feature_maps() -> None:
     class Coarser(Backbone):
         feature_maps = {"conv4": 3, "conv5": 5, "conv6": 7}
 

@@ -94,7 +94,7 @@ def changed(part: str, index: int, **values: Any) -> dict[str, Any]:
         (changed("images", 0, file_name="../../etc/passwd"), "etc/passwd"),
         (changed("images", 0, file_name="/etc/passwd"), "etc/passwd"),
         (changed("images", 0, height="ten"), "image 9"),
-        (changed("images", 0, id=3), "3 stands twice"),
+        (changed("images", 0, id=3), "3 occurs twice"),
         (changed("annotations", 0, category_id=99), "annotation 1"),
         (changed("annotations", 0, image_id=99), "annotation 1"),
         (changed("annotations", 0, segmentation=[[1, 2]]), "COCO_train2014_9"),

@@ -15,7 +15,7 @@ from wsseg_onestage.loss import (
     size_penalty,
 )
 from wsseg_onestage.method import OneStage
-from wsseg_onestage.net import with_background
+from wsseg_onestage.net import prepend_background
 
 from wsseg_cli.types import ClassNames
 
@@ -46,7 +46,7 @@ def test_class_scores(case: Case) -> None:
     got = {}
     for name, config in case.arguments["configs"].items():
         logits = given["logits"].clone().requires_grad_()
-        full = with_background(logits)
+        full = prepend_background(logits)
         masks = full.softmax(1)
         power, floor = config["FOCAL_P"], config["FOCAL_LAMBDA"]
         scores = class_scores(full, masks, power=power, floor=floor)
@@ -124,7 +124,7 @@ def test_everything_after_the_last_convolution(case: Case) -> None:
     given, m = tensors(case), method(case)
     images, labels = given["image"], given["labels"]
     logits = given["logits"].requires_grad_()
-    full = with_background(logits)
+    full = prepend_background(logits)
     scores, masks = m.scores_and_masks(full)
     truth = m.pseudo_ground_truth(images, masks, labels)
     per_image = balanced_mask_loss(full, truth, labels)

@@ -10,9 +10,9 @@ import torch
 from golden_cases import Case, golden
 from torch import Tensor
 from wsseg_ppc.contrast import (
+    ContrastView,
     Pixels,
     Rules,
-    View,
     contrast,
     intra_view,
     normalized_scores,
@@ -70,7 +70,7 @@ class Contrast:
 
     def __init__(self, case: Case, given: dict[str, Tensor], labels: Tensor, channel: int) -> None:
         rules = self.rules = rules_of(case, channel)
-        views = [View(given[f"f_proj{v}"], given[f"cam_rv{v}"]) for v in (1, 2)]
+        views = [ContrastView(given[f"f_proj{v}"], given[f"cam_rv{v}"]) for v in (1, 2)]
         places = tuple(torch.from_numpy(case.outputs[f"proto_idx{v}"]).long() for v in (1, 2))
         self.pixels = [pixels(view, labels, rules, at) for view, at in zip(views, places, strict=True)]
         self.keys = tuple(drawn_keys(case, v, self.pixels[v - 1].labels) for v in (1, 2))
@@ -111,8 +111,8 @@ class Contrast:
         }
 
 
-def seam_view(cams: Tensor, revised: Tensor, size: tuple[int, int]) -> seam.View:
-    return seam.View(cams, resized(cams, size), resized(revised, size), SeamMaps(cams, revised, cams))
+def seam_view(cams: Tensor, revised: Tensor, size: tuple[int, int]) -> seam.SeamView:
+    return seam.SeamView(cams, resized(cams, size), resized(revised, size), SeamMaps(cams, revised, cams))
 
 
 @golden("ppc_seam_losses")
@@ -151,7 +151,7 @@ def test_prototype_of_a_class_without_map(case: Case) -> None:
     rules = Rules(
         0, case.arguments["bg_threshold"], top=case.outputs["proto_idx1"].shape[1], skip=3, keep=10, grid=grid
     )
-    view = View(torch.from_numpy(case.inputs["f_proj1"]), torch.from_numpy(case.inputs["cam_rv1"]))
+    view = ContrastView(torch.from_numpy(case.inputs["f_proj1"]), torch.from_numpy(case.inputs["cam_rv1"]))
     got = pixels(view, labels, rules, torch.from_numpy(case.outputs["proto_idx1"]).long())
     scores = normalized_scores(view.revised, (grid, grid), rules)
     case.check("norm_cam1", scores)
@@ -284,7 +284,7 @@ def test_prototypes_without_any_weight_are_zero() -> None:
 def test_masked_prototypes_come_from_images_with_the_class() -> None:
     torch.manual_seed(0)
     labels = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
-    view = View(torch.rand(2, 5, 4, 4), torch.rand(2, 3, 4, 4))
+    view = ContrastView(torch.rand(2, 5, 4, 4), torch.rand(2, 3, 4, 4))
     masked = pixels(view, labels, Rules(0, 0.2, 4, 0, 1, prototypes="masked", grid=4))
     published = pixels(view, labels, Rules(0, 0.2, 4, 0, 1, grid=4))
     vectors = masked.prototypes.vectors

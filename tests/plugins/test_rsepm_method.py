@@ -54,9 +54,9 @@ def batch(side: int = 32, count: int = 3) -> dict[str, Tensor]:
 def test_certain_filter_has_three_regions() -> None:
     maps = torch.tensor([[[[0.0, 0.1, 0.3, 0.55, 0.2]], [[0.0, 0.05, 0.5, 0.2, 0.9]]]])
     inside = torch.tensor([[[True, True, True, True, True]]])
-    assert certain_filter(maps, inside).tolist() == [[[0, 0, 255, 1, 2]]]
+    assert certain_filter(maps, inside, 0.55, 0.1).tolist() == [[[0, 0, 255, 1, 2]]]
     inside[0, 0, 4] = False
-    assert certain_filter(maps, inside)[0, 0, 4] == 255
+    assert certain_filter(maps, inside, 0.55, 0.1)[0, 0, 4] == 255
 
 
 def test_one_threshold_leaves_nothing_out() -> None:
@@ -141,7 +141,7 @@ def test_edges_make_doubtful_pixels_certain() -> None:
     inside = torch.ones(1, 4, 4, dtype=torch.bool)
     steps = steepest_step(p, inside)
     assert steps[0, 0].tolist() == pytest.approx([0, 0.3, 0.3, 0])
-    assert edge_labels(p, steps, inside)[0, 0].tolist() == [255, 0, 1, 255]
+    assert edge_labels(p, steps, inside, 0.55, 0.2)[0, 0].tolist() == [255, 0, 1, 255]
     inside[:, :, 2:] = False
     assert (steepest_step(p, inside) == 0).all()
 
@@ -214,7 +214,7 @@ def test_options_that_do_not_fit() -> None:
     with pytest.raises(ValidationError, match=r"uncertain 0.1 lies above certain 0.05"):
         RecurSeedEPM.Options(certain=0.05)
     with pytest.raises(RecipeError, match="no feature map conv2"):
-        method(backbone="vgg16", backbone_options={}, scg_taps=("conv2",)).build_model()
+        method(backbone="vgg16", backbone_options={}, scg_feature_maps=("conv2",)).build_model()
 
 
 class Killed(Exception):

@@ -9,7 +9,7 @@ from golden_cases import Case, golden
 from published import picture_norm
 from wsseg_seam.channels import strongest_class
 from wsseg_seam.loss import (
-    View,
+    SeamView,
     classification,
     equivariance,
     min_pooling,
@@ -135,12 +135,14 @@ def test_background_last_gives_the_same_losses() -> None:
 def test_losses_are_means_over_images() -> None:
     labels = torch.tensor([[1.0, 0, 1], [0, 1, 0]])
 
-    def views(keep: slice) -> tuple[View, View]:
+    def views(keep: slice) -> tuple[SeamView, SeamView]:
         torch.manual_seed(0)
         made = []
         for side in (12, 6):
             maps, revised = torch.randn(2, 4, side, side), torch.rand(2, 4, side, side)
-            made.append(View(maps[keep], maps[keep], revised[keep], SeamMaps(maps[keep], revised[keep], maps[keep])))
+            made.append(
+                SeamView(maps[keep], maps[keep], revised[keep], SeamMaps(maps[keep], revised[keep], maps[keep]))
+            )
         return made[0], made[1]
 
     whole = seam_losses(*views(slice(0, 2)), labels, pool=0.25, top=0.2)

@@ -91,9 +91,9 @@ def test_it_is_listed_and_described(wsseg: Wsseg) -> None:
 
 def test_its_options_are_checked(wsseg: Wsseg) -> None:
     done = wsseg("recipes", "check", "pyramid.yaml", "--set", "train_cls.method.options.backbone_options.witdh=3")
-    assert done.returncode == 1 and "did you mean 'width'" in done.stderr
+    assert done.returncode == 2 and "did you mean 'width'" in done.stderr
     done = wsseg("recipes", "check", "pyramid.yaml", "--set", "train_cls.method.options.backbone=pyramidd")
-    assert done.returncode == 1 and "did you mean 'pyramid'" in done.stderr
+    assert done.returncode == 2 and "did you mean 'pyramid'" in done.stderr
 
 
 @pytest.mark.slow

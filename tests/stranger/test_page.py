@@ -91,11 +91,11 @@ def test_a_method_that_learns_nothing(tmp_path: Path) -> None:
     assert len(maps) == 8 and all(maps[image_id].scores.max(initial=0) <= 1 for image_id in maps)
 
     done = wsseg("recipes", "check", "frozen.yaml", "--set", "train_cls.batch_size=4")
-    assert done.returncode == 1 and "train_cls" in done.stderr
+    assert done.returncode == 2 and "train_cls" in done.stderr
     done = wsseg("recipes", "check", "trained.yaml", "--set", "train_cls.method.name=gradcam")
-    assert done.returncode == 1 and "train_cls.optim: is not used: method 'gradcam' learns nothing" in done.stderr
+    assert done.returncode == 2 and "train_cls.optim: is not used: method 'gradcam' learns nothing" in done.stderr
     done = wsseg("recipes", "check", "frozen.yaml", "--set", "train_cls.method.name=cam")
-    assert done.returncode == 1 and "method 'cam' trains: give batch_size, optim" in done.stderr
+    assert done.returncode == 2 and "method 'cam' trains: give batch_size, optim" in done.stderr
 
     shutil.copyfile(tmp_path / "runs" / "frozen" / "cam" / "scene_00000.safetensors", tmp_path / "other.safetensors")
     shutil.copyfile(tmp_path / "other.safetensors", weights)

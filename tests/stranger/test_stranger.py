@@ -84,14 +84,14 @@ def test_what_is_broken_is_refused_when_asked_for(wsseg: Wsseg) -> None:
     assert "plugin 'broken' (wsseg-stranger 1.2) does not load: ModuleNotFoundError" in done.stderr
     assert "Traceback" not in done.stderr
     done = wsseg("recipes", "check", "stranger.yaml", "--set", "train_cls.method.name=hollow")
-    assert done.returncode == 1 and "it lacks build_model, scores" in done.stderr
+    assert done.returncode == 2 and "it lacks build_model, scores" in done.stderr
 
 
 def test_options_are_checked_and_shown(wsseg: Wsseg) -> None:
     done = wsseg("plugins", "show", "stripes")
     assert done.returncode == 0 and "channels of each convolution" in done.stdout and ">= 1" in done.stdout
     done = wsseg("recipes", "check", "stranger.yaml", "--set", "train_cls.method.options.with=3")
-    assert done.returncode == 1 and "unknown option (got 3); did you mean 'width'?" in done.stderr
+    assert done.returncode == 2 and "unknown option (got 3); did you mean 'width'?" in done.stderr
 
 
 @pytest.mark.slow

@@ -168,14 +168,14 @@ def test_recipes(here: Path) -> None:
     assert wsseg("recipes", "check", "my.yaml").stdout == "my.yaml is valid\n"
 
 
-def test_recipes_check_fails_with_one(here: Path) -> None:
+def test_recipes_check_fails_with_two(here: Path) -> None:
     wsseg("recipes", "copy", "quickstart", "my.yaml")
     done = wsseg("recipes", "check", "my.yaml", "--set", "seed=x", "--set", "train_cls.method.options.dropot=0.1")
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "seed: must be a whole number" in done.stderr and "did you mean 'dropout'" in done.stderr
     Path("bad.yaml").write_text("a: !x 1", encoding="utf-8")
     done = wsseg("recipes", "check", "my.yaml", "bad.yaml", "--json")
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert [bool(row["problems"]) for row in json.loads(done.stdout)["recipes"]] == [False, True]
 
 

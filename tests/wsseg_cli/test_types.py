@@ -37,7 +37,7 @@ def test_class_names() -> None:
     assert classes.labels_in(np.array([[0, 2, 255]])) == (1,)
     with pytest.raises(DataError, match="did you mean 'dog'"):
         classes.label("dogs")
-    with pytest.raises(DataError, match="stand twice: cat"):
+    with pytest.raises(DataError, match="occur twice: cat"):
         ClassNames(["cat", "cat"])
     with pytest.raises(DataError, match="at most 254"):
         ClassNames(map(str, range(255)))

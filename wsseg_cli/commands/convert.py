@@ -66,7 +66,7 @@ def weights(
         rows = [(key.state, key.name or "-", _shape(key.shape), _was(key.published, key.name)) for key in result.keys]
         console.say(console.table(rows, ("", "our name", "shape", "name in the file")))
         console.say()
-    complete = [network.title for network in result.networks if network.fit.complete]
+    complete = [network.title for network in result.networks if network.match.complete]
     counts = ", ".join(f"{count} {'fit' if state == 'fits' else state}" for state, count in result.counts.items())
     facts = [
         ("family", f"{result.family}{' (guessed)' if result.guessed else ''}"),
@@ -201,7 +201,7 @@ def _weights_as_dict(result: ConvertedWeights) -> Json:
         "saw": result.saw,
         "counts": dict(result.counts),
         "networks": [
-            {"name": n.name, "backbone": n.backbone, "classes": n.classes, "complete": n.fit.complete}
+            {"name": n.name, "backbone": n.backbone, "classes": n.classes, "complete": n.match.complete}
             for n in result.networks
         ],
         "keys": [{"state": k.state, "name": k.name, "shape": k.shape, "published": k.published} for k in result.keys],

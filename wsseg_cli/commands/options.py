@@ -142,7 +142,7 @@ def open_run(
         if not sign or stage not in STAGES or not folder:
             raise RecipeError(f"--use {text!r}: expected STAGE=DIR, such as cam=DIR; stages are {', '.join(STAGES)}")
         if stage in folders:
-            raise RecipeError(f"--use {stage} stands twice")
+            raise RecipeError(f"--use {stage} occurs twice")
         folders[stage] = Path(folder)
     directory = run if run is not None else Path("runs") / loaded.recipe.name
     return Context(RunDir(directory, loaded, folders), loaded, **flags)

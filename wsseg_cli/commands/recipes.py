@@ -11,7 +11,7 @@ import typer
 
 from .. import console
 from ..disk.writing import write_text
-from ..errors import CheckFailed, CheckpointError, DataError, RecipeError
+from ..errors import CheckpointError, DataError, RecipeError
 from ..recipe import catalogue, yaml_core
 from ..recipe import loading as recipes
 from .options import JsonOpt, SetOpt, recipe_names
@@ -86,7 +86,7 @@ def check(
     set_: SetOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
-    """Validate recipes, the options of their plugins and their networks included; exit 1 if anything is wrong."""
+    """Validate recipes, the options of their plugins and their networks included; exit 2 if anything is wrong."""
     looked = {name: _look(name, set_ or (), files) for name in names}
     found = {name: problems for name, (problems, _) in looked.items()}
     if as_json:
@@ -94,7 +94,7 @@ def check(
     bad = {name: problems for name, problems in found.items() if problems}
     if bad:
         kinds = {finding.kind for _, findings in looked.values() for finding in findings}
-        failed = next((kind for kind in (CheckpointError, DataError) if kind in kinds), CheckFailed)
+        failed = next((kind for kind in (CheckpointError, DataError) if kind in kinds), RecipeError)
         raise failed("\n".join("\n  ".join([f"{name}: {_count(p)}", *p]) for name, p in bad.items()))
     if not as_json:
         for name in names:

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from .. import nets
 from ..errors import PluginError
 from ..nets import deeplab
-from ..nets.weights import Fit, fit, guess_backbone
+from ..nets.weights import Match, guess_backbone, match
 from ..plugin.discovery import find, load_found
 from ..plugin.protocols import Plugin
 from ..types import ClassNames, Normalization
@@ -60,7 +60,7 @@ class Network:
     name: str
     backbone: str
     classes: int | None
-    fit: Fit
+    match: Match
     normalization: Normalization | None
 
     @property
@@ -72,7 +72,7 @@ class Network:
     @property
     def problems(self) -> int:
         """How many names do not fit."""
-        return len(self.fit.missing) + len(self.fit.extra) + len(self.fit.wrong_shape)
+        return len(self.match.missing) + len(self.match.extra) + len(self.match.wrong_shape)
 
 
 def networks(tensors: Mapping[str, Tensor], family: str = "") -> list[Network]:
@@ -88,8 +88,8 @@ def networks(tensors: Mapping[str, Tensor], family: str = "") -> list[Network]:
         [guess] if guess else [name for name in _KNOWN_BY_SHAPES if any(n.startswith(BACKBONE) for n in tensors)]
     )
     found = [network for name in backbones for network in _on(name, tensors)]
-    found.sort(key=lambda n: (len(n.fit.wrong_shape), n.problems, family not in n.name.split()))
-    complete = [network for network in found if network.fit.complete]
+    found.sort(key=lambda n: (len(n.match.wrong_shape), n.problems, family not in n.name.split()))
+    complete = [network for network in found if network.match.complete]
     return complete or found[:1]
 
 
@@ -109,7 +109,7 @@ def _on(backbone: str, tensors: Mapping[str, Tensor]) -> Iterator[Network]:
         # A stranger's plugin may fail in any way on a backbone that it never met: then it is none of these.
         except Exception:
             continue
-        done = name if network.fit.complete else done
+        done = name if network.match.complete else done
         yield network
 
 
@@ -167,10 +167,10 @@ def _built_by(cls: type[Plugin], options: Mapping[str, Any], classes: int) -> nn
 def _compared(name: str, backbone: str, tensors: Mapping[str, Tensor], build: Build) -> Network:
     """Return the network with the number of classes that the tensors have, if their names are the network's."""
     first = _with_classes(name, backbone, tensors, build, _SOME_CLASSES)
-    wrong = first.fit.wrong_shape
+    wrong = first.match.wrong_shape
     if not wrong:
         return replace(first, classes=None)
-    if first.fit.missing or first.fit.extra or any(n.startswith(BACKBONE) for n, _, _ in wrong):
+    if first.match.missing or first.match.extra or any(n.startswith(BACKBONE) for n, _, _ in wrong):
         return first
     counts = sorted({found[0] - less for _, found, _ in wrong for less in (0, 1) if found and found[0] > less})
     tried = [_with_classes(name, backbone, tensors, build, count) for count in counts]
@@ -183,7 +183,7 @@ def _with_classes(name: str, backbone: str, tensors: Mapping[str, Tensor], build
     normalization = getattr(model, "normalization", None) or getattr(
         getattr(model, "backbone", None), "normalization", None
     )
-    return Network(name, backbone, classes, fit(tensors, model), normalization)
+    return Network(name, backbone, classes, match(tensors, model), normalization)
 
 
 def heads(names: Iterable[str]) -> list[str]:

@@ -109,7 +109,7 @@ def run(
         "source": source.name,
         "family": chosen,
         "backbone": found[0].backbone,
-        "networks": [network.title for network in found if network.fit.complete],
+        "networks": [network.title for network in found if network.match.complete],
         "normalization": asdict(found[0].normalization) if found[0].normalization else None,
     }
     _write(out, tensors, header)
@@ -149,7 +149,7 @@ def has_seen(
     for word, name in (("coco", "COCO"), ("voc", "VOC")):
         if family in _CAFFE and any(word in part for part in published):
             return f"{_IMAGENET}, {name} pixel masks"
-    complete = [network for network in found if network.fit.complete]
+    complete = [network for network in found if network.match.complete]
     if found and not complete:  # a head of nobody whom we know
         return f"pixel masks; {_REST}" if any(_MASK_HEAD.match(name) for name in own) else _UNKNOWN
     counts = {network.classes for network in complete if network.classes is not None}
@@ -178,15 +178,15 @@ def _backbone_has_seen(family: str, published: Mapping[str, Tensor]) -> str:
 def keys_of(published: Mapping[str, Tensor], tensors: Mapping[str, Tensor], network: Network) -> list[Key]:
     """Return every tensor of the file and of the network, those that fit first."""
     before: dict[int, str] = {id(tensor): name for name, tensor in published.items()}
-    fit = network.fit
-    wrong = {name for name, _, _ in fit.wrong_shape}
-    extra = set(fit.extra)
+    match = network.match
+    wrong = {name for name, _, _ in match.wrong_shape}
+    extra = set(match.extra)
     keys = []
     for name, tensor in tensors.items():
         state: State = "wrong shape" if name in wrong else "extra" if name in extra else "fits"
         keys.append(Key(state, name, tuple(tensor.shape), before[id(tensor)]))
     written = {id(tensor) for tensor in tensors.values()}
-    keys += [Key("missing", name, (), "") for name in fit.missing]
+    keys += [Key("missing", name, (), "") for name in match.missing]
     keys += [Key("left out", "", tuple(t.shape), name) for name, t in published.items() if id(t) not in written]
     order: dict[str, int] = {"fits": 0, "left out": 1, "extra": 2, "missing": 3, "wrong shape": 4}
     return sorted(keys, key=lambda key: order[key.state])
@@ -199,9 +199,9 @@ def _require_backbone(source: Path, family: str, tensors: Mapping[str, Tensor], 
             f"{source}: as a checkpoint of {family} it has the backbone of none of our backbones ({names}, …); "
             "is --from the right family?"
         )
-    fit = found[0].fit
-    lines = [f"missing     {name}" for name in fit.missing if name.startswith(BACKBONE)]
-    lines += [f"wrong shape {n} {a}, expected {b}" for n, a, b in fit.wrong_shape if n.startswith(BACKBONE)]
+    match = found[0].match
+    lines = [f"missing     {name}" for name in match.missing if name.startswith(BACKBONE)]
+    lines += [f"wrong shape {n} {a}, expected {b}" for n, a, b in match.wrong_shape if n.startswith(BACKBONE)]
     if lines:
         shown = "\n  ".join(lines[:_SHOWN]) + (f"\n  … and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else "")
         raise CheckpointError(

@@ -175,7 +175,7 @@ def _entries(path: Path, classes: ClassNames, roots: Mapping[str, Path]) -> Iter
     for number, row in enumerate(read_lines(path, _Row, REMEDY), 1):
         where = f"{path}, entry {number}"
         if row["id"] in seen:
-            raise DataError(f"{where}: image id {row['id'][:80]!r} stands twice; {REMEDY}")
+            raise DataError(f"{where}: image id {row['id'][:80]!r} occurs twice; {REMEDY}")
         seen.add(row["id"])
         if row["labels"] != sorted(set(row["labels"])) or (row["labels"] and row["labels"][-1] >= len(classes)):
             raise DataError(f"{where}: `labels`: expected ascending ones below {len(classes)}; {REMEDY}")

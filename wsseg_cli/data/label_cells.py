@@ -54,6 +54,6 @@ def is_flag(value: Any) -> bool:
 
 
 def twice_a_number(values: Sequence[Any]) -> bool:
-    """Return whether a number stands twice, which no list of class numbers has: it is a vector of another length."""
+    """Return whether a number occurs twice, which no list of class numbers has: it is a vector of another length."""
     numbers = [str(value) for value in values if not isinstance(value, str) or value.isdigit()]
     return len(set(numbers)) < len(numbers)

@@ -23,7 +23,7 @@ from .frozen import frozen_weights
 from .interrupt import Interrupt
 from .live import log_pictures
 from .memory import explained
-from .optim import build_optimizer, set_rates
+from .optim import build_optimizer, set_learning_rates
 from .progress import ProgressLine
 from .sync_norm import sync_batch_norms
 
@@ -123,7 +123,7 @@ class Loop:
         with shown as line, Interrupt(sigterm=processes.world() == 1) as interrupt:
             for step, parts in enumerate(batches, begun):
                 progress = Progress(step, max_steps, step // per_epoch, job.seed)
-                set_rates(optimizer, s.schedule, progress)
+                set_learning_rates(optimizer, s.schedule, progress)
                 # Dropout and other draws are a function of (seed, step, process): no random state to store.
                 torch.manual_seed(_seed_of(job.seed, step, processes.rank()))
                 losses = self._step(step_module, accelerator, parts, progress, s, device, scaler, job.dir)

@@ -66,7 +66,7 @@ def build_optimizer(groups: ParamGroups, optim: OptimSettings) -> torch.optim.Op
     return kind(groups, lr=optim.lr, betas=optim.betas, weight_decay=optim.weight_decay)
 
 
-def set_rates(optimizer: torch.optim.Optimizer, schedule: ScheduleSettings, progress: Progress) -> None:
+def set_learning_rates(optimizer: torch.optim.Optimizer, schedule: ScheduleSettings, progress: Progress) -> None:
     """Set each group's learning rate to its `base_lr` times `rate` at the step that comes next."""
     factor = rate(progress.step, progress.max_steps, schedule)
     for group in optimizer.param_groups:

@@ -38,7 +38,7 @@ def read_label_vectors(path: Path) -> dict[str, FloatArray]:
         if len(vector) != length or not np.isin(vector, (0, 1)).all():
             raise DataError(f"{path}: image {key!r:.80}: expected {length} values, each 0 or 1")
         if image_id in vectors:
-            raise DataError(f"{path}: image {image_id!r:.80} stands twice")
+            raise DataError(f"{path}: image {image_id!r:.80} occurs twice")
         vectors[image_id] = vector.astype(np.float32)
     return vectors
 

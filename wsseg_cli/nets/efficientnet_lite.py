@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError, RecipeError
 from ..plugin.backbone import Backbone
-from ..plugin.backbone_entry import FORMS, BackboneEntry, BackboneOptions, Freezing
+from ..plugin.backbone_entry import FREEZING_PRESETS, BackboneEntry, BackboneOptions, Freezing
 
 WIDTH_DEPTH = {
     "efficientnet_lite0": (1.0, 1.0),
@@ -38,7 +38,7 @@ STAGES = (
 )
 """Repeats, kernel, stride, expansion and channels of each stage; the first and the last are never repeated."""
 
-TAP_OF_STAGE = {2: "conv3", 3: "conv4", 5: "conv5"}
+FEATURE_MAP_OF_STAGE = {2: "conv3", 3: "conv4", 5: "conv5"}
 """The last stages at stride 4, 8 and 16; `conv6` is the head."""
 
 STEM, HEAD = 32, 1280
@@ -54,9 +54,9 @@ class EfficientNetLiteOptions(BackboneOptions):
     """
 
     # what the name of a feature map holds depends on the depth, and is said by the network itself
-    forms = FORMS | {
+    freezing_presets = FREEZING_PRESETS | {
         "stem": Freezing(("_conv_stem", "_bn0"), "fixed"),
-        **dict.fromkeys(TAP_OF_STAGE.values(), Freezing()),
+        **dict.fromkeys(FEATURE_MAP_OF_STAGE.values(), Freezing()),
     }
     frozen_by_default = "stem"
 
@@ -134,7 +134,7 @@ class EfficientNetLite(Backbone):
         self._bn0 = _norm(STEM)
         self._blocks = nn.ModuleList()
         self.feature_maps = {}
-        self._tap_after: dict[int, str] = {}
+        self._feature_map_after: dict[int, str] = {}
         channels, reached, dilation = STEM, 2, 1
         for number, (repeats, kernel, stride, expansion, base) in enumerate(STAGES, start=1):
             outputs = _rounded(base * width)
@@ -146,9 +146,9 @@ class EfficientNetLite(Backbone):
                 place = (stride, first) if i == 0 else (1, dilation)
                 self._blocks.append(InvertedResidual(channels, outputs, kernel, *place, expansion))
                 channels = outputs
-            if number in TAP_OF_STAGE:
-                self.feature_maps[TAP_OF_STAGE[number]] = channels
-                self._tap_after[len(self._blocks) - 1] = TAP_OF_STAGE[number]
+            if number in FEATURE_MAP_OF_STAGE:
+                self.feature_maps[FEATURE_MAP_OF_STAGE[number]] = channels
+                self._feature_map_after[len(self._blocks) - 1] = FEATURE_MAP_OF_STAGE[number]
         self._conv_head = SameConv(channels, HEAD, 1)
         self._bn1 = _norm(HEAD)
         self.feature_maps["conv6"] = HEAD
@@ -156,7 +156,7 @@ class EfficientNetLite(Backbone):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
-        self.freezings = {feature_map: self._up_to(block) for block, feature_map in self._tap_after.items()}
+        self.freezings = {feature_map: self._up_to(block) for block, feature_map in self._feature_map_after.items()}
 
     def _up_to(self, block: int) -> Freezing:
         return Freezing(("_conv_stem", "_bn0", *(f"_blocks.{i}" for i in range(block + 1))), "fixed")
@@ -168,8 +168,8 @@ class EfficientNetLite(Backbone):
         features = {}
         for i, block in enumerate(self._blocks):
             x = block(x)
-            if i in self._tap_after:
-                features[self._tap_after[i]] = x
+            if i in self._feature_map_after:
+                features[self._feature_map_after[i]] = x
         features["conv6"] = F.relu6(self._bn1(self._conv_head(x)), inplace=True)
         return {feature_map: feature.contiguous() for feature_map, feature in features.items()}
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from ..plugin.backbone import Backbone
-from ..plugin.backbone_entry import FORMS, BackboneEntry, BackboneOptions, Freezing
+from ..plugin.backbone_entry import FREEZING_PRESETS, BackboneEntry, BackboneOptions, Freezing
 from ..types import HubFile
 from .torchvision_hub import torchvision_file
 
@@ -48,7 +48,7 @@ class ResNetOptions(BackboneOptions):
     (Caffe).
     """
 
-    forms = FORMS | PUBLISHED
+    freezing_presets = FREEZING_PRESETS | PUBLISHED
     frozen_by_default = "onestage"
 
     output_stride: Literal[8, 16, 32] = Field(16, description="image pixels in one cell of the last feature map")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..plugin.backbone import Backbone
-from ..plugin.backbone_entry import FORMS, BackboneEntry, BackboneOptions, Freezing
+from ..plugin.backbone_entry import FREEZING_PRESETS, BackboneEntry, BackboneOptions, Freezing
 
 _FIRST = ("conv1a", "b2", "b2_1", "b2_2")
 PUBLISHED = {
@@ -27,7 +27,7 @@ _TAPPED = {"b4": "conv3", "b5": "conv4", "b6": "conv5"}
 class ResNet38Options(BackboneOptions):
     """Options of ResNet-38; the defaults are those of PSA's classifier."""
 
-    forms = FORMS | PUBLISHED
+    freezing_presets = FREEZING_PRESETS | PUBLISHED
     frozen_by_default = "psa"
 
     frozen: bool | str = Field("psa", description="what never learns: psa, onestage, deeplab, or none")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from ..plugin.backbone import Backbone, TokenBackbone, Tokens
-from ..plugin.backbone_entry import FEATURE_MAPS, FORMS, BackboneEntry, BackboneOptions, Freezing
+from ..plugin.backbone_entry import FEATURE_MAPS, FREEZING_PRESETS, BackboneEntry, BackboneOptions, Freezing
 from ..types import IMAGENET, NORMALIZATIONS, HubFile, Normalization
 from . import timm_hub, timm_layout
 from .timm_layout import Layout, layout_of
@@ -101,7 +101,7 @@ class TimmOptions(BackboneOptions):
     """Options of timm's networks."""
 
     # what the name of a feature map holds depends on the network, and is said by it
-    forms = FORMS | dict.fromkeys(FEATURE_MAPS[:-1], Freezing())
+    freezing_presets = FREEZING_PRESETS | dict.fromkeys(FEATURE_MAPS[:-1], Freezing())
 
     output_stride: int | None = Field(
         None, ge=1, description="image pixels in one cell of conv6, in convolutional networks; null: timm's own"

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ..errors import CheckpointError
 from ..plugin.backbone import Backbone
-from ..plugin.backbone_entry import FORMS, BackboneEntry, BackboneOptions, Freezing
+from ..plugin.backbone_entry import FREEZING_PRESETS, BackboneEntry, BackboneOptions, Freezing
 from ..types import CAFFE, HubFile
 from .torchvision_hub import torchvision_file, vgg16_names
 
@@ -40,7 +40,7 @@ class VGG16Options(BackboneOptions):
     and v1; PSA builds both layers and applies neither. normalization: Caffe's, in the single-stage system imagenet.
     """
 
-    forms = FORMS | PUBLISHED
+    freezing_presets = FREEZING_PRESETS | PUBLISHED
     frozen_by_default = "psa"
 
     frozen: bool | str = Field("psa", description="what never learns: psa, onestage, or none")

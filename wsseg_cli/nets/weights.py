@@ -204,7 +204,7 @@ def guess_backbone(names: Collection[str]) -> str | None:
 
 
 @dataclass(frozen=True)
-class Fit:
+class Match:
     """How tensors fit a network, name by name.
 
     Attributes:
@@ -225,7 +225,7 @@ class Fit:
         return not (self.missing or self.extra or self.wrong_shape)
 
 
-def fit(tensors: Mapping[str, Tensor], model: nn.Module) -> Fit:
+def match(tensors: Mapping[str, Tensor], model: nn.Module) -> Match:
     """Return how `tensors`, under our names, fit `model`.
 
     Counters of batch norms may be missing on either side (checkpoints of 2018 have none), and of several names of one
@@ -238,7 +238,7 @@ def fit(tensors: Mapping[str, Tensor], model: nn.Module) -> Fit:
     found = {id(own[name]) for name in here}
     missing = tuple(n for n, t in own.items() if n not in here and id(t) not in found and not n.endswith(_COUNTER))
     extra = tuple(name for name in tensors if name not in own and not name.endswith(_COUNTER))
-    return Fit(matched, missing, extra, wrong)
+    return Match(matched, missing, extra, wrong)
 
 
 def _any(pattern: str, names: Iterable[str]) -> bool:

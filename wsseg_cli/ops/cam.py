@@ -17,7 +17,7 @@ from .views import merge_views, view_batches
 
 Norm = Literal["max", "min_max", "none"]
 
-EPS = 1e-5
+EPSILON = 1e-5
 
 STRIDE = 4
 """Pixels of a cell of `ScoreMap.strided`, on which IRN's random walk begins."""
@@ -41,7 +41,7 @@ def max_norm(cams: Tensor, group: int = 1) -> Tensor:
     if cams.shape[0] == 0:
         return cams
     highest = cams.flatten(1).amax(1).reshape(-1, group).amax(1).repeat_interleave(group)
-    return cams / (highest + EPS)[:, None, None]
+    return cams / (highest + EPSILON)[:, None, None]
 
 
 def min_max_norm(cams: Tensor) -> Tensor:
@@ -55,8 +55,8 @@ def min_max_norm(cams: Tensor) -> Tensor:
     cams = cams.clamp(min=0)
     high = cams.flatten(1).amax(1)[:, None, None]
     low = cams.flatten(1).amin(1)[:, None, None]
-    cams = torch.where(cams < low + EPS, torch.zeros_like(cams), cams)
-    return (cams - low - EPS) / (high - low + EPS)
+    cams = torch.where(cams < low + EPSILON, torch.zeros_like(cams), cams)
+    return (cams - low - EPSILON) / (high - low + EPSILON)
 
 
 def rectified_min_max_norm(maps: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ def rectified_min_max_norm(maps: Tensor) -> Tensor:
     rectified = F.relu(maps)
     high = rectified.amax((-2, -1), keepdim=True)
     low = rectified.amin((-2, -1), keepdim=True)
-    return F.relu(rectified - low - EPS) / (high - low + EPS)
+    return F.relu(rectified - low - EPSILON) / (high - low + EPSILON)
 
 
 NORMS: dict[str, Callable[[Tensor], Tensor]] = {"max": max_norm, "min_max": min_max_norm, "none": lambda cams: cams}

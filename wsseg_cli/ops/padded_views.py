@@ -20,8 +20,8 @@ def padded_views(
 ) -> tuple[Tensor, Tensor]:
     """Return the views (V, 3, Ph, Pw) and where each lies in its canvas, (V, 4) int64 top, left, height, width.
 
-    image: (H, W, 3) uint8 RGB; canvas: (Ph, Pw) pixels. Order: scale 1, its mirror image, scale 2, …; each is resized
-    bicubically, normalised, and centred among zeros.
+    image: (H, W, 3) uint8 RGB; canvas: (Ph, Pw) pixels. Order: scale 1, its horizontal flip, scale 2, …; each is
+    resized bicubically, normalised, and centred among zeros.
 
     Raises:
         DataError: the image at its largest scale does not fit the canvas.
@@ -64,11 +64,11 @@ def merge_padded(
 ) -> Tensor:
     """Return one score map (1+C, H, W) from the masks of all views.
 
-    Per view: padding cut away, bilinear to (H, W), mirrored back; then the mean over the views, closed classes set
+    Per view: padding cut away, bilinear to (H, W), flipped back; then the mean over the views, closed classes set
     to 0, background ** background_power. The rows do not sum to 1.
 
     masks: (V, 1+C, Ph, Pw) in [0, 1], background first; places: (V, 4) as `padded_views` gives them; gate: (C,) bool or
-    0/1; flip: every second view is a mirror image.
+    0/1; flip: every second view is a horizontal flip.
     """
     total = masks.new_zeros(masks.shape[1], *size)
     for index, (mask, place) in enumerate(zip(masks, places.long().tolist(), strict=True)):

@@ -35,7 +35,7 @@ class Freezing(NamedTuple):
     batch_norm: BatchNormRule = "learn"
 
 
-FORMS: dict[str, Freezing] = {
+FREEZING_PRESETS: dict[str, Freezing] = {
     "whole": Freezing(("",), "fixed"),
     "batch_norm": Freezing((), "fixed"),
     "statistics": Freezing((), "statistics_fixed"),
@@ -46,11 +46,11 @@ FORMS: dict[str, Freezing] = {
 class BackboneOptions(PluginOptions):
     """Base of every backbone's options, what `backbone_options` of a recipe is checked against.
 
-    `forms` are the words that `frozen` takes beside true, false and none, and what each of them holds;
+    `freezing_presets` are the words that `frozen` takes beside true, false and none, and what each of them holds;
     `frozen_by_default` is the word that true stands for.
     """
 
-    forms: ClassVar[Mapping[str, Freezing]] = FORMS
+    freezing_presets: ClassVar[Mapping[str, Freezing]] = FREEZING_PRESETS
     frozen_by_default: ClassVar[str] = "whole"
 
     frozen: bool | str = Field(
@@ -63,14 +63,14 @@ class BackboneOptions(PluginOptions):
     @field_validator("frozen")
     @classmethod
     def _freezes(cls, value: bool | str) -> bool | str:
-        if isinstance(value, str) and value != "none" and value not in cls.forms:
-            expected = ", ".join([*cls.forms, "none, true or false"])
-            raise ValueError(f"unknown frozen {value!r}; expected one of {expected}{near(value, cls.forms)}")
+        if isinstance(value, str) and value != "none" and value not in cls.freezing_presets:
+            expected = ", ".join([*cls.freezing_presets, "none, true or false"])
+            raise ValueError(f"unknown frozen {value!r}; expected one of {expected}{near(value, cls.freezing_presets)}")
         return value
 
     @property
-    def frozen_form(self) -> str:
-        """The word that `frozen` means, a key of `forms` or "none"."""
+    def frozen_preset(self) -> str:
+        """The word that `frozen` means, a key of `freezing_presets` or "none"."""
         return self.frozen if isinstance(self.frozen, str) else self.frozen_by_default if self.frozen else "none"
 
 

@@ -69,8 +69,8 @@ def backbone(name: str, **options: Any) -> Backbone:
     if not isinstance(built, Backbone):
         raise PluginError(f"backbone {name!r}: build() gives a {type(built).__name__}, expected a Backbone")
     built.normalization = entry.normalization
-    forms = {"none": Freezing(), **entry.options.forms, **built.freezings}
-    built.freeze(forms[entry.options.frozen_form])
+    freezing_presets = {"none": Freezing(), **entry.options.freezing_presets, **built.freezings}
+    built.freeze(freezing_presets[entry.options.frozen_preset])
     return built
 
 

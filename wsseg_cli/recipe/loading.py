@@ -29,6 +29,7 @@ from ..plugin.protocols import (
 )
 from . import yaml_core
 from .problems import Problem, problems_of, render, show
+from .renamed import modernise
 from .sections import (
     PLUGIN,
     SECTION,
@@ -213,16 +214,21 @@ class LoadedRecipe:
         return _validated(type(section), data)
 
 
-def load(name_or_path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> LoadedRecipe:
+def load(
+    name_or_path: str | os.PathLike[str], overrides: Sequence[str] = (), *, old_names: bool = False
+) -> LoadedRecipe:
     """Return a validated recipe: a file of that name in the working directory, else a built-in one.
 
     overrides: `a.b=value` as --set takes them, applied in order; values by the rules of the file.
+    old_names: take options under the names that they had before 0.1.0, for the recipe that a run keeps.
 
     Raises:
         RecipeError: no such recipe, or anything in it that is wrong, all at once.
     """
     path = locate(name_or_path)
     document = _read(path, overrides)
+    if old_names:
+        modernise(document.data)
     recipe, problems = _core(document)
     if recipe is None or problems:
         raise _error(path, problems, document)

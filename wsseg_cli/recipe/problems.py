@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from ..errors import near
+from .renamed import new_name
 from .yaml_core import Address, spell
 
 _TYPES = {
@@ -64,6 +65,8 @@ def _message(item: Any, model: type[BaseModel], options: bool) -> str:
     if kind == "extra_forbidden":
         home = _model_at(model, item["loc"][:-1])
         known = list(home.model_fields) if home else []
+        if name := new_name(str(item["loc"][-1]), known):
+            return f"`{item['loc'][-1]}` is now `{name}`"
         return f"unknown {'option' if options else 'key'}{value}{near(str(item['loc'][-1]), known)}"
     if kind == "missing":
         return _TYPES[kind]

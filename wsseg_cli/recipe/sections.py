@@ -64,7 +64,7 @@ class DatasetSettings(PluginChoice):
             if not re.fullmatch(r"\w[\w.+-]{0,99}", name):
                 raise ValueError(f"{name!r} cannot name a split: letters, digits, '_', '-', '.' and '+' only")
         if len(set(names)) < len(names):
-            raise ValueError(f"a split stands twice (got {', '.join(names)})")
+            raise ValueError(f"a split occurs twice (got {', '.join(names)})")
         return value
 
     @property

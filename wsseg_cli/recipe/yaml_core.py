@@ -68,7 +68,7 @@ def parse(text: str, source: str) -> Document:
     """Return the values and lines of a YAML text; `source` is its name in messages.
 
     Raises:
-        RecipeError: not YAML, a tag, a key that stands twice, an alias inside itself, or aliases without end.
+        RecipeError: not YAML, a tag, a key that occurs twice, an alias inside itself, or aliases without end.
     """
     try:
         root = yaml.compose(text, Loader=_Loader)
@@ -84,7 +84,7 @@ def parse(text: str, source: str) -> Document:
     reader = _Reader(source)
     data = reader.value(root, (), ()) if root is not None else None
     if reader.twice:
-        raise RecipeError("\n".join([f"{source} has keys that stand twice", *reader.twice]))
+        raise RecipeError("\n".join([f"{source} has keys that occur twice", *reader.twice]))
     return Document(data, reader.lines)
 
 

@@ -15,6 +15,7 @@ from ..disk.writing import remove, settle, sweep, write_text, writing
 from ..errors import StageError
 from ..recipe import yaml_core
 from ..recipe.loading import LoadedRecipe
+from ..recipe.renamed import same_names
 from ..recipe.sections import STAGES
 from ..types import Json
 from .fingerprint import asks, content_hash, differences, digest, reads_of
@@ -136,7 +137,11 @@ class RunDir:
         started = self.started(stage)
         if started is None or started.get("fingerprint") == self.fingerprint(stage):
             return []
-        return list(dict.fromkeys(differences(stage, started, self._node(stage)))) or ["the form of its records"]
+        node = self._node(stage)
+        recorded = same_names(started, node)
+        if recorded == node:
+            return []
+        return list(dict.fromkeys(differences(stage, recorded, node))) or ["the form of its records"]
 
     def look(self, stage: str, splits: Sequence[str] = (), force: bool = False) -> State:
         """Return what `begin` would return, without writing anything.

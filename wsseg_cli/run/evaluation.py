@@ -18,7 +18,7 @@ class Threshold(BaseModel):
     chosen: str
 
 
-class CurvePoint(BaseModel):
+class ThresholdFigures(BaseModel):
     """Figures at one background threshold; `over` and `under` are the mean false positives and negatives in [0, 1]."""
 
     threshold: float
@@ -46,7 +46,7 @@ class Evaluation(BaseModel):
     split: str
     protocol: Json
     threshold: Threshold | None = None
-    curve: list[CurvePoint] | None = None
+    curve: list[ThresholdFigures] | None = None
     miou: float | None
     iou: dict[str, float | None]
     precision: dict[str, float | None]

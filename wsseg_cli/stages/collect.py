@@ -29,7 +29,7 @@ def collect(data: Dataset[Any], splits: Iterable[str], taken: Mapping[str, Path]
     becomes SPLIT/ID in all of them. taken: photos of ids that the run has already, from splits that are not asked for.
 
     Raises:
-        DataError: an id that stands twice in a split, a photo with other labels or files in another split, or two
+        DataError: an id that occurs twice in a split, a photo with other labels or files in another split, or two
             photos of one id that share a mask or a map.
     """
     found: dict[str, dict[Path, tuple[Sample, list[str]]]] = {}
@@ -61,7 +61,7 @@ def _of_split(data: Dataset[Any], name: str) -> dict[str, Sample]:
     folders = data.extra_folders()
     for sample in data.samples(name):
         if sample.image_id in samples:
-            raise DataError(f"image id {sample.image_id!r} stands twice in split {name!r}; ids must be unique")
+            raise DataError(f"image id {sample.image_id!r} occurs twice in split {name!r}; ids must be unique")
         maps = {extra: folder / f"{sample.image_id}.png" for extra, folder in folders.items()}
         labels = tuple(sorted(set(sample.labels)))
         samples[sample.image_id] = replace(sample, labels=labels, extras={**maps, **sample.extras})

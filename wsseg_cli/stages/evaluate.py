@@ -12,7 +12,7 @@ from ..data.stores import MaskStore, ScoreStore
 from ..engine import processes
 from ..errors import CheckFailed, DataError, StageError
 from ..metrics import Confusion, ThresholdCurve
-from ..run.evaluation import CurvePoint, Evaluation, Threshold
+from ..run.evaluation import Evaluation, Threshold, ThresholdFigures
 from ..types import Json, Sample
 from . import Context, Result, begin
 from .counting import Kind, count
@@ -182,9 +182,9 @@ def _all_background(confusion: Confusion) -> float:
     return float(truth[0] / truth.sum() / max(1, int((truth > 0).sum()))) if truth.sum() else 0.0
 
 
-def _curve(counts: ThresholdCurve) -> list[CurvePoint]:
+def _curve(counts: ThresholdCurve) -> list[ThresholdFigures]:
     return [
-        CurvePoint(
+        ThresholdFigures(
             threshold=round(point.threshold, 6),
             miou=_percent(point.mean_iou),
             over=point.false_positives,

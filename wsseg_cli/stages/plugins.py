@@ -19,6 +19,7 @@ from ..errors import CheckpointError, StageError
 from ..nets.inference import for_inference
 from ..plugin import discovery
 from ..plugin.protocols import Method, NetworkOptions, Predictor, Refiner, Segmenter, Trainable
+from ..recipe.renamed import with_new_names
 from ..recipe.sections import PLUGIN, Recipe
 from ..settings import MaskCrfSettings
 from ..types import ByteArray, ClassNames, Json
@@ -169,7 +170,8 @@ def predictor_from(path: Path) -> Predictor[Any, Any]:
             "(`wsseg train-seg`)"
         )
     try:
-        options = cls.Options.model_validate_json(json.dumps(header["options"]))
+        today = with_new_names(header["options"], cls.Options.model_fields)
+        options = cls.Options.model_validate_json(json.dumps(today))
         plugin = cls(options, ClassNames(header["classes"]))
     except ValidationError as error:
         first = error.errors()[0]

@@ -123,7 +123,7 @@ class Preflight:
             return None
         place = self.recipe.address(stage, number)
         choice = section.chain[number] if stage == "refine" else getattr(section, inner)
-        settings = choice.train if stage == "refine" else section
+        settings = choice.train if stage == "refine" else section if isinstance(section, TrainSettings) else None
         at: Address = (key,) if stage != "refine" else (*place, "train") if len(place) > 2 else (key, "train")
         try:
             cls, options = self.recipe.as_written(stage, number)

@@ -66,7 +66,7 @@ def draw_scene(seed: int, index: int, size: tuple[int, int]) -> Scene:
 def _draw(rng: np.random.Generator, plan: Plan) -> tuple[list[Thing], list[Layer]]:
     layers = []
     for thing in plan.things:
-        layer = Layer(plan.size, thing.x, thing.base, thing.height, thing.width, mirrored=thing.mirrored)
+        layer = Layer(plan.size, thing.x, thing.base, thing.height, thing.width, flipped=thing.flipped)
         SHAPES[thing.kind].draw(layer, rng, thing.width)
         layers.append(layer)
     return list(plan.things), layers

@@ -19,17 +19,17 @@ class Layer:
     """Colour and coverage of one object.
 
     Drawings use the object's own unit: its height is 1, u runs to the right from its left end, v upwards from the
-    ground. A mirrored object is drawn by the same calls.
+    ground. A flipped object is drawn by the same calls.
     """
 
     def __init__(
-        self, size: tuple[int, int], x: float, base: float, height: float, width: float = 0.0, *, mirrored: bool = False
+        self, size: tuple[int, int], x: float, base: float, height: float, width: float = 0.0, *, flipped: bool = False
     ) -> None:
         """size: (W, H) of the scene; x, base, height: left end, ground line and height of the object in its pixels."""
         self.size = size
         self.unit = height * OVERSAMPLE
-        self.direction = -1 if mirrored else 1
-        self.left = (x + (width * height if mirrored else 0.0)) * OVERSAMPLE
+        self.direction = -1 if flipped else 1
+        self.left = (x + (width * height if flipped else 0.0)) * OVERSAMPLE
         self.ground = base * OVERSAMPLE
         large = (size[0] * OVERSAMPLE, size[1] * OVERSAMPLE)
         self._colour = Image.new("RGB", large)

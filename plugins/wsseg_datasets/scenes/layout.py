@@ -34,7 +34,7 @@ class Thing:
     base: float
     height: float
     width: float
-    mirrored: bool
+    flipped: bool
 
 
 @dataclass(frozen=True)

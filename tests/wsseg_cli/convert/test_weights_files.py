@@ -209,7 +209,7 @@ def test_published_checkpoints_fill_our_networks(name: str) -> None:
     tensors = {n: torch.empty(shape, dtype=getattr(torch, kind), device="meta") for n, shape, kind in rows}
     family = "eps" if name == "eps_forward" else weights.guess_family(tensors)
     found = networks.networks(weights.rename(tensors, family), family)
-    assert NETWORKS[name] in [network.title for network in found if network.fit.complete]
+    assert NETWORKS[name] in [network.title for network in found if network.match.complete]
 
 
 def test_affinity_net_of_puzzlecam_is_told_by_its_names() -> None:
@@ -230,7 +230,7 @@ def test_affinity_net_of_puzzlecam_is_told_by_its_names() -> None:
     family = weights.guess_family(whole)
     assert family == "puzzlecam"
     found = networks.networks(weights.rename(whole, family), family)
-    assert "refiner irn (network: rsepm) on resnet50" in [n.title for n in found if n.fit.complete]
+    assert "refiner irn (network: rsepm) on resnet50" in [n.title for n in found if n.match.complete]
 
 
 def test_a_plugin_that_cannot_be_built_is_no_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +240,7 @@ def test_a_plugin_that_cannot_be_built_is_no_candidate(monkeypatch: pytest.Monke
     monkeypatch.setattr(networks, "_built_by", broken)
     tensors = {f"backbone.{n}": t for n, t in nets.backbone(LITE).state_dict().items()}
     found = networks.networks({**tensors, "fc8.weight": torch.zeros(3, 1280, 1, 1)})
-    assert [(n.name, n.fit.complete, n.fit.extra) for n in found] == [("backbone", False, ("fc8.weight",))]
+    assert [(n.name, n.match.complete, n.match.extra) for n in found] == [("backbone", False, ("fc8.weight",))]
 
 
 REST = "the rest is unknown, say it with --saw"

@@ -13,7 +13,7 @@ from golden_cases import Case, golden
 from torch import nn
 
 from wsseg_cli.engine.ema import ema_decay, ema_update
-from wsseg_cli.engine.optim import PSA_MULTIPLIERS, build_optimizer, psa_param_groups, rate, set_rates
+from wsseg_cli.engine.optim import PSA_MULTIPLIERS, build_optimizer, psa_param_groups, rate, set_learning_rates
 from wsseg_cli.errors import RecipeError
 from wsseg_cli.settings import OptimSettings, ScheduleSettings
 from wsseg_cli.types import Progress
@@ -37,7 +37,7 @@ def test_psa(case: Case) -> None:
     schedule = ScheduleSettings(name="poly", power=a["power"])
     rates, after = [], []
     for step in range(len(case.outputs["lr"])):
-        set_rates(optimizer, schedule, Progress(step, a["max_step"], 0))
+        set_learning_rates(optimizer, schedule, Progress(step, a["max_step"], 0))
         rates.append([group["lr"] for group in optimizer.param_groups])
         optimizer.zero_grad()
         p = torch.cat(parts)
@@ -56,7 +56,7 @@ def run(
     parameters = [group["params"][0] for group in groups]
     rates, after = [], []
     for step, given in enumerate(torch.from_numpy(gradients)):
-        set_rates(optimizer, ScheduleSettings(power=power), Progress(step, max_steps, 0))
+        set_learning_rates(optimizer, ScheduleSettings(power=power), Progress(step, max_steps, 0))
         rates.append([group["lr"] for group in optimizer.param_groups])
         for parameter, gradient in zip(parameters, given, strict=True):
             parameter.grad = gradient.clone()
@@ -215,7 +215,7 @@ def test_optimisers_by_name(name: str) -> None:
     parameter = nn.Parameter(torch.ones(3))
     optimizer = build_optimizer([{"params": [parameter]}], OptimSettings(name=name, lr=0.1))
     assert type(optimizer).__name__.lower() == name
-    set_rates(optimizer, ScheduleSettings(), Progress(5, 10, 0))
+    set_learning_rates(optimizer, ScheduleSettings(), Progress(5, 10, 0))
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1 * 0.5**0.9)
     assert optimizer.param_groups[0]["base_lr"] == 0.1
 

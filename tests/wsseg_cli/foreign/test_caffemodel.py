@@ -118,9 +118,9 @@ def test_whole_network_of_the_deeplab_authors(tmp_path: Path) -> None:
 
     read = caffemodel.read(written(tmp_path, b"".join(net)))
     assert weights.guess_family(read) == "caffe"
-    fit = weights.fit(weights.rename(read, "caffe"), network)
-    assert fit.complete
-    assert all(torch.equal(tensor, torch.from_numpy(own[name])) for name, tensor in fit.matched.items())
+    match = weights.match(weights.rename(read, "caffe"), network)
+    assert match.complete
+    assert all(torch.equal(tensor, torch.from_numpy(own[name])) for name, tensor in match.matched.items())
 
 
 def test_layers_that_we_do_not_know_are_named(tmp_path: Path) -> None:

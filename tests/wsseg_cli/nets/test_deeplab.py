@@ -147,7 +147,7 @@ def test_vgg16_branches_start_alike() -> None:
         name: torch.full(shape, 0.5) for name, shape in (("fc6.weight", (1024, 512, 3, 3)), ("fc7.bias", (1024,)))
     }
     named = weights.rename(layers, "deeplab-vgg16-aspp")
-    assert len(named) == 8 and not weights.fit(named, network).extra
+    assert len(named) == 8 and not weights.match(named, network).extra
 
 
 def test_batch_norm_of_large_fov_does_not_learn_but_moves() -> None:
@@ -156,7 +156,7 @@ def test_batch_norm_of_large_fov_does_not_learn_but_moves() -> None:
     assert all(norm.training and not norm.weight.requires_grad for norm in norms)
 
 
-def test_any_backbone_with_the_taps() -> None:
+def test_any_backbone_with_the_feature_maps() -> None:
     network = deeplab.build("v3plus", 4, backbone="small").eval()
     assert network(torch.zeros(1, 3, 48, 64)).shape == (1, 4, 48, 64)
 

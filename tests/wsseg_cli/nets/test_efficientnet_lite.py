@@ -25,7 +25,7 @@ def weights_or_skip(name: str) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("stride", [8, 16, 32])
-def test_taps_say_what_forward_returns(stride: int) -> None:
+def test_feature_maps_say_what_forward_returns(stride: int) -> None:
     net = nets.backbone("efficientnet_lite0", output_stride=stride).eval()
     with torch.no_grad():
         features = net(torch.zeros(1, 3, 97, 64))

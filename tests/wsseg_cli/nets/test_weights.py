@@ -90,13 +90,13 @@ def test_onestage_drops_and_joins() -> None:
 def test_fit_names_everything() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Linear(4, 2))
     tensors = model.state_dict()
-    assert weights.fit(tensors, model).complete
+    assert weights.match(tensors, model).complete
     del tensors["1.num_batches_tracked"]
-    assert weights.fit(tensors, model).complete
+    assert weights.match(tensors, model).complete
     del tensors["0.bias"]
     tensors["2.weight"] = torch.zeros(5, 4)
     tensors["head.weight"] = torch.zeros(1)
-    found = weights.fit(tensors, model)
+    found = weights.match(tensors, model)
     assert not found.complete
     assert found.missing == ("0.bias",)
     assert found.extra == ("head.weight",)
@@ -109,5 +109,5 @@ def test_one_name_of_a_shared_tensor_is_enough() -> None:
     model.fc8 = nn.Linear(2, 3)
     model.branch = nn.Sequential(nn.Dropout(), model.fc8)
     tensors = {name: value for name, value in model.state_dict().items() if name.startswith("branch.")}
-    assert weights.fit(tensors, model).complete
-    assert weights.fit({}, model).missing == ("fc8.weight", "fc8.bias", "branch.1.weight", "branch.1.bias")
+    assert weights.match(tensors, model).complete
+    assert weights.match({}, model).missing == ("fc8.weight", "fc8.bias", "branch.1.weight", "branch.1.bias")

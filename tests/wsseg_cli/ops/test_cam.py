@@ -17,7 +17,7 @@ from wsseg_cli.ops.cam import (
     multi_scale,
     rectified_min_max_norm,
 )
-from wsseg_cli.ops.crf import CrfParameters, dense_crf, with_background
+from wsseg_cli.ops.crf import CrfParameters, add_power_background, dense_crf
 from wsseg_cli.ops.views import merge_views, view_batches
 from wsseg_cli.settings import InferSettings
 from wsseg_cli.types import IMAGENET
@@ -97,7 +97,7 @@ def test_seam(case: Case) -> None:
         iterations=crf["t"],
     )
     for alpha in case.arguments["crf_alpha"]:
-        got[f"crf_alpha{alpha}"] = dense_crf(image, with_background(fused.numpy(), alpha), parameters)
+        got[f"crf_alpha{alpha}"] = dense_crf(image, add_power_background(fused.numpy(), alpha), parameters)
     case.check_all(got)
 
 

@@ -11,13 +11,13 @@ from wsseg_cli.ops.crf import (
     PRESETS,
     Backend,
     CrfParameters,
+    add_power_background,
     crf_parameters,
     dense_crf,
     labels_of,
     marginals,
     unary_from_labels,
     unary_from_scores,
-    with_background,
 )
 
 OURS: tuple[Backend, ...] = ("numba", "torch")
@@ -75,7 +75,7 @@ def test_softmax(case: Case) -> None:
 
 @golden("crf_psa_cam_alpha4", "crf_psa_cam_alpha32")
 def test_cams(case: Case) -> None:
-    scores = with_background(case.inputs["cam"], case.arguments["alpha"])
+    scores = add_power_background(case.inputs["cam"], case.arguments["alpha"])
     q = dense_crf(case.inputs["image"], scores, kernels(case))
     case.check_all({"unary_input": scores, "q": q, "argmax": labels_of(q).astype("uint8")})
 
@@ -96,7 +96,7 @@ def test_alpha(case: Case) -> None:
             iterations=1 if name.endswith("t1") else given["t"],
             clip=given["clip"],
         )
-        got[name] = dense_crf(case.inputs["image"], with_background(case.inputs["cam"], alpha), parameters)
+        got[name] = dense_crf(case.inputs["image"], add_power_background(case.inputs["cam"], alpha), parameters)
     case.check_all(got)
 
 
@@ -121,7 +121,7 @@ def test_psa_cams(case: Case) -> None:
     parameters = crf_parameters("psa", iterations=case.arguments["t"])
     got: dict[str, Any] = {"keys": np.concatenate([[0], case.inputs["present"] + 1])}
     for name in ("low_alpha", "high_alpha"):
-        scores = with_background(case.inputs["cam"], case.arguments[name])
+        scores = add_power_background(case.inputs["cam"], case.arguments[name])
         got[name] = dense_crf(case.inputs["image"], scores, parameters)
     case.check_all(got)
 
@@ -170,7 +170,7 @@ def test_ppc(case: Case) -> None:
     absent = np.setdiff1d(np.arange(given["n_labels"]), values)
     got = {"crf_pred": labels_of(q).astype("uint8"), "crf_q_present": q[values], "crf_q_absent_max": q[absent].max(0)}
     for alpha in (4, 24):
-        hard = values[labels_of(with_background(cams, alpha))]
+        hard = values[labels_of(add_power_background(cams, alpha))]
         q = dense_crf(image, hard, crf_parameters("ppc", **shared), labels=given["n_labels"])
         got |= {f"aff_prepare_alpha{alpha}": q[values]}
         got |= {f"aff_prepare_alpha{alpha}_argmax": labels_of(q).astype("uint8")}

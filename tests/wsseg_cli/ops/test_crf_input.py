@@ -19,6 +19,7 @@ from wsseg_cli.errors import DataError, RecipeError
 from wsseg_cli.ops.crf import (
     PRESETS,
     Backend,
+    add_power_background,
     available_backends,
     choose_backend,
     crf_parameters,
@@ -27,7 +28,6 @@ from wsseg_cli.ops.crf import (
     marginals,
     unary_from_labels,
     unary_from_scores,
-    with_background,
 )
 from wsseg_cli.settings import CrfSettings
 
@@ -136,9 +136,9 @@ def test_one_label_is_certain(preset: str) -> None:
 
 def test_image_without_foreground_is_background() -> None:
     image, _ = scene()
-    scores = with_background(np.zeros((0, 23, 31), np.float32), 4)
+    scores = add_power_background(np.zeros((0, 23, 31), np.float32), 4)
     assert scores.shape == (1, 23, 31) and (labels_of(dense_crf(image, scores)) == 0).all()
-    scores = with_background(np.zeros((2, 23, 31), np.float32), 4)
+    scores = add_power_background(np.zeros((2, 23, 31), np.float32), 4)
     assert (labels_of(dense_crf(image, scores)) == 0).all()
 
 
@@ -164,7 +164,7 @@ def test_negative_scores_count_as_the_lowest() -> None:
 
 
 def test_cams_above_one_leave_no_background() -> None:
-    assert with_background(np.full((1, 2, 2), 1.5, np.float32), 2.5)[0].max() == 0
+    assert add_power_background(np.full((1, 2, 2), 1.5, np.float32), 2.5)[0].max() == 0
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -221,9 +221,9 @@ def test_bad_settings() -> None:
     with pytest.raises(DataError, match="scale"):
         unary_from_scores(scores, scale=0)
     with pytest.raises(DataError, match="NaN"):
-        with_background(np.full((1, 2, 2), np.nan), 4)
+        add_power_background(np.full((1, 2, 2), np.nan), 4)
     with pytest.raises(DataError, match="expected \\(classes, H, W\\)"):
-        with_background(np.zeros((2, 2)), 4)
+        add_power_background(np.zeros((2, 2)), 4)
 
 
 @pytest.mark.parametrize("backend", ["numba", "torch"])

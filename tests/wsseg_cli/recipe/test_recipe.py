@@ -98,7 +98,7 @@ def test_all_problems_at_once_with_lines(file: Path) -> None:
         ("train_cls.optim.lr=.nan", "finite"),
         ("pseudo.background={power: 4, threshold: 0.2}", "exactly one of threshold and power"),
         ("dataset.train=[a/b]", "cannot name a split"),
-        ("dataset.train=[a, a]", "stands twice"),
+        ("dataset.train=[a, a]", "occurs twice"),
         ("name=a/b", "name"),
         ("sed=1", "unknown key (got 1); did you mean 'seed'?"),
         ("train_cls=null", "cam needs a train_cls section"),

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from wsseg_cli.run.evaluation import CurvePoint, Evaluation, Threshold
+from wsseg_cli.run.evaluation import Evaluation, Threshold, ThresholdFigures
 
 FIGURES: dict[str, Any] = {
     "schema_version": 1,
@@ -32,7 +32,7 @@ def test_masks_have_neither_threshold_nor_curve(tmp_path: Path) -> None:
 def test_curve_and_threshold_stand_before_the_figures(tmp_path: Path) -> None:
     record = Evaluation(**FIGURES)
     record.threshold = Threshold(value=0.3, chosen="chosen on val masks")
-    record.curve = [CurvePoint(threshold=0.3, miou=None, over=0.1, under=float("nan"))]
+    record.curve = [ThresholdFigures(threshold=0.3, miou=None, over=0.1, under=float("nan"))]
     record.write(tmp_path)
     text = (tmp_path / "cam-val.json").read_text(encoding="utf-8")
     assert list(json.loads(text))[3:7] == ["protocol", "threshold", "curve", "miou"]

@@ -64,7 +64,7 @@ def test_ids_that_the_run_has_already() -> None:
 @pytest.mark.parametrize(
     ("splits", "message"),
     [
-        ({"train": [sample("a"), sample("b")]}, "'1' stands twice in split 'train'"),
+        ({"train": [sample("a"), sample("b")]}, "'1' occurs twice in split 'train'"),
         ({"train": [sample("a")], "val": [sample("a", labels=(1,))]}, "other files or labels in split 'val'"),
         ({"train": [sample("a")], "val": [sample("b")], "x": [sample("a", "train/1")]}, "would stand for two photos"),
         (

@@ -190,7 +190,7 @@ def test_all_at_once_and_nothing_begun(toy: Path, tmp_path: Path, monkeypatch: p
 def test_networks_are_part_of_every_check(toy: Path, overrides: list[str], words: str) -> None:
     lines = found(toy, *overrides, files=False)
     assert len(lines) == 1 and re.search(words, lines[0]), lines
-    assert wsseg("recipes", "check", toy, *(w for o in overrides for w in ("--set", o))).exit_code == 1
+    assert wsseg("recipes", "check", toy, *(w for o in overrides for w in ("--set", o))).exit_code == 2
 
 
 def test_batches_are_shared_by_processes(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

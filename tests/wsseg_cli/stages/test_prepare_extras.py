@@ -87,7 +87,7 @@ def test_extras_of_a_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     )
     assert done.exit_code == 4 and "set the data set's option `extras.depth`" in done.output
     done = CliRunner().invoke(app, ["recipes", "check", "r.yaml", "--set", "dataset.options.extras={mask: depth}"])
-    assert done.exit_code == 1 and "'mask' cannot name an extra" in done.output
+    assert done.exit_code == 2 and "'mask' cannot name an extra" in done.output
     recipe.write_text(RECIPE.replace("METHOD", "eps"))
     done = CliRunner().invoke(app, ["prepare", "--recipe", "r.yaml", "--run", "run4"])
     assert done.exit_code == 3 and "eps needs a saliency map of each" in done.output, done.output

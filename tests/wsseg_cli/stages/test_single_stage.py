@@ -75,4 +75,4 @@ def test_a_classifier_gives_no_masks(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["eval", "--recipe", str(recipe), "--run", str(run), "--what", "seg"])
     assert done.exit_code == 5 and "no train_seg section" in done.output
     done = CliRunner().invoke(app, ["recipes", "check", str(recipe), "--set", "eval.infer.flip=true"])
-    assert done.exit_code == 1 and "eval.infer: is not used" in done.output
+    assert done.exit_code == 2 and "eval.infer: is not used" in done.output

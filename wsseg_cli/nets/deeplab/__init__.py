@@ -52,7 +52,7 @@ _WANG_RESNET = {**_DEEP_RESNET, "frozen": "deeplab"}
 _RSEPM_RESNET = {"output_stride": 8, "dilation": "undilated_first"}
 _CAFFE_RESNET = {**CAFFE_LAYOUT, "frozen": "batch_norm"}
 _VGG = {"frozen": False, "fc6_dilation": None, "ceil_pools": True}
-_STRIDE_8_RATES, _STRIDE_16_RATES = (1, 12, 24, 36), (1, 6, 12, 18)
+_STRIDE_8_DILATIONS, _STRIDE_16_DILATIONS = (1, 12, 24, 36), (1, 6, 12, 18)
 
 
 def _v3plus_wang(backbone: Backbone, outputs: int) -> nn.Module:
@@ -60,7 +60,7 @@ def _v3plus_wang(backbone: Backbone, outputs: int) -> nn.Module:
     return V3Plus(
         backbone.feature_maps,
         outputs,
-        rates=_STRIDE_16_RATES,
+        dilations=_STRIDE_16_DILATIONS,
         shortcut_kernel=3,
         dropouts=(0.0, 0.0),
         norm=batch_norm(3e-4),
@@ -68,15 +68,20 @@ def _v3plus_wang(backbone: Backbone, outputs: int) -> nn.Module:
 
 
 def _v3plus_rsepm(backbone: Backbone, outputs: int) -> nn.Module:
-    rates = _STRIDE_8_RATES if backbone.stride == 8 else _STRIDE_16_RATES
+    dilations = _STRIDE_8_DILATIONS if backbone.stride == 8 else _STRIDE_16_DILATIONS
     return V3Plus(
-        backbone.feature_maps, outputs, rates=rates, classifier_kernel=3, classifier_bias=False, align_corners=False
+        backbone.feature_maps,
+        outputs,
+        dilations=dilations,
+        classifier_kernel=3,
+        classifier_bias=False,
+        align_corners=False,
     )
 
 
 def _v3plus_puzzlecam(backbone: Backbone, outputs: int) -> nn.Module:
-    rates = _STRIDE_8_RATES if backbone.stride == 8 else _STRIDE_16_RATES
-    return V3Plus(backbone.feature_maps, outputs, rates=rates, norm=group_norm(4))
+    dilations = _STRIDE_8_DILATIONS if backbone.stride == 8 else _STRIDE_16_DILATIONS
+    return V3Plus(backbone.feature_maps, outputs, dilations=dilations, norm=group_norm(4))
 
 
 FORMS: dict[str, Form] = {
@@ -108,7 +113,7 @@ FORMS: dict[str, Form] = {
     ),
     # the same with the small rates of the paper
     "v2_small": Form(
-        lambda backbone, outputs: SummedASPP(backbone.feature_maps["conv6"], outputs, rates=(3, 6, 9, 12)),
+        lambda backbone, outputs: SummedASPP(backbone.feature_maps["conv6"], outputs, dilations=(3, 6, 9, 12)),
         {"resnet101": _CAFFE_RESNET},
         fixed_affine=True,
     ),
@@ -119,7 +124,7 @@ FORMS: dict[str, Form] = {
         align_corners=True,
     ),
     "v2_vgg16_small": Form(
-        lambda backbone, outputs: VGGASPP(backbone.feature_maps["conv6"], outputs, rates=(2, 4, 8, 12)),
+        lambda backbone, outputs: VGGASPP(backbone.feature_maps["conv6"], outputs, dilations=(2, 4, 8, 12)),
         {"vgg16": {**_VGG, "pool5": "max"}},
         align_corners=True,
     ),

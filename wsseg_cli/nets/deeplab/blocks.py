@@ -63,19 +63,21 @@ class ConcatenatedASPP(nn.Module):
 
     Args:
         channels: of the input.
-        rates: dilation of each branch; rate 1 is a 1x1 convolution, any other a 3x3.
+        dilations: dilation of each branch; rate 1 is a 1x1 convolution, any other a 3x3.
         norm: makes the normalisation of each convolution.
         width: channels of each branch and of the result.
         dropout: of the result.
     """
 
-    def __init__(self, channels: int, rates: Sequence[int], norm: Norm, width: int = 256, dropout: float = 0.5) -> None:
+    def __init__(
+        self, channels: int, dilations: Sequence[int], norm: Norm, width: int = 256, dropout: float = 0.5
+    ) -> None:
         super().__init__()
         self.branches = nn.ModuleList(
-            ConvNormReLU(channels, width, 1 if rate == 1 else 3, norm, dilation=rate) for rate in rates
+            ConvNormReLU(channels, width, 1 if rate == 1 else 3, norm, dilation=rate) for rate in dilations
         )
         self.pooled = ConvNormReLU(channels, width, 1, norm)
-        self.project = ConvNormReLU((len(rates) + 1) * width, width, 1, norm)
+        self.project = ConvNormReLU((len(dilations) + 1) * width, width, 1, norm)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:

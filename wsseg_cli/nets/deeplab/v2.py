@@ -18,15 +18,17 @@ class SummedASPP(nn.Module):
     Args:
         channels: of conv6.
         outputs: classes and background.
-        rates: dilation of each branch; (3, 6, 9, 12) is the paper's small variant.
+        dilations: dilation of each branch; (3, 6, 9, 12) is the paper's small variant.
         std: of the normal distribution of the first weights, biases 0; None: torch's own (RecurSeed).
     """
 
     def __init__(
-        self, channels: int, outputs: int, rates: Sequence[int] = (6, 12, 18, 24), std: float | None = 0.01
+        self, channels: int, outputs: int, dilations: Sequence[int] = (6, 12, 18, 24), std: float | None = 0.01
     ) -> None:
         super().__init__()
-        self.branches = nn.ModuleList(nn.Conv2d(channels, outputs, 3, padding=rate, dilation=rate) for rate in rates)
+        self.branches = nn.ModuleList(
+            nn.Conv2d(channels, outputs, 3, padding=rate, dilation=rate) for rate in dilations
+        )
         if std is not None:
             for name, parameter in self.branches.named_parameters():
                 if name.endswith("weight"):
@@ -45,12 +47,12 @@ class VGGASPP(nn.Module):
     Args:
         channels: of conv6, the backbone without its own fc6.
         outputs: classes and background.
-        rates: dilation of each fc6; (6, 12, 18, 24) is ASPP-L, (2, 4, 8, 12) ASPP-S.
+        dilations: dilation of each fc6; (6, 12, 18, 24) is ASPP-L, (2, 4, 8, 12) ASPP-S.
     """
 
-    def __init__(self, channels: int, outputs: int, rates: Sequence[int] = (6, 12, 18, 24)) -> None:
+    def __init__(self, channels: int, outputs: int, dilations: Sequence[int] = (6, 12, 18, 24)) -> None:
         super().__init__()
-        self.branches = nn.ModuleList(VGGBranch(channels, outputs, rate) for rate in rates)
+        self.branches = nn.ModuleList(VGGBranch(channels, outputs, rate) for rate in dilations)
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         """Return logits (N, outputs, h, w) from conv6."""
@@ -65,15 +67,15 @@ class NormalisedASPP(nn.Module):
     Args:
         channels: of conv6.
         outputs: classes and background.
-        rates: dilation of each branch.
+        dilations: dilation of each branch.
         bn_momentum: of the head's batch norms.
     """
 
     def __init__(
-        self, channels: int, outputs: int, rates: Sequence[int] = (6, 12, 18, 24), bn_momentum: float = 3e-4
+        self, channels: int, outputs: int, dilations: Sequence[int] = (6, 12, 18, 24), bn_momentum: float = 3e-4
     ) -> None:
         super().__init__()
-        self.aspp = ConcatenatedASPP(channels, rates, batch_norm(bn_momentum))
+        self.aspp = ConcatenatedASPP(channels, dilations, batch_norm(bn_momentum))
         self.dropout = nn.Dropout(0.5)
         self.classifier = nn.Conv2d(256, outputs, 1)
         kaiming_fan_out(self)

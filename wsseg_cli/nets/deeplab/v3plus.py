@@ -16,7 +16,7 @@ class V3Plus(nn.Module):
     Args:
         channels: feature_maps of the backbone and their channels; conv3 and conv6 are read.
         outputs: classes and background.
-        rates: of the ASPP.
+        dilations: of the ASPP.
         shortcut: channels that conv3 is brought to.
         shortcut_kernel: 1 or 3.
         dropouts: after the first and the second convolution of the decoder.
@@ -32,7 +32,7 @@ class V3Plus(nn.Module):
         channels: Mapping[str, int],
         outputs: int,
         *,
-        rates: Sequence[int] = (1, 6, 12, 18),
+        dilations: Sequence[int] = (1, 6, 12, 18),
         shortcut: int = 48,
         shortcut_kernel: int = 1,
         dropouts: tuple[float, float] = (0.5, 0.1),
@@ -45,7 +45,7 @@ class V3Plus(nn.Module):
         super().__init__()
         norm = norm or batch_norm()
         self.align_corners = align_corners
-        self.aspp = ConcatenatedASPP(channels["conv6"], rates, norm, width)
+        self.aspp = ConcatenatedASPP(channels["conv6"], dilations, norm, width)
         self.shortcut = ConvNormReLU(channels["conv3"], shortcut, shortcut_kernel, norm)
         self.decoder = nn.Sequential(
             ConvNormReLU(width + shortcut, width, 3, norm),

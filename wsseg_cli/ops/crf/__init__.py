@@ -2,12 +2,13 @@
 
 from .inference import Backend, available_backends, choose_backend, dense_crf, labels_of, marginals
 from .presets import PRESETS, CrfParameters, crf_parameters
-from .unary import unary_from_labels, unary_from_scores, with_background
+from .unary import add_power_background, unary_from_labels, unary_from_scores
 
 __all__ = [
     "PRESETS",
     "Backend",
     "CrfParameters",
+    "add_power_background",
     "available_backends",
     "choose_backend",
     "crf_parameters",
@@ -16,5 +17,4 @@ __all__ = [
     "marginals",
     "unary_from_labels",
     "unary_from_scores",
-    "with_background",
 ]

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from ...types import FloatArray
 from .compiled import compiled
-from .lanes import full, less, load, nearest, store
+from .vectors import full, less, load, nearest, store
 
 f32 = np.float32
 WIDE = 8

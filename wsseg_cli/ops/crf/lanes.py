@@ -2,8 +2,8 @@
 
 numba does not vectorise the scattered reads and writes of a lattice; with these the same lines run two to four
 times faster. `load`, `full` make a vector of `width` numbers; + - * and the functions below work on it; `store` writes
-it. `width` has to be a constant (4 or 8). The machine code that numba keeps on disk follows the calling file alone: who
-changes this one deletes `__pycache__/*.nbi`.
+it. `width` has to be a constant (4 or 8). numba keys the machine code that it keeps on disk by the calling file alone:
+after a change here, delete `__pycache__/*.nbi`.
 """
 
 from __future__ import annotations

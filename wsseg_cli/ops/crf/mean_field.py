@@ -15,9 +15,9 @@ import numpy.typing as npt
 from ...types import ByteArray, FloatArray
 from .compiled import compiled
 from .features import appearance_features, position_features
-from .lanes import exp, full, highest, load, maximum, store, total
 from .lattice import Lattice, build_lattice
 from .presets import CrfParameters
+from .vectors import exp, full, highest, load, maximum, store, total
 
 f32 = np.float32
 ABSENT = f32(-3e38)

@@ -60,7 +60,7 @@ def unary_from_labels(
     return energies
 
 
-def with_background(cams: npt.ArrayLike, power: float) -> FloatArray:
+def add_power_background(cams: npt.ArrayLike, power: float) -> FloatArray:
     """Return [(1 - max_k cam_k) ** power, cams], the scores of PSA with the background first.
 
     cams: (K, H, W) in [0, 1], classes of the image label only; a maximum above 1 counts as 1. power: PSA's alpha; a
