@@ -86,7 +86,8 @@ class Trainer:
         marginals = np.stack([(mask == value).astype(np.float32) for value in (0, 1, 3)] * 2)
         targets = {"subcategory": sub, "mask": mask, "scores": marginals}
         arrays = {"image": image, "label": label, "saliency": 255 * (mask > 0).astype(np.uint8), "mask": mask}
-        kept = {name: value for name, value in arrays.items() if name in {"image", "label", *self.plugin.needs}}
+        read = {"image", "label"} | self.plugin.required.training
+        kept = {name: value for name, value in arrays.items() if name in read}
         wanted = {"sccam": "subcategory", "psa": "scores", "irn": "mask"}.get(self.plugin.__class__.__name__.lower())
         return kept | ({f"target/{wanted}": targets[wanted]} if wanted else {})
 
