@@ -37,7 +37,7 @@ from wsseg_cli.plugin import discovery
 from wsseg_cli.plugin.protocols import Segmenter
 from wsseg_cli.predict import photos_at, read_upright
 from wsseg_cli.settings import InferSettings
-from wsseg_cli.stages.plugins import segmenter_from, trained
+from wsseg_cli.stages.plugins import predictor_from, trained
 from wsseg_cli.types import ByteArray, ClassNames
 
 VIEWS = InferSettings(scales=(0.5, 0.75, 1.0, 1.5), flip=True)
@@ -114,7 +114,7 @@ def children() -> float:
 
 def script(file: Path, paths: Sequence[Path], out: Path) -> None:
     """Be the straightforward script: torch as it comes, with all cores."""
-    segmenter = segmenter_from(file)
+    segmenter = predictor_from(file)
     model = trained(segmenter, file, "cpu")
     for path in paths:
         straightforward(segmenter, model, path, out / f"{path.stem}.png")
@@ -178,7 +178,7 @@ def main() -> None:
 
 
 def parts(file: Path, paths: Sequence[Path], runs: int) -> None:
-    segmenter = segmenter_from(file)
+    segmenter = predictor_from(file)
     model, fast = trained(segmenter, file, "cpu"), trained(segmenter, file, "cpu", fast=True)
     batches = [list(view_batches(read_upright(p), VIEWS, segmenter.normalization, "opencv_cubic")) for p in paths]
     network: dict[str, Callable[[], object]] = {
