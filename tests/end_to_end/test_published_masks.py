@@ -25,3 +25,5 @@ def test_transcam(tmp_path: Path) -> None:
         subprocess.run(command, check=True, env=variables, capture_output=True, timeout=300)
     record = json.loads((tmp_path / "run/eval/pseudo-train.json").read_text())
     assert record["miou"] == pytest.approx(TRANSCAM, abs=0.05)
+    assert record["protocol"]["folder"] == str(masks)
+    assert "crf" not in record["protocol"]  # of masks made elsewhere nothing is claimed
