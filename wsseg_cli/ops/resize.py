@@ -100,11 +100,11 @@ def _resample(values: FloatArray, axis: int, length: int, kernel: str, factor: f
     centre = (np.arange(length) + 0.5) * step - 0.5
     first = np.floor(centre).astype(np.int64)
     part = (centre - first).astype(np.float32)
-    feature_maps = _cubic(first, part) if kernel == "cubic" else [(first, 1 - part), (first + 1, part)]
+    terms = _cubic(first, part) if kernel == "cubic" else [(first, 1 - part), (first + 1, part)]
     shape = [1] * values.ndim
     shape[axis] = length
     total = None
-    for index, weight in feature_maps:
+    for index, weight in terms:
         term = np.take(values, np.clip(index, 0, source - 1), axis) * weight.reshape(shape)
         total = term if total is None else total + term
     return total  # type: ignore[return-value]
