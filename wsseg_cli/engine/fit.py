@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..data.loader import steps_per_epoch, training_batches
 from ..errors import DataError, RecipeError, TrainingError
+from ..ops import opencv
 from ..plugin.protocols import Batch, Losses, NetworkT, Trainable, TrainingJob
 from ..settings import RuntimeSettings, TrainSettings
 from ..types import Progress, Sample
@@ -138,6 +139,7 @@ class Loop:
         model.eval()
         if processes.is_main():
             header = self.header | {"weights": said, "fingerprint": job.fingerprint, "steps": max_steps}
+            header |= opencv.version(s.augment.opencv)
             checkpoint.write_model(job.dir / checkpoint.MODEL, model, header)
             train_state.drop(job.dir)
         for tracker in accelerator.trackers:  # `end_training` would also end the process group, and stages follow
