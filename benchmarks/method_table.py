@@ -114,8 +114,13 @@ def figures(run: Path, row: Row, seed: int, out: Path) -> dict[str, float]:
         wsseg(["run", "--to", "pseudo", *common])
     for what in ("cam", "pseudo"):
         wsseg(["eval", "--what", what, "--split", "train", *common])
-    done = [json.loads((run / stage / "done.json").read_text())["seconds"] for stage in ("train-cls", "cam")]
-    miou = {what: json.loads((run / f"eval/{what}-train.json").read_text())["miou"] for what in ("cam", "pseudo")}
+    done = [
+        json.loads((run / stage / "done.json").read_text(encoding="utf-8"))["seconds"] for stage in ("train-cls", "cam")
+    ]
+    miou = {
+        what: json.loads((run / f"eval/{what}-train.json").read_text(encoding="utf-8"))["miou"]
+        for what in ("cam", "pseudo")
+    }
     return miou | {"minutes": sum(done) / 60}
 
 
@@ -157,8 +162,8 @@ def spread(values: list[float]) -> str:
 
 def write_between_marks(path: Path, name: str, table: str) -> None:
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    before, rest = path.read_text().split(begin)
-    path.write_text(before + begin + "\n" + table + "\n" + end + rest.split(end)[1])
+    before, rest = path.read_text(encoding="utf-8").split(begin)
+    path.write_text(before + begin + "\n" + table + "\n" + end + rest.split(end)[1], encoding="utf-8")
 
 
 if __name__ == "__main__":
