@@ -19,7 +19,7 @@ from wsseg_cli.errors import CheckpointError, DataError, StageError, TrainingErr
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ["prepare", "train-cls", "cam", "refine", "pseudo", "train-seg", "eval"]
 WORDS = [[], *[[name] for name in [*STAGES, "run", "status", "doctor", "predict", "report", "backbones"]]]
-WORDS += [["export", "onnx"], ["export", "voc-server"]]
+WORDS += [["export", "onnx"], ["export", "hub"], ["export", "voc-server"]]
 WORDS += [["convert", name] for name in ("weights", "labels", "cams", "masks")]
 WORDS += [["weights", name] for name in ("list", "get", "add", "where")]
 WORDS += [["recipes", name] for name in ("list", "show", "copy", "check")] + [

@@ -47,7 +47,7 @@ def _score(run: RunFacts, first: RunFacts, artefact: str, split: str) -> Score:
 
 def recipe_differences(runs: Sequence[RunFacts]) -> dict[str, list[str]]:
     """Return {key: its value in the recipe of each run} for every key whose values are not all equal, but the name."""
-    flat = [dict(_flat(run.recipe)) for run in runs]
+    flat: list[dict[str, Any]] = [dict(_flat(run.recipe)) for run in runs]
     keys = dict.fromkeys(key for recipe in flat for key in recipe if key != "name")
     differing = [key for key in keys if any(r.get(key, ABSENT) != flat[0].get(key, ABSENT) for r in flat)]
     return {key: [show(recipe[key]) if key in recipe else ABSENT for recipe in flat] for key in differing}
