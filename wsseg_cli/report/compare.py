@@ -40,9 +40,14 @@ def score_rows(runs: Sequence[RunFacts]) -> list[list[Score]]:
 
 
 def _score(run: RunFacts, first: RunFacts, artefact: str, split: str) -> Score:
-    ours, theirs = ((r.result(artefact, split) or {}).get("miou") for r in (run, first))
+    ours, theirs = _miou(run, artefact, split), _miou(first, artefact, split)
     away = None if run is first or ours is None or theirs is None else round(ours - theirs, 3)
     return Score(run.name, artefact, split, ours, away)
+
+
+def _miou(run: RunFacts, artefact: str, split: str) -> float | None:
+    record = run.result(artefact, split)
+    return None if record is None else record["miou"]
 
 
 def recipe_differences(runs: Sequence[RunFacts]) -> dict[str, list[str]]:
