@@ -25,7 +25,7 @@ Written by `python docs/generate.py` from the command line itself; a test compar
 Every command takes, before or behind its name, `-v` (`--verbose`), which also says what is read, chosen and done, and
 where an error came from, and `--log-level debug|info|warning|error`; `warning` leaves out progress and remarks.
 Stages and `run` append to `RUN/wsseg.log` what was asked, by which version, when it began and ended, the exit code,
-and what was said. A reader of the output may go (`wsseg status | head -1`): the work goes on, and the exit code is
+and what was said. A reader of the output may go, as `head` does: the work goes on, and the exit code is
 that of the work.
 
 Exit codes: 0 done; 1 a check failed; 2 usage or recipe; 3 plugin; 4 data; 5 stage order or staleness; 6 checkpoint;
