@@ -11,6 +11,7 @@ from typing import Literal, get_args
 from ..data.class_files import read_class_names
 from ..data.files import write_text
 from ..data.index import Index, read_index
+from ..data.palette import voc_colours
 from ..data.stores import MaskStore, checked_mask
 from ..disk.records import read_record
 from ..errors import DataError, RecipeError, StageError
@@ -132,13 +133,15 @@ def _writer(source: Path, out: Path, to: Target, choice: Choice) -> _Write:
         archive = out.suffix.lower() == ".zip"
         cvat.refuse(list(labels.values()), archive)
         if archive:
-            return cvat.write_archive(out, labels, pictures())
-        return cvat.write_xml(out, labels, pictures(), choice.instances)
+            return cvat.write_archive(out, labels, pictures(), voc_colours())
+        return cvat.write_xml(out, labels, pictures(), voc_colours(), choice.instances)
 
     def studio(labels: Mapping[int, str], pictures: Callable[[], Iterator[Picture]]) -> int:
         label_studio.refuse(list(labels.values()))
         version = f"wsseg {source.name}"
-        return label_studio.write(out, labels, pictures(), choice.instances, prefix=choice.prefix, version=version)
+        return label_studio.write(
+            out, labels, pictures(), voc_colours(), choice.instances, prefix=choice.prefix, version=version
+        )
 
     def png(labels: Mapping[int, str], pictures: Callable[[], Iterator[Picture]]) -> int:
         for _ in pictures():

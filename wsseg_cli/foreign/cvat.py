@@ -12,7 +12,6 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
-from ..data.palette import voc_colours
 from ..disk.reading import read_bytes
 from ..disk.writing import write_atomically, write_text
 from ..errors import DataError
@@ -32,10 +31,13 @@ _LONGEST_NAME = 64
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # of members of an archive: the same bytes whenever it is made
 
 
-def write_xml(path: Path, labels: Mapping[int, str], pictures: Iterable[Picture], instances: bool = False) -> int:
+def write_xml(
+    path: Path, labels: Mapping[int, str], pictures: Iterable[Picture], colours: ByteArray, instances: bool = False
+) -> int:
     """Write the XML and, beside it, NAME.labels.json, which CVAT's label constructor takes; return the images.
 
-    labels: by mask value. instances: one mask a connected component, else one a class and image.
+    labels: by mask value. colours: (256, 3) uint8 RGB, that of each value. instances: one mask a connected component,
+    else one a class and image.
 
     Raises:
         DataError: the files cannot be written.
@@ -44,7 +46,7 @@ def write_xml(path: Path, labels: Mapping[int, str], pictures: Iterable[Picture]
     ElementTree.SubElement(root, "version").text = "1.1"
     task = ElementTree.SubElement(ElementTree.SubElement(root, "meta"), "task")
     said = ElementTree.SubElement(task, "labels")
-    described = [{"name": name, "color": _hex(value), "type": "mask"} for value, name in labels.items()]
+    described = [{"name": name, "color": hex_colour(colours[value]), "type": "mask"} for value, name in labels.items()]
     for one in described:
         label = ElementTree.SubElement(said, "label")
         for key, text in one.items():
@@ -69,13 +71,14 @@ def write_xml(path: Path, labels: Mapping[int, str], pictures: Iterable[Picture]
     return count
 
 
-def write_archive(path: Path, labels: Mapping[int, str], pictures: Iterable[Picture]) -> int:
+def write_archive(path: Path, labels: Mapping[int, str], pictures: Iterable[Picture], colours: ByteArray) -> int:
     """Write the archive: labelmap.txt, coloured masks, and the list of images; return how many these are.
+
+    labels, colours: as in `write_xml`.
 
     Raises:
         DataError: the file cannot be written.
     """
-    colours = voc_colours()
     used = {0: "background", **labels}
     rows = [f"{name}:{','.join(map(str, colours[value].tolist()))}::" for value, name in used.items()]
     kept = np.isin(np.arange(len(colours)), list(labels))
@@ -101,8 +104,9 @@ def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
     archive.writestr(zipfile.ZipInfo(name, _EPOCH), data)
 
 
-def _hex(value: int) -> str:
-    return f"#{''.join(f'{part:02x}' for part in voc_colours()[value])}"
+def hex_colour(colour: ByteArray) -> str:
+    """Return three bytes RGB as #rrggbb."""
+    return f"#{colour.tobytes().hex()}"
 
 
 def refuse(labels: Sequence[str], archive: bool = False) -> None:

@@ -14,14 +14,13 @@ from xml.etree import ElementTree
 from pydantic import with_config
 from typing_extensions import NotRequired, TypedDict
 
-from ..data.label_table import PHOTO_SUFFIXES
-from ..data.palette import voc_colours
 from ..disk.records import OPEN, read_record
 from ..disk.writing import write_text
 from ..errors import DataError
-from ..types import Json
+from ..types import ByteArray, Json
 from .brush_codes import pack, unpack
 from .coco_masks import object_mask
+from .cvat import hex_colour
 from .regions import BoolArray, Drawing, Drawings, Picture, Region, regions_of
 
 LARGEST = 1 << 30
@@ -31,6 +30,7 @@ _REMEDY = "expected Label Studio's tasks, exported as JSON"
 _FROM, _TO = "label", "image"
 _SHAPES = {"brushlabels": "rle", "polygonlabels": "points"}
 _UPLOADED = re.compile(r"[0-9a-f]{8}-")
+_FILE = re.compile(r".\.\w{2,5}$")
 
 
 @with_config(OPEN)
@@ -58,6 +58,7 @@ def write(
     path: Path,
     labels: Mapping[int, str],
     pictures: Iterable[Picture],
+    colours: ByteArray,
     instances: bool = False,
     *,
     prefix: str = "",
@@ -65,8 +66,9 @@ def write(
 ) -> int:
     """Write tasks with predictions and, beside them, NAME.config.xml, the labelling interface; return the tasks.
 
-    labels: by mask value. instances: one region a connected component, else one a class and image. prefix: what stands
-    before a photo's name. version: of the model, shown by the tool. A picture's score becomes that of its prediction.
+    labels: by mask value. colours: (256, 3) uint8 RGB, that of each value. instances: one region a connected component,
+    else one a class and image. prefix: what stands before a photo's name. version: of the model, shown by the tool. A
+    picture's score becomes that of its prediction.
 
     Raises:
         DataError: the files cannot be written.
@@ -84,7 +86,7 @@ def write(
                 "predictions": [{"model_version": version, **scored, "result": result}],
             }
         )
-    write_text(path.with_suffix(".config.xml"), _interface(labels))
+    write_text(path.with_suffix(".config.xml"), _interface(labels, colours))
     write_text(path, json.dumps(tasks, ensure_ascii=False) + "\n")
     return len(tasks)
 
@@ -105,13 +107,12 @@ def _result(picture: Picture, number: int, region: Region) -> Json:
     }
 
 
-def _interface(labels: Mapping[int, str]) -> str:
+def _interface(labels: Mapping[int, str], colours: ByteArray) -> str:
     view = ElementTree.Element("View")
     ElementTree.SubElement(view, "Image", {"name": _TO, "value": "$image", "zoom": "true", "zoomControl": "true"})
     brush = ElementTree.SubElement(view, "BrushLabels", {"name": _FROM, "toName": _TO})
     for value, label in labels.items():
-        colour = "".join(f"{part:02x}" for part in voc_colours()[value])
-        ElementTree.SubElement(brush, "Label", {"value": label, "background": f"#{colour}"})
+        ElementTree.SubElement(brush, "Label", {"value": label, "background": hex_colour(colours[value])})
     ElementTree.indent(view)
     return ElementTree.tostring(view, encoding="unicode") + "\n"
 
@@ -185,9 +186,9 @@ def _photo(said_by: str, data: Mapping[str, Any]) -> str:
         except ValueError:
             continue
         name = (local[0] if local else unquote(parts.path)).rpartition("/")[2]
-        if name.lower().endswith(PHOTO_SUFFIXES):
+        if _FILE.search(name):
             return _UPLOADED.sub("", name, count=1) if "/upload/" in parts.path else name
-    raise DataError(f"{said_by}: `data` names no photo ({', '.join(PHOTO_SUFFIXES)})")
+    raise DataError(f"{said_by}: `data` names no photo, such as a.jpg")
 
 
 def inside(region: tuple[str, Any], size: tuple[int, int]) -> BoolArray:
