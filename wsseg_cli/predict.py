@@ -13,6 +13,7 @@ from .data.images import exif_orientation, open_picture, read_image
 from .data.label_table import PHOTO_SUFFIXES
 from .data.overlays import mask_overlay
 from .data.stores import MaskStore
+from .data.strips import Pixels
 from .engine import checkpoint, processes
 from .engine.each import Work, each, share
 from .errors import CheckpointError, DataError, RecipeError
@@ -23,8 +24,9 @@ from .recipe.sections import EvalSettings
 from .settings import RuntimeSettings
 from .stages.pictures import write_picture
 from .stages.plugins import crf_image, network_stage, predictor_from, trained
+from .stages.windows import in_windows, logits_in_windows, mask_in_windows
 from .status import open_existing
-from .types import ByteArray, Json
+from .types import ByteArray, FloatArray, Json
 
 LONGEST = 1024
 """Photos larger than this are scaled down for the network: it learnt from smaller ones, and memory is finite."""
@@ -123,12 +125,13 @@ def predict(
     out: Path,
     *,
     overlay: bool = False,
-    longest: int = LONGEST,
+    longest: int | None = None,
     quiet: bool = False,
 ) -> tuple[list[Json], list[tuple[str, str]]]:
     """Write the mask of each photo as `out`/NAME.png, a palette PNG as large as the photo; return what was found.
 
-    overlay: also write `out`/overlays/NAME.png. longest: larger photos are scaled down to it for the network.
+    overlay: also write `out`/overlays/NAME.png. longest: larger photos are scaled down to it for the network; None: to
+    `LONGEST`, but for a model that looks at them in windows.
     Returns a record of each photo (image, mask, size, areas as shares of its pixels) and (name, reason) of the others.
 
     Raises:
@@ -150,7 +153,9 @@ def predict(
     return [records[name] for name in photos if name in records], failures
 
 
-def _predictor(model: Model, photos: Mapping[str, Path], out: Path, overlay: bool, longest: int, device: str) -> Work:
+def _predictor(
+    model: Model, photos: Mapping[str, Path], out: Path, overlay: bool, longest: int | None, device: str
+) -> Work:
     """Return the function that writes the mask of one photo."""
     import torch
 
@@ -158,25 +163,43 @@ def _predictor(model: Model, photos: Mapping[str, Path], out: Path, overlay: boo
     network = trained(predictor, model.file, device, fast=True)
     names = predictor.classes.with_background
 
+    infer, crf = model.section.infer, model.section.crf
+    limit = longest or (LONGEST if infer.tile is None else None)
+
+    def mask_of(pixels: Pixels, seen: Pixels) -> ByteArray:
+        windows = in_windows(infer, seen.size)
+        if windows and crf is None and seen is pixels:
+            return mask_in_windows(predictor, network, infer, pixels)
+        if windows:
+            logits = logits_in_windows(predictor, network, infer, seen)
+        else:
+            with torch.inference_mode():
+                logits = predictor.logits(network, seen.whole(), infer)
+        scores = logits if crf is None else crf_scores(logits, crf_image(crf, predictor, seen.whole()), crf, device)
+        return mask_at_size(scores, pixels.size)
+
     def work(name: str) -> Json:
-        image = read_upright(photos[name])
-        small = shrunk(image, longest)
-        with torch.inference_mode():
-            logits = predictor.logits(network, small, model.section.infer)
-        seen = crf_image(model.section.crf, predictor, small)
-        scores = crf_scores(logits, seen, model.section.crf, device)
-        mask = mask_at_size(scores, (image.shape[0], image.shape[1]))
+        pixels = Pixels(photos[name])
+        smaller = limit is not None and max(pixels.size) > limit
+        seen = Pixels.of(shrunk(pixels.whole(), limit)) if smaller and limit is not None else pixels
+        mask = mask_of(pixels, seen)
         MaskStore(out).write(name, mask)
         record = {"name": name, "image": str(photos[name]), "mask": str(MaskStore(out).path(name))}
         if overlay:
             picture = MaskStore(out / "overlays").path(name)
-            write_picture(picture, mask_overlay(image, mask))
+            write_picture(picture, mask_overlay(pixels.whole(), mask))
             record["overlay"] = str(picture)
-        counts = np.bincount(mask.ravel(), minlength=len(names))
-        areas = {names[value]: round(float(counts[value] / mask.size), 6) for value in np.flatnonzero(counts)}
-        return {**record, "size": list(mask.shape), "seen_at": list(small.shape[:2]), "areas": areas}
+        shares = _shares(mask)
+        areas = {names[value]: round(float(shares[value]), 6) for value in np.flatnonzero(shares)}
+        return {**record, "size": list(mask.shape), "seen_at": list(seen.size), "areas": areas}
 
     return work
+
+
+def _shares(mask: ByteArray) -> FloatArray:
+    """Return the share of each value in a mask; counted in parts, since counting makes eight bytes of each pixel."""
+    counts = sum(np.bincount(mask[top : top + 512].ravel(), minlength=256) for top in range(0, len(mask), 512))
+    return np.asarray(counts / mask.size)
 
 
 def read_upright(path: Path) -> ByteArray:

@@ -110,6 +110,16 @@ class InferSettings(Settings):
 
     scales: tuple[Positive, ...] = Field((1.0,), min_length=1, description="sizes of the views relative to the image")
     flip: bool = Field(False, description="add the horizontal flip of every view")
+    tile: int | None = Field(
+        None, ge=256, description="larger images are looked at in windows of this side, blended; null: as a whole"
+    )
+    overlap: int = Field(128, ge=0, description="pixels that neighbouring windows share at least")
+
+    @model_validator(mode="after")
+    def _windows_advance(self) -> InferSettings:
+        if self.tile is not None and self.tile - self.overlap < 128:
+            raise ValueError(f"overlap {self.overlap}: windows of {self.tile} need 128 pixels beyond it")
+        return self
 
 
 CRF_PRESETS = ("psa", "irn", "ppc", "deeplab", "deeplab_vgg16_v1", "deeplab_vgg16_v2", "seam_seg")

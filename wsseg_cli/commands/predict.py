@@ -48,8 +48,23 @@ def predict(
         bool | None, typer.Option("--flip/--no-flip", help="Also look at horizontal flips; default: as the run's eval.")
     ] = None,
     longest: Annotated[
-        int, typer.Option("--longest", min=32, help="Larger photos are scaled down to this for the network.")
-    ] = 1024,
+        int | None,
+        typer.Option(
+            "--longest",
+            min=32,
+            help="Larger photos are scaled down to this for the network, before windows are cut; default: 1024 without "
+            "windows, else not at all.",
+        ),
+    ] = None,
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            "--tile", min=0, help="Larger photos are looked at in windows of this side, 0: none; default: as the run's."
+        ),
+    ] = None,
+    overlap: Annotated[
+        int | None, typer.Option("--overlap", min=0, help="Pixels that neighbouring windows share at least.")
+    ] = None,
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or mps.")] = None,
     as_json: JsonOpt = False,
     quiet: QuietOpt = False,
@@ -64,6 +79,7 @@ def predict(
 
     chosen = prediction.model_at(model)
     section = _views(chosen.section, crf, scales, flip)
+    section = _windows(section, tile, overlap)
     runtime = chosen.runtime
     if device is not None:
         runtime = _validated(type(runtime), {**runtime.model_dump(), "device": device}, "--device")
@@ -102,6 +118,19 @@ def _views(section: EvalSettings, crf: str | None, scales: str | None, flip: boo
         values["crf"] = None if crf == "none" else crf
     flags = " ".join(name for name, value in (("--crf", crf), ("--scales", scales)) if value is not None)
     return _validated(EvalSettings, values, flags)
+
+
+def _windows(section: EvalSettings, tile: int | None, overlap: int | None) -> EvalSettings:
+    """Return the settings with the windows that the command line asks for; a tile of 0 asks for none.
+
+    Raises:
+        RecipeError: a value that a recipe would not take either.
+    """
+    values: Json = section.infer.model_dump()
+    values |= {} if tile is None else {"tile": tile or None}
+    values |= {} if overlap is None else {"overlap": overlap}
+    infer = _validated(type(section.infer), values, "--tile, --overlap")
+    return section.model_copy(update={"infer": infer})
 
 
 def _validated(kind: type[Any], values: Json, flags: str) -> Any:

@@ -73,9 +73,18 @@ def _numbers(section: Settings) -> Json:
                 for key, default in defaults.items():
                     if holder.get(part, {}).get(key) == default:
                         del holder[part][key]
+    if isinstance(data.get("infer"), dict):
+        data["infer"] = views(data["infer"])
     if isinstance(data.get("crf"), dict):
         data["crf"].pop("backend", None)
     return data
+
+
+def views(infer: Mapping[str, Any]) -> Json:
+    """Return the settings of test-time views as records hold them: nothing of windows where there are none."""
+    if infer.get("tile") is not None:
+        return dict(infer)
+    return {key: value for key, value in infer.items() if key not in ("tile", "overlap")}
 
 
 def _flat(data: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

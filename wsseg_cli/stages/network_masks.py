@@ -9,6 +9,7 @@ from typing import Any
 from ..data.images import read_image
 from ..data.index import Index, read_index
 from ..data.stores import MaskStore
+from ..data.strips import Pixels
 from ..engine import checkpoint, processes
 from ..engine.each import Work
 from ..ops.masks import crf_scores, mask_from_scores
@@ -18,6 +19,7 @@ from ..types import Sample
 from . import Context
 from .per_image import device_and_workers, run_each
 from .plugins import crf_image, network_stage, predictor_of, trained
+from .windows import in_windows, logits_in_windows, mask_in_windows
 
 
 def predict_split(context: Context, index: Index, samples: Sequence[Sample], split: str) -> Path:
@@ -49,9 +51,17 @@ def _predictor(
 
     def predict(image_id: str) -> None:
         sample = index.entries[image_id].sample
-        image = read_image(sample.image, sample.orientation)
-        with torch.inference_mode():
-            logits = predictor.logits(model, image, section.infer)
+        if in_windows(section.infer, index.size(image_id)):
+            pixels = Pixels(sample.image, sample.orientation)
+            if section.crf is None:
+                masks.write(image_id, mask_in_windows(predictor, model, section.infer, pixels))
+                return
+            logits = logits_in_windows(predictor, model, section.infer, pixels)
+            image = pixels.whole()
+        else:
+            image = read_image(sample.image, sample.orientation)
+            with torch.inference_mode():
+                logits = predictor.logits(model, image, section.infer)
         seen = crf_image(section.crf, predictor, image)
         masks.write(image_id, mask_from_scores(crf_scores(logits, seen, section.crf, device)))
 
