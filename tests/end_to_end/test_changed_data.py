@@ -1,4 +1,4 @@
-"""Every file of every layout: changed after `prepare`, it is named when `prepare` is asked again; back again, all is well."""
+"""Every file of every layout: changed after `prepare`, the next `prepare` names it; back again, all is well."""
 
 from __future__ import annotations
 
