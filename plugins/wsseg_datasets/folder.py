@@ -14,8 +14,7 @@ from pydantic import Field
 from wsseg_cli.data.label_table import PHOTO_SUFFIXES, read_label_table, without_suffix
 from wsseg_cli.disk.reading import read_text
 from wsseg_cli.errors import DataError
-from wsseg_cli.plugin.protocols import Dataset, DatasetOptions
-from wsseg_cli.plugin.sources import Sources
+from wsseg_cli.plugin.protocols import Dataset, DatasetOptions, Sources
 from wsseg_cli.types import ClassNames, Json, Sample
 
 from .mask_files import MaskFiles, mask_name_option

@@ -18,8 +18,7 @@ from wsseg_cli.data.files import write_atomically
 from wsseg_cli.data.images import read_mask, read_saliency
 from wsseg_cli.data.palette import palette_bytes
 from wsseg_cli.errors import DataError
-from wsseg_cli.plugin.protocols import Dataset, DatasetOptions
-from wsseg_cli.plugin.sources import Sources
+from wsseg_cli.plugin.protocols import Dataset, DatasetOptions, Sources
 from wsseg_cli.types import ClassNames, Json, Sample
 
 from .scenes import CLASSES, DRAWING, SIZE, draw_scene
