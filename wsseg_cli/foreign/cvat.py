@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
@@ -134,7 +135,7 @@ def read(path: Path) -> Drawings:
     try:
         data = _xml_of(path)
         text = data.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError, zipfile.BadZipFile, NotImplementedError) as error:
+    except (OSError, UnicodeDecodeError, zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read as CVAT's XML ({error})") from None
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise DataError(f"{path}: has a document type of its own, which CVAT's files do not need")
@@ -228,11 +229,20 @@ def labelmap(path: Path) -> tuple[list[str], ByteArray] | None:
         with zipfile.ZipFile(path) as archive:
             if LABELMAP not in archive.namelist():
                 return None
-            with archive.open(LABELMAP) as file:
-                text = file.read(1 << 20).decode("utf-8-sig")
+            if archive.getinfo(LABELMAP).file_size > 1 << 20:
+                raise zipfile.BadZipFile("larger than a megabyte")
+            text = archive.read(LABELMAP).decode("utf-8-sig")
         rows = [line.split(":") for line in text.splitlines() if line.strip() and not line.startswith("#")]
         colours = np.array([[int(part) for part in row[1].split(",")] for row in rows])
-    except (OSError, ValueError, IndexError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+    except (
+        OSError,
+        ValueError,
+        IndexError,
+        zipfile.BadZipFile,
+        NotImplementedError,
+        RuntimeError,
+        zlib.error,
+    ) as error:
         raise DataError(f"{path}: {LABELMAP} cannot be read ({error}); expected lines NAME:R,G,B::") from None
     if colours.ndim != 2 or colours.shape[1] != 3 or colours.min() < 0 or colours.max() > 255 or len(colours) > 256:
         raise DataError(f"{path}: {LABELMAP}: expected up to 256 lines NAME:R,G,B::")
