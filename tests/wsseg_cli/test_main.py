@@ -203,6 +203,7 @@ def test_doctor() -> None:
         ["--help"],
         ["recipes", "list"],
         ["plugins", "list"],
+        ["backbones"],
         ["weights", "list"],
         ["doctor"],
         ["cam", "-r", "quickstart", "--set", "a=1"],

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, get_args
 
-import numpy as np
 from pydantic import Field, field_validator
 
 from ..errors import DataError, PluginError
@@ -15,6 +14,7 @@ from ..settings import AugmentSettings, InferSettings, OptimSettings, Settings, 
 from ..types import ByteArray, ClassNames, FloatArray, Json, Normalization, Progress, Sample, ScoreMap
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor, nn
 
     from .backbone import Backbone
@@ -31,7 +31,7 @@ Losses = dict[str, "Tensor"]
 ParamGroups = list[dict[str, Any]]
 """The optimiser's parameter groups, `params` and what differs from the recipe's `optim` (`lr`, `weight_decay`)."""
 
-Transform = Callable[[Arrays, np.random.Generator], "dict[str, Tensor]"]
+Transform = Callable[[Arrays, "np.random.Generator"], "dict[str, Tensor]"]
 """(arrays of one sample, its own random generator) -> tensors of one sample; see `Trainable.train_transform`."""
 
 Targets = Mapping[str, Mapping[str, Any]]
