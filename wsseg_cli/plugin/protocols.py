@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, get_args
 
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from ..errors import DataError, PluginError
 from ..settings import AugmentSettings, InferSettings, OptimSettings, Settings, TrainSettings
@@ -43,6 +43,8 @@ Labels = tuple[int, ...] | None
 
 class PluginOptions(Settings):
     """Base of every plugin's options: a frozen pydantic model that forbids unknown keys."""
+
+    model_config = ConfigDict(defer_build=False)  # a type that pydantic cannot check is an error when it is imported
 
 
 class NetworkOptions(PluginOptions):
