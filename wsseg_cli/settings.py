@@ -159,7 +159,9 @@ class TrainSettings(Settings):
         description="initial weights: none, package, hub, a path, a name of `wsseg weights list`, or train_cls (not in "
         "train_cls itself)"
     )
-    augment: AugmentSettings = Field(default_factory=AugmentSettings, description="random changes of the training images")
+    augment: AugmentSettings = Field(
+        default_factory=AugmentSettings, description="random changes of the training images"
+    )
     batch_size: int = Field(ge=1, description="images of one optimiser step, over all processes and parts")
     accumulate: int = Field(1, ge=1, description="parts of a step that run one after the other")
     max_steps: int | None = Field(None, ge=1, description="length of the training in steps (or epochs)")

@@ -130,7 +130,9 @@ class LabelSources(Settings):
 class CamSettings(Settings):
     """Class activation maps."""
 
-    labels: LabelSources = Field(default_factory=LabelSources, description="whether image labels are given or predicted")
+    labels: LabelSources = Field(
+        default_factory=LabelSources, description="whether image labels are given or predicted"
+    )
     infer: InferSettings = Field(default_factory=InferSettings, description="test-time views")
     store_stride: int = Field(4, ge=1, description="how coarse the stored maps are; 1 is full resolution")
 
@@ -225,9 +227,13 @@ class ThresholdSettings(Settings):
 class EvalSettings(Settings):
     """How results are evaluated."""
 
-    infer: InferSettings = Field(default_factory=InferSettings, description="test-time views of the segmentation network")
+    infer: InferSettings = Field(
+        default_factory=InferSettings, description="test-time views of the segmentation network"
+    )
     crf: MaskCrfSettings | None = Field(None, description="dense CRF on the network's class scores; null: none")
-    thresholds: ThresholdSettings = Field(default_factory=ThresholdSettings, description="thresholds of the score-map curve")
+    thresholds: ThresholdSettings = Field(
+        default_factory=ThresholdSettings, description="thresholds of the score-map curve"
+    )
 
 
 class Recipe(Settings):
@@ -245,7 +251,9 @@ class Recipe(Settings):
     pseudo: PseudoSettings | None = Field(None, description="pseudo-masks")
     train_seg: TrainSegSettings | None = Field(None, description="training of the segmentation network")
     eval: EvalSettings = Field(default_factory=EvalSettings, description="how results are evaluated")
-    runtime: RuntimeSettings = Field(default_factory=RuntimeSettings, description="how the machine is used; changes no number")
+    runtime: RuntimeSettings = Field(
+        default_factory=RuntimeSettings, description="how the machine is used; changes no number"
+    )
 
     @property
     def stages(self) -> tuple[str, ...]:
