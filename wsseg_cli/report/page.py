@@ -14,7 +14,7 @@ from ..disk.writing import write_text
 from ..errors import RecipeError
 from ..run.records import now
 from ..types import Json
-from . import tables
+from . import compare, tables
 from .collect import RunFacts, collect
 from .plots import Line, line_plot
 from .sheet import Sheet, contact_sheet
@@ -54,6 +54,7 @@ def page(runs: Sequence[RunFacts], images: int = 4) -> str:
         now=now().replace("+00:00", " UTC").replace("T", " "),
         style=Markup((here / "page.css").read_text(encoding="utf-8")),
         script=Markup((here / "page.js").read_text(encoding="utf-8")),
+        compared=compare.as_tables(runs) if len(runs) > 1 else None,
         headlines=[{"run": run.name, "cards": tables.scores(run), "about": _about(run)} for run in runs],
         protocol_head=head,
         protocol_rows=rows,
