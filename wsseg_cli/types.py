@@ -1,6 +1,6 @@
 """The data that flows between stages: Sample, ScoreMap, ClassNames, and what goes with them. No torch, no files.
 
-NumPy is imported where it is used: commands that only list things start without it.
+NumPy is imported where it is used, since commands that only list things start without it.
 """
 
 from __future__ import annotations
