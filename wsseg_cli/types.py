@@ -1,7 +1,4 @@
-"""The data that flows between stages: Sample, ScoreMap, ClassNames, and what goes with them. No torch, no files.
-
-NumPy is imported where it is used, since commands that only list things start without it.
-"""
+"""The data that flows between stages: Sample, ScoreMap, ClassNames. No torch, no files, NumPy where it is used."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
-from .errors import DataError
+from .errors import DataError, near
 
 if TYPE_CHECKING:
     import numpy as np
@@ -179,11 +176,7 @@ class ClassNames(Sequence[str]):
             DataError: no such class.
         """
         if name not in self.names:
-            import difflib
-
-            near = difflib.get_close_matches(name, self.names, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise DataError(f"unknown class {name!r}{hint}")
+            raise DataError(f"unknown class {name!r}{near(name, self.names)}")
         return self.names.index(name)
 
     def labels(self, names: Iterable[str]) -> tuple[int, ...]:

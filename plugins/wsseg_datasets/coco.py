@@ -17,11 +17,7 @@ from wsseg_cli.data.files import file_stem, stems_in, write_atomically
 from wsseg_cli.data.stores import write_mask
 from wsseg_cli.data.threads import in_threads
 from wsseg_cli.errors import DataError
-<<<<<<< HEAD
-from wsseg_cli.plugin.protocols import Dataset, DatasetOptions
-=======
-from wsseg_cli.plugin.protocols import Dataset, DatasetOptions, PluginOptions, Sources
->>>>>>> main
+from wsseg_cli.plugin.protocols import Dataset, DatasetOptions, Sources
 from wsseg_cli.types import ClassNames, Json, Sample
 
 from .coco_instances import Instances, Picture, read_instances

@@ -12,11 +12,7 @@ from pydantic import Field
 from wsseg_cli.data.class_files import read_class_names
 from wsseg_cli.data.label_table import PHOTO_SUFFIXES, without_suffix
 from wsseg_cli.errors import DataError
-<<<<<<< HEAD
-from wsseg_cli.plugin.protocols import Dataset, DatasetOptions
-=======
-from wsseg_cli.plugin.protocols import Dataset, DatasetOptions, PluginOptions, Sources
->>>>>>> main
+from wsseg_cli.plugin.protocols import Dataset, DatasetOptions, Sources
 from wsseg_cli.types import ClassNames, Json, Sample
 
 from .mask_files import MaskFiles, files_in

@@ -12,11 +12,7 @@ from pydantic import Field
 from wsseg_cli.data.files import stems_in
 from wsseg_cli.data.label_table import PHOTO_SUFFIXES, without_suffix
 from wsseg_cli.errors import DataError
-<<<<<<< HEAD
-from wsseg_cli.plugin.protocols import Dataset, DatasetOptions
-=======
-from wsseg_cli.plugin.protocols import Dataset, DatasetOptions, PluginOptions, Sources
->>>>>>> main
+from wsseg_cli.plugin.protocols import Dataset, DatasetOptions, Sources
 from wsseg_cli.types import ClassNames, Json, Sample
 
 from .cls_labels import agreement
@@ -176,8 +172,8 @@ class Voc(Dataset[VocOptions]):
         files = [root / IMAGES / self._photo(image_id) for image_id in ids]
         if self.options.labels == "xml":
             files += [root / ANNOTATIONS / f"{image_id}.xml" for image_id in ids]
-        if self.options.sbd is not None:
-            files += [self._sbd(root) / "cls" / f"{image_id}.mat" for image_id in ids]
+        if (sbd := self._sbd(root)) is not None:
+            files += [sbd / "cls" / f"{image_id}.mat" for image_id in ids]
         folders = (root / folder for folder in self.options.mask_folders)
         return Sources(tuple(tables), tuple(files), tuple(folder for folder in folders if folder.is_dir()))
 
@@ -186,8 +182,7 @@ class Voc(Dataset[VocOptions]):
         if split in self.options.lists:
             return [root / self.options.lists[split].expanduser()]
         path = root / LISTS / f"{split}.txt"
-        if split == "train_aug" and not path.is_file() and self.options.sbd is not None:
-            sbd = self._sbd(root)
+        if split == "train_aug" and not path.is_file() and (sbd := self._sbd(root)) is not None:
             own = [file for name in ("train", "val") for file in self._list_files(root, name)]
             return [path, sbd / "train.txt", sbd / "val.txt", *own]
         return [path]
