@@ -14,7 +14,7 @@ from ..errors import DataError
 from ..ops.masks import mask_from_map
 from ..plugin.protocols import Method
 from ..recipe.sections import PseudoSettings
-from ..types import ByteArray, ScoreMap
+from ..types import IGNORE, ByteArray, ScoreMap
 from . import Context, Result, begin, up_to_date
 from .per_image import device_and_workers, run_each, splits_of
 from .pictures import write_overlays
@@ -78,6 +78,15 @@ def pseudo_mask(
     """Return the (H, W) mask of class values that a recipe's `pseudo` section makes of a score map.
 
     image: (H, W, 3) uint8, what the CRF sees, needed with one. A map without a class is all background.
+    With a low and a high background, pixels that are background with the high one alone are 255 (ToCo, offline masks).
     """
-    background = section.background.model_dump() if section.background else {}
-    return mask_from_map(scores, **background, crf=section.crf, image=image, device=device)
+    background = section.background
+    if background is None:
+        return mask_from_map(scores, crf=section.crf, image=image, device=device)
+    mask, *looser = (
+        mask_from_map(scores, threshold=constant, power=background.power, crf=section.crf, image=image, device=device)
+        for constant in background.constants
+    )
+    for other in looser:
+        mask[(mask == 0) & (other != 0)] = IGNORE
+    return mask
