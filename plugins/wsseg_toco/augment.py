@@ -89,7 +89,7 @@ class ToCoTransform:
         self.rectangle = ResizedCrop(augment.crop, options.view2_area, sampler="torchvision")
 
     def __call__(self, arrays: Arrays, rng: np.random.Generator) -> dict[str, Tensor]:
-        """Return image, view2 and local (3, S, S) normalised, box (4,) int64 of the image inside the crop, and label."""
+        """Return image, view2 and local (3, S, S) normalised, box (4,) int64 of the image in the crop, and label."""
         image: ByteArray = arrays["image"]
         drawn = self.draw(rng, (int(image.shape[0]), int(image.shape[1])))
         resized = resize_image(image, self.resized(image.shape[:2], drawn.ratio), self.augment.interpolation)

@@ -16,7 +16,7 @@ NOT_ZERO = 1e-4
 
 
 def affinity(labels: Tensor) -> Tensor:
-    """Return (N, T, T) int64 of token labels (N, h, w): 1 of one label, 0 of two, 255 where one is left out or i = j."""
+    """Return (N, T, T) int64 of token labels (N, h, w): 1 of one label, 0 of two, 255 if one is left out or i = j."""
     flat = labels.flatten(1)
     pairs = (flat[:, :, None] == flat[:, None]).long()
     out = flat == IGNORE

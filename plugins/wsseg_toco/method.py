@@ -39,7 +39,7 @@ from .par import par
 
 
 class ToCo(Method[ToCoOptions, ToCoNet], Predictor[ToCoOptions, ToCoNet]):
-    """Token contrast: patch tokens follow the relations of an earlier layer's maps, class tokens shun the background."""
+    """Token contrast: patch tokens follow what an earlier layer's maps relate, class tokens shun the background."""
 
     paper = "Ru, Zheng, Zhan and Du, CVPR 2023, https://arxiv.org/abs/2303.01267"
 
@@ -89,7 +89,8 @@ class ToCo(Method[ToCoOptions, ToCoNet], Predictor[ToCoOptions, ToCoNet]):
         tokens = [seen.token, model(batch["view2"]).token, model(crops.flatten(0, 1)).token]
         student, teacher = self.projections(model, torch.cat(tokens), len(images))
         pairs = affinity(self.token_labels(middle_maps, boxes, seen))
-        logits = F.interpolate(model.decoder(seen.final).float(), images.shape[-2:], mode="bilinear", align_corners=False)
+        logits = model.decoder(seen.final).float()
+        logits = F.interpolate(logits, images.shape[-2:], mode="bilinear", align_corners=False)
         contrast, segment = progress.step > o.contrast_after, progress.step > o.seg_after
         return {
             "cls": multilabel_soft_margin(final, labels),
@@ -148,7 +149,7 @@ class ToCo(Method[ToCoOptions, ToCoNet], Predictor[ToCoOptions, ToCoNet]):
         return par(images, masks, iterations=self.options.par_iterations, dilations=self.options.par_dilations)
 
     def projections(self, model: ToCoNet, tokens: Tensor, images: int) -> tuple[Tensor, Tensor]:
-        """Return the student's outputs for all class tokens, view by view, and the teacher's for the two global views."""
+        """Return the student's outputs for all class tokens, view by view, the teacher's for the two global views."""
         with torch.no_grad():
             teacher = model.proj_head_t(tokens[: 2 * images].detach())
         return model.proj_head(tokens), teacher
@@ -188,15 +189,19 @@ class ToCo(Method[ToCoOptions, ToCoNet], Predictor[ToCoOptions, ToCoNet]):
         pixels = self._pixels(model, image)
         if o.test_size is not None:
             pixels = F.interpolate(pixels, (o.test_size, o.test_size), mode="bilinear", align_corners=False)
-        return merged_logits(
-            self._segments(model),
-            pixels,
-            (int(image.shape[0]), int(image.shape[1])),
-            infer.scales,
-            flip=infer.flip,
-            flip_merge=o.flip_merge,
-            scale_merge=o.scale_merge,
-        ).cpu().numpy()
+        return (
+            merged_logits(
+                self._segments(model),
+                pixels,
+                (int(image.shape[0]), int(image.shape[1])),
+                infer.scales,
+                flip=infer.flip,
+                flip_merge=o.flip_merge,
+                scale_merge=o.scale_merge,
+            )
+            .cpu()
+            .numpy()
+        )
 
     def scores(self, model: ToCoNet, image: ByteArray, labels: Labels, infer: InferSettings) -> ScoreMap:
         """Return the maps of the image's (or the predicted) classes: final class activation maps, or the segmentation.

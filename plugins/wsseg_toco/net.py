@@ -109,7 +109,7 @@ class ToCoNet(nn.Module):
         return Seen(tokens[:, 0], *maps)
 
     def class_logits(self, seen: Seen) -> tuple[Tensor, Tensor]:
-        """Return the class scores (N, C) before a sigmoid of both classifiers: their maps' channels pooled by maximum."""
+        """Return both classifiers' scores (N, C) before a sigmoid: channels of the maps pooled by their maximum."""
         pooled = ((seen.final, self.classifier), (seen.middle, self.aux_classifier))
         final, middle = (layer(maps.amax((2, 3), keepdim=True)).flatten(1) for maps, layer in pooled)
         return final, middle

@@ -19,7 +19,7 @@ class ToCoOptions(NetworkOptions):
     backbone_options: dict[str, Any] = Field(
         {"normalization": "imagenet"}, description="options of the backbone; published: {normalization: imagenet}"
     )
-    aux_layer: int = Field(-3, description="block whose tokens the auxiliary classifier reads, from the end if negative")
+    aux_layer: int = Field(-3, description="block that the auxiliary classifier reads, from the end if negative")
     projection: tuple[Count, Count, Count] = Field(
         (2048, 256, 1024), description="head of class tokens: hidden width, bottleneck, outputs"
     )

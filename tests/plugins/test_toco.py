@@ -101,7 +101,8 @@ def test_projection_heads(case: Case) -> None:
             m.after_step(model, Progress(done, 10, 0))
         done = updates
         _, teacher = m.projections(model, torch.cat([tokens, tokens]), len(tokens))
-        case.check(f"teacher_after{updates}", teacher[: len(tokens), :: a["slices"][f"teacher_after{updates}"]["channel_step"]])
+        channels = a["slices"][f"teacher_after{updates}"]["channel_step"]
+        case.check(f"teacher_after{updates}", teacher[: len(tokens), ::channels])
     rows, columns = case.outputs["teacher_weight"].shape
     case.check("teacher_weight", model.proj_head_t.mlp[2].weight[:rows, :columns])
     assert case.checked == set(case.outputs)

@@ -114,7 +114,8 @@ def test_crf(case: Case) -> None:
 
     def values(said: dict[str, Any]) -> dict[str, Any]:
         gaussian, bilateral = said["gaussian"], said["bilateral"]
-        widths = {"gaussian_sxy": gaussian["sxy"], "bilateral_sxy": bilateral["sxy"], "bilateral_srgb": bilateral["srgb"]}
+        widths = {"gaussian_sxy": gaussian["sxy"]}
+        widths |= {"bilateral_sxy": bilateral["sxy"], "bilateral_srgb": bilateral["srgb"]}
         weights = {"gaussian_weight": gaussian["compat"], "bilateral_weight": bilateral["compat"]}
         return {name: float(v) for name, v in (widths | weights).items()} | {"iterations": said["iterations"]}
 
@@ -163,7 +164,8 @@ def test_classes_are_those_whose_score_is_high_enough() -> None:
     model = m.build_model().eval()
     sees(model, torch.ones(1, TINY["width"], 2, 2))
     with torch.no_grad():
-        model.classifier.weight.copy_(torch.tensor([1.0, -1.0, 2.0])[:, None, None, None].expand(3, TINY["width"], 1, 1))
+        for row, value in zip(model.classifier.weight, (1.0, -1.0, 2.0), strict=True):
+            row.fill_(value)
         scores = m.scores(model, np.zeros((8, 8, 3), np.uint8), None, InferSettings())
     assert scores.classes.tolist() == [0, 2]
 

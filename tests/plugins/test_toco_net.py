@@ -43,7 +43,12 @@ def probed(case: Case) -> dict[str, Any]:
     rows = {name: maps.flatten(2).transpose(1, 2) for name, maps in zip(("patch", "aux"), seen[1:], strict=True)}
     return {
         **kept,
-        **{"cls_token": seen.token, "patch_tokens": rows["patch"], "aux_tokens": rows["aux"], "feature_map": seen.final},
+        **{
+            "cls_token": seen.token,
+            "patch_tokens": rows["patch"],
+            "aux_tokens": rows["aux"],
+            "feature_map": seen.final,
+        },
         **{"logits": logits, "logits_aux": logits_aux, "cam": cam, "cam_aux": cam_aux, "projected": projected},
     }
 
@@ -129,9 +134,7 @@ def test_published_schedule_is_in_the_recipes() -> None:
 
 def rates(case: Case, which: str) -> np.ndarray:
     a = case.arguments
-    schedule = ScheduleSettings(
-        name="poly", power=a["power"], warmup=a["warmup_iter"], warmup_start=a["warmup_ratio"]
-    )
+    schedule = ScheduleSettings(name="poly", power=a["power"], warmup=a["warmup_iter"], warmup_start=a["warmup_ratio"])
     groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in a["lr"]]
     optimizer = build_optimizer(groups, OptimSettings(name="adamw", lr=a["lr"][0], weight_decay=a["weight_decay"]))
     rows = []
@@ -147,14 +150,14 @@ def adamw(case: Case) -> np.ndarray:
     groups = [{"params": [p], "lr": lr} for p, lr in zip(parameters, a["lr"], strict=True)]
     settings = OptimSettings(name="adamw", lr=a["lr"][0], weight_decay=a["weight_decay"])
     optimizer = build_optimizer(groups, settings)
-    schedule = ScheduleSettings(
-        name="poly", power=a["power"], warmup=a["warmup_iter"], warmup_start=a["warmup_ratio"]
-    )
+    schedule = ScheduleSettings(name="poly", power=a["power"], warmup=a["warmup_iter"], warmup_start=a["warmup_ratio"])
     rows = []
     for number, gradients in enumerate(given["adamw/grads"]):
         set_learning_rates(optimizer, schedule, Progress(number, a["max_iter"], 0))
         for index, (p, gradient) in enumerate(zip(parameters, gradients, strict=True)):
-            absent = index == 1 and not bool(gradients[0].any())  # group 0 has zeros, group 1 has none, at the same time
+            absent = index == 1 and not bool(
+                gradients[0].any()
+            )  # group 0 has zeros, group 1 has none, at the same time
             p.grad = None if absent else gradient.clone()
         optimizer.step()
         rows.append(torch.stack([p.detach().clone() for p in parameters]))

@@ -28,9 +28,13 @@ PLUGIN: dict[str, tuple[str, str, str]] = {
     "prepare": ("datasets", "dataset", ""),
     "train-cls": ("methods", "train_cls", "method"),
     "refine": ("refiners", "refine", "refiner"),
+    "pseudo": ("mask_refiners", "pseudo", "refiner"),
     "train-seg": ("segmenters", "train_seg", "segmenter"),
 }
-"""The stages that run a plugin: its group, the section, and the key that names it (the section itself if "")."""
+"""The stages that run a plugin: its group, the section, and the key that names it (the section itself if "").
+
+Only that of `pseudo` may be absent where the section is there.
+"""
 
 
 def _as_tuple(value: Any) -> Any:
@@ -186,7 +190,7 @@ class BackgroundSettings(Settings):
     power: float | None = Field(None, gt=0, description="exponent alpha of (1 - highest score) ** alpha")
 
     low: float | None = Field(None, ge=0, le=1, description="background where no class beats this constant score")
-    high: float | None = Field(None, ge=0, le=1, description="a class where it beats this one; 255 between low and high")
+    high: float | None = Field(None, ge=0, le=1, description="a class where it beats this one; 255 between the two")
 
     @model_validator(mode="after")
     def _one_way(self) -> BackgroundSettings:
@@ -210,6 +214,7 @@ class PseudoSettings(Settings):
         description="{threshold: …}, {low: …, high: …}, {power: …}, or null where the maps bring one of their own"
     )
     crf: MaskCrfSettings | None = Field(None, description="dense CRF, a preset's name or {preset: …, …}; null: none")
+    refiner: PluginChoice | None = Field(None, description="mask refiner, the last step; null: none")
 
 
 class TrainSegSettings(TrainSettings):

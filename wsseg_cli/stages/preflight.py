@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from ..engine import checkpoint, hub_weights, processes
 from ..errors import CheckpointError, DataError, PluginError, RecipeError, WssegError
 from ..plugin.protocols import InitialWeights, Trainable
-from ..recipe.loading import LoadedRecipe
+from ..recipe.loading import WITH_NETWORK, LoadedRecipe
 from ..recipe.problems import Problem, render
 from ..recipe.sections import PLUGIN
 from ..recipe.yaml_core import Address
 from ..settings import TrainSettings
 from ..types import ClassNames
-from .plugins import checked
+from .plugins import checked, mask_refiner_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -100,6 +100,8 @@ class Preflight:
             self._say(problem.address, problem.message)
         if "prepare" in self.stages and not unset["prepare"]:
             self._data()
+        if "pseudo" in self.stages and not unset["pseudo"]:
+            self._mask_refiner()
         for training in self._trainings:
             self._extras(training)
             for at, initial in [] if unset[training.stage] else self._initial(training):
@@ -118,7 +120,7 @@ class Preflight:
         number: place of a refiner among several.
         """
         _, key, inner = PLUGIN.get(stage, ("", "", ""))
-        section = getattr(self.recipe.recipe, key) if inner else None
+        section = getattr(self.recipe.recipe, key) if stage in WITH_NETWORK else None
         if section is None or any(finding.address[:2] == (key, inner) for finding in self.found):
             return None
         place = self.recipe.address(stage, number)
@@ -176,6 +178,14 @@ class Preflight:
         for line in data.missing(self.recipe.recipe.dataset.splits):
             self._say(("dataset", "options"), line, DataError)
         self._try(("dataset", "options", "extras"), cls(options, self.work).extra_folders)
+
+    def _mask_refiner(self) -> None:
+        try:
+            refiner = mask_refiner_of(self.recipe, self.classes or _STAND_INS)
+        except WssegError:
+            return  # said already
+        for line in refiner.missing() if refiner is not None else []:
+            self._say(("pseudo", "refiner", "options"), line, DataError)
 
     def _extras(self, training: _Training) -> None:
         """Find extras of images that a plugin reads and options of the data set name, but not in this recipe."""
