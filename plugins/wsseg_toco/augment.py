@@ -33,9 +33,9 @@ Rectangle = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Look:
-    """How one view looks: mirrored, its jitter (None: as it is), grey, radius of its blur (0: none), solarised."""
+    """How one view looks: flipped, its jitter (None: as it is), grey, radius of its blur (0: none), solarised."""
 
-    mirrored: bool = False
+    flipped: bool = False
     jitter: Jitter | None = None
     grey: bool = False
     blur: float = 0.0
@@ -43,7 +43,7 @@ class Look:
 
     def of(self, image: ByteArray) -> ByteArray:
         """Return the view (H, W, 3) uint8 of an image of its size."""
-        image = image[:, ::-1] if self.mirrored else image
+        image = image[:, ::-1] if self.flipped else image
         picture = Image.fromarray(color_jitter(image, self.jitter) if self.jitter else np.ascontiguousarray(image))
         if self.grey:
             picture = picture.convert("L").convert("RGB")
@@ -56,10 +56,10 @@ class Look:
 
 @dataclass(frozen=True)
 class Drawn:
-    """All that is drawn for one image: factor, mirror and place of the crop, the looks, and the second view's place."""
+    """All that is drawn for one image: factor, flip and place of the crop, the looks, and the second view's place."""
 
     ratio: float
-    mirrored: bool
+    flipped: bool
     crop: CropBox
     image: Look
     local: Look
@@ -93,7 +93,7 @@ class ToCoTransform:
         image: ByteArray = arrays["image"]
         drawn = self.draw(rng, (int(image.shape[0]), int(image.shape[1])))
         resized = resize_image(image, self.resized(image.shape[:2], drawn.ratio), self.augment.interpolation)
-        crop = window(resized[:, ::-1] if drawn.mirrored else resized, drawn.crop, 0)
+        crop = window(resized[:, ::-1] if drawn.flipped else resized, drawn.crop, 0)
         top, left, height, width = drawn.rectangle
         second = pillow_resize(np.ascontiguousarray(image[top : top + height, left : left + width]), crop.shape[:2])
         views = {"image": drawn.image.of(crop), "local": drawn.local.of(crop), "view2": drawn.view2.of(second)}
@@ -104,13 +104,13 @@ class ToCoTransform:
         """Return the draws for an image of `size` (H, W)."""
         between = self.augment.scale_range
         ratio = 1.0 if between is None else float(rng.uniform(*between))
-        mirrored = bool(rng.random() < self.augment.flip)
+        flipped = bool(rng.random() < self.augment.flip)
         crop = self.square.draw(rng, self.resized(size, ratio))
         image = replace(self._look(rng), blur=float(rng.uniform(*BLUR)))
         local, view2 = self._look(rng, BLURRED_LOCAL), self._look(rng, BLURRED_VIEW2, SOLARIZED_VIEW2)
-        if self.options.same_mirror:
-            local = replace(local, mirrored=image.mirrored)
-        return Drawn(ratio, mirrored, crop, image, local, view2, self.rectangle.draw(rng, size))
+        if self.options.same_flip:
+            local = replace(local, flipped=image.flipped)
+        return Drawn(ratio, flipped, crop, image, local, view2, self.rectangle.draw(rng, size))
 
     @staticmethod
     def resized(size: tuple[int, ...], ratio: float) -> tuple[int, int]:
@@ -120,7 +120,7 @@ class ToCoTransform:
     def _look(self, rng: np.random.Generator, blurred: float = 0.0, solarized: float = 0.0) -> Look:
         jitter = self.jitter.draw(rng, (1, 1)) if self.jitter and rng.random() < JITTERED else None
         return Look(
-            mirrored=bool(rng.random() < self.augment.flip),
+            flipped=bool(rng.random() < self.augment.flip),
             jitter=jitter,
             grey=bool(rng.random() < GREY),
             blur=float(rng.uniform(*BLUR)) if rng.random() < blurred else 0.0,
@@ -129,7 +129,7 @@ class ToCoTransform:
 
     def _box(self, drawn: Drawn) -> Tensor:
         left, top, right, bottom = drawn.crop.canvas
-        if self.options.mirror_box and drawn.image.mirrored:
+        if self.options.flip_box and drawn.image.flipped:
             left, right = drawn.crop.side - right, drawn.crop.side - left
         return torch.tensor([top, bottom, left, right])
 

@@ -52,8 +52,8 @@ class ToCoOptions(NetworkOptions):
     token_box: Literal["pixels", "scaled"] = Field(
         "pixels", description="the crop's box on the grid of tokens: in pixels as published, or divided by their side"
     )
-    mirror_box: bool = Field(False, description="mirror the crop's box with the input; published: not")
-    same_mirror: bool = Field(False, description="local crops come from what is mirrored as the input; published: not")
+    flip_box: bool = Field(False, description="flip the crop's box with the input; published: not")
+    same_flip: bool = Field(False, description="local crops come from what is flipped as the input; published: not")
     par_dilations: tuple[Count, ...] = Field(
         DILATIONS, min_length=1, description="radii in pixels of PAR's rings, at half the size of the crop"
     )

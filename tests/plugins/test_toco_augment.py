@@ -30,7 +30,7 @@ def look(given: dict[str, np.ndarray], view: str) -> Look:
     brightness, contrast, saturation, hue = given[f"{view}_factors_b_c_s_h"].tolist()
     jitter = Jitter(tuple(given[f"{view}_order"].tolist()), brightness, contrast, saturation, hue)
     return Look(
-        mirrored=bool(given[f"{view}_flip"]),
+        flipped=bool(given[f"{view}_flip"]),
         jitter=jitter if given[f"{view}_jitter"] else None,
         grey=bool(given[f"{view}_gray"]),
         blur=float(given[f"{view}_blur"]),
@@ -90,20 +90,20 @@ def test_draws_follow_their_generator_and_differ() -> None:
     for views in looks.values():
         assert 0.7 < np.mean([one.jitter is not None for one in views]) < 0.9
         assert 0.1 < np.mean([one.grey for one in views]) < 0.32
-    mirrored = [(d.image.mirrored, d.local.mirrored) for d in drawn]
-    assert {(True, False), (False, True), (True, True), (False, False)} == set(mirrored)
+    flipped = [(d.image.flipped, d.local.flipped) for d in drawn]
+    assert {(True, False), (False, True), (True, True), (False, False)} == set(flipped)
 
 
 def test_box_and_source_may_follow_the_input() -> None:
-    _, made = transform(same_mirror=True)
+    _, made = transform(same_flip=True)
     for seed in range(20):
         drawn = made.draw(np.random.default_rng(seed), (60, 90))
-        assert drawn.image.mirrored == drawn.local.mirrored
+        assert drawn.image.flipped == drawn.local.flipped
     arrays = {"image": photo(20, 30), "label": np.zeros(2, np.float32)}
     for rule in (False, True):
-        _, made = transform(mirror_box=rule, augment=AUGMENT.model_copy(update={"scale_range": None}))
+        _, made = transform(flip_box=rule, augment=AUGMENT.model_copy(update={"scale_range": None}))
         crop = CropBox(48, 0, 0, 5, 2, 20, 30)
-        drawn = Drawn(1.0, False, crop, Look(mirrored=True), Look(), Look(), (0, 0, 20, 30))
+        drawn = Drawn(1.0, False, crop, Look(flipped=True), Look(), Look(), (0, 0, 20, 30))
         made.draw = lambda rng, size, drawn=drawn: drawn  # type: ignore[method-assign, misc]
         box = made(arrays, np.random.default_rng(0))["box"].tolist()
         assert box == ([5, 25, 16, 46] if rule else [5, 25, 2, 32])

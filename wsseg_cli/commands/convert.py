@@ -174,7 +174,7 @@ def masks(
     _say_files(result.out, result.written, result.counts, result.failures, "value", as_json)
 
 
-@app.command("proposals", epilog="Example: wsseg convert proposals sam_masks proposals --images JPEGImages")
+@app.command("proposals", epilog="Example: wsseg convert proposals superpixels proposals")
 def proposals(
     source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder of proposals.")],
     out: Annotated[Path, typer.Argument(metavar="DST", help="Folder for the new files, one an image.")],
