@@ -196,7 +196,9 @@ class BackgroundSettings(Settings):
     def _one_way(self) -> BackgroundSettings:
         both = self.low is not None or self.high is not None
         if (self.threshold is not None) + (self.power is not None) + both != 1:
-            raise ValueError("give threshold, power, or low and high; or null for the maps' own background")
+            raise ValueError(
+                "give exactly one of threshold and power, or low and high, or null for the maps' own background"
+            )
         if both and (self.low is None or self.high is None or self.low > self.high):
             raise ValueError(f"low {self.low} and high {self.high}: give both, low not above high")
         return self
