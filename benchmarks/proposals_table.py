@@ -3,9 +3,9 @@
     python benchmarks/proposals_table.py                       runs in runs/proposals_table, random seeds 0 1 2
     python benchmarks/proposals_table.py --write docs/methods.md
 
-CAM and CRF are the quickstart's. Proposals are made of the photos by scikit-image or of the true masks, and go through
-`wsseg convert proposals` and the mask refiner sepl at its published rule. Every figure is a mIoU over the training split
-with image labels given. Nothing is chosen on the masks.
+CAM and CRF are the quickstart's. Proposals are made of the photos by scikit-image or of the true masks, and pass
+`wsseg convert proposals` and the mask refiner sepl at its published rule. Every figure is a mIoU over the training
+split with image labels given. Nothing is chosen on the masks.
 """
 
 from __future__ import annotations

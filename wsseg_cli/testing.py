@@ -237,8 +237,7 @@ class MaskRefinerTester(PluginTester):
             refined = plugin.refine_mask(sample, mask.copy())
             assert refined.shape == mask.shape and refined.dtype == np.uint8, "refined masks are (H, W) uint8"
             assert refined[refined != IGNORE].max(initial=0) <= len(CLASSES), "values beyond the classes"
-            again = plugin.refine_mask(sample, mask.copy())
-            assert np.array_equal(refined, again), "the same mask gave another one"
+            assert np.array_equal(refined, plugin.refine_mask(sample, mask.copy())), "the same mask gave another one"
 
 
 class SegmenterTester(TrainableTester):

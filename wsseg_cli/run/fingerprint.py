@@ -16,6 +16,7 @@ from ..types import Json
 LATER: Json = {
     "schedule.warmup_start": 0.1,
     "schedule.final": 0.0,
+    "augment.opencv": "emulated",
     "background.low": None,
     "background.high": None,
     "pseudo.refiner": None,
@@ -126,7 +127,7 @@ def content_hash(folder: Path) -> str:
     total = hashlib.sha256()
     for file in sorted(p for p in folder.rglob("*") if p.is_file()):
         name = file.relative_to(folder).as_posix()
-        if name.startswith("overlays/") or name in ("stage.json", "done.json", "failures.jsonl"):
+        if name.startswith("overlays/") or name in ("stage.json", "done.json", "failures.jsonl", "model.md"):
             continue
         with file.open("rb") as stream:
             # names and contents are hashed by themselves, so that no content can pass for another name

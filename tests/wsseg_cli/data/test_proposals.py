@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from wsseg_cli.data.proposals import Proposals, ProposalStore, counts_of, read_proposals, text_of
+from wsseg_cli.data.proposals import Proposals, ProposalStore, read_proposals
+from wsseg_cli.data.run_lengths import counts_of, text_of
 from wsseg_cli.errors import DataError
 from wsseg_cli.settings import MAX_MEGAPIXELS
 
