@@ -10,6 +10,7 @@ from ..types import ByteArray, ClassNames, FloatArray, Normalization, Progress, 
 from .dataset import Dataset, DatasetOptions
 from .mask_refiner import MaskRefiner
 from .options import NetworkOptions, OptionsT, Plugin, PluginOptions
+from .sources import Sources
 from .training_job import (
     Arrays,
     Batch,
@@ -52,6 +53,7 @@ __all__ = [
     "Refiner",
     "Requirements",
     "Segmenter",
+    "Sources",
     "Targets",
     "Trainable",
     "TrainingJob",

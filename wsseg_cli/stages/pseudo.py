@@ -22,28 +22,28 @@ from . import Context, Result, begin, up_to_date
 from .per_image import device_and_workers, run_each, splits_of
 from .pictures import write_overlays
 from .plugins import crf_image, mask_refiner_of, method_of
+from .prepared import prepared
 
 _SHOWN = 5
 
 
 def run(context: Context, split: str | None = None, overlays: int = 0) -> Result:
     """Write pseudo/ID.png, values as in ClassNames, for every image of the splits."""
-    context.run.require("prepare")
+    index = prepared(context, split)
     splits = splits_of(context, split)
     reads = "refine" if context.recipe.recipe.refine else "cam"
     context.run.require(reads, splits)
-    index = read_index(context.prepared)
     samples = index.samples(*splits)
     section = context.recipe.section("pseudo")
     folder = context.run.folder("pseudo")
+    refiner = mask_refiner_of(context.recipe, index.classes)
+    if refiner is not None and (context.force or not context.run.done("pseudo")):
+        require(refiner, [sample.image_id for sample in samples])
     state = begin(context, "pseudo", splits)
     if state != "done":
         device, workers = device_and_workers(context)
         published = section.crf is not None and section.crf.image == "published"
         method = method_of(context, index.classes) if published else None
-        refiner = mask_refiner_of(context.recipe, index.classes)
-        if refiner is not None:
-            require(refiner, [sample.image_id for sample in samples])
         arguments = (context.prepared, context.run.source("pseudo", reads), folder, section, method, refiner, device)
         run_each(context, "pseudo", samples, MaskStore(folder).missing, _computer, arguments, workers)
         if processes.is_main():
