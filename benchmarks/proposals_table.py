@@ -101,8 +101,8 @@ def figure(run: Path, row: Row, out: Path, common: list[str]) -> float:
             asked = ["--set", f"pseudo.refiner={{name: sepl, options: {{folder: {folder}{row.options}}}}}"]
         wsseg(["pseudo", "--split", "train", "--force", *common, *asked])
         wsseg(["eval", "--what", "pseudo", "--split", "train", *common, *asked])
-        kept.write_text((run / "eval/pseudo-train.json").read_text())
-    miou: float = json.loads(kept.read_text())["miou"]
+        kept.write_bytes((run / "eval/pseudo-train.json").read_bytes())
+    miou: float = json.loads(kept.read_bytes())["miou"]
     return miou
 
 
