@@ -13,8 +13,17 @@ from ..recipe.sections import SECTION, Recipe
 from ..settings import Settings
 from ..types import Json
 
-LATER: dict[str, Json] = {"schedule": {"warmup_start": 0.1, "final": 0.0}, "augment": {"opencv": "emulated"}}
-"""Keys of a training that came after the first records: at these values they are left out, and older records hold."""
+LATER: Json = {
+    "schedule.warmup_start": 0.1,
+    "schedule.final": 0.0,
+    "augment.opencv": "emulated",
+    "infer.tile": None,
+    "infer.overlap": 128,
+    "background.low": None,
+    "background.high": None,
+    "pseudo.refiner": None,
+}
+"""Ends of addresses that came after the first records: at these values they are left out, and older records hold."""
 
 
 def reads_of(recipe: Recipe, stage: str) -> tuple[str, ...]:
@@ -60,7 +69,11 @@ def asks(recipe: Recipe, stage: str) -> Json:
     if stage == "eval":
         values["dataset.score"] = list(recipe.dataset.scored)
         values["dataset.val"] = recipe.dataset.val
-    return values
+    return {address: value for address, value in values.items() if not _as_before(address, value)}
+
+
+def _as_before(address: str, value: Any) -> bool:
+    return any(address.endswith(key) and value == before for key, before in LATER.items())
 
 
 def _numbers(section: Settings) -> Json:
@@ -69,22 +82,9 @@ def _numbers(section: Settings) -> Json:
     for holder in (data, data.get("train")):
         if isinstance(holder, dict):
             holder.pop("save_every", None)
-            for part, defaults in LATER.items():
-                for key, default in defaults.items():
-                    if holder.get(part, {}).get(key) == default:
-                        del holder[part][key]
-    if isinstance(data.get("infer"), dict):
-        data["infer"] = views(data["infer"])
     if isinstance(data.get("crf"), dict):
         data["crf"].pop("backend", None)
     return data
-
-
-def views(infer: Mapping[str, Any]) -> Json:
-    """Return the settings of test-time views as records hold them: nothing of windows where there are none."""
-    if infer.get("tile") is not None:
-        return dict(infer)
-    return {key: value for key, value in infer.items() if key not in ("tile", "overlap")}
 
 
 def _flat(data: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

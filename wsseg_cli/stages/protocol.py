@@ -6,7 +6,7 @@ from typing import Any
 
 from ..engine import checkpoint
 from ..plugin.protocols import stated
-from ..run.fingerprint import views
+from ..settings import InferSettings
 from ..types import Json
 from . import Context
 from .per_image import label_rule
@@ -23,7 +23,7 @@ def protocol_of(context: Context, artefact: str, split: str, images: int) -> Jso
     if artefact == "seg":
         protocol |= {
             "labels": "none",
-            "infer": views(recipe.eval.infer.model_dump(mode="json")),
+            "infer": _views(recipe.eval.infer),
             "crf": _crf(recipe.eval.crf),
         }
         header = checkpoint.read_header(context.run.folder(network_stage(recipe)) / checkpoint.MODEL)
@@ -35,11 +35,13 @@ def protocol_of(context: Context, artefact: str, split: str, images: int) -> Jso
         return protocol | {"folder": str(context.run.use[artefact]), "labels": "unknown", "supervision": "unknown"}
     protocol["labels"] = label_rule(context).source(split)
     if recipe.cam is not None:
-        protocol["infer"] = views(recipe.cam.infer.model_dump(mode="json"))
+        protocol["infer"] = _views(recipe.cam.infer)
         protocol["store_stride"] = recipe.cam.store_stride
     if recipe.refine is not None and artefact != "cam":
         protocol["refiner"] = ", ".join(one.name for one in recipe.refine.chain)
     protocol["crf"] = _crf(recipe.pseudo.crf) if artefact == "pseudo" and recipe.pseudo else None
+    if artefact == "pseudo" and recipe.pseudo and recipe.pseudo.refiner:
+        protocol["mask refiner"] = recipe.pseudo.refiner.name
     if artefact == "pseudo" and recipe.pseudo and recipe.pseudo.background:
         protocol["background"] = recipe.pseudo.background.model_dump(exclude_none=True)
     model = context.run.folder("train-cls") / checkpoint.MODEL
@@ -54,6 +56,11 @@ def _supervision(context: Context) -> str:
     if context.recipe.recipe.train_cls is None:
         return "unknown"
     return stated(set().union(*(asked.extras for asked in context.recipe.requirements().values())))
+
+
+def _views(infer: InferSettings) -> Json:
+    """Return the settings of the views, of windows only where there are some."""
+    return infer.model_dump(mode="json", exclude=None if infer.tile is not None else {"tile", "overlap"})
 
 
 def _crf(section: Any) -> Any:
