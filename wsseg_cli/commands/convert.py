@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .. import console
-from ..errors import DataError, RecipeError
 from ..types import Json
+from .convert_masks import masks
+from .converted import files, refuse, say_files
 from .options import JsonOpt, QuietOpt
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-
-_SHOWN = 12
 
 
 def families(incomplete: str) -> list[str]:
@@ -145,75 +143,10 @@ def cams(
     from ..convert import cams as module
 
     result = module.run(source, out, form=form, num_classes=num_classes, stride=stride, divide=divide)  # type: ignore[arg-type]
-    _say_files(result.out, result.written, result.counts, result.failures, "class", as_json)
+    say_files(result.out, result.written, result.counts, result.failures, "class", as_json)
 
 
-@app.command("masks", epilog="Example: wsseg convert masks SegmentationClass masks --form rgb")
-def masks(
-    source: Annotated[
-        Path, typer.Argument(metavar="SRC", help="Folder of masks; with --from, a labelling tool's file.")
-    ],
-    out: Annotated[Path, typer.Argument(metavar="DST", help="Folder for the new files.")],
-    tool: Annotated[
-        str | None,
-        typer.Option(
-            "--from", help="SRC is a file of coco (instances JSON), cvat or label-studio, not a folder.", metavar="TOOL"
-        ),
-    ] = None,
-    form: Annotated[
-        str | None,
-        typer.Option("--form", help="Form of SRC: palette, index, rgb, coco; told by the pixels.", metavar="FORM"),
-    ] = None,
-    to: Annotated[
-        str, typer.Option("--to", help="Form of DST: palette, index, rgb, coco.", metavar="FORM")
-    ] = "palette",
-    colours: Annotated[
-        Path | None,
-        typer.Option("--colours", help="JSON with [r, g, b] of each value; default: VOC's.", metavar="FILE"),
-    ] = None,
-    num_classes: Annotated[
-        int | None, typer.Option("--num-classes", min=1, help="Refuse values beyond.", metavar="C")
-    ] = None,
-    classes: Annotated[
-        Path | None,
-        typer.Option(
-            "--classes",
-            help="--from: class names in the order of mask values; default: as in SRC; label-studio needs it.",
-            metavar="FILE",
-        ),
-    ] = None,
-    ignore: Annotated[
-        str | None, typer.Option("--ignore", help="--from: label whose pixels become 255.", metavar="LABEL")
-    ] = None,
-    photos: Annotated[
-        Path | None,
-        typer.Option("--photos", help="--from: folder where each mask must have a photo of its size.", metavar="DIR"),
-    ] = None,
-    as_json: JsonOpt = False,
-) -> None:
-    """Convert masks: colours, category ids or plain values to palette PNGs, or back; or what a labelling tool exported.
-
-    With --from, pixels that nobody labelled are background, and later regions lie over earlier ones.
-    """
-    if tool is not None:
-        others = {"--form": form, "--colours": colours, "--num-classes": num_classes}
-        said = [name for name, value in others.items() if value is not None] + ["--to"] * (to != "palette")
-        if said:
-            raise RecipeError(f"{', '.join(said)}: of folders of masks; --from {tool} has none")
-        from ..convert import from_tools
-
-        result = from_tools.run(source, out, tool, classes=classes, ignore=ignore, photos=photos)  # type: ignore[arg-type]
-    else:
-        said = [name for name, value in (("--classes", classes), ("--ignore", ignore), ("--photos", photos)) if value]
-        if said:
-            raise RecipeError(f"{', '.join(said)}: only with --from TOOL")
-        from ..convert import masks as module
-
-        result = module.run(source, out, form=form, to=to, colours=colours, num_classes=num_classes)  # type: ignore[arg-type]
-    if not as_json:
-        for line in ([f"classes: {', '.join(result.classes)}"] if result.classes else []) + result.notes:
-            console.note(line)
-    _say_files(result.out, result.written, result.counts, result.failures, "value", as_json)
+app.command("masks", epilog="Example: wsseg convert masks SegmentationClass masks --form rgb")(masks)
 
 
 @app.command("proposals", epilog="Example: wsseg convert proposals superpixels proposals")
@@ -249,40 +182,9 @@ def proposals(
     else:
         numbers = sorted(result.counts.elements())
         spread = f"{numbers[0]} to {numbers[-1]} an image" if numbers else "none"
-        rows = [("form", result.form), ("proposals", f"{sum(numbers)}, {spread}"), ("written", _files(result.written))]
+        rows = [("form", result.form), ("proposals", f"{sum(numbers)}, {spread}"), ("written", files(result.written))]
         console.say(console.table([*rows, ("to", str(result.out))]))
-    _refuse(result.written, result.failures, "image")
-
-
-def _say_files(
-    out: Path, written: int, counts: Counter[int], failures: list[tuple[Path, str]], word: str, as_json: bool
-) -> None:
-    """Print what a conversion of many files wrote.
-
-    Raises:
-        DataError: some could not be converted.
-    """
-    if as_json:
-        failed = [{"file": str(path), "problem": problem} for path, problem in failures]
-        by_number = {str(number): count for number, count in sorted(counts.items())}
-        console.say_json({"out": out, "written": written, "counts": by_number, "failures": failed})
-    else:
-        rows = [(f"{word} {number}", _files(count)) for number, count in sorted(counts.items())]
-        console.say(console.table([*rows, ("written", _files(written)), ("to", str(out))]))
-    _refuse(written, failures, "file")
-
-
-def _refuse(written: int, failures: list[tuple[Path, str]], word: str) -> None:
-    """Name what was not converted.
-
-    Raises:
-        DataError: there is some.
-    """
-    if failures:
-        shown = [problem for _, problem in failures[:_SHOWN]]
-        shown += [f"… and {len(failures) - _SHOWN} more"] if len(failures) > _SHOWN else []
-        count = f"{len(failures)} of {written + len(failures)} {word}s were not converted"
-        raise DataError("\n  ".join([count, *shown]))
+    refuse(result.written, result.failures, "image")
 
 
 def _weights_as_dict(result: ConvertedWeights) -> Json:
@@ -299,10 +201,6 @@ def _weights_as_dict(result: ConvertedWeights) -> Json:
         ],
         "keys": [{"state": k.state, "name": k.name, "shape": k.shape, "published": k.published} for k in result.keys],
     }
-
-
-def _files(count: int) -> str:
-    return f"{count} file{'' if count == 1 else 's'}"
 
 
 def _shape(shape: tuple[int, ...]) -> str:
