@@ -88,7 +88,7 @@ class Confusion:
         where = f" of image {image_id!r}" if image_id else ""
         mask, prediction = checked_mask(mask, self.num_classes, f"mask{where}"), np.asarray(prediction)
         if mask.shape != prediction.shape:
-            raise DataError(f"prediction{where} is {prediction.shape}, the mask is {mask.shape}; expected one size")
+            raise DataError(f"prediction{where} is {prediction.shape}, the mask is {mask.shape}; expected equal sizes")
         prediction = checked_mask(prediction, self.num_classes, f"prediction{where}")
         outside = self.num_classes + 1
         kept = mask != IGNORE
