@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DataError
-from ..types import IGNORE, IntArray
+from ..types import IGNORE, ClassNames, IntArray
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -234,7 +234,7 @@ def counted_values(labels: Iterable[int], num_classes: int) -> npt.NDArray[np.bo
     for label in labels:
         if not 0 <= label < num_classes:
             raise DataError(f"label {label} is not one of the {num_classes} foreground classes (0..{num_classes - 1})")
-        counted[label + 1] = True
+        counted[ClassNames.mask_value(label)] = True
     return counted
 
 
