@@ -74,9 +74,7 @@ class Folder(Dataset):
         if self.options.classes is not None:
             return ClassNames(self.options.classes)
         if self.options.masks is not None:
-            raise DataError(
-                "masks hold numbers; name the classes that they stand for, from 1 on, in the option `classes`"
-            )
+            raise DataError("masks hold numbers; name the classes of the numbers from 1 on in the option `classes`")
         found = {name for photo in self._photos.values() for name in renamed(photo.names, self.options.rename)}
         names = sorted(found)
         if not names:
