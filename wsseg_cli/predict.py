@@ -60,7 +60,7 @@ def model_at(place: Path) -> Model:
     if not (place / "recipe.yaml").is_file():
         if is_hub_folder(place):
             return Model(place / checkpoint.MODEL, read_hub_folder(place))
-        raise CheckpointError(f"--model {place}: no run, it holds no recipe.yaml; give a run or a .safetensors file")
+        raise CheckpointError(f"--model {place}: not a run: it has no recipe.yaml; give a run or a .safetensors file")
     recipe = open_existing(place).recipe.recipe
     stage = network_stage(recipe)
     file = place / stage / checkpoint.MODEL

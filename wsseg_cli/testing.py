@@ -212,7 +212,8 @@ class RefinerTester(TrainableTester):
         image, mask = made_up()
         for labels in ((0, 2), (2,), (), None):
             kept = (0, 2) if labels is None else labels
-            maps = np.stack([(mask == label + 1) * 0.7 + 0.1 for label in kept] or [mask * 0.0])[: len(kept)]
+            shown = [(mask == ClassNames.mask_value(label)) * 0.7 + 0.1 for label in kept]
+            maps = np.stack(shown or [mask * 0.0])[: len(kept)]
             coarse = ScoreMap("", np.array(kept, np.int64), maps[:, ::4, ::4].astype(np.float32), mask.shape)
             with torch.enable_grad() if plugin.required.gradients else torch.inference_mode():
                 refined = plugin.refine(model, image, labels, coarse, InferSettings(), **self.extras(mask))

@@ -156,7 +156,7 @@ class ClassNames(Sequence[str]):
                 f"`rename: {{{none[0]}: null}}` of the data set leaves it out"
             )
         if len(self.names) >= IGNORE:
-            raise DataError(f"{len(self.names)} classes do not fit a mask of one byte; at most {IGNORE - 1}")
+            raise DataError(f"{len(self.names)} classes do not fit into a mask of one byte; at most {IGNORE - 1}")
 
     def __len__(self) -> int:
         return len(self.names)

@@ -43,7 +43,9 @@ def make_labels(
     failures = processes.gather_objects(list(done.failures.items()))
     if failures:
         shown = "\n  ".join(f"{image_id}: {reason}" for image_id, reason in failures[:5])
-        raise DataError(f"labels of {len(failures)} of {len(samples)} images failed, the others are kept\n  {shown}")
+        raise DataError(
+            f"labels could not be made for {len(failures)} of {len(samples)} images; the others are kept\n  {shown}"
+        )
     processes.barrier()
 
 

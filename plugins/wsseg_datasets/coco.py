@@ -137,13 +137,13 @@ class COCO(Dataset[COCOOptions]):
 
     def _annotated(self, split: str) -> None:
         if not self._file(split).is_file():
-            raise DataError(f"{self._file(split)}: no such file; dataset.options.annotations says where it lies")
+            raise DataError(f"{self._file(split)}: no such file; set dataset.options.annotations to where it is")
 
     def _splits(self) -> list[str]:
         there = [split for split in ("train", "val") if self._file(split).is_file()]
         splits = list(dict.fromkeys([*self.options.annotations, *there, *self._read]))
         if not splits:
-            raise DataError(f"{self._file('train')}: no such file; dataset.options.annotations says where it lies")
+            raise DataError(f"{self._file('train')}: no such file; set dataset.options.annotations to where it is")
         return splits
 
     def _stem(self, split: str) -> str:

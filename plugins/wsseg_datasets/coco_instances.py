@@ -70,7 +70,7 @@ def read_instances(path: Path, rename: Mapping[str, str | None], refuse: Callabl
     try:
         content = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: no JSON ({error})") from error
+        raise DataError(f"{path}: not valid JSON ({error})") from error
     digest = hashlib.sha256(data).hexdigest()
     del data
     lists: list[list[Any]] = []

@@ -98,7 +98,7 @@ def _corners(polygon: Any) -> npt.NDArray[np.float64]:
     try:
         flat = np.asarray(polygon, np.float64)
     except (TypeError, ValueError) as error:
-        raise DataError("a polygon of something else than numbers") from error
+        raise DataError("a polygon with values that are not numbers") from error
     if flat.ndim != 1 or len(flat) < 6 or len(flat) % 2:
         raise DataError(f"a polygon of {flat.size} numbers; expected x and y of at least three corners")
     if not np.isfinite(flat).all() or np.abs(flat).max() > _FAR:
@@ -114,7 +114,7 @@ def _runs(segmentation: dict[str, Any], size: tuple[int, int]) -> npt.NDArray[np
         lengths = _unpacked(counts.encode() if isinstance(counts, str) else counts)
     else:
         if not isinstance(counts, list) or not all(type(count) is int for count in counts):
-            raise DataError("run lengths of something else than whole numbers")
+            raise DataError("run lengths that are not whole numbers")
         lengths = counts
     total = size[0] * size[1]
     if any(not 0 <= length <= total for length in lengths) or sum(lengths) != total:
@@ -133,7 +133,7 @@ def _unpacked(text: bytes) -> list[int]:
     for letter in text:
         bits = letter - 48
         if not 0 <= bits < 64 or shift > 60:
-            raise DataError("run lengths in no form of COCO's")
+            raise DataError("run lengths in a form that COCO does not use")
         value |= (bits & 31) << shift
         shift += 5
         if bits & 32:

@@ -166,7 +166,7 @@ class HuggingFace(Dataset[HuggingFaceOptions]):
         features = next(iter(data.values())).features
         if not isinstance(features.get(self.options.image), datasets.Image):
             there = ", ".join(f"{name} ({type(kind).__name__})" for name, kind in features.items())
-            raise DataError(f"no column {self.options.image!r} of pictures; there are {there}; `image` names it")
+            raise DataError(f"no column {self.options.image!r} of pictures; there are {there}; set the option `image`")
         return [name for name, kind in features.items() if isinstance(kind, datasets.Image)]
 
     @cached_property
@@ -280,7 +280,7 @@ class HuggingFace(Dataset[HuggingFaceOptions]):
         if not path or not any(place.is_relative_to(folder) for folder in allowed):
             raise DataError(
                 f"{self.options.path}: {where} names the file {str(path)[:120]!r} outside of the data set; "
-                "write parquet with the pictures inside"
+                "write parquet files that contain the pictures"
             )
         return place
 

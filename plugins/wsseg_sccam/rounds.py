@@ -151,7 +151,7 @@ def pooled_features(
     failures: dict[str, str] = dict(processes.gather_objects(list(done.failures.items())))
     if failures:
         named = "; ".join(f"{image_id}: {why}" for image_id, why in list(failures.items())[:5])
-        raise DataError(f"no features of {len(failures)} of {len(samples)} images: {named}")
+        raise DataError(f"features of {len(failures)} of {len(samples)} images could not be computed: {named}")
     features: dict[str, FloatArray] = dict(processes.gather_objects(list(done.results.items())))
     return np.stack([features[image_id] for image_id in by_id])
 
@@ -179,5 +179,5 @@ def _kept_features(path: Path, fingerprint: str, images: int) -> Any:
     except FileNotFoundError:
         return None
     if features is None or features.ndim != 2 or len(features) != images or not np.isfinite(features).all():
-        raise CheckpointError(f"{path}: no features of {images} images; {remedy}")
+        raise CheckpointError(f"{path} does not hold the features of {images} images; {remedy}")
     return features

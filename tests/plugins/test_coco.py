@@ -87,8 +87,8 @@ def changed(part: str, index: int, **values: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ("", "no JSON"),
-        ("[" * 100_000, "no JSON"),
+        ("", "not valid JSON"),
+        ("[" * 100_000, "not valid JSON"),
         ("[]", "instances format"),
         ({"categories": [], "images": [], "annotations": []}, "0 categories"),
         (changed("images", 0, file_name="../../etc/passwd"), "etc/passwd"),

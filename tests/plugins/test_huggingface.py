@@ -94,7 +94,7 @@ def test_vectors_are_told_over_all_lists(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("cells", "count"), [([[1, 0, 1, 0], [1, 0, 0, 1]], 2), ([[2, 2], [1, 0]], 1)])
 def test_a_number_that_stands_twice_is_refused(tmp_path: Path, cells: list[Any], count: int) -> None:
     data = plugin(rows(tmp_path / "data", [{"labels": cell} for cell in cells]), tmp_path / "work", classes=NAMES)
-    with pytest.raises(DataError, match=r"row 0: labels .* have a number twice"):
+    with pytest.raises(DataError, match=r"row 0: labels .* repeat a number"):
         labels_of(data)
     data.bad = {}
     assert len(labels_of(data)) == 2 - count and len(data.bad) == count
@@ -191,7 +191,7 @@ def test_what_does_not_fit(tmp_path: Path) -> None:
     root = parquet(tmp_path / "data", columns)
     with pytest.raises(DataError, match="without names"):
         plugin(root, tmp_path / "w").classes()
-    with pytest.raises(DataError, match="row 0: label 5 with 2 classes"):
+    with pytest.raises(DataError, match="row 0: label 5 is out of range for 2 classes"):
         list(plugin(root, tmp_path / "w", classes=("dog", "cat")).samples("train"))
     with pytest.raises(DataError, match="no column 'photo' of pictures; there are image"):
         plugin(root, tmp_path / "w", image="photo").classes()

@@ -62,7 +62,7 @@ def test_version() -> None:
         (["pseudo", "-r", "quickstart", "--use", "cam=none"], 5, "no such folder"),
         (["run", "-r", "quickstart", "--from", "refine"], 5, "--from refine"),
         (["run", "-r", "quickstart", "--from", "eval", "--to", "cam"], 5, "comes after"),
-        (["status", "runs/none"], 2, "is no run"),
+        (["status", "runs/none"], 2, "is not a run"),
         (["status"], 2, "no run under runs/"),
         (["plugins", "show", "epz"], 3, "no plugin 'epz'"),
         (["plugins", "show", "cam", "--group", "metods"], 2, "did you mean 'methods'"),

@@ -108,12 +108,12 @@ SetOpt = Annotated[
         autocompletion=recipe_keys,
     ),
 ]
-ForceOpt = Annotated[bool, typer.Option("--force", help="Throw away what is there and make it anew.")]
-DryRunOpt = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+ForceOpt = Annotated[bool, typer.Option("--force", help="Discard existing results and compute them again.")]
+DryRunOpt = Annotated[bool, typer.Option("--dry-run", help="Print what would be done without doing it.")]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")]
-QuietOpt = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no remarks; results only.")]
+QuietOpt = Annotated[bool, typer.Option("--quiet", "-q", help="Print results only, without progress or remarks.")]
 SplitOpt = Annotated[
-    str | None, typer.Option("--split", help="Work on this split, not on the recipe's.", metavar="NAME")
+    str | None, typer.Option("--split", help="Work on this split instead of the recipe's.", metavar="NAME")
 ]
 UseOpt = Annotated[
     list[str] | None,

@@ -153,12 +153,15 @@ def train_seg(
 def evaluate(
     recipe: RecipeOpt,
     run: RunOpt = None,
-    what: Annotated[What | None, typer.Option("--what", help="Evaluate this alone; default: all there is.")] = None,
+    what: Annotated[
+        What | None, typer.Option("--what", help="Evaluate only this; default: everything that exists.")
+    ] = None,
     split: SplitOpt = None,
     use: UseOpt = None,
     sweep: Annotated[bool, typer.Option("--sweep", help="Print the score of the maps at every threshold.")] = False,
     min_miou: Annotated[
-        float | None, typer.Option("--min-miou", min=0, max=100, help="Exit 1 if an mIoU (in %) is lower.", metavar="X")
+        float | None,
+        typer.Option("--min-miou", min=0, max=100, help="Exit with 1 if an mIoU (in %) is below this.", metavar="X"),
     ] = None,
     set_: SetOpt = None,
     force: ForceOpt = False,
@@ -186,7 +189,7 @@ def run_command(
         bool,
         typer.Option(
             "--preflight/--no-preflight",
-            help="Look first for all that would stop a later stage: folders, lists, variables, weights.",
+            help="Check first for anything that would stop a later stage: folders, lists, variables, weights.",
         ),
     ] = True,
     dry_run: DryRunOpt = False,

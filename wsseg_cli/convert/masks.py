@@ -76,7 +76,7 @@ def run(
             mask = values_of(path, form, table, nearest=colours is not None)
             beyond = mask[(mask != IGNORE) & (mask > (IGNORE if num_classes is None else num_classes))]
             if beyond.size:
-                raise DataError(f"{path}: value {int(beyond.max())} with {num_classes} classes")
+                raise DataError(f"{path}: value {int(beyond.max())} is out of range for {num_classes} classes")
             _write(out, image_id, mask, to, table)
         except DataError as error:
             result.failures.append((path, str(error)))
@@ -171,7 +171,10 @@ def values_of_categories(mask: ByteArray, said_by: str) -> ByteArray:
     values = table[mask]
     if (values < 0).any():
         wrong = sorted(set(mask[values < 0].tolist()))
-        raise DataError(f"{said_by}: {wrong[:8]} are no category ids of COCO's 80; plain values are of the form index")
+        raise DataError(
+            f"{said_by}: {wrong[:8]} are not category ids of COCO's 80 classes; "
+            "plain class indices are read with --form index"
+        )
     return values.astype(np.uint8)
 
 
@@ -199,7 +202,7 @@ def _write(out: Path, image_id: str, mask: ByteArray, to: Form, colours: ByteArr
     if to == "coco":
         ids = np.concatenate([[0], _category_ids()])
         if (beyond := mask[(mask != IGNORE) & (mask >= len(ids))]).size:
-            raise DataError(f"image {image_id!r}: value {int(beyond.max())} is no class of COCO's 80")
+            raise DataError(f"image {image_id!r}: value {int(beyond.max())} is not one of COCO's 80 classes")
         pixels: ByteArray = np.where(mask == IGNORE, IGNORE, ids[np.where(mask == IGNORE, 0, mask)]).astype(np.uint8)
     elif to == "rgb":
         table = voc_colours()

@@ -79,14 +79,14 @@ def add(name: str, file: Path, *, force: bool = False) -> Placed:
 def _require_free(row: Published, force: bool) -> None:
     path = path_of(row.name)
     if path.exists() and not force:
-        raise RecipeError(f"{path} is there already; --force makes it anew")
+        raise RecipeError(f"{path} already exists; --force makes it again")
 
 
 def _source(row: Published, address: str | None) -> Source:
     """Return what is fetched: the table's plain file, or the one at `address`, known by its name."""
     if address is None:
         if row.plain is None:
-            raise CheckpointError(f"{row.name}: there is no plain address. {_by_hand(row)}")
+            raise CheckpointError(f"{row.name}: it cannot be fetched automatically. {_by_hand(row)}")
         return row.plain
     try:
         last = _last_part(address) if urlsplit(address).scheme in ("http", "https") else ""

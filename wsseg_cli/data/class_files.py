@@ -30,7 +30,7 @@ def read_class_names(path: Path) -> ClassNames:
     names = _of_json(path, text) if path.suffix.lower() == ".json" else _of_lines(text)
     names = list(dropwhile(means_no_class, names))
     if not names:
-        raise DataError(f"{path}: names no class; expected one a line, or a JSON list")
+        raise DataError(f"{path}: lists no classes; expected one per line, or a JSON list")
     try:
         return ClassNames(names)
     except DataError as error:
@@ -41,7 +41,7 @@ def _of_json(path: Path, text: str) -> list[str]:
     try:
         content: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: no JSON ({error})") from error
+        raise DataError(f"{path}: not valid JSON ({error})") from error
     names = content.get("class_names") if isinstance(content, dict) else content
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
         raise DataError(f'{path}: expected a list of class names, or {{"class_names": [...]}}')

@@ -107,7 +107,7 @@ def read_scores(path: Path, image_id: str | None = None) -> ScoreMap:
     classes, scores = arrays["classes"].astype(np.int64), arrays["scores"].astype(np.float32)
     more = {name: arrays[name].astype(np.float32) for name in ("background", "strided") if name in arrays}
     if len(classes) and (classes[0] < 0 or classes[-1] >= IGNORE - 1 or (np.diff(classes) <= 0).any()):
-        raise DataError(f"{path}: classes {classes.tolist()[:20]}; expected ascending ones from 0 on; {_REMEDY}")
+        raise DataError(f"{path}: classes {classes.tolist()[:20]}; expected ascending class numbers from 0; {_REMEDY}")
     if not all(np.isfinite(values).all() for values in (scores, *more.values())):
         raise DataError(f"{path}: scores that are not finite; {_REMEDY}")
     said = header.get("image_id")
@@ -132,7 +132,7 @@ def _checked_size(path: Path) -> tuple[int, int]:
         if name in specs:
             _check_map(path, name, specs[name], count[0], size)
     if "background" in specs and specs["background"].shape != shape[1:]:
-        raise DataError(f"{path}: a background of shape {specs['background'].shape} to scores {shape}; {_REMEDY}")
+        raise DataError(f"{path}: background of shape {specs['background'].shape}, scores of shape {shape}; {_REMEDY}")
     if (1 + count[0]) * size[0] * size[1] > _MOST_VALUES:
         raise DataError(f"{path}: {count[0]} classes at the size {size} are more than memory holds; {_REMEDY}")
     check_pixels(path, size[0] * size[1])
@@ -144,7 +144,7 @@ def _check_map(path: Path, name: str, spec: TensorSpec, count: int, size: list[A
     if len(shape) != 3 or shape[0] != count or spec.dtype not in _FRACTIONS:
         raise DataError(f"{path}: {count} classes but {name} of shape {shape} ({spec.dtype}); {_REMEDY}")
     if not all(type(n) is int and 1 <= m <= n <= _COARSEST * m for n, m in zip(size, shape[1:], strict=True)):
-        raise DataError(f"{path}: size {str(size)[:60]} does not go with {name} of shape {shape}; {_REMEDY}")
+        raise DataError(f"{path}: size {str(size)[:60]} does not match {name} of shape {shape}; {_REMEDY}")
 
 
 class MaskStore:
@@ -222,7 +222,9 @@ def check_size(path: Path, what: str, found: tuple[int, ...], wanted: tuple[int,
 
 
 def _above(path: Path, value: int, classes: ClassNames) -> DataError:
-    return DataError(f"{path}: mask value {value} with {len(classes)} classes (0 is background, {IGNORE} ignore)")
+    return DataError(
+        f"{path}: mask value {value} is out of range for {len(classes)} classes (0 is background, {IGNORE} ignore)"
+    )
 
 
 def write_mask(path: Path, mask: ByteArray) -> None:

@@ -115,8 +115,8 @@ def _outcomes(
             yield from (future.result() for future in finished)
     except BrokenProcessPool:
         raise StageError(
-            "a worker process died, perhaps for want of memory; what is done is kept, "
-            "run the same command again, with `--set runtime.workers=1` if it repeats"
+            "a worker process died, perhaps because memory ran out; what is done is kept. "
+            "Run the same command again, with `--set runtime.workers=1` if it happens again"
         ) from None
     except BaseException:
         # nobody waits for the images under way: a file of theirs is whole or not there, and they are done next time

@@ -28,7 +28,7 @@ def start(device: str = "auto") -> torch.device:
     state = PartialState(cpu=on_cpu(device))
     if state.num_processes != world():
         raise StageError(
-            f"{world()} processes were started, but on {state.device} each works for itself; "
+            f"{world()} processes were started, but on {state.device} each would work on its own; "
             "start one, or add `--set runtime.device=cpu`"
         )
     _log.debug("process %d of %d computes on %s", rank(), world(), state.device)

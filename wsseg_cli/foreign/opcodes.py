@@ -82,7 +82,7 @@ def interpret(
     except Refused:
         raise
     except (ValueError, TypeError, IndexError, KeyError, OverflowError, MemoryError, AttributeError) as error:
-        raise Refused(f"is no whole pickle ({type(error).__name__}: {str(error)[:80]})") from error
+        raise Refused(f"is not a complete pickle ({type(error).__name__}: {str(error)[:80]})") from error
     raise Refused("ends before its end mark")
 
 
@@ -158,7 +158,7 @@ class _Machine:
 
     def _tuple(self, count: int) -> None:
         if len(self.stack) < count:
-            raise Refused("is no whole pickle (empty stack)")
+            raise Refused("is not a complete pickle (empty stack)")
         self.stack[-count:] = [tuple(self.stack[-count:])]
 
     def _dict(self) -> None:
@@ -195,13 +195,13 @@ class _Machine:
 
     def _list(self) -> list[Any]:
         if type(self.stack[-1]) is not list:
-            raise Refused("appends to what is no list")
+            raise Refused("appends to something that is not a list")
         return self.stack[-1]
 
     @staticmethod
     def _set(target: Any, items: list[Any]) -> None:
         if type(target) is not dict or len(items) % 2:
-            raise Refused("sets items of what is no dict")
+            raise Refused("sets items of something that is not a dict")
         for key, value in zip(items[::2], items[1::2], strict=True):
             # a tuple of tuples of … as a key would hash for ever
             if not isinstance(key, (str, int, float, bytes)):
@@ -221,7 +221,7 @@ class _Machine:
     def _reduce(self) -> None:
         arguments, named = self.stack.pop(), self.stack.pop()
         if not isinstance(named, Named) or named.build is None or type(arguments) is not tuple:
-            raise Refused("calls what is no constructor; nothing was executed")
+            raise Refused("calls something that is not a known constructor; nothing was executed")
         self.stack.append(named.build(*arguments))
 
     def _build(self) -> None:

@@ -94,7 +94,7 @@ def _loaded(file: BinaryIO, name: str) -> Any:
                 "executed. Save its state_dict alone, where the file was made, and convert that."
             ) from error
         raise CheckpointError(
-            f"{name} is damaged or no PyTorch checkpoint ({_reason(error)}); is the download complete?"
+            f"{name} is damaged or not a PyTorch checkpoint ({_reason(error)}); is the download complete?"
         ) from error
 
 

@@ -95,11 +95,11 @@ def collect(paths: Sequence[Path]) -> list[RunFacts]:
 def _collect(path: Path, name: str) -> RunFacts:
     recipe_file = path / "recipe.yaml"
     if not recipe_file.is_file():
-        raise RecipeError(f"{path} is no run: it holds no recipe.yaml; `wsseg run --recipe quickstart` makes one")
+        raise RecipeError(f"{path} is not a run: it has no recipe.yaml; `wsseg run --recipe quickstart` makes one")
     try:
         text = read_text(recipe_file, LARGEST_RECIPE)
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{recipe_file} cannot be read ({error}); any command on the run writes it anew") from None
+        raise RecipeError(f"{recipe_file} cannot be read ({error}); any command on the run writes it again") from None
     recipe = yaml_core.parse(text, str(recipe_file)).data
     notes: list[str] = []
     try:

@@ -32,7 +32,7 @@ def write_report(paths: Sequence[Path], out: Path | None = None, images: int = 4
     text = page(collect(paths), images)
     target = out or (paths[0] / "report.html" if len(paths) == 1 else Path("report.html"))
     if not target.parent.is_dir():
-        raise RecipeError(f"there is no folder {target.parent}")
+        raise RecipeError(f"the folder {target.parent} does not exist")
     write_text(target, text)
     return target
 

@@ -177,7 +177,7 @@ class RunDir:
             lines = "\n  ".join(changed)
             raise StageError(
                 f"{self.folder(stage)} was made with other settings\n  {lines}"
-                f"\n  `--force` makes it anew; `--run OTHER` keeps it"
+                f"\n  `--force` makes it again; `--run OTHER` keeps it"
             )
         done = self.done(stage)
         if done is None:

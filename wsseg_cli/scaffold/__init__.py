@@ -28,12 +28,12 @@ def new_plugin(name: str, kind: str = "method", parent: Path = Path()) -> list[P
         raise PluginError(f"{name!r} cannot name a plugin: a lower-case letter, then letters, digits and '_'")
     taken = [plugin for plugin in find(f"{kind}s") if plugin.name == name]
     if taken:
-        raise PluginError(f"the {kind} {name!r} is there already, in {taken[0].origin}; take another name")
+        raise PluginError(f"the {kind} {name!r} already exists, in {taken[0].origin}; choose another name")
     folder = parent / f"wsseg-{name.replace('_', '-')}"
     if folder.exists():
-        raise PluginError(f"{folder} is there already; move it away or take another name")
+        raise PluginError(f"{folder} already exists; move it away or choose another name")
     if not parent.is_dir():
-        raise PluginError(f"there is no folder {parent}")
+        raise PluginError(f"the folder {parent} does not exist")
     files = {
         "pyproject.toml": "pyproject.toml.j2",
         "README.md": "README.md.j2",

@@ -111,6 +111,6 @@ def report_failures(folder: Path, stage: str, failures: Sequence[tuple[str, str]
     shown = "\n  ".join(f"{image_id}: {reason}" for image_id, reason in failures[:5])
     more = f"\n  … and {len(failures) - 5} more" if len(failures) > 5 else ""
     raise DataError(
-        f"{stage}: {len(failures)} of {count} images failed, the others are done "
+        f"{stage}: {len(failures)} of {count} images failed; the others are done "
         f"(all reasons in {path})\n  {shown}{more}"
     )

@@ -95,7 +95,7 @@ def predictor_of(context: Context, classes: ClassNames) -> Predictor[Any, Any]:
     method = method_of(context, classes)
     if not isinstance(method, Predictor):
         name = context.recipe.section("train-cls").method.name
-        raise StageError(f"the recipe has no train_seg section, and method {name!r} gives score maps, no masks")
+        raise StageError(f"the recipe has no train_seg section, and method {name!r} gives score maps rather than masks")
     return method
 
 
@@ -175,8 +175,8 @@ def predictor_from(path: Path) -> Predictor[Any, Any]:
     cls = discovery.load(kind, name)
     if not issubclass(cls, Predictor):
         raise CheckpointError(
-            f"{path}: the network of method {name!r} gives score maps, no masks; expected a segmentation network "
-            "(`wsseg train-seg`)"
+            f"{path}: the network of method {name!r} gives score maps rather than masks; "
+            "expected a segmentation network (`wsseg train-seg`)"
         )
     try:
         today = with_new_names(header["options"], cls.Options.model_fields)

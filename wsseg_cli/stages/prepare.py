@@ -156,7 +156,7 @@ def _checker(samples: dict[str, Sample], classes: ClassNames) -> Work:
         size, converted = look_at_photo(sample.image, sample.orientation)
         for label in sample.labels:
             if not 0 <= label < len(classes):
-                raise DataError(f"{image_id!r}: label {label} with {len(classes)} classes")
+                raise DataError(f"{image_id!r}: label {label} is out of range for {len(classes)} classes")
         in_mask, ignored = None, False
         if sample.mask is not None:
             in_mask = labels_in_mask(sample.mask, classes, size)

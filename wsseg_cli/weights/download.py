@@ -68,7 +68,7 @@ def _fetch(address: str, part: Path, copies: int, show: Show | None) -> None:
         try:
             return _go_on(address, part, copies, show)
         except ValueError as error:  # letters that no address has
-            raise CheckpointError(f"{address!r} is no address ({error})") from error
+            raise CheckpointError(f"{address!r} is not a valid address ({error})") from error
         except (OSError, http.client.HTTPException, _CutOff) as error:
             if isinstance(error, OSError) and error.errno in _FULL:
                 raise _full(part, error.strerror or "no space left") from error
@@ -96,7 +96,7 @@ def require_hash(file: Path, expected: str, said_by: str, kind: str = "sha256") 
         whole = expected if len(expected) == len(found) else f"{expected}…"
         raise CheckpointError(
             f"{said_by}: the {kind.upper()} is {found}, expected {whole}; "
-            "the file was damaged on its way, or is another one"
+            "the file was damaged in transit, or is a different file"
         )
 
 
