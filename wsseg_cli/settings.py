@@ -23,6 +23,7 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 NotNegativeInt = Annotated[int, Field(ge=0)]
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
+Longest = Annotated[int, Field(ge=32)] | None
 LrMultipliers = Annotated[
     tuple[NotNegative, NotNegative, NotNegative, NotNegative],
     Field(description="learning-rate multipliers of old weights, old biases, new weights, new biases"),
@@ -103,6 +104,9 @@ class InferSettings(Settings):
 
     scales: tuple[Positive, ...] = Field((1.0,), min_length=1, description="sizes of the views relative to the image")
     flip: bool = Field(False, description="add the horizontal flip of every view")
+    longest: Longest = Field(
+        None, description="longer side in pixels to which a larger image is shrunk, before `scales`; null: never"
+    )
 
 
 CRF_PRESETS = ("psa", "irn", "ppc", "deeplab", "deeplab_vgg16_v1", "deeplab_vgg16_v2", "seam_seg")
@@ -146,6 +150,11 @@ class MaskCrfSettings(CrfSettings):
     )
     min_score: float | None = Field(
         None, ge=0, le=1, description="classes that nowhere in the image reach this score do not enter; null: all do"
+    )
+    longest: Longest = Field(
+        None,
+        description="longer side in pixels to which a larger photo and its scores are shrunk for the CRF, whose widths "
+        "count in these pixels; null: never",
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -70,24 +70,26 @@ class ScoreMap:
     background: FloatArray | None = None
     strided: FloatArray | None = None
 
-    def full(self, background: float | None = None, *, power: float | None = None) -> FloatArray:
+    def full(
+        self, background: float | None = None, *, power: float | None = None, rows: slice | None = None
+    ) -> FloatArray:
         """Return the scores at image size with the background first, (1+K, H, W) float32.
 
         background: a constant background score; power: background = (1 - max over classes) ** power. With neither,
-        the map's own background is used.
+        the map's own background is used. rows: of the image, all by default; a large image is worked on in strips.
 
         Raises:
             DataError: neither is given and the map has no background of its own.
         """
-        scores = resize_scores(self.scores, self.size)
-        height, width = self.size
+        scores = resize_scores(self.scores, self.size, rows)
+        height, width = scores.shape[1:]
         if background is not None:
             first = np.full((height, width), background, np.float32)
         elif power is not None:
             highest = scores.max(axis=0) if len(scores) else np.zeros((height, width), np.float32)
             first = np.power(1.0 - highest, np.float32(power), dtype=np.float32)
         elif self.background is not None:
-            first = resize_scores(self.background[None], self.size)[0]
+            first = resize_scores(self.background[None], self.size, rows)[0]
         else:
             raise DataError(
                 f"score map of {self.image_id!r} has no background of its own; "
@@ -96,20 +98,29 @@ class ScoreMap:
         return np.concatenate([first[None], scores]).astype(np.float32, copy=False)
 
 
-def resize_scores(scores: FloatArray, size: tuple[int, int]) -> FloatArray:
+def resize_scores(scores: FloatArray, size: tuple[int, int], rows: slice | None = None) -> FloatArray:
     """Return (K, h, w) scores resized to (K, H, W), bilinear with half-pixel centres and no antialiasing.
 
-    The same numbers as torch's `interpolate(mode="bilinear", align_corners=False)`, without torch.
+    The same numbers as torch's `interpolate(mode="bilinear", align_corners=False)`, without torch. rows: of the result,
+    all by default.
     """
     scores = np.asarray(scores, np.float32)
+    wanted = slice(None) if rows is None else rows
     if scores.shape[1:] == tuple(size):
-        return scores
+        return scores[:, wanted]
     if scores.shape[0] == 0:
-        return np.zeros((0, *size), np.float32)
-    low_y, high_y, part_y = _neighbours(scores.shape[1], size[0])
+        return np.zeros((0, *size), np.float32)[:, wanted]
+    low_y, high_y, part_y = (values[wanted] for values in _neighbours(scores.shape[1], size[0]))
     low_x, high_x, part_x = _neighbours(scores.shape[2], size[1])
     rows = scores[:, low_y] * (1 - part_y)[None, :, None] + scores[:, high_y] * part_y[None, :, None]
     return (rows[:, :, low_x] * (1 - part_x) + rows[:, :, high_x] * part_x).astype(np.float32, copy=False)
+
+
+def strips(size: tuple[int, int], pixels: int = 1 << 20) -> Iterator[slice]:
+    """Yield the rows of an image (H, W) in strips of about so many pixels: what is done by strips needs little memory."""
+    step = max(1, pixels // size[1])
+    for top in range(0, size[0], step):
+        yield slice(top, min(top + step, size[0]))
 
 
 def _neighbours(source: int, target: int) -> tuple[IntArray, IntArray, FloatArray]:

@@ -33,13 +33,14 @@ class ScoreStore(Mapping[str, ScoreMap]):
         there = stems_in(self.folder, self.suffix)
         return [image_id for image_id in image_ids if file_stem(image_id) not in there]
 
-    def write(self, scores: ScoreMap, stride: int = 1) -> None:
+    def write(self, scores: ScoreMap, stride: int = 1, seen: tuple[int, int] | None = None) -> None:
         """Write a score map, clipped to [0, 1] and resized to ((H-1)//stride+1, (W-1)//stride+1), as float16.
 
-        A second resolution, `strided`, is written beside it as it is.
+        seen: (H, W) at which the network saw the image, by default the image's own. A second resolution, `strided`, is
+        written beside it as it is.
         """
         height, width = scores.size
-        size = ((height - 1) // stride + 1, (width - 1) // stride + 1)
+        size = tuple((side - 1) // stride + 1 for side in seen or scores.size)
         arrays = {
             "classes": np.asarray(scores.classes, np.int64),
             "scores": np.ascontiguousarray(_stored(scores.scores, size)),

@@ -54,6 +54,19 @@ def pillow_resize(array: ByteArray, size: Size, kernel: Kernel = "bicubic") -> B
     return np.asarray(Image.fromarray(array).resize((width, height), _PILLOW[kernel]))
 
 
+def shrunk_size(size: Size, longest: int | None) -> Size:
+    """Return (H, W) with the longer side at most `longest`; the same where it is, or where `longest` is None."""
+    if longest is None or max(size) <= longest:
+        return size
+    scale = longest / max(size)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def shrunk(array: ByteArray, longest: int | None) -> ByteArray:
+    """Return an image (H, W, 3) or map (H, W) at its `shrunk_size`; the same array where that is its own."""
+    return pillow_resize(array, shrunk_size((int(array.shape[0]), int(array.shape[1])), longest))
+
+
 def opencv_resize(
     array: npt.NDArray[Any], size: Size, kernel: Literal["cubic", "linear"], factor: float | None = None
 ) -> npt.NDArray[Any]:

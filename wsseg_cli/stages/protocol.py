@@ -20,7 +20,7 @@ def protocol_of(context: Context, artefact: str, split: str, images: int) -> Jso
     recipe = context.recipe.recipe
     protocol: Json = {"split": split, "images": images, "classes": "mean over classes and background"}
     if artefact == "seg":
-        protocol |= {"labels": "none", "infer": recipe.eval.infer.model_dump(mode="json"), "crf": _crf(recipe.eval.crf)}
+        protocol |= {"labels": "none", "infer": recipe.eval.infer.model_dump(mode="json", exclude_none=True), "crf": _crf(recipe.eval.crf)}
         header = checkpoint.read_header(context.run.folder(network_stage(recipe)) / checkpoint.MODEL)
         protocol["initial weights"] = header.get("weights", "unknown")
         truth = header.get("masks") == "ground_truth"
@@ -30,7 +30,7 @@ def protocol_of(context: Context, artefact: str, split: str, images: int) -> Jso
         return protocol | {"folder": str(context.run.use[artefact]), "labels": "unknown", "supervision": "unknown"}
     protocol["labels"] = label_rule(context).source(split)
     if recipe.cam is not None:
-        protocol["infer"] = recipe.cam.infer.model_dump(mode="json")
+        protocol["infer"] = recipe.cam.infer.model_dump(mode="json", exclude_none=True)
         protocol["store_stride"] = recipe.cam.store_stride
     if recipe.refine is not None and artefact != "cam":
         protocol["refiner"] = ", ".join(one.name for one in recipe.refine.chain)

@@ -15,12 +15,14 @@ from ..engine import checkpoint, processes
 from ..engine.each import Work
 from ..engine.fit import Loop
 from ..errors import RecipeError, StageError
+from ..ops.cam import STRIDE
+from ..ops.resize import shrunk, strided_size
 from ..plugin.protocols import Refiner, TrainingJob
 from ..recipe.sections import RefinerChoice
 from ..run.directory import State
 from ..run.fingerprint import reads_of
 from ..settings import InferSettings
-from ..types import Sample
+from ..types import ByteArray, Sample, ScoreMap, resize_scores
 from . import Context, Result, begin, up_to_date
 from .collect import check_extras
 from .per_image import LabelRule, device_and_workers, label_rule, run_each, splits_of
@@ -155,10 +157,23 @@ def _computer(
 
     def compute(image_id: str) -> None:
         sample = index.entries[image_id].sample
-        image = read_image(sample.image, sample.orientation)
+        whole = read_image(sample.image, sample.orientation)
+        image = shrunk(whole, infer.longest)
         labels, extras = rule.labels(index, image_id), extras_of(sample, refiner.required.inference)
+        smaller = {name: shrunk(one, infer.longest) for name, one in extras.items()}
         with at_inference(refiner):
-            scores = refiner.refine(model, image, labels, coarse[image_id], infer, **extras)
-        store.write(replace(scores, image_id=image_id), store_stride)
+            before = _seen_at(coarse[image_id], whole, image)
+            scores = refiner.refine(model, image, labels, before, infer, **smaller)
+        size = (int(whole.shape[0]), int(whole.shape[1]))
+        store.write(replace(scores, image_id=image_id, size=size), store_stride, scores.size)
 
     return compute
+
+
+def _seen_at(scores: ScoreMap, whole: ByteArray, image: ByteArray) -> ScoreMap:
+    """Return the score map of a photo as one of the photo shrunk for inference; the same where it is not."""
+    if image.shape == whole.shape or tuple(scores.size) != whole.shape[:2]:
+        return scores
+    size = (int(image.shape[0]), int(image.shape[1]))
+    strided = None if scores.strided is None else resize_scores(scores.strided, strided_size(size, STRIDE))
+    return replace(scores, size=size, strided=strided)
