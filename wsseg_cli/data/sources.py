@@ -23,6 +23,7 @@ from ..disk.writing import write_text
 from ..plugin.sources import Sources
 from .index import REMEDY, WORK
 from .label_table import PHOTO_SUFFIXES
+from .source_places import holds, key, path_at, roots_now, shown
 from .threads import in_threads
 
 FILE = "sources.json"
@@ -125,7 +126,7 @@ def write_sources(
     listed = {}
     for place in dict.fromkeys(map(os.path.abspath, sources.listed)):
         if not (own and f"{place}{os.sep}".startswith(inside)):
-            listed[_key(place, places)] = sorted(
+            listed[key(place, places)] = sorted(
                 os.path.relpath(path, place) for path in pictures_below(place) if path not in watched
             )
     record: _Record = {
@@ -145,7 +146,7 @@ def _rows(paths: Iterable[str], roots: Mapping[str, str], hashes: Mapping[str, s
     for folder, names in by_folder.items():
         states = [_state(f"{folder}/{name}") for name in names]
         yield {
-            "folder": _key(folder, roots),
+            "folder": key(folder, roots),
             "names": names,
             "sizes": [size for size, _ in states],
             "times": [time for _, time in states],
@@ -160,21 +161,6 @@ def _state(path: str) -> tuple[int, int]:
     except (OSError, ValueError):
         return _ABSENT, 0
     return found.st_size, found.st_mtime_ns
-
-
-def _key(path: str, roots: Mapping[str, str]) -> str:
-    """Return a path relative to the innermost root that holds it, `NAME:rest`; `:path` if none does."""
-    best = max((name for name in roots if _holds(roots[name], path)), key=lambda name: len(roots[name]), default=None)
-    return f":{path}" if best is None else f"{best}:{os.path.relpath(path, roots[best])}"
-
-
-def _holds(root: str, path: str) -> bool:
-    return path == root or path.startswith(root.rstrip(os.sep) + os.sep)
-
-
-def _path(key: str, roots: Mapping[str, str]) -> str:
-    name, _, rest = key.partition(":")
-    return os.path.normpath(os.path.join(roots.get(name, ""), rest)) if name else rest
 
 
 def pictures_below(folder: str) -> Iterator[str]:
@@ -211,12 +197,12 @@ def changes(folder: Path, options: Mapping[str, Any], *, refresh: bool = False) 
             again += _look(rows, roots, found, watched, SMALL if kind == "tables" else _ABSENT)
     fresh = _reread(again, roots, found)
     for place, others in record["listed"].items():
-        base = _path(place, roots)
+        base = path_at(place, roots)
         there = watched | {f"{base}/{name}" for name in others}
-        found.new += sorted(_shown(path, roots) for path in pictures_below(base) if path not in there)
+        found.new += sorted(shown(path, roots) for path in pictures_below(base) if path not in there)
     moved = {name for name in roots if roots[name] != record["roots"][name]}
     if found:
-        inside = {name for name in moved for other in moved - {name} if _holds(roots[other], roots[name])}
+        inside = {name for name in moved for other in moved - {name} if holds(roots[other], roots[name])}
         found.roots = [f"{name}: {record['roots'][name]} → {roots[name]}" for name in sorted(moved - inside)]
     elif refresh and (fresh or moved):
         _rewrite(folder, record | {"roots": roots}, {name: roots[name] for name in moved})
@@ -230,7 +216,7 @@ def _look(
 
     read: size in bytes up to which a file is read in any case.
     """
-    base = _path(rows["folder"], roots)
+    base = path_at(rows["folder"], roots)
     again = []
     columns = zip(rows["names"], rows["sizes"], rows["times"], strict=True)
     for number, (name, size, time) in enumerate(columns):
@@ -239,7 +225,7 @@ def _look(
         size_now, time_now = _state(path)
         if size_now != size:
             kind = found.gone if size_now == _ABSENT else found.new if size == _ABSENT else found.changed
-            kind.append(_shown(path, roots))
+            kind.append(shown(path, roots))
         elif size != _ABSENT and (time_now != time or size <= read):
             again.append((rows, number, path, time_now))
     return again
@@ -251,54 +237,10 @@ def _reread(again: list[tuple[_Rows, int, str, int]], roots: Mapping[str, str], 
     contents = in_threads(content, [path for _, _, path, _ in again])
     for (rows, number, path, time), now in zip(again, contents, strict=True):
         if now != rows["hashes"][number] or not now:
-            found.changed.append(_shown(path, roots))
+            found.changed.append(shown(path, roots))
         elif rows["times"][number] != time:
             rows["times"][number], fresh = time, True
     return fresh
-
-
-def _shown(path: str, roots: Mapping[str, str]) -> str:
-    """Return a path as people know it: below the outermost root, or as it is."""
-    holding = [root for root in roots.values() if root != path and _holds(root, path)]
-    return os.path.relpath(path, min(holding, key=len)) if holding else path
-
-
-def roots_now(recorded: Mapping[str, str], options: Mapping[str, Any]) -> dict[str, str]:
-    """Return where the roots of before are today, by the data set's options; those that options do not name go along.
-
-    A relative path that leads nowhere from here names what it named before: commands may be called from anywhere.
-    """
-    before = recorded.get("root", "")
-    root = _named("root", options, before) or before
-
-    def now(name: str) -> str:
-        if name == "root":
-            return root
-        given = _named(name, options, root)
-        if given is None and before and _holds(before, recorded[name]):
-            return os.path.normpath(os.path.join(root, os.path.relpath(recorded[name], before)))
-        return given or recorded[name]
-
-    return {name: now(name) for name in recorded}
-
-
-def _named(name: str, options: Mapping[str, Any], root: str) -> str | None:
-    """Return the absolute path that an option, `masks` or `lists.train`, names; None if it names none that is there."""
-    value: Any = options
-    for part in name.split("."):
-        if isinstance(value, Mapping):
-            value = value.get(part)
-        elif isinstance(value, list | tuple) and part.isdigit() and int(part) < len(value):
-            value = value[int(part)]
-        else:
-            return None
-    if not isinstance(value, str | Path) or not str(value):
-        return None
-    place = os.path.expanduser(value)
-    if os.path.isabs(place):
-        return os.path.normpath(place)  # there or not: somebody said so
-    candidates = [os.path.abspath(place), os.path.normpath(os.path.join(root, place))]
-    return next((path for path in candidates if os.path.exists(path)), None)
 
 
 def _rewrite(folder: Path, record: Mapping[str, Any], moved: Mapping[str, str]) -> None:
