@@ -185,4 +185,3 @@ def read_upright(path: Path) -> ByteArray:
     with open_picture(path) as picture:
         orientation = exif_orientation(picture)
     return read_image(path, orientation)
-

@@ -117,7 +117,7 @@ def resize_scores(scores: FloatArray, size: tuple[int, int], rows: slice | None 
 
 
 def strips(size: tuple[int, int], pixels: int = 1 << 20) -> Iterator[slice]:
-    """Yield the rows of an image (H, W) in strips of about so many pixels: what is done by strips needs little memory."""
+    """Yield the rows of an image (H, W) in strips of about so many pixels, for what would take memory as a whole."""
     step = max(1, pixels // size[1])
     for top in range(0, size[0], step):
         yield slice(top, min(top + step, size[0]))

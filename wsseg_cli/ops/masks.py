@@ -93,9 +93,7 @@ def crf_marginals(image: ByteArray, scores: FloatArray, crf: MaskCrfSettings, de
     return marginals
 
 
-def mask_at_size(
-    scores: npt.NDArray[Any], size: tuple[int, int], classes: npt.ArrayLike | None = None
-) -> ByteArray:
+def mask_at_size(scores: npt.NDArray[Any], size: tuple[int, int], classes: npt.ArrayLike | None = None) -> ByteArray:
     """Return the (H, W) mask of (1+K, h, w) scores resized to `size`, a strip in memory at a time.
 
     classes: as in `mask_from_scores`.

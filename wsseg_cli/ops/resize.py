@@ -64,7 +64,9 @@ def shrunk_size(size: Size, longest: int | None) -> Size:
 
 def shrunk(array: ByteArray, longest: int | None) -> ByteArray:
     """Return an image (H, W, 3) or map (H, W) at its `shrunk_size`; the same array where that is its own."""
-    return pillow_resize(array, shrunk_size((int(array.shape[0]), int(array.shape[1])), longest))
+    size = shrunk_size((int(array.shape[0]), int(array.shape[1])), longest)
+    # a copy, since torch takes no array that cannot be written to
+    return array if array.shape[:2] == size else np.array(pillow_resize(array, size))
 
 
 def opencv_resize(
