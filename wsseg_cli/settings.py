@@ -158,6 +158,10 @@ class MaskCrfSettings(CrfSettings):
     )
 
 
+ONE_LENGTH = "give exactly one of max_steps and epochs"
+"""What is wrong with a training that has two lengths, or none."""
+
+
 class TrainSettings(Settings):
     """What every training section has, beside the plugin that it names."""
 
@@ -179,7 +183,7 @@ class TrainSettings(Settings):
     @model_validator(mode="after")
     def _one_length(self) -> TrainSettings:
         if (self.max_steps is None) == (self.epochs is None):
-            raise ValueError("give exactly one of max_steps and epochs")
+            raise ValueError(ONE_LENGTH)
         if self.batch_size % self.accumulate:
             raise ValueError(f"batch_size {self.batch_size} is not divisible by accumulate {self.accumulate}")
         return self

@@ -9,10 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from .. import console
-from ..errors import WssegError
+from ..errors import CheckFailed, WssegError
 from ..recipe.sections import STAGES
 from ..run.directory import PER_IMAGE
 from ..stages import Context, Result, run_all, run_stage
+from ..stages.bars import parse_bars
 from .options import (
     DryRunOpt,
     ForceOpt,
@@ -22,6 +23,7 @@ from .options import (
     RecipeOpt,
     RunOpt,
     SetOpt,
+    SkipMissingOpt,
     SplitOpt,
     TrustOpt,
     UseOpt,
@@ -43,7 +45,7 @@ StageName = Enum("StageName", {name: name for name in STAGES}, type=str)  # type
 
 
 def prepare(
-    recipe: RecipeOpt,
+    recipe: RecipeOpt = None,
     run: RunOpt = None,
     split: SplitOpt = None,
     skip_bad: Annotated[
@@ -63,7 +65,7 @@ def prepare(
 
 
 def train_cls(
-    recipe: RecipeOpt,
+    recipe: RecipeOpt = None,
     run: RunOpt = None,
     set_: SetOpt = None,
     force: ForceOpt = False,
@@ -78,7 +80,7 @@ def train_cls(
 
 
 def cam(
-    recipe: RecipeOpt,
+    recipe: RecipeOpt = None,
     run: RunOpt = None,
     split: SplitOpt = None,
     overlays: OverlaysOpt = 0,
@@ -96,10 +98,11 @@ def cam(
 
 
 def refine(
-    recipe: RecipeOpt,
+    recipe: RecipeOpt = None,
     run: RunOpt = None,
     split: SplitOpt = None,
     use: UseOpt = None,
+    skip_missing: SkipMissingOpt = False,
     overlays: OverlaysOpt = 0,
     set_: SetOpt = None,
     force: ForceOpt = False,
@@ -109,16 +112,27 @@ def refine(
     quiet: QuietOpt = False,
 ) -> None:
     """Refine score maps; trains the refiner first if it is one that learns."""
-    context = open_run(recipe, run, set_, use, force=force, dry_run=dry_run, quiet=quiet, trust_data=trust_data)
+    context = open_run(
+        recipe,
+        run,
+        set_,
+        use,
+        force=force,
+        dry_run=dry_run,
+        quiet=quiet,
+        trust_data=trust_data,
+        skip_missing=skip_missing,
+    )
     result = run_stage("refine", context, split=split, overlays=overlays)
     _tell(result, context, as_json, recipe, run, set_, split)
 
 
 def pseudo(
-    recipe: RecipeOpt,
+    recipe: RecipeOpt = None,
     run: RunOpt = None,
     split: SplitOpt = None,
     use: UseOpt = None,
+    skip_missing: SkipMissingOpt = False,
     overlays: OverlaysOpt = 0,
     set_: SetOpt = None,
     force: ForceOpt = False,
@@ -128,15 +142,26 @@ def pseudo(
     quiet: QuietOpt = False,
 ) -> None:
     """Turn score maps into pseudo-masks: background threshold or power, and a dense CRF if the recipe has one."""
-    context = open_run(recipe, run, set_, use, force=force, dry_run=dry_run, quiet=quiet, trust_data=trust_data)
+    context = open_run(
+        recipe,
+        run,
+        set_,
+        use,
+        force=force,
+        dry_run=dry_run,
+        quiet=quiet,
+        trust_data=trust_data,
+        skip_missing=skip_missing,
+    )
     result = run_stage("pseudo", context, split=split, overlays=overlays)
     _tell(result, context, as_json, recipe, run, set_, split)
 
 
 def train_seg(
-    recipe: RecipeOpt,
+    recipe: RecipeOpt = None,
     run: RunOpt = None,
     use: UseOpt = None,
+    skip_missing: SkipMissingOpt = False,
     set_: SetOpt = None,
     force: ForceOpt = False,
     trust_data: TrustOpt = False,
@@ -145,19 +170,35 @@ def train_seg(
     quiet: QuietOpt = False,
 ) -> None:
     """Train the segmentation network on the pseudo-masks; goes on from the last checkpoint."""
-    context = open_run(recipe, run, set_, use, force=force, dry_run=dry_run, quiet=quiet, trust_data=trust_data)
+    context = open_run(
+        recipe,
+        run,
+        set_,
+        use,
+        force=force,
+        dry_run=dry_run,
+        quiet=quiet,
+        trust_data=trust_data,
+        skip_missing=skip_missing,
+    )
     _tell(run_stage("train-seg", context), context, as_json, recipe, run, set_)
 
 
 def evaluate(
-    recipe: RecipeOpt,
+    recipe: RecipeOpt = None,
     run: RunOpt = None,
     what: Annotated[What | None, typer.Option("--what", help="Evaluate this alone; default: all there is.")] = None,
     split: SplitOpt = None,
     use: UseOpt = None,
+    skip_missing: SkipMissingOpt = False,
     sweep: Annotated[bool, typer.Option("--sweep", help="Print the score of the maps at every threshold.")] = False,
     min_miou: Annotated[
-        float | None, typer.Option("--min-miou", min=0, max=100, help="Exit 1 if an mIoU (in %) is lower.", metavar="X")
+        str | None,
+        typer.Option(
+            "--min-miou",
+            help="Exit 1, after all is printed, if an mIoU (in %) is lower: one bar for all that is evaluated, or cam=40,seg=30.",
+            metavar="X",
+        ),
     ] = None,
     set_: SetOpt = None,
     force: ForceOpt = False,
@@ -167,14 +208,27 @@ def evaluate(
     quiet: QuietOpt = False,
 ) -> None:
     """Evaluate score maps, pseudo-masks and the network against the ground truth: one confusion matrix per split."""
-    context = open_run(recipe, run, set_, use, force=force, dry_run=dry_run, quiet=quiet, trust_data=trust_data)
+    context = open_run(
+        recipe,
+        run,
+        set_,
+        use,
+        force=force,
+        dry_run=dry_run,
+        quiet=quiet,
+        trust_data=trust_data,
+        skip_missing=skip_missing,
+    )
     chosen = what.value if what else None
-    result = run_stage("eval", context, what=chosen, split=split, sweep=sweep, min_miou=min_miou)
+    bars = parse_bars(min_miou) if min_miou is not None else None
+    result = run_stage("eval", context, what=chosen, split=split, sweep=sweep, min_miou=bars)
     _tell(result, context, as_json, recipe, run, set_)
+    if result.failure:
+        raise CheckFailed(result.failure)
 
 
 def run_command(
-    recipe: RecipeOpt,
+    recipe: RecipeOpt = None,
     run: RunOpt = None,
     start: Annotated[StageName | None, typer.Option("--from", help="First stage to run.")] = None,
     end: Annotated[StageName | None, typer.Option("--to", help="Last stage to run.")] = None,
@@ -234,7 +288,7 @@ def _tell(
     result: Result,
     context: Context,
     as_json: bool,
-    recipe: str,
+    recipe: str | None,
     run: Path | None,
     overrides: list[str] | None,
     split: str | None = None,

@@ -87,7 +87,7 @@ def _stored(scores: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.clip(resize_scores(scores, size), 0.0, 1.0).astype(np.float16)
 
 
-_REMEDY = "delete it and run the stage again"
+_REMEDY = "delete it and run the command that made it again"
 _REFUSAL = Refusal(_REMEDY, what="score map")
 _FRACTIONS = {"F16", "F32", "F64"}
 _COARSEST = 64  # pixels of the image to one stored value; what is coarser is a damaged size

@@ -16,7 +16,7 @@ from ..plugin.protocols import Method
 from ..recipe.sections import PseudoSettings
 from ..types import ByteArray, ScoreMap
 from . import Context, Result, begin, up_to_date
-from .per_image import device_and_workers, run_each, splits_of
+from .per_image import device_and_workers, run_each, splits_of, with_file
 from .pictures import write_overlays
 from .plugins import crf_image, method_of
 from .prepared import prepared
@@ -31,6 +31,8 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
     samples = index.samples(*splits)
     section = context.recipe.section("pseudo")
     folder = context.run.folder("pseudo")
+    if context.skip_missing or reads in context.run.use:
+        samples = with_file(context, reads, samples, ScoreStore(context.run.source("pseudo", reads)))
     state = begin(context, "pseudo", splits)
     if state != "done":
         device, workers = device_and_workers(context)

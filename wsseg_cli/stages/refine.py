@@ -25,9 +25,9 @@ from ..settings import InferSettings
 from ..types import ByteArray, Sample, ScoreMap, resize_scores
 from . import Context, Result, begin, up_to_date
 from .collect import check_extras
-from .per_image import LabelRule, device_and_workers, label_rule, run_each, splits_of
+from .per_image import LabelRule, device_and_workers, label_rule, run_each, splits_of, with_file
 from .pictures import write_overlays
-from .plugins import at_inference, header_of, method_of, refiner_of, trained
+from .plugins import at_inference, classifier, header_of, method_of, refiner_of, trained
 from .prepared import prepared
 
 
@@ -45,6 +45,8 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
         for number, (stage, choice) in enumerate(zip(context.recipe.recipe.refine_parts, section.chain, strict=True))
     ]
     samples = index.samples(*splits)
+    if context.skip_missing or "cam" in context.run.use:
+        samples = with_file(context, "cam", samples, ScoreStore(context.run.source(parts[0].stage, "cam")))
     anew = _first_anew(context, parts) if context.force else len(parts)
     states = [part.run(samples, splits, force=number >= anew) for number, part in enumerate(parts)]
     store = ScoreStore(context.run.folder("refine"))
@@ -98,19 +100,23 @@ class _Part:
         processes.barrier()
         return state
 
+    @property
+    def _training(self) -> str:
+        """Address of the refiner's training in the recipe."""
+        alone = len(self.context.recipe.recipe.refine_parts) == 1
+        return "refine.train" if alone else f"refine.refiner.{self.number}.train"
+
     def _train(self, refiner: Refiner[Any, Any], source: Path) -> None:
         context, settings = self.context, self.choice.train
         if settings is None:
-            at = (
-                "refine.train"
-                if len(context.recipe.recipe.refine_parts) == 1
-                else f"refine.refiner.{self.number}.train"
-            )
-            raise RecipeError(f"refiner {self.choice.name!r} has to be trained: give {at}")
+            raise RecipeError(f"refiner {self.choice.name!r} has to be trained: give {self._training}")
         samples = self.index.samples(*context.recipe.recipe.dataset.train)
+        if context.skip_missing:
+            lacking = set(ScoreStore(source).missing([sample.image_id for sample in samples]))
+            samples = [sample for sample in samples if sample.image_id not in lacking]
         check_extras(self.choice.name, refiner.required.training, samples)
         runtime = context.recipe.section("runtime")
-        backbone = context.run.folder("train-cls") / checkpoint.MODEL if settings.weights == "train_cls" else None
+        backbone = classifier(context, self._training) if settings.weights == "train_cls" else None
         header = header_of(context, "refine", self.choice.name, refiner)
         job = TrainingJob(
             dir=context.run.folder(self.stage) / "train",
