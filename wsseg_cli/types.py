@@ -110,10 +110,11 @@ def resize_scores(scores: FloatArray, size: tuple[int, int], rows: slice | None 
         return scores[:, wanted]
     if scores.shape[0] == 0:
         return np.zeros((0, *size), np.float32)[:, wanted]
-    low_y, high_y, part_y = (values[wanted] for values in _neighbours(scores.shape[1], size[0]))
+    low_y, high_y, part_y = _neighbours(scores.shape[1], size[0])
+    low_y, high_y, part_y = low_y[wanted], high_y[wanted], part_y[wanted]
     low_x, high_x, part_x = _neighbours(scores.shape[2], size[1])
-    rows = scores[:, low_y] * (1 - part_y)[None, :, None] + scores[:, high_y] * part_y[None, :, None]
-    return (rows[:, :, low_x] * (1 - part_x) + rows[:, :, high_x] * part_x).astype(np.float32, copy=False)
+    upright = scores[:, low_y] * (1 - part_y)[None, :, None] + scores[:, high_y] * part_y[None, :, None]
+    return (upright[:, :, low_x] * (1 - part_x) + upright[:, :, high_x] * part_x).astype(np.float32, copy=False)
 
 
 def strips(size: tuple[int, int], pixels: int = 1 << 20) -> Iterator[slice]:

@@ -1,18 +1,14 @@
-"""The seven stages, a command each, and `run`, which does them in order."""
+"""The seven stages, a command each."""
 
 from __future__ import annotations
 
 from enum import Enum
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from .. import console
-from ..errors import CheckFailed, WssegError
-from ..recipe.sections import STAGES
-from ..run.directory import PER_IMAGE
-from ..stages import Context, Result, run_all, run_stage
+from ..errors import CheckFailed
+from ..stages import run_stage
 from ..stages.bars import parse_bars
 from .options import (
     DryRunOpt,
@@ -27,9 +23,10 @@ from .options import (
     SplitOpt,
     TrustOpt,
     UseOpt,
-    command_line,
     open_run,
 )
+from .telling import tell
+from .whole_run import run_command
 
 
 class What(str, Enum):
@@ -39,9 +36,6 @@ class What(str, Enum):
     refine = "refine"
     pseudo = "pseudo"
     seg = "seg"
-
-
-StageName = Enum("StageName", {name: name for name in STAGES}, type=str)  # type: ignore[misc]
 
 
 def prepare(
@@ -61,7 +55,7 @@ def prepare(
     """Read the data set, check every file, write the index and the data report."""
     context = open_run(recipe, run, set_, force=force, dry_run=dry_run, quiet=quiet, trust_data=trust_data)
     result = run_stage("prepare", context, split=split, skip_bad=skip_bad)
-    _tell(result, context, as_json, recipe, run, set_)
+    tell(result, context, as_json, recipe, run, set_)
 
 
 def train_cls(
@@ -76,7 +70,7 @@ def train_cls(
 ) -> None:
     """Train the classifier from image-level labels; goes on from the last checkpoint."""
     context = open_run(recipe, run, set_, force=force, dry_run=dry_run, quiet=quiet, trust_data=trust_data)
-    _tell(run_stage("train-cls", context), context, as_json, recipe, run, set_)
+    tell(run_stage("train-cls", context), context, as_json, recipe, run, set_)
 
 
 def cam(
@@ -94,7 +88,7 @@ def cam(
     """Compute class activation maps for the images of the train and score splits, or of --split."""
     context = open_run(recipe, run, set_, force=force, dry_run=dry_run, quiet=quiet, trust_data=trust_data)
     result = run_stage("cam", context, split=split, overlays=overlays)
-    _tell(result, context, as_json, recipe, run, set_, split)
+    tell(result, context, as_json, recipe, run, set_, split)
 
 
 def refine(
@@ -124,7 +118,7 @@ def refine(
         skip_missing=skip_missing,
     )
     result = run_stage("refine", context, split=split, overlays=overlays)
-    _tell(result, context, as_json, recipe, run, set_, split)
+    tell(result, context, as_json, recipe, run, set_, split)
 
 
 def pseudo(
@@ -154,7 +148,7 @@ def pseudo(
         skip_missing=skip_missing,
     )
     result = run_stage("pseudo", context, split=split, overlays=overlays)
-    _tell(result, context, as_json, recipe, run, set_, split)
+    tell(result, context, as_json, recipe, run, set_, split)
 
 
 def train_seg(
@@ -181,7 +175,7 @@ def train_seg(
         trust_data=trust_data,
         skip_missing=skip_missing,
     )
-    _tell(run_stage("train-seg", context), context, as_json, recipe, run, set_)
+    tell(run_stage("train-seg", context), context, as_json, recipe, run, set_)
 
 
 def evaluate(
@@ -196,7 +190,7 @@ def evaluate(
         str | None,
         typer.Option(
             "--min-miou",
-            help="Exit 1, after all is printed, if an mIoU (in %) is lower: one bar for all that is evaluated, or cam=40,seg=30.",
+            help="Exit 1, after all is printed, if an mIoU (in %) is lower; cam=40,seg=30 sets a bar for each.",
             metavar="X",
         ),
     ] = None,
@@ -222,93 +216,9 @@ def evaluate(
     chosen = what.value if what else None
     bars = parse_bars(min_miou) if min_miou is not None else None
     result = run_stage("eval", context, what=chosen, split=split, sweep=sweep, min_miou=bars)
-    _tell(result, context, as_json, recipe, run, set_)
+    tell(result, context, as_json, recipe, run, set_)
     if result.failure:
         raise CheckFailed(result.failure)
-
-
-def run_command(
-    recipe: RecipeOpt = None,
-    run: RunOpt = None,
-    start: Annotated[StageName | None, typer.Option("--from", help="First stage to run.")] = None,
-    end: Annotated[StageName | None, typer.Option("--to", help="Last stage to run.")] = None,
-    set_: SetOpt = None,
-    force: ForceOpt = False,
-    trust_data: TrustOpt = False,
-    preflight: Annotated[
-        bool,
-        typer.Option(
-            "--preflight/--no-preflight",
-            help="Look first for all that would stop a later stage: folders, lists, variables, weights.",
-        ),
-    ] = True,
-    dry_run: DryRunOpt = False,
-    as_json: JsonOpt = False,
-    quiet: QuietOpt = False,
-) -> None:
-    """Run all stages that the recipe has, in order, then write the report; what is up to date is skipped."""
-    context = open_run(recipe, run, set_, force=force, dry_run=dry_run, quiet=quiet, trust_data=trust_data)
-    results = run_all(
-        context,
-        start.value if start else None,
-        end.value if end else None,
-        report=None if as_json else _lines,
-        preflight=preflight,
-    )
-    written = None if dry_run or not console.is_main_process() else _report(context)
-    if as_json:
-        stages = [{"stage": result.stage, "skipped": result.skipped} | result.data for result in results]
-        console.say_json({"run": str(context.run.path), "stages": stages, "report": written and str(written)})
-        return
-    if written is not None:
-        console.say(f"report     {written}")
-    if not quiet and not dry_run:
-        console.note("Next: wsseg recipes list")
-
-
-def _report(context: Context) -> Path | None:
-    """Write the run's report and return its file; what stands in its way is said and spoils nothing."""
-    from ..report import write_report
-
-    try:
-        return write_report([context.run.path])
-    except WssegError as error:
-        console.note(f"no report: {error}")
-        return None
-
-
-def _lines(result: Result) -> None:
-    for line in result.lines:
-        console.say(line)
-    for line in result.notes:
-        console.note(f"note: {line}")
-
-
-def _tell(
-    result: Result,
-    context: Context,
-    as_json: bool,
-    recipe: str | None,
-    run: Path | None,
-    overrides: list[str] | None,
-    split: str | None = None,
-) -> None:
-    """Print the result of one stage, and the command that comes next."""
-    if as_json:
-        console.say_json({"stage": result.stage, "run": str(context.run.path), "skipped": result.skipped} | result.data)
-        return
-    _lines(result)
-    stages = context.recipe.recipe.stages
-    after = stages[stages.index(result.stage) + 1 :]
-    if context.quiet or context.dry_run:
-        return
-    if not after:
-        console.note(f"Next: wsseg status {context.run.path}")
-        return
-    # another split goes on through the per-image stages alone: nothing is trained on it
-    following = next((s for s in after if s in PER_IMAGE or s == "eval"), after[0]) if split else after[0]
-    more = ("--split", split) if split else ()
-    console.note(f"Next: {command_line(following, recipe, run, overrides, *more)}")
 
 
 def register(app: typer.Typer) -> None:

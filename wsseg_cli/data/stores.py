@@ -40,7 +40,8 @@ class ScoreStore(Mapping[str, ScoreMap]):
         written beside it as it is.
         """
         height, width = scores.size
-        size = tuple((side - 1) // stride + 1 for side in seen or scores.size)
+        rows, columns = seen or scores.size
+        size = ((rows - 1) // stride + 1, (columns - 1) // stride + 1)
         arrays = {
             "classes": np.asarray(scores.classes, np.int64),
             "scores": np.ascontiguousarray(_stored(scores.scores, size)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,8 @@ PER_IMAGE: frozenset[str] = frozenset({"cam", "refine", "pseudo"})
 """Stages that write one file an image and are done split by split."""
 
 State = Literal["new", "continue", "done"]
+_WORDS = {"new": "begins", "continue": "goes on", "done": "is up to date"}
+_log = logging.getLogger(__name__)
 
 
 class RunDir:
@@ -189,7 +192,10 @@ class RunDir:
         except RecipeError:
             as_kept = False
         if as_kept:
-            return f"to keep it, leave out --recipe and --set: `--run {self.path}` takes the recipe that the run keeps; to make it anew: `wsseg {command} --force`"
+            return (
+                f"to keep it, leave out --recipe and --set: `--run {self.path}` alone takes the recipe that the run "
+                f"keeps; to make it anew: `wsseg {command} --force`"
+            )
         return f"run {anew}" if first else f"{anew}; `--run OTHER` keeps it"
 
     def begin(self, stage: str, splits: Sequence[str] = (), force: bool = False) -> State:
@@ -205,6 +211,7 @@ class RunDir:
         sweep(self.path, deep=False)
         sweep(folder)
         state = self.look(stage, splits, force)
+        _log.debug("%s: %s, reads %s", stage, _WORDS[state], ", ".join(self.reads(stage)) or "nothing")
         if state == "done":
             return state
         if force and folder.exists():
@@ -236,6 +243,7 @@ class RunDir:
             "versions": versions(),
         }
         record |= facts
+        _log.debug("%s: finished in %s s, fingerprint %s", stage, record["seconds"], record["fingerprint"])
         settle(self.folder(stage))
         write_json(self.folder(stage) / "done.json", record)
         return record

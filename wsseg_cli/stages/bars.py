@@ -46,9 +46,6 @@ def below(records: Sequence[Evaluation], bars: Mapping[str, float]) -> str:
         if bar is not None and (record.miou is None or record.miou < bar):
             lines.append(f"{record.artefact} on {record.split}: mIoU {record.miou} is below {bar:g}")
     there = {record.artefact for record in records}
-    lines += [
-        f"{name}: not evaluated, so it does not reach {bar:g}"
-        for name, bar in bars.items()
-        if name and name not in there
-    ]
+    absent = [name for name in bars if name and name not in there]
+    lines += [f"{name}: not evaluated, so it does not reach {bars[name]:g}" for name in absent]
     return "\n".join(lines)
