@@ -28,7 +28,8 @@ def make(root: Path, count: int) -> list[Path]:
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(path.name.encode())
-    (root / "labels.csv").write_text("image,labels\n" + "".join(f"{path.name},cat\n" for path in paths))
+    rows = "".join(f"{path.name},cat\n" for path in paths)
+    (root / "labels.csv").write_text(f"image,labels\n{rows}", encoding="utf-8")
     return paths
 
 
