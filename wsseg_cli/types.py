@@ -101,8 +101,7 @@ class ScoreMap:
 def resize_scores(scores: FloatArray, size: tuple[int, int], rows: slice | None = None) -> FloatArray:
     """Return (K, h, w) scores resized to (K, H, W), bilinear with half-pixel centres and no antialiasing.
 
-    The same numbers as torch's `interpolate(mode="bilinear", align_corners=False)`, without torch. rows: of the result,
-    all by default.
+    The same numbers as torch's `interpolate(mode="bilinear", align_corners=False)`, without torch. rows: those wanted.
     """
     scores = np.asarray(scores, np.float32)
     wanted = slice(None) if rows is None else rows
@@ -118,10 +117,9 @@ def resize_scores(scores: FloatArray, size: tuple[int, int], rows: slice | None 
 
 
 def strips(size: tuple[int, int], pixels: int = 1 << 20) -> Iterator[slice]:
-    """Yield the rows of an image (H, W) in strips of about so many pixels, for what would take memory as a whole."""
+    """Return the rows of an image (H, W) in strips of about so many pixels, for what would take memory as a whole."""
     step = max(1, pixels // size[1])
-    for top in range(0, size[0], step):
-        yield slice(top, min(top + step, size[0]))
+    return (slice(top, min(top + step, size[0])) for top in range(0, size[0], step))
 
 
 def _neighbours(source: int, target: int) -> tuple[IntArray, IntArray, FloatArray]:
