@@ -15,6 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from wsseg_cli.data.images import read_mask
+from wsseg_cli.data.overlays import mask_overlay, score_overlay
 from wsseg_cli.data.stores import ScoreStore
 from wsseg_cli.main import app
 from wsseg_cli.ops.masks import crf_scores, mask_at_size, mask_from_map, mask_from_scores
@@ -69,6 +70,20 @@ def test_strips_are_the_whole() -> None:
     assert np.array_equal(mask_at_size(scores, large), mask_from_scores(resize_scores(scores, large)))
     map_ = ScoreMap("a", np.array([1, 3]), scores[:2], large)
     assert np.array_equal(mask_from_map(map_, power=2), mask_from_scores(map_.full(power=2), map_.classes))
+
+
+def test_overlays_are_drawn_strip_by_strip() -> None:
+    rng = np.random.default_rng(3)
+    image = rng.integers(0, 255, (1100, 1000, 3)).astype(np.uint8)  # more than one strip
+    mask = rng.integers(0, 3, (1100, 1000)).astype(np.uint8)
+    whole = mask_overlay(image, mask)
+    map_ = ScoreMap("a", np.array([0, 2]), rng.random((2, 1100, 1000), np.float32), (1100, 1000))
+    drawn = score_overlay(image, map_)
+    for rows in (slice(0, 40), slice(1040, 1100)):
+        # the colours of a part are those of the whole only if the highest value stands in it
+        assert mask[rows].max() == 2 and np.array_equal(mask_overlay(image[rows], mask[rows]), whole[rows])
+        part = ScoreMap("a", map_.classes, map_.scores[:, rows], (len(mask[rows]), 1000))
+        assert np.array_equal(score_overlay(image[rows], part), drawn[rows])
 
 
 def test_the_crf_of_a_photo_four_times_as_large() -> None:
