@@ -70,6 +70,7 @@ def weights(
     counts = ", ".join(f"{count} {'fit' if state == 'fits' else state}" for state, count in result.counts.items())
     facts = [
         ("family", f"{result.family}{' (guessed)' if result.guessed else ''}"),
+        *([("inside", result.inside)] if result.inside else []),
         ("tensors", counts),
         ("network", "; ".join(complete) or f"none of ours has all of them; nearest: {result.networks[0].title}"),
         ("saw", result.saw),
@@ -198,6 +199,7 @@ def _weights_as_dict(result: ConvertedWeights) -> Json:
         "out": result.out,
         "family": result.family,
         "guessed": result.guessed,
+        "inside": result.inside or None,
         "saw": result.saw,
         "counts": dict(result.counts),
         "networks": [

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..types import IGNORE, ByteArray, ScoreMap, strips
+from ..ops.resize import strips
+from ..types import IGNORE, ByteArray, ScoreMap
 from .overlay_colours import overlay_palette
 
 

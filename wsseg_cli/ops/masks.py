@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..settings import MaskCrfSettings
-from ..types import ByteArray, ClassNames, FloatArray, ScoreMap, resize_scores, strips
+from ..types import ByteArray, ClassNames, FloatArray, ScoreMap, resize_scores
 from .crf import dense_crf
-from .resize import pillow_resize, shrunk_size
+from .resize import pillow_resize, shrunk_size, strips
 
 
 def present_values(classes: npt.ArrayLike) -> ByteArray:

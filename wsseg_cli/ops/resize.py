@@ -5,6 +5,7 @@ Which library resized, and whether before or after normalising, moves a publishe
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -68,6 +69,12 @@ def shrunk(array: ByteArray, longest: int | None) -> ByteArray:
     size = shrunk_size((int(array.shape[0]), int(array.shape[1])), longest)
     # a copy, since torch takes no array that cannot be written to
     return array if array.shape[:2] == size else np.array(pillow_resize(array, size))
+
+
+def strips(size: tuple[int, int], pixels: int = 1 << 20) -> Iterator[slice]:
+    """Return the rows of an image (H, W) in strips of about so many pixels, for what would take memory as a whole."""
+    step = max(1, pixels // size[1])
+    return (slice(top, min(top + step, size[0])) for top in range(0, size[0], step))
 
 
 def opencv_resize(

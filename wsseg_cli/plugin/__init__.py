@@ -68,10 +68,12 @@ if TYPE_CHECKING:
     from ..ops.cam import multi_scale
     from ..ops.losses import multilabel_soft_margin
     from ..ops.views import multi_scale_logits
-    from .backbone import Backbone
+    from .backbone import Backbone, TokenBackbone, Tokens
 
 NEED_TORCH: dict[str, str] = {
     "Backbone": "wsseg_cli.plugin.backbone",
+    "TokenBackbone": "wsseg_cli.plugin.backbone",
+    "Tokens": "wsseg_cli.plugin.backbone",
     "classification_transform": "wsseg_cli.data.transforms",
     "multi_scale": "wsseg_cli.ops.cam",
     "multi_scale_logits": "wsseg_cli.ops.views",
@@ -141,6 +143,8 @@ __all__ = [
     "Share",
     "Sources",
     "Targets",
+    "TokenBackbone",
+    "Tokens",
     "TrainSettings",
     "Trainable",
     "TrainingError",

@@ -127,8 +127,10 @@ class LabelSources(Settings):
 class CamSettings(Settings):
     """Class activation maps."""
 
-    labels: LabelSources = Field(LabelSources(), description="whether image labels are given or predicted")
-    infer: InferSettings = Field(InferSettings(), description="test-time views")
+    labels: LabelSources = Field(
+        default_factory=LabelSources, description="whether image labels are given or predicted"
+    )
+    infer: InferSettings = Field(default_factory=InferSettings, description="test-time views")
     store_stride: int = Field(4, ge=1, description="how coarse the stored maps are; 1 is full resolution")
 
 
@@ -158,7 +160,7 @@ class RefineSettings(Settings):
         description="refiner that makes the score maps better, or a list of them: each reads the maps of the one before"
     )
     train: TrainSettings | None = Field(None, description="training of a refiner that learns")
-    infer: InferSettings = Field(InferSettings(), description="test-time views")
+    infer: InferSettings = Field(default_factory=InferSettings, description="test-time views")
     store_stride: int = Field(4, ge=1, description="how coarse the stored maps are; 1 is full resolution")
 
     @property
@@ -222,9 +224,13 @@ class ThresholdSettings(Settings):
 class EvalSettings(Settings):
     """How results are evaluated."""
 
-    infer: InferSettings = Field(InferSettings(), description="test-time views of the segmentation network")
+    infer: InferSettings = Field(
+        default_factory=InferSettings, description="test-time views of the segmentation network"
+    )
     crf: MaskCrfSettings | None = Field(None, description="dense CRF on the network's class scores; null: none")
-    thresholds: ThresholdSettings = Field(ThresholdSettings(), description="thresholds of the score-map curve")
+    thresholds: ThresholdSettings = Field(
+        default_factory=ThresholdSettings, description="thresholds of the score-map curve"
+    )
 
 
 class Recipe(Settings):
@@ -241,8 +247,10 @@ class Recipe(Settings):
     refine: RefineSettings | None = Field(None, description="refinement of score maps")
     pseudo: PseudoSettings | None = Field(None, description="pseudo-masks")
     train_seg: TrainSegSettings | None = Field(None, description="training of the segmentation network")
-    eval: EvalSettings = Field(EvalSettings(), description="how results are evaluated")
-    runtime: RuntimeSettings = Field(RuntimeSettings(), description="how the machine is used; changes no number")
+    eval: EvalSettings = Field(default_factory=EvalSettings, description="how results are evaluated")
+    runtime: RuntimeSettings = Field(
+        default_factory=RuntimeSettings, description="how the machine is used; changes no number"
+    )
 
     @property
     def stages(self) -> tuple[str, ...]:

@@ -12,8 +12,9 @@ from ..engine import processes
 from ..engine.each import Work, each, share
 from ..metrics import Confusion, ThresholdCurve, threshold_range
 from ..ops.masks import mask_from_map
+from ..ops.resize import strips
 from ..recipe.sections import ThresholdSettings
-from ..types import ByteArray, Sample, strips
+from ..types import ByteArray, Sample
 from . import Context
 from .per_image import device_and_workers, report_failures
 

@@ -195,7 +195,10 @@ def predictor_from(path: Path) -> Predictor[Any, Any]:
     except ValidationError as error:
         first = error.errors()[0]
         at = ".".join(map(str, first["loc"]))
-        raise CheckpointError(f"{path}: plugin {name!r} does not take its options: {at}: {first['msg']}") from None
+        raise CheckpointError(
+            f"{path}: plugin {name!r} does not take its options: {at}: {first['msg']}; "
+            f"wsseg {header.get('wsseg', '?')} wrote it: train it again, or use that version"
+        ) from None
     ours = asdict(plugin.normalization)
     if any(_listed(ours[key]) != _listed(pixels.get(key)) for key in ours):
         raise CheckpointError(f"{path}: trained on pixels {pixels}, but plugin {name!r} now gives {ours}")

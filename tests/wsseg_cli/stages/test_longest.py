@@ -19,12 +19,12 @@ from wsseg_cli.data.overlays import mask_overlay, score_overlay
 from wsseg_cli.data.stores import ScoreStore
 from wsseg_cli.main import app
 from wsseg_cli.ops.masks import crf_scores, mask_at_size, mask_from_map, mask_from_scores
-from wsseg_cli.ops.resize import shrunk, shrunk_size
+from wsseg_cli.ops.resize import shrunk, shrunk_size, strips
 from wsseg_cli.recipe.loading import builtin, load
 from wsseg_cli.recipe.sections import Recipe
 from wsseg_cli.settings import InferSettings, MaskCrfSettings
 from wsseg_cli.stages.large_photos import size_warning
-from wsseg_cli.types import ScoreMap, resize_scores, strips
+from wsseg_cli.types import ScoreMap, resize_scores
 
 RECIPE = """\
 name: own
