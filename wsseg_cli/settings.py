@@ -119,14 +119,27 @@ class InferSettings(Settings):
     )
 
 
-CRF_PRESETS = ("psa", "irn", "ppc", "deeplab", "deeplab_vgg16_v1", "deeplab_vgg16_v2", "seam_seg")
+CRF_PRESETS = (
+    "psa",
+    "irn",
+    "ppc",
+    "deeplab",
+    "deeplab_vgg16_v1",
+    "deeplab_vgg16_v2",
+    "seam_seg",
+    "toco",
+    "toco_cam",
+)
 """Names of the CRF presets; their values stand in `ops.crf.presets`, which a recipe cannot import without torch."""
 
 
 class CrfSettings(Settings):
     """A dense CRF by preset, single values overriding it."""
 
-    preset: str = Field("psa", description="psa, irn, ppc, deeplab, deeplab_vgg16_v1, deeplab_vgg16_v2 or seam_seg")
+    preset: str = Field(
+        "psa",
+        description="psa, irn, ppc, deeplab, deeplab_vgg16_v1, deeplab_vgg16_v2, seam_seg, toco or toco_cam",
+    )
     iterations: int | None = Field(None, ge=0, description="mean-field steps")
     gaussian_sxy: float | None = Field(None, gt=0, description="width of the smoothness kernel in pixels")
     gaussian_weight: float | None = Field(None, ge=0, description="weight of the smoothness kernel")

@@ -72,7 +72,7 @@ class ScoreMap:
     strided: FloatArray | None = None
 
     def full(
-        self, background: float | None = None, *, power: float | None = None, rows: slice | None = None
+        self, background: float | None = None, *, power: float | None = None, rows: slice = slice(None)
     ) -> FloatArray:
         """Return the scores at image size with the background first, (1+K, H, W) float32.
 
@@ -101,7 +101,7 @@ class ScoreMap:
         return np.concatenate([first[None], scores]).astype(np.float32, copy=False)
 
 
-def resize_scores(scores: FloatArray, size: tuple[int, int], rows: slice | None = None) -> FloatArray:
+def resize_scores(scores: FloatArray, size: tuple[int, int], rows: slice = slice(None)) -> FloatArray:
     """Return (K, h, w) scores resized to (K, H, W), bilinear with half-pixel centres and no antialiasing.
 
     The same numbers as torch's `interpolate(mode="bilinear", align_corners=False)`, without torch. rows: those wanted.
@@ -109,22 +109,20 @@ def resize_scores(scores: FloatArray, size: tuple[int, int], rows: slice | None 
     import numpy as np
 
     scores = np.asarray(scores, np.float32)
-    wanted = slice(None) if rows is None else rows
     if scores.shape[1:] == tuple(size):
-        return scores[:, wanted]
+        return scores[:, rows]
     if scores.shape[0] == 0:
-        return np.zeros((0, *size), np.float32)[:, wanted]
-    low_y, high_y, part_y = _neighbours(scores.shape[1], size[0])
-    low_y, high_y, part_y = low_y[wanted], high_y[wanted], part_y[wanted]
+        return np.zeros((0, *size), np.float32)[:, rows]
+    low_y, high_y, part_y = _neighbours(scores.shape[1], size[0], rows)
     low_x, high_x, part_x = _neighbours(scores.shape[2], size[1])
     upright = scores[:, low_y] * (1 - part_y)[None, :, None] + scores[:, high_y] * part_y[None, :, None]
     return (upright[:, :, low_x] * (1 - part_x) + upright[:, :, high_x] * part_x).astype(np.float32, copy=False)
 
 
-def _neighbours(source: int, target: int) -> tuple[IntArray, IntArray, FloatArray]:
+def _neighbours(source: int, target: int, wanted: slice = slice(None)) -> tuple[IntArray, IntArray, FloatArray]:
     import numpy as np
 
-    centre = np.maximum((np.arange(target, dtype=np.float64) + 0.5) * (source / target) - 0.5, 0.0)
+    centre = np.maximum((np.arange(target, dtype=np.float64) + 0.5) * (source / target) - 0.5, 0.0)[wanted]
     low = np.minimum(centre.astype(np.int64), source - 1)
     return low, np.minimum(low + 1, source - 1), (centre - low).astype(np.float32)
 

@@ -17,6 +17,7 @@ KINDS: dict[str, type[protocols.Plugin[Any]]] = {
     "datasets": protocols.Dataset,
     "methods": protocols.Method,
     "refiners": protocols.Refiner,
+    "mask_refiners": protocols.MaskRefiner,
     "segmenters": protocols.Segmenter,
     "backbones": BackboneEntry,
 }
@@ -30,6 +31,7 @@ _ASKED: dict[str, tuple[str, ...]] = {
     "datasets": ("classes", "samples"),
     "methods": ("build_model", "scores"),
     "refiners": ("refine",),
+    "mask_refiners": ("refine_mask",),
     "segmenters": ("build_model", "logits"),
     "backbones": ("build",),
 }
@@ -128,6 +130,8 @@ def load(group: Literal["datasets"], name: str) -> type[protocols.Dataset[Any]]:
 def load(group: Literal["methods"], name: str) -> type[protocols.Method[Any, Any]]: ...
 @overload
 def load(group: Literal["refiners"], name: str) -> type[protocols.Refiner[Any, Any]]: ...
+@overload
+def load(group: Literal["mask_refiners"], name: str) -> type[protocols.MaskRefiner[Any]]: ...
 @overload
 def load(group: Literal["segmenters"], name: str) -> type[protocols.Segmenter[Any, Any]]: ...
 @overload
