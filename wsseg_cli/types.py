@@ -77,7 +77,7 @@ class ScoreMap:
         """Return the scores at image size with the background first, (1+K, H, W) float32.
 
         background: a constant background score; power: background = (1 - max over classes) ** power. With neither,
-        the map's own background is used. rows: of the image, all by default; a large image is worked on in strips.
+        the map's own background is used. rows: those wanted of the image, all by default.
 
         Raises:
             DataError: neither is given and the map has no background of its own.
