@@ -94,10 +94,8 @@ class ScoreMap:
         elif self.background is not None:
             first = resize_scores(self.background[None], self.size, rows)[0]
         else:
-            raise DataError(
-                f"score map of {self.image_id!r} has no background of its own; "
-                "set pseudo.background to {threshold: …} or {power: …}"
-            )
+            said = f"score map of {self.image_id!r} has no background of its own"
+            raise DataError(f"{said}; set pseudo.background to {{threshold: …}} or {{power: …}}")
         return np.concatenate([first[None], scores]).astype(np.float32, copy=False)
 
 
