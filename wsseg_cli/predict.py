@@ -18,7 +18,7 @@ from .engine.each import Work, each, share
 from .errors import CheckpointError, DataError, RecipeError
 from .hub_folder import is_hub_folder, read_hub_folder
 from .ops.masks import crf_scores, mask_at_size
-from .ops.resize import pillow_resize
+from .ops.resize import shrunk
 from .recipe.sections import EvalSettings
 from .settings import RuntimeSettings
 from .stages.pictures import write_picture
@@ -123,12 +123,13 @@ def predict(
     out: Path,
     *,
     overlay: bool = False,
-    longest: int = LONGEST,
+    longest: int | None = None,
     quiet: bool = False,
 ) -> tuple[list[Json], list[tuple[str, str]]]:
     """Write the mask of each photo as `out`/NAME.png, a palette PNG as large as the photo; return what was found.
 
-    overlay: also write `out`/overlays/NAME.png. longest: larger photos are scaled down to it for the network.
+    overlay: also write `out`/overlays/NAME.png. longest: larger photos are scaled down to it for the network, by
+    default to what the model's own `infer.longest` says, or to `LONGEST`.
     Returns a record of each photo (image, mask, size, areas as shares of its pixels) and (name, reason) of the others.
 
     Raises:
@@ -143,7 +144,8 @@ def predict(
     predictor_from(model.file)
     device = str(processes.start(model.runtime.device))
     workers = processes.worker_count(model.runtime) if device == "cpu" else 0
-    arguments = (model, dict(photos), out, overlay, longest, device)
+    side = longest or model.section.infer.longest or LONGEST
+    arguments = (model, dict(photos), out, overlay, side, device)
     done = each(share(list(photos)), _predictor, arguments, workers=workers, label="predict", quiet=quiet)
     records = {record["name"]: record for record in processes.gather_objects(list(done.results.values()))}
     failures = processes.gather_objects(list(done.failures.items()))
@@ -188,12 +190,3 @@ def read_upright(path: Path) -> ByteArray:
     with open_picture(path) as picture:
         orientation = exif_orientation(picture)
     return read_image(path, orientation)
-
-
-def shrunk(image: ByteArray, longest: int) -> ByteArray:
-    """Return the photo with its longer side at most `longest`; the same array where it is."""
-    height, width = image.shape[:2]
-    if max(height, width) <= longest:
-        return image
-    scale = longest / max(height, width)
-    return pillow_resize(image, (max(1, round(height * scale)), max(1, round(width * scale))))

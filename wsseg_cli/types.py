@@ -71,56 +71,56 @@ class ScoreMap:
     background: FloatArray | None = None
     strided: FloatArray | None = None
 
-    def full(self, background: float | None = None, *, power: float | None = None) -> FloatArray:
+    def full(
+        self, background: float | None = None, *, power: float | None = None, rows: slice = slice(None)
+    ) -> FloatArray:
         """Return the scores at image size with the background first, (1+K, H, W) float32.
 
         background: a constant background score; power: background = (1 - max over classes) ** power. With neither,
-        the map's own background is used.
+        the map's own background is used. rows: those wanted of the image, all by default.
 
         Raises:
             DataError: neither is given and the map has no background of its own.
         """
         import numpy as np
 
-        scores = resize_scores(self.scores, self.size)
-        height, width = self.size
+        scores = resize_scores(self.scores, self.size, rows)
+        height, width = scores.shape[1:]
         if background is not None:
             first = np.full((height, width), background, np.float32)
         elif power is not None:
             highest = scores.max(axis=0) if len(scores) else np.zeros((height, width), np.float32)
             first = np.power(1.0 - highest, np.float32(power), dtype=np.float32)
         elif self.background is not None:
-            first = resize_scores(self.background[None], self.size)[0]
+            first = resize_scores(self.background[None], self.size, rows)[0]
         else:
-            raise DataError(
-                f"score map of {self.image_id!r} has no background of its own; "
-                "set pseudo.background to {threshold: …} or {power: …}"
-            )
+            said = f"score map of {self.image_id!r} has no background of its own"
+            raise DataError(f"{said}; set pseudo.background to {{threshold: …}} or {{power: …}}")
         return np.concatenate([first[None], scores]).astype(np.float32, copy=False)
 
 
-def resize_scores(scores: FloatArray, size: tuple[int, int]) -> FloatArray:
+def resize_scores(scores: FloatArray, size: tuple[int, int], rows: slice = slice(None)) -> FloatArray:
     """Return (K, h, w) scores resized to (K, H, W), bilinear with half-pixel centres and no antialiasing.
 
-    The same numbers as torch's `interpolate(mode="bilinear", align_corners=False)`, without torch.
+    The same numbers as torch's `interpolate(mode="bilinear", align_corners=False)`, without torch. rows: those wanted.
     """
     import numpy as np
 
     scores = np.asarray(scores, np.float32)
     if scores.shape[1:] == tuple(size):
-        return scores
+        return scores[:, rows]
     if scores.shape[0] == 0:
-        return np.zeros((0, *size), np.float32)
-    low_y, high_y, part_y = _neighbours(scores.shape[1], size[0])
+        return np.zeros((0, *size), np.float32)[:, rows]
+    low_y, high_y, part_y = _neighbours(scores.shape[1], size[0], rows)
     low_x, high_x, part_x = _neighbours(scores.shape[2], size[1])
-    rows = scores[:, low_y] * (1 - part_y)[None, :, None] + scores[:, high_y] * part_y[None, :, None]
-    return (rows[:, :, low_x] * (1 - part_x) + rows[:, :, high_x] * part_x).astype(np.float32, copy=False)
+    upright = scores[:, low_y] * (1 - part_y)[None, :, None] + scores[:, high_y] * part_y[None, :, None]
+    return (upright[:, :, low_x] * (1 - part_x) + upright[:, :, high_x] * part_x).astype(np.float32, copy=False)
 
 
-def _neighbours(source: int, target: int) -> tuple[IntArray, IntArray, FloatArray]:
+def _neighbours(source: int, target: int, wanted: slice = slice(None)) -> tuple[IntArray, IntArray, FloatArray]:
     import numpy as np
 
-    centre = np.maximum((np.arange(target, dtype=np.float64) + 0.5) * (source / target) - 0.5, 0.0)
+    centre = np.maximum((np.arange(target, dtype=np.float64) + 0.5) * (source / target) - 0.5, 0.0)[wanted]
     low = np.minimum(centre.astype(np.int64), source - 1)
     return low, np.minimum(low + 1, source - 1), (centre - low).astype(np.float32)
 

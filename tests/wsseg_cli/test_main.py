@@ -51,7 +51,8 @@ def test_version() -> None:
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["cam"], 2, "Missing option"),
+        (["cam"], 2, "Missing option '--recipe' / '-r', or '--run'"),
+        (["cam", "--run", "none"], 2, "none is no run: it holds no recipe.yaml"),
         (["cam", "-r", "quickstart", "--spilt", "val"], 2, "--split"),
         (["camm"], 2, "cam"),
         (["cam", "-r", "quikstart"], 2, "did you mean 'quickstart'"),

@@ -33,13 +33,15 @@ class ScoreStore(Mapping[str, ScoreMap]):
         there = stems_in(self.folder, self.suffix)
         return [image_id for image_id in image_ids if file_stem(image_id) not in there]
 
-    def write(self, scores: ScoreMap, stride: int = 1) -> None:
+    def write(self, scores: ScoreMap, stride: int = 1, seen: tuple[int, int] | None = None) -> None:
         """Write a score map, clipped to [0, 1] and resized to ((H-1)//stride+1, (W-1)//stride+1), as float16.
 
-        A second resolution, `strided`, is written beside it as it is.
+        seen: (H, W) at which the network saw the image, by default the image's own. A second resolution, `strided`, is
+        written beside it as it is.
         """
         height, width = scores.size
-        size = ((height - 1) // stride + 1, (width - 1) // stride + 1)
+        rows, columns = seen or scores.size
+        size = ((rows - 1) // stride + 1, (columns - 1) // stride + 1)
         arrays = {
             "classes": np.asarray(scores.classes, np.int64),
             "scores": np.ascontiguousarray(_stored(scores.scores, size)),
@@ -86,7 +88,7 @@ def _stored(scores: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.clip(resize_scores(scores, size), 0.0, 1.0).astype(np.float16)
 
 
-_REMEDY = "delete it and run the stage again"
+_REMEDY = "delete it and run the command that made it again"
 _REFUSAL = Refusal(_REMEDY, what="score map")
 _FRACTIONS = {"F16", "F32", "F64"}
 _COARSEST = 64  # pixels of the image to one stored value; what is coarser is a damaged size

@@ -12,6 +12,7 @@ from ..engine import processes
 from ..engine.each import Work, each, share
 from ..metrics import Confusion, ThresholdCurve, threshold_range
 from ..ops.masks import mask_from_map
+from ..ops.resize import strips
 from ..recipe.sections import ThresholdSettings
 from ..types import ByteArray, Sample
 from . import Context
@@ -61,8 +62,10 @@ def _counter(
     def curve_of(group: str) -> ThresholdCurve:
         total = ThresholdCurve(threshold_range(thresholds.start, thresholds.stop, thresholds.step), len(classes))
         for image_id in groups[group]:
-            scores = ScoreStore(folder)[image_id]
-            total.add(truth_of(image_id), scores.classes, scores.full(0.0)[1:], image_id=image_id)
+            scores, truth = ScoreStore(folder)[image_id], truth_of(image_id)
+            fits = tuple(scores.size) == truth.shape  # else one call says what does not
+            for rows in strips(scores.size) if fits else [slice(None)]:
+                total.add(truth[rows], scores.classes, scores.full(0.0, rows=rows)[1:], image_id=image_id)
         return total
 
     def confusion_of(group: str) -> Confusion:

@@ -11,7 +11,8 @@ from ..data.index import Index, read_index
 from ..data.stores import MaskStore
 from ..engine import checkpoint, processes
 from ..engine.each import Work
-from ..ops.masks import crf_scores, mask_from_scores
+from ..ops.masks import crf_scores, mask_at_size
+from ..ops.resize import shrunk
 from ..plugin.protocols import Predictor
 from ..recipe.sections import EvalSettings
 from ..types import Sample
@@ -49,10 +50,12 @@ def _predictor(
 
     def predict(image_id: str) -> None:
         sample = index.entries[image_id].sample
-        image = read_image(sample.image, sample.orientation)
+        whole = read_image(sample.image, sample.orientation)
+        image = shrunk(whole, section.infer.longest)
         with torch.inference_mode():
             logits = predictor.logits(model, image, section.infer)
         seen = crf_image(section.crf, predictor, image)
-        masks.write(image_id, mask_from_scores(crf_scores(logits, seen, section.crf, device)))
+        scores = crf_scores(logits, seen, section.crf, device)
+        masks.write(image_id, mask_at_size(scores, (whole.shape[0], whole.shape[1])))
 
     return predict

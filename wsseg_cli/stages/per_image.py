@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.index import Index
+from ..data.stores import MaskStore, ScoreStore
 from ..disk.writing import remove, write_text
 from ..engine import processes
 from ..engine.each import Work, each, share
@@ -87,6 +88,28 @@ def run_each(
     )
     failures = processes.gather_objects(list(done.failures.items()))
     report_failures(context.run.folder(stage), stage, failures, len(ids))
+
+
+def with_file(context: Context, reads: str, samples: Sequence[Sample], store: ScoreStore | MaskStore) -> list[Sample]:
+    """Return the samples that have a file in what the stage reads; `--skip-missing` leaves out the others, and says so.
+
+    reads: the stage that made the files, or the folder of --use in its place. What the run itself has not got is the
+    caller's to refuse: it knows the command that makes it.
+
+    Raises:
+        DataError: a folder that --use gave lacks files, or has none of them.
+    """
+    lacking = set(store.missing([sample.image_id for sample in samples]))
+    there = [sample for sample in samples if sample.image_id not in lacking]
+    if not lacking:
+        return there
+    first = next(sample.image_id for sample in samples if sample.image_id in lacking)
+    said = f"{len(lacking)} of {len(samples)} images have no file in {store.folder}"
+    if context.skip_missing and there:
+        context.notes.append(f"{said}, such as {first!r}: left out")
+    elif context.skip_missing or reads in context.run.use:
+        raise DataError(f"{said}, such as {first!r}; put them there, or leave these images out with `--skip-missing`")
+    return there
 
 
 def processes_share(missing: Sequence[str]) -> list[str]:

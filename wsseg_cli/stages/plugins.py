@@ -104,6 +104,25 @@ def wants_strided(context: Context, classes: ClassNames) -> bool:
     return context.recipe.recipe.refine is not None and refiner_of(context, classes, 0).required.strided
 
 
+def classifier(context: Context, section: str) -> Path:
+    """Return the model file of train-cls, from which another training starts.
+
+    section: address of that training in the recipe.
+
+    Raises:
+        StageError: it is not there; names the way without it.
+    """
+    if context.run.started("train-cls") is None:
+        cls = context.recipe.recipe.train_cls
+        other = cls.weights if cls is not None else "none"
+        raise StageError(
+            f"{context.run.folder('train-cls')} is missing, and `{section}.weights: train_cls` starts from it: run "
+            f"`wsseg train-cls` first, or start from other weights with `--set {section}.weights={other}`"
+        )
+    context.run.require("train-cls")
+    return context.run.folder("train-cls") / checkpoint.MODEL
+
+
 T = TypeVar("T", bound="Trainable[Any, Any]")
 
 

@@ -20,6 +20,7 @@ from ..types import IGNORE, ClassNames, Json, Sample
 from . import Context, Result, begin, up_to_date
 from .collect import check_extras, collect
 from .data_report import data_report, report_lines
+from .large_photos import size_warning
 from .looks import Looked, conversions, seen_in_masks
 from .prepared import prepared, refuse_changes, write_record
 
@@ -49,6 +50,8 @@ def run(context: Context, skip_bad: bool = False, split: str | None = None) -> R
             digest = write_index(folder, index, roots)
             hashes = write_record(folder, data, samples, index, section.splits, roots)
             report = data_report(index, section, facts | data.facts())
+            sizes = [entry.size for entry in index.entries.values()]
+            report["warnings"] += size_warning(context.recipe.recipe, sizes)
             text = json.dumps(report, indent=1, ensure_ascii=False)
             write_text(folder / "report.json", text)
             counts = {name: len(index.samples(name)) for name in index.splits()}

@@ -19,7 +19,7 @@ from ..plugin.protocols import MaskRefiner, Method
 from ..recipe.sections import PseudoSettings
 from ..types import IGNORE, ByteArray, ClassNames, Sample, ScoreMap
 from . import Context, Result, begin, up_to_date
-from .per_image import device_and_workers, run_each, splits_of
+from .per_image import device_and_workers, run_each, splits_of, with_file
 from .pictures import write_overlays
 from .plugins import crf_image, mask_refiner_of, method_of
 from .prepared import prepared
@@ -36,6 +36,8 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
     samples = index.samples(*splits)
     section = context.recipe.section("pseudo")
     folder = context.run.folder("pseudo")
+    if context.skip_missing or reads in context.run.use:
+        samples = with_file(context, reads, samples, ScoreStore(context.run.source("pseudo", reads)))
     refiner = mask_refiner_of(context.recipe, index.classes)
     if refiner is not None and (context.force or not context.run.done("pseudo")):
         require(refiner, [sample.image_id for sample in samples])
