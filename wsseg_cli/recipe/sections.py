@@ -189,11 +189,24 @@ class BackgroundSettings(Settings):
         return self
 
 
+def _background_form(background: Any) -> str:
+    return "literal['auto']" if isinstance(background, str) else BackgroundSettings.__name__
+
+
+Background = Annotated[
+    Annotated[BackgroundSettings, Tag(BackgroundSettings.__name__)]
+    | Annotated[Literal["auto"], Tag("literal['auto']")],
+    Discriminator(_background_form),
+]
+"""How background gets a score: as the recipe says, or "auto", a threshold that `pseudo` chooses and names."""
+
+
 class PseudoSettings(Settings):
     """Pseudo-masks from score maps."""
 
-    background: BackgroundSettings | None = Field(
-        description="{threshold: …}, {power: …}, or null where the score maps bring a background of their own"
+    background: Background | None = Field(
+        description="{threshold: …}, {power: …}, auto (a threshold, chosen on masks of training images where there are "
+        "any, else without), or null where the score maps bring a background of their own"
     )
     crf: MaskCrfSettings | None = Field(None, description="dense CRF, a preset's name or {preset: …, …}; null: none")
 

@@ -16,6 +16,7 @@ from ..plugin.protocols import Method
 from ..recipe.sections import PseudoSettings
 from ..types import ByteArray, ScoreMap
 from . import Context, Result, begin, up_to_date
+from .background import settled
 from .per_image import device_and_workers, run_each, splits_of
 from .pictures import write_overlays
 from .plugins import crf_image, method_of
@@ -32,11 +33,16 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
     section = context.recipe.section("pseudo")
     folder = context.run.folder("pseudo")
     state = begin(context, "pseudo", splits)
+    said: list[str] = []
+    found = None
     if state != "done":
         device, workers = device_and_workers(context)
         published = section.crf is not None and section.crf.image == "published"
         method = method_of(context, index.classes) if published else None
-        arguments = (context.prepared, context.run.source("pseudo", reads), folder, section, method, device)
+        source = context.run.source("pseudo", reads)
+        section, found = settled(context, section, index, source)
+        said = [f"           threshold {found.threshold:.2f}, {found.said}"] if found else []
+        arguments = (context.prepared, source, folder, section, method, device)
         run_each(context, "pseudo", samples, MaskStore(folder).missing, _computer, arguments, workers)
         if processes.is_main():
             context.run.finish("pseudo", splits, images=len(stems_in(folder, MaskStore.suffix)))
@@ -45,7 +51,9 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
     if state == "done":
         done = up_to_date("pseudo")
         return replace(done, lines=done.lines + pictures)
-    return Result("pseudo", [f"pseudo     {len(samples)}/{len(samples)}", *pictures], {"images": len(samples)})
+    lines = [f"pseudo     {len(samples)}/{len(samples)}", *said, *pictures]
+    facts = {"threshold": found.model_dump()} if found else {}
+    return Result("pseudo", lines, {"images": len(samples)} | facts)
 
 
 def _computer(
@@ -79,5 +87,7 @@ def pseudo_mask(
 
     image: (H, W, 3) uint8, what the CRF sees, needed with one. A map without a class is all background.
     """
+    if section.background == "auto":
+        raise DataError("pseudo.background: auto needs the score maps of all training images; give a threshold")
     background = section.background.model_dump() if section.background else {}
     return mask_from_map(scores, **background, crf=section.crf, image=image, device=device)
