@@ -61,6 +61,7 @@ from .protocols import (
     TrainingJob,
     Transform,
 )
+from .sources import Sources
 
 if TYPE_CHECKING:
     from ..data.transforms import classification_transform, segmentation_transform
@@ -138,6 +139,7 @@ __all__ = [
     "ScoreMap",
     "Segmenter",
     "Share",
+    "Sources",
     "Targets",
     "TrainSettings",
     "Trainable",

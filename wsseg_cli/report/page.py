@@ -121,7 +121,7 @@ def _group(runs: Sequence[RunFacts], named: bool, images: int) -> Json:
 def _losses(runs: Sequence[RunFacts]) -> list[tuple[str, Markup]]:
     """Return (title, plot) of the losses of every training, runs over each other; rates in a plot of their own."""
     shown: dict[tuple[str, str], list[Line]] = {}
-    lr_multipliers: list[Line] = []
+    learning_rates: list[Line] = []
     for number, run in enumerate(runs):
         for losses in run.losses:
             names = [name for name in losses.series if name != "lr"]
@@ -133,10 +133,10 @@ def _losses(runs: Sequence[RunFacts]) -> list[tuple[str, Markup]]:
             if "lr" in losses.series:
                 where = f"{losses.stage} {losses.part}".strip()
                 label = f"{run.name}: {where}" if len(runs) > 1 else where
-                lr_multipliers.append(Line(label, losses.series["lr"], len(lr_multipliers), number))
+                learning_rates.append(Line(label, losses.series["lr"], len(learning_rates), number))
     plots = [(f"{stage} {part}".strip(), line_plot(lines, "step", "loss")) for (stage, part), lines in shown.items()]
-    if lr_multipliers:
-        plots.append(("learning rate", line_plot(lr_multipliers, "step", "learning rate")))
+    if learning_rates:
+        plots.append(("learning rate", line_plot(learning_rates, "step", "learning rate")))
     return [(title, plot) for title, plot in plots if plot]
 
 

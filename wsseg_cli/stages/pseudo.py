@@ -20,15 +20,15 @@ from .background import settled
 from .per_image import device_and_workers, run_each, splits_of
 from .pictures import write_overlays
 from .plugins import crf_image, method_of
+from .prepared import prepared
 
 
 def run(context: Context, split: str | None = None, overlays: int = 0) -> Result:
     """Write pseudo/ID.png, values as in ClassNames, for every image of the splits."""
-    context.run.require("prepare")
+    index = prepared(context, split)
     splits = splits_of(context, split)
     reads = "refine" if context.recipe.recipe.refine else "cam"
     context.run.require(reads, splits)
-    index = read_index(context.prepared)
     samples = index.samples(*splits)
     section = context.recipe.section("pseudo")
     folder = context.run.folder("pseudo")
