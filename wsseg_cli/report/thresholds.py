@@ -11,7 +11,7 @@ from ..data.overlays import mask_overlay
 from ..data.stores import ScoreStore
 from ..errors import DataError, StageError
 from ..ops.masks import mask_from_map
-from ..stages.background import chosen
+from ..run.threshold import chosen
 from .collect import RunFacts
 from .sheet import Picture, picture_of
 

@@ -7,9 +7,9 @@ from typing import Any
 from ..engine import checkpoint
 from ..plugin.protocols import stated
 from ..recipe.sections import BackgroundSettings, PseudoSettings
+from ..run.threshold import chosen
 from ..types import Json
 from . import Context
-from .background import chosen
 from .per_image import label_rule
 from .plugins import network_stage
 
