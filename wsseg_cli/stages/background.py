@@ -19,7 +19,8 @@ from ..engine import processes
 from ..engine.each import Work, each, share
 from ..errors import DataError
 from ..metrics import ThresholdCurve
-from ..recipe.sections import BackgroundSettings, PseudoSettings
+from ..recipe.background import BackgroundSettings
+from ..recipe.sections import PseudoSettings
 from ..run.records import write_json
 from ..run.threshold import COUNTS_AS, FILE, ChosenThreshold, chosen
 from ..types import Sample

@@ -6,7 +6,8 @@ from typing import Any
 
 from ..engine import checkpoint
 from ..plugin.protocols import stated
-from ..recipe.sections import BackgroundSettings, PseudoSettings
+from ..recipe.background import BackgroundSettings
+from ..recipe.sections import PseudoSettings
 from ..run.threshold import chosen
 from ..types import Json
 from . import Context

@@ -47,14 +47,10 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
         device, workers = device_and_workers(context)
         published = section.crf is not None and section.crf.image == "published"
         method = method_of(context, index.classes) if published else None
-<<<<<<< HEAD
         source = context.run.source("pseudo", reads)
         section, found = settled(context, section, index, source)
         said = [f"           threshold {found.threshold:.2f}, {found.said}"] if found else []
-        arguments = (context.prepared, source, folder, section, method, device)
-=======
-        arguments = (context.prepared, context.run.source("pseudo", reads), folder, section, method, refiner, device)
->>>>>>> main
+        arguments = (context.prepared, source, folder, section, method, refiner, device)
         run_each(context, "pseudo", samples, MaskStore(folder).missing, _computer, arguments, workers)
         if processes.is_main():
             context.run.finish("pseudo", splits, images=len(stems_in(folder, MaskStore.suffix)))
@@ -133,12 +129,8 @@ def pseudo_mask(
     image: (H, W, 3) uint8, what the CRF sees, needed with one. A map without a class is all background.
     With a low and a high background, pixels that are background with the high one alone are 255 (ToCo, offline masks).
     """
-<<<<<<< HEAD
     if section.background == "auto":
         raise DataError("pseudo.background: auto needs the score maps of all training images; give a threshold")
-    background = section.background.model_dump() if section.background else {}
-    return mask_from_map(scores, **background, crf=section.crf, image=image, device=device)
-=======
     background = section.background
     if background is None:
         return mask_from_map(scores, crf=section.crf, image=image, device=device)
@@ -149,4 +141,3 @@ def pseudo_mask(
     for other in looser:
         mask[(mask == 0) & (other != 0)] = IGNORE
     return mask
->>>>>>> main
