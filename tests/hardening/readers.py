@@ -17,6 +17,8 @@ from end_to_end.toy_run import RECIPE
 from made_up_run import write_run
 from PIL import Image
 
+from hardening.drawn import DRAWN
+
 Call = Callable[[], object]
 
 
@@ -455,3 +457,4 @@ READERS: dict[str, Reader] = {
     "imagefolder": Reader("jsonl", _data_set("huggingface, imagefolder", "METADATA"), slow=True),
     "parquet": Reader("binary", _data_set("huggingface, parquet", "PARQUET"), slow=True),
 }
+READERS |= {name: Reader(form, make) for name, (form, make) in DRAWN.items()}

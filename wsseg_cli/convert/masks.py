@@ -32,12 +32,17 @@ _IGNORE_WORD = 65535
 
 @dataclass
 class ConvertedMasks:
-    """What was written: files, files by the values in them, and the files that were not, with the reason."""
+    """What was written: files, files by the values in them, and the files that were not, with the reason.
+
+    classes: the classes by ascending mask value, where the source says them. notes: what else is to be known.
+    """
 
     out: Path
     written: int = 0
     counts: Counter[int] = field(default_factory=Counter)
     failures: list[tuple[Path, str]] = field(default_factory=list)
+    classes: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
 
 
 def run(

@@ -12,8 +12,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from wsseg_cli.errors import DataError
-from wsseg_cli.types import IGNORE, ByteArray
+from ..errors import DataError
+from ..types import IGNORE, ByteArray
 
 Overlap = Literal["last", "first", "smallest"]
 Crowd = Literal["paint", "ignore", "skip"]
@@ -145,6 +145,20 @@ def _unpacked(text: bytes) -> list[int]:
     if shift:
         raise DataError("run lengths that end within a number")
     return lengths
+
+
+def packed(lengths: Sequence[int]) -> str:
+    """Return run lengths in COCO's text form, the inverse of what `object_mask` reads."""
+    letters = []
+    for index, length in enumerate(lengths):
+        value = length - lengths[index - 2] if index > 2 else length
+        while True:
+            bits, value = value & 31, value >> 5
+            done = value == (-1 if bits & 16 else 0)
+            letters.append(chr((bits if done else bits | 32) + 48))
+            if done:
+                break
+    return "".join(letters)
 
 
 @numba.njit(cache=True, nogil=True)

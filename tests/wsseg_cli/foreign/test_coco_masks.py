@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from dev_data import dev_data
 from golden_cases import Case, golden
-from wsseg_datasets.coco_masks import class_mask, object_mask
 
 from wsseg_cli.errors import DataError
+from wsseg_cli.foreign.coco_masks import class_mask, object_mask
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools
 
