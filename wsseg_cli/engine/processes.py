@@ -106,7 +106,7 @@ def sum_over_processes(x: Tensor) -> Tensor:
 
 
 def worker_count(runtime: RuntimeSettings) -> int:
-    """Return the worker processes of this process: the recipe's, or the cores shared between processes, at most 8."""
+    """Return the workers of this process: the recipe's, or the cores of the job, shared between its processes."""
     if runtime.workers is not None:
         return runtime.workers
-    return max(1, min(8, cores() // world()))
+    return max(1, cores() // world())

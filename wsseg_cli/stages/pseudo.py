@@ -16,7 +16,7 @@ from ..plugin.protocols import Method
 from ..recipe.sections import PseudoSettings
 from ..types import ByteArray, ScoreMap
 from . import Context, Result, begin, up_to_date
-from .per_image import device_and_workers, run_each, splits_of
+from .per_image import cpu_workers, device_and_workers, run_each, splits_of
 from .pictures import write_overlays
 from .plugins import crf_image, method_of
 
@@ -29,11 +29,13 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
     context.run.require(reads, splits)
     index = read_index(context.prepared)
     samples = index.samples(*splits)
-    section = context.recipe.section("pseudo")
+    section, runtime = context.recipe.section("pseudo"), context.recipe.section("runtime")
     folder = context.run.folder("pseudo")
     state = begin(context, "pseudo", splits)
     if state != "done":
-        device, workers = device_and_workers(context)
+        device, workers = "cpu", cpu_workers(runtime)
+        if section.crf is not None and section.crf.backend == "torch":
+            device, workers = device_and_workers(runtime)
         published = section.crf is not None and section.crf.image == "published"
         method = method_of(context, index.classes) if published else None
         arguments = (context.prepared, context.run.source("pseudo", reads), folder, section, method, device)
