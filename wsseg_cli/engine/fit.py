@@ -18,7 +18,7 @@ from ..plugin.protocols import Batch, Losses, NetworkT, Trainable, TrainingJob
 from ..run.records import metrics
 from ..settings import RuntimeSettings, TrainSettings
 from ..types import Progress, Sample
-from . import checkpoint, hub_weights, processes
+from . import checkpoint, hub_weights, processes, train_state
 from .frozen import frozen_weights
 from .interrupt import Interrupt
 from .live import log_pictures
@@ -97,7 +97,7 @@ class Loop:
         model.to(device).train()
         optimizer = build_optimizer(trainable.param_groups(model, s.optim), s.optim)
         scaler = torch.amp.GradScaler(device.type) if s.precision == "fp16" else None
-        begun = checkpoint.resume(job.dir, model, optimizer, scaler)
+        begun = train_state.resume(job.dir, model, optimizer, scaler)
         if begun:
             model.to(device)
         accelerator = self._accelerator(trainable, job.dir)
@@ -141,7 +141,7 @@ class Loop:
                 stop = interrupt.asked if processes.world() == 1 else None
                 if (done % save_every == 0 or stop is not None) and done < max_steps and processes.is_main():
                     log.flush()
-                    checkpoint.write_train_state(job.dir, done, model, optimizer, scaler)
+                    train_state.write(job.dir, done, model, optimizer, scaler)
                 if (done % save_every == 0 or done == max_steps) and processes.is_main():
                     log_pictures(accelerator.trackers, trainable, model, job, done)
                 if stop is not None:
@@ -151,7 +151,7 @@ class Loop:
         if processes.is_main():
             header = self.header | {"weights": said, "fingerprint": job.fingerprint, "steps": max_steps}
             checkpoint.write_model(job.dir / checkpoint.MODEL, model, header)
-            checkpoint.drop_train_states(job.dir)
+            train_state.drop(job.dir)
         for tracker in accelerator.trackers:  # `end_training` would also end the process group, and stages follow
             tracker.finish()
         processes.barrier()
@@ -262,7 +262,7 @@ def _checked(losses: Mapping[str, Tensor], batch: Batch, progress: Progress, fol
     values = torch.stack([losses[name].detach().float().reshape(()) for name in names]).tolist()
     for name, value in zip(names, values, strict=True):
         if value != value or value in (float("inf"), float("-inf")):
-            last = checkpoint.last_train_state(folder)
+            last = train_state.last_folder(folder)
             raise TrainingError(
                 f"loss `{name}` is {value} at step {progress.step}; images {', '.join(batch['image_id'])}; "
                 f"last good checkpoint: {last.name if last else 'none'}. A smaller learning rate "
