@@ -174,17 +174,17 @@ def figures(table: Table, method: str, seed: int, out: Path, networks: bool) -> 
     for key, what in (("cam", maps), ("pseudo", "pseudo")):
         wsseg(["eval", "--what", what, "--split", table.train, *common])
         reached[key] = miou(run, what, table.train)
-    if networks and "train_seg" in (run / "recipe.yaml").read_text():
+    if networks and "train_seg" in (run / "recipe.yaml").read_text(encoding="utf-8"):
         wsseg(["train-seg", *common])
         wsseg(["eval", "--what", "seg", "--split", table.val, *common])
         reached["seg"] = miou(run, "seg", table.val)
     stages = ["train-cls", "cam"] if row.after is None else ["train-cls", "cam", "refine"]
-    seconds = [json.loads((run / stage / "done.json").read_text())["seconds"] for stage in stages]
+    seconds = [json.loads((run / stage / "done.json").read_text(encoding="utf-8"))["seconds"] for stage in stages]
     return reached | {"minutes": sum(seconds) / 60}
 
 
 def miou(run: Path, what: str, split: str) -> float:
-    return float(json.loads((run / f"eval/{what}-{split}.json").read_text())["miou"])
+    return float(json.loads((run / f"eval/{what}-{split}.json").read_text(encoding="utf-8"))["miou"])
 
 
 @contextmanager
@@ -230,8 +230,8 @@ def spread(values: list[float]) -> str:
 
 def write_between_marks(path: Path, name: str, table: str) -> None:
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    before, rest = path.read_text().split(begin)
-    path.write_text(before + begin + "\n" + table + "\n" + end + rest.split(end)[1])
+    before, rest = path.read_text(encoding="utf-8").split(begin)
+    path.write_text(before + begin + "\n" + table + "\n" + end + rest.split(end)[1], encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -122,7 +122,7 @@ class EfficientNetLite(Backbone):
         name: a key of `WIDTH_DEPTH`.
         options: stride, pixels, what does not learn, and the classifier of `classify`, if any.
 
-    Its feature_maps are conv2 and conv3 (stride 4), conv4 (8), conv5 (16 at most), and conv6, the head with 1280
+    Its feature maps are conv2 and conv3 (stride 4), conv4 (8), conv5 (16 at most), and conv6, the head with 1280
     channels.
     """
 
