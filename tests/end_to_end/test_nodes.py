@@ -1,4 +1,4 @@
-"""Two nodes: two launchers that meet on the loopback address and share a run directory make the files of one process."""
+"""Two nodes: two launchers that meet on the loopback address and share a run make the files of one process."""
 
 from __future__ import annotations
 

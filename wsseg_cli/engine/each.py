@@ -71,7 +71,7 @@ def each(
     """
     done = Done()
     total = len(image_ids) if total is None else total
-    _log.debug("%s: %d images in %d processes", label, len(image_ids), max(1, workers))
+    _log.debug("%s: %d images by %s", label, len(image_ids), workers)
     with ProgressLine(label, total, start=total - len(image_ids), quiet=quiet or not processes.is_main()) as line:
         outcomes = _in_threads if workers.threads else _outcomes
         for image_id, result, failure in outcomes(image_ids, setup, arguments, workers.number):

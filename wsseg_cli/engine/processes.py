@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ..data.threads import cores
 from ..errors import StageError
 from ..settings import RuntimeSettings
+from ..signals import Terminated
 
 if TYPE_CHECKING:  # `prepare` asks who is main, and does without the start of torch
     import torch
@@ -77,6 +79,30 @@ def agree(value: Any) -> Any:
     if isinstance(value, BaseException):
         raise value
     return value
+
+
+def agree_to_stop(asked: type[KeyboardInterrupt] | None) -> type[KeyboardInterrupt] | None:
+    """Return what any process was asked, the same in all of them: all stop after the same step.
+
+    The processes speak through gloo, which does not wait for a GPU.
+    """
+    if world() == 1:
+        return asked
+    import torch
+
+    number = torch.tensor(_REQUESTS.index(asked))
+    torch.distributed.all_reduce(number, torch.distributed.ReduceOp.MAX, group=_host_group())
+    return _REQUESTS[int(number)]
+
+
+_REQUESTS = (None, KeyboardInterrupt, Terminated)
+
+
+@cache
+def _host_group() -> Any:
+    import torch
+
+    return torch.distributed.new_group(backend="gloo")
 
 
 def gather_objects(values: list[Any]) -> list[Any]:
