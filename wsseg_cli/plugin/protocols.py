@@ -8,7 +8,9 @@ from ..errors import PluginError
 from ..settings import AugmentSettings, InferSettings, OptimSettings, TrainSettings
 from ..types import ByteArray, ClassNames, FloatArray, Normalization, Progress, ScoreMap
 from .dataset import Dataset, DatasetOptions
+from .mask_refiner import MaskRefiner
 from .options import NetworkOptions, OptionsT, Plugin, PluginOptions
+from .sources import Sources
 from .training_job import (
     Arrays,
     Batch,
@@ -39,6 +41,7 @@ __all__ = [
     "InitialWeights",
     "Labels",
     "Losses",
+    "MaskRefiner",
     "Method",
     "NetworkOptions",
     "NetworkT",
@@ -50,6 +53,7 @@ __all__ = [
     "Refiner",
     "Requirements",
     "Segmenter",
+    "Sources",
     "Targets",
     "Trainable",
     "TrainingJob",
