@@ -241,8 +241,7 @@ class Normalization:
 
         planes = np.empty((3, *image.shape[:2]), np.float32)
         for plane, channel, mean, std in zip(planes, _places(self.order), self.mean, self.std, strict=True):
-            plane[...] = image[..., channel]
-            plane /= np.float32(self.scale)
+            np.divide(image[..., channel].astype(np.float32), np.float32(self.scale), out=plane)
             plane -= np.float32(mean)
             plane /= np.float32(std)
         return planes.transpose(1, 2, 0)
