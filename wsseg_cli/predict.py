@@ -14,13 +14,14 @@ from .data.label_table import PHOTO_SUFFIXES
 from .data.overlays import mask_overlay
 from .data.stores import MaskStore
 from .engine import checkpoint, processes
-from .engine.each import Work, each, share
+from .engine.each import Work, each, one_thread, share
 from .errors import CheckpointError, DataError, RecipeError
 from .hub_folder import is_hub_folder, read_hub_folder
 from .ops.masks import crf_scores, mask_at_size
 from .ops.resize import shrunk
 from .recipe.sections import EvalSettings
 from .settings import RuntimeSettings
+from .stages.per_image import device_and_workers
 from .stages.pictures import write_picture
 from .stages.plugins import crf_image, network_stage, predictor_from, trained
 from .status import open_existing
@@ -142,11 +143,11 @@ def predict(
             if target.resolve() in originals:
                 raise RecipeError(f"--out {out}: {target} is one of the photos; choose another folder")
     predictor_from(model.file)
-    device = str(processes.start(model.runtime.device))
-    workers = processes.worker_count(model.runtime) if device == "cpu" else 0
+    device, workers = device_and_workers(model.runtime)
     side = longest or model.section.infer.longest or LONGEST
     arguments = (model, dict(photos), out, overlay, side, device)
-    done = each(share(list(photos)), _predictor, arguments, workers=workers, label="predict", quiet=quiet)
+    with one_thread():
+        done = each(share(list(photos)), _predictor, arguments, workers=workers, label="predict", quiet=quiet)
     records = {record["name"]: record for record in processes.gather_objects(list(done.results.values()))}
     failures = processes.gather_objects(list(done.failures.items()))
     return [records[name] for name in photos if name in records], failures

@@ -217,7 +217,7 @@ class TrainSettings(Settings):
 class RuntimeSettings(Settings):
     """How the machine is used; changes no number and is no part of a fingerprint."""
 
-    workers: int | None = Field(None, ge=0, description="worker processes of loaders and loops; null: by cores")
+    workers: int | None = Field(None, ge=0, description="workers of loaders and loops; null: by the cores of this job")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where networks run")
     tracker: Literal["none", "tensorboard", "wandb", "mlflow", "comet_ml", "aim"] = Field(
         "none",

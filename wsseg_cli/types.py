@@ -215,6 +215,10 @@ class Progress:
         return self.step / self.max_steps
 
 
+def _places(order: str) -> tuple[int, int, int]:
+    return (2, 1, 0) if order == "BGR" else (0, 1, 2)
+
+
 @dataclass(frozen=True)
 class Normalization:
     """How a backbone wants its pixels: (pixel / scale - mean) / std, channels in `order`.
@@ -232,29 +236,26 @@ class Normalization:
     order: Literal["RGB", "BGR"] = "RGB"
 
     def apply(self, image: npt.NDArray[Any]) -> FloatArray:
-        """Return (H, W, 3) pixels 0..255 in RGB as the network's float32 input, still (H, W, 3)."""
+        """Return (H, W, 3) pixels 0..255 in RGB as the network's float32 input, still (H, W, 3), a view of 3 planes."""
         import numpy as np
 
-        pixels = np.asarray(image, np.float32)
-        if self.order == "BGR":
-            pixels = pixels[..., ::-1]
-        return (pixels / np.float32(self.scale) - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
+        planes = np.empty((3, *image.shape[:2]), np.float32)
+        for plane, channel, mean, std in zip(planes, _places(self.order), self.mean, self.std, strict=True):
+            np.divide(image[..., channel].astype(np.float32), np.float32(self.scale), out=plane)
+            plane -= np.float32(mean)
+            plane /= np.float32(std)
+        return planes.transpose(1, 2, 0)
 
     def invert(self, images: Any) -> Any:
         """Return RGB pixels in 0..255 (float) of a normalised tensor or array (..., 3, H, W)."""
         import numpy as np
 
-        red_first = [2, 1, 0] if self.order == "BGR" else [0, 1, 2]
-        channels = [(images[..., c, :, :] * self.std[c] + self.mean[c]) * self.scale for c in red_first]
+        channels = [(images[..., c, :, :] * self.std[c] + self.mean[c]) * self.scale for c in _places(self.order)]
         if isinstance(images, np.ndarray):
             return np.stack(channels, axis=-3)
-        return _stack(channels)
+        import torch
 
-
-def _stack(channels: list[Any]) -> Any:
-    import torch
-
-    return torch.stack(channels, dim=-3)
+        return torch.stack(channels, dim=-3)
 
 
 IMAGENET = Normalization()

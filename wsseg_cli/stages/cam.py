@@ -39,7 +39,7 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
         model_file = context.run.folder("train-cls") / checkpoint.MODEL
         if not model_file.is_file():
             raise StageError(f"{model_file} is missing; run `wsseg train-cls --force`")
-        device, workers = device_and_workers(context)
+        device, workers = device_and_workers(context.recipe.section("runtime"), gradients=method.required.gradients)
         strided = method.gives_strided and wants_strided(context, index.classes)
         arguments = (method, model_file, context.prepared, folder, section, label_rule(context), strided, device)
         run_each(context, "cam", samples, ScoreStore(folder).missing, _computer, arguments, workers)

@@ -16,7 +16,7 @@ from ..ops.resize import strips
 from ..recipe.sections import ThresholdSettings
 from ..types import ByteArray, Sample
 from . import Context
-from .per_image import device_and_workers, report_failures
+from .per_image import cpu_workers, report_failures
 
 Kind = Literal["masks", "scores", "own background"]
 """What a folder holds: masks, score maps scored at every threshold, score maps with a background score."""
@@ -39,9 +39,9 @@ def count(
     Raises:
         DataError: images failed; their reasons are in failures.jsonl.
     """
-    _, workers = device_and_workers(context)
+    workers = cpu_workers(context.recipe.section("runtime"))
     ids = [sample.image_id for sample in samples]
-    size = max(1, len(ids) // (_GROUPS_A_WORKER * max(1, workers)))
+    size = max(1, len(ids) // (_GROUPS_A_WORKER * max(1, workers.number)))
     groups = {str(number): ids[at : at + size] for number, at in enumerate(range(0, len(ids), size))}
     done = each(
         share(list(groups)),

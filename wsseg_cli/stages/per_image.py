@@ -12,10 +12,14 @@ from ..data.index import Index
 from ..data.stores import MaskStore, ScoreStore
 from ..disk.writing import remove, write_text
 from ..engine import processes
-from ..engine.each import Work, each, share
+from ..engine.each import Work, Workers, each, one_thread, share
 from ..errors import DataError
+from ..settings import RuntimeSettings
 from ..types import Sample
 from . import Context
+
+_IN_FLIGHT = 4
+"""Images at once on a GPU unless `runtime.workers` says otherwise: it has work meanwhile, and memory for them."""
 
 
 def splits_of(context: Context, split: str | None) -> tuple[str, ...]:
@@ -53,11 +57,23 @@ def label_rule(context: Context) -> LabelRule:
     return LabelRule(frozenset((*data.train, *data.scored)), train, val)
 
 
-def device_and_workers(context: Context) -> tuple[str, int]:
-    """Return where networks run and how many worker processes help; a GPU is fed by this process alone."""
-    runtime = context.recipe.section("runtime")
+def device_and_workers(runtime: RuntimeSettings, *, gradients: bool = False) -> tuple[str, Workers]:
+    """Return where networks run, and who feeds them.
+
+    On a CPU worker processes, each with a network of its own; on another device threads of this process, which share
+    one. gradients: images are differentiated one after the other, since the network holds what that needs.
+    """
     device = str(processes.start(runtime.device))
-    return device, processes.worker_count(runtime) if device == "cpu" else 0
+    if device == "cpu":
+        return device, Workers(processes.worker_count(runtime))
+    asked = runtime.workers or min(_IN_FLIGHT, processes.worker_count(runtime))
+    return device, Workers(1 if gradients else asked, threads=True)
+
+
+def cpu_workers(runtime: RuntimeSettings) -> Workers:
+    """Return who does what needs no network: worker processes on all cores, whatever the device is."""
+    processes.start(runtime.device)
+    return Workers(processes.worker_count(runtime))
 
 
 def run_each(
@@ -67,7 +83,7 @@ def run_each(
     missing: Callable[[Sequence[str]], list[str]],
     setup: Callable[..., Work],
     arguments: tuple[Any, ...],
-    workers: int,
+    workers: Workers,
 ) -> None:
     """Do the missing images of this process, then let all processes agree that nothing failed.
 
@@ -77,15 +93,16 @@ def run_each(
     ids = [sample.image_id for sample in samples]
     mine = share(ids)
     todo = processes_share(missing(ids))
-    done = each(
-        todo,
-        setup,
-        arguments,
-        workers=workers,
-        label=stage,
-        quiet=context.quiet,
-        total=len(mine) if len(todo) < len(mine) else len(todo),
-    )
+    with one_thread():
+        done = each(
+            todo,
+            setup,
+            arguments,
+            workers=workers,
+            label=stage,
+            quiet=context.quiet,
+            total=len(mine) if len(todo) < len(mine) else len(todo),
+        )
     failures = processes.gather_objects(list(done.failures.items()))
     report_failures(context.run.folder(stage), stage, failures, len(ids))
 

@@ -13,7 +13,7 @@ from ..data.index import WORK, Entry, Index, extra_index, write_index
 from ..data.stores import check_size, labels_in_mask
 from ..disk.writing import write_text
 from ..engine import processes
-from ..engine.each import Work, each
+from ..engine.each import Work, Workers, each
 from ..errors import DataError, WssegError
 from ..plugin.protocols import Dataset
 from ..types import IGNORE, ClassNames, Json, Sample
@@ -95,8 +95,7 @@ def _index(
         list(samples),
         _checker,
         (samples, classes),
-        workers=processes.worker_count(runtime),
-        threads=True,
+        workers=Workers(processes.worker_count(runtime), threads=True),
         label="prepare",
         quiet=context.quiet,
     )

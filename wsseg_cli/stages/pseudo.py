@@ -20,7 +20,7 @@ from ..recipe.sections import PseudoSettings
 from ..types import IGNORE, ByteArray, ClassNames, Sample, ScoreMap
 from . import Context, Result, begin, up_to_date
 from .background import settled
-from .per_image import device_and_workers, run_each, splits_of, with_file
+from .per_image import cpu_workers, device_and_workers, run_each, splits_of, with_file
 from .pictures import write_overlays
 from .plugins import crf_image, mask_refiner_of, method_of
 from .prepared import prepared
@@ -35,7 +35,7 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
     reads = "refine" if context.recipe.recipe.refine else "cam"
     context.run.require(reads, splits)
     samples = index.samples(*splits)
-    section = context.recipe.section("pseudo")
+    section, runtime = context.recipe.section("pseudo"), context.recipe.section("runtime")
     folder = context.run.folder("pseudo")
     if context.skip_missing or reads in context.run.use:
         samples = with_file(context, reads, samples, ScoreStore(context.run.source("pseudo", reads)))
@@ -46,7 +46,9 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
     said: list[str] = []
     found = None
     if state != "done":
-        device, workers = device_and_workers(context)
+        device, workers = "cpu", cpu_workers(runtime)
+        if section.crf is not None and section.crf.backend == "torch":
+            device, workers = device_and_workers(runtime)
         published = section.crf is not None and section.crf.image == "published"
         method = method_of(context, index.classes) if published else None
         source = context.run.source("pseudo", reads)

@@ -25,7 +25,7 @@ from ..settings import InferSettings
 from ..types import ByteArray, Sample, ScoreMap, resize_scores
 from . import Context, Result, begin, up_to_date
 from .collect import check_extras
-from .per_image import LabelRule, device_and_workers, label_rule, run_each, splits_of, with_file
+from .per_image import LabelRule, cpu_workers, device_and_workers, label_rule, run_each, splits_of, with_file
 from .pictures import write_overlays
 from .plugins import at_inference, classifier, header_of, method_of, refiner_of, trained
 from .prepared import prepared
@@ -77,7 +77,7 @@ class _Part:
 
     def run(self, samples: Sequence[Sample], splits: tuple[str, ...], force: bool) -> State:
         """Refine what is missing; return what was there before."""
-        context = self.context
+        context, runtime = self.context, self.context.recipe.section("runtime")
         refiner = refiner_of(context, self.index.classes, self.number)
         state = begin(replace(context, force=force), self.stage, splits)
         if state == "done":
@@ -89,7 +89,9 @@ class _Part:
         check_extras(self.choice.name, refiner.required.inference, samples)
         if refiner.required.trains:
             self._train(refiner, source)
-        device, workers = device_and_workers(context)
+        device, workers = "cpu", cpu_workers(runtime)
+        if refiner.required.trains:
+            device, workers = device_and_workers(runtime, gradients=refiner.required.gradients)
         model_file = folder / "train" / checkpoint.MODEL if refiner.required.trains else None
         infer = self.choice.infer or InferSettings()
         arguments = (refiner, model_file, context.prepared, source, folder, infer, self.store_stride)
