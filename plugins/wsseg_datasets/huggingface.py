@@ -15,7 +15,7 @@ from wsseg_cli.errors import DataError
 from wsseg_cli.plugin.protocols import Dataset, DatasetOptions, PluginOptions
 from wsseg_cli.types import ClassNames, Json, Sample
 
-from .arrow_tables import broken_tables
+from .arrow_tables import broken_tables, check_json
 from .hf_labels import LabelColumn
 from .names import rename_option, separator_option
 from .places import below, folder_of, refusals
@@ -148,6 +148,8 @@ class HuggingFace(Dataset):
 
         if self._root is None and self._is_path:
             raise DataError(f"{self.options.path}: no such folder")
+        if self._root is not None:
+            check_json(self._root)
         datasets.disable_progress_bars()
         place = str(self._root or self.options.path)
         try:

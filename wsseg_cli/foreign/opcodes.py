@@ -26,6 +26,8 @@ _MARK = object()
 _WIDEST = 1 << 127
 MOST_OPERATIONS = 5_000_000
 """Opcodes of the longest stream; the labels of all of COCO's images, a vector each, take three million."""
+_DEEPEST = 200_000
+"""Values that may wait for their container; `pickle` hands them on by the thousand."""
 
 
 class Refused(ValueError):
@@ -79,6 +81,8 @@ def interpret(
             if count > MOST_OPERATIONS:
                 raise Refused(f"has more than {MOST_OPERATIONS:,} parts")
             machine.step(opcode.name, argument)
+            if len(machine.stack) > _DEEPEST:
+                raise Refused(f"has more than {_DEEPEST:,} parts that belong to nothing")
     except Refused:
         raise
     except (ValueError, TypeError, IndexError, KeyError, OverflowError, MemoryError, AttributeError) as error:
@@ -170,10 +174,6 @@ class _Machine:
         elif code == "SETITEMS":
             items = self._to_mark()
             self._set(stack[-1], items)
-        elif code == "POP":
-            stack.pop()
-        elif code == "POP_MARK":
-            self._to_mark()
         else:
             raise Refused(f"uses the opcode {code}, which plain data does not need")
 
