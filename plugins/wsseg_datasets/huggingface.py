@@ -280,9 +280,9 @@ class HuggingFace(Dataset):
         return below(folder, f"{image_id}.png", f"{self.options.path}: an image id")
 
     def _lying(self, path: str | None, where: str) -> Path:
-        place = Path(path or "").resolve()
+        place = None if not path or "\0" in path else Path(path).resolve()
         allowed = [self._root] if self._root else [self._cache.resolve()]
-        if not path or not any(place.is_relative_to(folder) for folder in allowed):
+        if place is None or not any(place.is_relative_to(folder) for folder in allowed):
             raise DataError(
                 f"{self.options.path}: {where} names the file {str(path)[:120]!r} outside of the data set; "
                 "write parquet with the pictures inside"

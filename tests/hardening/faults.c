@@ -24,7 +24,7 @@ static const char *below(int dir, const char *path, char full[8192]) {
   const char *root = getenv("FAULT_ROOT");
   if (!root || !path || !getenv("FAULT_KIND")) return 0;
   if (path[0] == '/') {
-    snprintf(full, 8192, "%s", path);
+    if (path != full) snprintf(full, 8192, "%s", path);
   } else {
     char link[64];
     snprintf(link, sizeof link, dir == AT_FDCWD ? "/proc/self/cwd" : "/proc/self/fd/%d", dir);

@@ -22,6 +22,7 @@ from typing import Any
 
 _TESTS = Path(__file__).resolve().parents[1]
 PATHS = [str(_TESTS), str(_TESTS.parent), str(_TESTS.parent / "plugins")]
+_TICKS = os.sysconf("SC_CLK_TCK")
 SAYS = 3
 """File descriptor of a child for lines to the client."""
 
@@ -71,11 +72,12 @@ class Forks:
         self.pid = int(self._line(None) or 0)
 
     def says(self, quiet: float) -> Iterator[Any]:
-        """Yield what the child says until it ends, its exit code last; ends it after so many seconds without a word.
+        """Yield what the child says until it ends, its exit code last.
 
-        The code is that of `subprocess`: negative for a signal. None comes in place of it where the time is up.
+        The code is that of `subprocess`: negative for a signal. None comes in place of it where the child has had so
+        many seconds of the processor without a word, or ten times as many on the clock, and is ended for it.
         """
-        while (line := self._line(time.monotonic() + quiet)) is not None:
+        while (line := self._word(quiet)) is not None:
             said = json.loads(line)
             yield said["code"] if isinstance(said, dict) else said
             if isinstance(said, dict):
@@ -83,6 +85,13 @@ class Forks:
                 return
         self.end()
         yield None
+
+    def _word(self, quiet: float) -> str | None:
+        begun, used = time.monotonic(), seconds_of(self.pid)
+        while (line := self._line(time.monotonic() + 0.5)) is None:
+            if seconds_of(self.pid) - used > quiet or time.monotonic() - begun > 10 * quiet:
+                return None
+        return line
 
     def wait(self, seconds: float) -> int | None:
         """Return the exit code of the child, None if it still runs after so many seconds."""
@@ -116,6 +125,15 @@ class Forks:
             *whole, self._rest = (self._rest + data).split(b"\n")
             self._lines += [line.decode() for line in whole]
         return self._lines.pop(0)
+
+
+def seconds_of(pid: int) -> float:
+    """Return the seconds of the processor that a process has had; 0 if it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def serve() -> None:

@@ -14,11 +14,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from random import Random
-from typing import Any
 
 from end_to_end.toy_run import environment
 
-from hardening.forks import PATHS, Forks
+from hardening.forks import PATHS, Forks, seconds_of
 from hardening.pipelines import PIPELINES, write_pipeline
 from hardening.shim import KINDS, build, variables
 
@@ -27,7 +26,6 @@ _REAL_ONES = 10
 """Every tenth trial starts real processes; the others are forked from one that has imported torch."""
 _TIMED = ("done.json", "stage.json", "report.html")
 """Files that say when or how long: that they are there is compared, not their bytes."""
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Command:
@@ -71,7 +69,7 @@ class Command:
     def kill_after(self, seconds: float, alone: bool) -> bool:
         """Kill it with its group, or alone, when it has had so many seconds of the processor; False if it ended."""
         while self.wait(0.002) is None:
-            if _seconds_of(self.pid) >= seconds:
+            if seconds_of(self.pid) >= seconds:
                 self.kill(alone)
                 return True
         return False
@@ -123,7 +121,7 @@ class Runs:
         whole = self.start(recipe, real, variables("list", 0, recipe.parent, listed))
         used = 0.0
         while (code := whole.wait(0.02)) is None:
-            used = max(used, _seconds_of(whole.pid))
+            used = max(used, seconds_of(whole.pid))
         if code:
             raise RuntimeError(f"{pipeline}: the unbroken run ends with {code}\n{whole.said}")
         self.seconds[pipeline, real] = used
@@ -137,7 +135,7 @@ class Runs:
         again = self.start(recipe, real)
         used, code = 0.0, None
         while time.monotonic() - begun < _SLOWEST and (code := again.wait(0.05)) is None:
-            used = max(used, _seconds_of(again.pid))
+            used = max(used, seconds_of(again.pid))
         if code is None:
             again.kill()
         problems = [] if code == 0 else [f"the same command: exit {code}: {again.said.strip().splitlines()[-1:]}"]
@@ -248,15 +246,6 @@ def run_wsseg(words: list[str]) -> None:
 
     sys.argv = ["wsseg", *words]
     main()
-
-
-def _seconds_of(pid: int) -> float:
-    """Return the seconds of the processor that a process has had; 0 if it is gone."""
-    try:
-        fields: list[Any] = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def orphans(session: int) -> Iterator[int]:

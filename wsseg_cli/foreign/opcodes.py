@@ -100,6 +100,8 @@ def count_of(shape: Any) -> int:
         raise Refused("holds an array with a broken shape")
     if len(shape) > 32:
         raise Refused("holds an array of more than 32 axes")
+    if math.prod(max(side, 1) for side in shape) >= 1 << 60:  # numpy refuses it, of no elements as well
+        raise Refused("holds an array with a broken shape")
     return math.prod(shape)
 
 

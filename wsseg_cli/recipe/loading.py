@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar, overload
 
 from pydantic import BaseModel, ValidationError
 
+from ..disk.reading import read_text
 from ..errors import PluginError, RecipeError, near
 from ..plugin import discovery
 from ..plugin.backbones import checked_entry, entry_class
@@ -287,7 +288,7 @@ def _first_comment(file: Path) -> str:
 
 def _read(path: Path, overrides: Sequence[str]) -> Document:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, yaml_core.LARGEST, "utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} cannot be read: {error}") from error
     document = yaml_core.parse(text, path.name)
