@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -18,7 +18,7 @@ from wsseg_cli.data.files import write_atomically
 from wsseg_cli.data.images import read_mask, read_saliency
 from wsseg_cli.data.palette import palette_bytes
 from wsseg_cli.errors import DataError
-from wsseg_cli.plugin.protocols import Dataset, DatasetOptions
+from wsseg_cli.plugin.protocols import Dataset, DatasetOptions, Sources
 from wsseg_cli.types import ClassNames, Json, Sample
 
 from .scenes import CLASSES, DRAWING, SIZE, draw_scene
@@ -34,17 +34,18 @@ Side = Annotated[int, Field(ge=64, le=1024)]
 _GROUND = "ground"  # text entry of a mask's PNG that names the kinds of ground in the scene
 
 
-class Toy(Dataset):
+class ToyOptions(DatasetOptions):
+    """Options of the toy scenes."""
+
+    train: int = Field(240, ge=1, le=FIRST_OF_VAL, description="number of training scenes")
+    val: int = Field(80, ge=1, le=FIRST_OF_VAL, description="number of validation scenes")
+    seed: int = Field(0, ge=0, description="data seed; scene i is a function of (seed, i) alone")
+    size: tuple[Side, Side] = Field(SIZE, description="width and height of a scene in pixels")
+    workers: int | None = Field(None, ge=1, description="processes that draw; by default one a core, at most 8")
+
+
+class Toy(Dataset[ToyOptions]):
     """Procedural scenes of six classes with the two traps of weak supervision: shared bodies and a context texture."""
-
-    class Options(DatasetOptions):
-        """Options of the toy scenes."""
-
-        train: int = Field(240, ge=1, le=FIRST_OF_VAL, description="number of training scenes")
-        val: int = Field(80, ge=1, le=FIRST_OF_VAL, description="number of validation scenes")
-        seed: int = Field(0, ge=0, description="data seed; scene i is a function of (seed, i) alone")
-        size: tuple[Side, Side] = Field(SIZE, description="width and height of a scene in pixels")
-        workers: int | None = Field(None, ge=1, description="processes that draw; by default one a core, at most 8")
 
     def classes(self) -> ClassNames:
         """Return the six classes."""
@@ -74,6 +75,10 @@ class Toy(Dataset):
                 mask=mask,
                 extras={"saliency": saliency},
             )
+
+    def sources(self, splits: Sequence[str]) -> Sources:
+        """Return nothing: the scenes are drawn into the run."""
+        return Sources()
 
     def facts(self) -> Json:
         """Return how wrong the saliency is and how often a train stands on rails, over the training scenes."""
@@ -106,7 +111,7 @@ class Toy(Dataset):
         if not missing:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        draw = partial(write_scene, self.folder, self.options.seed, tuple(self.options.size))
+        draw = partial(write_scene, self.folder, self.options.seed, self.options.size)
         workers = self.options.workers or min(8, os.cpu_count() or 1)
         if workers == 1 or len(missing) < WORTH_A_POOL or not _main_can_be_spawned():
             for index in missing:

@@ -24,7 +24,7 @@ from hardening.shim import KINDS, build, variables
 _SLOWEST = 600.0
 _REAL_ONES = 10
 """Every tenth trial starts real processes; the others are forked from one that has imported torch."""
-_TIMED = ("done.json", "stage.json", "report.html")
+_TIMED = ("done.json", "stage.json", "report.html", "wsseg.log")
 """Files that say when or how long: that they are there is compared, not their bytes."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +24,7 @@ from .options import (
     RunOpt,
     SetOpt,
     SplitOpt,
+    TrustOpt,
     UseOpt,
     command_line,
     open_run,
@@ -50,12 +52,13 @@ def prepare(
     ] = False,
     set_: SetOpt = None,
     force: ForceOpt = False,
+    trust_data: TrustOpt = False,
     dry_run: DryRunOpt = False,
     as_json: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
     """Read the data set, check every file, write the index and the data report."""
-    context = open_run(recipe, run, set_, force=force, dry_run=dry_run, quiet=quiet)
+    context = open_run(recipe, run, set_, force=force, dry_run=dry_run, quiet=quiet, trust_data=trust_data)
     result = run_stage("prepare", context, split=split, skip_bad=skip_bad)
     _tell(result, context, as_json, recipe, run, set_)
 
@@ -65,12 +68,13 @@ def train_cls(
     run: RunOpt = None,
     set_: SetOpt = None,
     force: ForceOpt = False,
+    trust_data: TrustOpt = False,
     dry_run: DryRunOpt = False,
     as_json: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
     """Train the classifier from image-level labels; goes on from the last checkpoint."""
-    context = open_run(recipe, run, set_, force=force, dry_run=dry_run, quiet=quiet)
+    context = open_run(recipe, run, set_, force=force, dry_run=dry_run, quiet=quiet, trust_data=trust_data)
     _tell(run_stage("train-cls", context), context, as_json, recipe, run, set_)
 
 
@@ -81,12 +85,13 @@ def cam(
     overlays: OverlaysOpt = 0,
     set_: SetOpt = None,
     force: ForceOpt = False,
+    trust_data: TrustOpt = False,
     dry_run: DryRunOpt = False,
     as_json: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
     """Compute class activation maps for the images of the train and score splits, or of --split."""
-    context = open_run(recipe, run, set_, force=force, dry_run=dry_run, quiet=quiet)
+    context = open_run(recipe, run, set_, force=force, dry_run=dry_run, quiet=quiet, trust_data=trust_data)
     result = run_stage("cam", context, split=split, overlays=overlays)
     _tell(result, context, as_json, recipe, run, set_, split)
 
@@ -99,12 +104,13 @@ def refine(
     overlays: OverlaysOpt = 0,
     set_: SetOpt = None,
     force: ForceOpt = False,
+    trust_data: TrustOpt = False,
     dry_run: DryRunOpt = False,
     as_json: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
     """Refine score maps; trains the refiner first if it is one that learns."""
-    context = open_run(recipe, run, set_, use, force=force, dry_run=dry_run, quiet=quiet)
+    context = open_run(recipe, run, set_, use, force=force, dry_run=dry_run, quiet=quiet, trust_data=trust_data)
     result = run_stage("refine", context, split=split, overlays=overlays)
     _tell(result, context, as_json, recipe, run, set_, split)
 
@@ -117,12 +123,13 @@ def pseudo(
     overlays: OverlaysOpt = 0,
     set_: SetOpt = None,
     force: ForceOpt = False,
+    trust_data: TrustOpt = False,
     dry_run: DryRunOpt = False,
     as_json: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
     """Turn score maps into pseudo-masks: background threshold or power, and a dense CRF if the recipe has one."""
-    context = open_run(recipe, run, set_, use, force=force, dry_run=dry_run, quiet=quiet)
+    context = open_run(recipe, run, set_, use, force=force, dry_run=dry_run, quiet=quiet, trust_data=trust_data)
     result = run_stage("pseudo", context, split=split, overlays=overlays)
     _tell(result, context, as_json, recipe, run, set_, split)
 
@@ -133,12 +140,13 @@ def train_seg(
     use: UseOpt = None,
     set_: SetOpt = None,
     force: ForceOpt = False,
+    trust_data: TrustOpt = False,
     dry_run: DryRunOpt = False,
     as_json: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
     """Train the segmentation network on the pseudo-masks; goes on from the last checkpoint."""
-    context = open_run(recipe, run, set_, use, force=force, dry_run=dry_run, quiet=quiet)
+    context = open_run(recipe, run, set_, use, force=force, dry_run=dry_run, quiet=quiet, trust_data=trust_data)
     _tell(run_stage("train-seg", context), context, as_json, recipe, run, set_)
 
 
@@ -154,12 +162,13 @@ def evaluate(
     ] = None,
     set_: SetOpt = None,
     force: ForceOpt = False,
+    trust_data: TrustOpt = False,
     dry_run: DryRunOpt = False,
     as_json: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
     """Evaluate score maps, pseudo-masks and the network against the ground truth: one confusion matrix per split."""
-    context = open_run(recipe, run, set_, use, force=force, dry_run=dry_run, quiet=quiet)
+    context = open_run(recipe, run, set_, use, force=force, dry_run=dry_run, quiet=quiet, trust_data=trust_data)
     chosen = what.value if what else None
     result = run_stage("eval", context, what=chosen, split=split, sweep=sweep, min_miou=min_miou)
     _tell(result, context, as_json, recipe, run, set_)
@@ -172,6 +181,7 @@ def run_command(
     end: Annotated[StageName | None, typer.Option("--to", help="Last stage to run.")] = None,
     set_: SetOpt = None,
     force: ForceOpt = False,
+    trust_data: TrustOpt = False,
     preflight: Annotated[
         bool,
         typer.Option(
@@ -184,7 +194,7 @@ def run_command(
     quiet: QuietOpt = False,
 ) -> None:
     """Run all stages that the recipe has, in order, then write the report; what is up to date is skipped."""
-    context = open_run(recipe, run, set_, force=force, dry_run=dry_run, quiet=quiet)
+    context = open_run(recipe, run, set_, force=force, dry_run=dry_run, quiet=quiet, trust_data=trust_data)
     results = run_all(
         context,
         start.value if start else None,
@@ -199,8 +209,21 @@ def run_command(
         return
     if written is not None:
         console.say(f"report     {written}")
-    if not quiet and not dry_run:
-        console.note("Next: wsseg recipes list")
+    if written is not None and not context.quiet:
+        console.note("\n".join(_next_after_run(context, written)))
+
+
+def _next_after_run(context: Context, report: Path) -> list[str]:
+    """Return what one wants of a run that has come so far: to look at it, and masks of other photos."""
+    from ..plugin.protocols import Predictor
+
+    recipe = context.recipe.recipe
+    lines = [f"Next: open {report} in a browser"]
+    stage = "train-seg" if recipe.train_seg is not None or recipe.train_cls is None else "train-cls"
+    gives_masks = stage == "train-seg" or issubclass(context.recipe.plugin("train-cls")[0], Predictor)
+    if gives_masks and context.run.done(stage) is not None:
+        lines.append(f"      wsseg predict PHOTO… --model {shlex.quote(str(context.run.path))}")
+    return lines
 
 
 def _report(context: Context) -> Path | None:
@@ -217,6 +240,8 @@ def _report(context: Context) -> Path | None:
 def _lines(result: Result) -> None:
     for line in result.lines:
         console.say(line)
+    for line in result.notes:
+        console.note(f"note: {line}")
 
 
 def _tell(

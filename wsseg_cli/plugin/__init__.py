@@ -46,6 +46,7 @@ from .protocols import (
     InitialWeights,
     Labels,
     Losses,
+    MaskRefiner,
     Method,
     NetworkOptions,
     NetworkT,
@@ -61,16 +62,19 @@ from .protocols import (
     TrainingJob,
     Transform,
 )
+from .sources import Sources
 
 if TYPE_CHECKING:
     from ..data.transforms import classification_transform, segmentation_transform
     from ..ops.cam import multi_scale
     from ..ops.losses import multilabel_soft_margin
     from ..ops.views import multi_scale_logits
-    from .backbone import Backbone
+    from .backbone import Backbone, TokenBackbone, Tokens
 
 NEED_TORCH: dict[str, str] = {
     "Backbone": "wsseg_cli.plugin.backbone",
+    "TokenBackbone": "wsseg_cli.plugin.backbone",
+    "Tokens": "wsseg_cli.plugin.backbone",
     "classification_transform": "wsseg_cli.data.transforms",
     "multi_scale": "wsseg_cli.ops.cam",
     "multi_scale_logits": "wsseg_cli.ops.views",
@@ -117,6 +121,7 @@ __all__ = [
     "Labels",
     "Losses",
     "LrMultipliers",
+    "MaskRefiner",
     "Method",
     "NetworkOptions",
     "NetworkT",
@@ -138,7 +143,10 @@ __all__ = [
     "ScoreMap",
     "Segmenter",
     "Share",
+    "Sources",
     "Targets",
+    "TokenBackbone",
+    "Tokens",
     "TrainSettings",
     "Trainable",
     "TrainingError",

@@ -10,13 +10,10 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 from ..settings import (
     InferSettings,
     MaskCrfSettings,
-    OptimSettings,
     RuntimeSettings,
-    ScheduleSettings,
     Settings,
     TrainSettings,
 )
-from .yaml_core import Address
 
 STAGES: tuple[str, ...] = ("prepare", "train-cls", "cam", "refine", "pseudo", "train-seg", "eval")
 """The stages by the names of their commands, in order."""
@@ -28,9 +25,13 @@ PLUGIN: dict[str, tuple[str, str, str]] = {
     "prepare": ("datasets", "dataset", ""),
     "train-cls": ("methods", "train_cls", "method"),
     "refine": ("refiners", "refine", "refiner"),
+    "pseudo": ("mask_refiners", "pseudo", "refiner"),
     "train-seg": ("segmenters", "train_seg", "segmenter"),
 }
-"""The stages that run a plugin: its group, the section, and the key that names it (the section itself if "")."""
+"""The stages that run a plugin: its group, the section, and the key that names it (the section itself if "").
+
+Only that of `pseudo` may be absent where the section is there.
+"""
 
 
 def _as_tuple(value: Any) -> Any:
@@ -130,8 +131,10 @@ class LabelSources(Settings):
 class CamSettings(Settings):
     """Class activation maps."""
 
-    labels: LabelSources = Field(LabelSources(), description="whether image labels are given or predicted")
-    infer: InferSettings = Field(InferSettings(), description="test-time views")
+    labels: LabelSources = Field(
+        default_factory=LabelSources, description="whether image labels are given or predicted"
+    )
+    infer: InferSettings = Field(default_factory=InferSettings, description="test-time views")
     store_stride: int = Field(4, ge=1, description="how coarse the stored maps are; 1 is full resolution")
 
 
@@ -161,7 +164,7 @@ class RefineSettings(Settings):
         description="refiner that makes the score maps better, or a list of them: each reads the maps of the one before"
     )
     train: TrainSettings | None = Field(None, description="training of a refiner that learns")
-    infer: InferSettings = Field(InferSettings(), description="test-time views")
+    infer: InferSettings = Field(default_factory=InferSettings, description="test-time views")
     store_stride: int = Field(4, ge=1, description="how coarse the stored maps are; 1 is full resolution")
 
     @property
@@ -180,25 +183,39 @@ class RefineSettings(Settings):
 
 
 class BackgroundSettings(Settings):
-    """How background gets a score: a threshold or (1 - highest score) ** power."""
+    """How background gets a score: a threshold, two of them with pixels left out between, or (1 - highest) ** power."""
 
     threshold: float | None = Field(None, ge=0, le=1, description="constant background score")
     power: float | None = Field(None, gt=0, description="exponent alpha of (1 - highest score) ** alpha")
 
+    low: float | None = Field(None, ge=0, le=1, description="background where no class beats this constant score")
+    high: float | None = Field(None, ge=0, le=1, description="a class where it beats this one; 255 between the two")
+
     @model_validator(mode="after")
     def _one_way(self) -> BackgroundSettings:
-        if (self.threshold is None) == (self.power is None):
-            raise ValueError("give exactly one of threshold and power, or null for the maps' own background")
+        both = self.low is not None or self.high is not None
+        if (self.threshold is not None) + (self.power is not None) + both != 1:
+            raise ValueError(
+                "give exactly one of threshold and power, or low and high, or null for the maps' own background"
+            )
+        if both and (self.low is None or self.high is None or self.low > self.high):
+            raise ValueError(f"low {self.low} and high {self.high}: give both, low not above high")
         return self
+
+    @property
+    def constants(self) -> tuple[float | None, ...]:
+        """The constant scores that masks are made with: two where pixels are left out between them."""
+        return (self.threshold,) if self.high is None else (self.high, self.low)
 
 
 class PseudoSettings(Settings):
     """Pseudo-masks from score maps."""
 
     background: BackgroundSettings | None = Field(
-        description="{threshold: …}, {power: …}, or null where the score maps bring a background of their own"
+        description="{threshold: …}, {low: …, high: …}, {power: …}, or null where the maps bring one of their own"
     )
     crf: MaskCrfSettings | None = Field(None, description="dense CRF, a preset's name or {preset: …, …}; null: none")
+    refiner: PluginChoice | None = Field(None, description="mask refiner, the last step; null: none")
 
 
 class TrainSegSettings(TrainSettings):
@@ -225,9 +242,13 @@ class ThresholdSettings(Settings):
 class EvalSettings(Settings):
     """How results are evaluated."""
 
-    infer: InferSettings = Field(InferSettings(), description="test-time views of the segmentation network")
+    infer: InferSettings = Field(
+        default_factory=InferSettings, description="test-time views of the segmentation network"
+    )
     crf: MaskCrfSettings | None = Field(None, description="dense CRF on the network's class scores; null: none")
-    thresholds: ThresholdSettings = Field(ThresholdSettings(), description="thresholds of the score-map curve")
+    thresholds: ThresholdSettings = Field(
+        default_factory=ThresholdSettings, description="thresholds of the score-map curve"
+    )
 
 
 class Recipe(Settings):
@@ -244,8 +265,10 @@ class Recipe(Settings):
     refine: RefineSettings | None = Field(None, description="refinement of score maps")
     pseudo: PseudoSettings | None = Field(None, description="pseudo-masks")
     train_seg: TrainSegSettings | None = Field(None, description="training of the segmentation network")
-    eval: EvalSettings = Field(EvalSettings(), description="how results are evaluated")
-    runtime: RuntimeSettings = Field(RuntimeSettings(), description="how the machine is used; changes no number")
+    eval: EvalSettings = Field(default_factory=EvalSettings, description="how results are evaluated")
+    runtime: RuntimeSettings = Field(
+        default_factory=RuntimeSettings, description="how the machine is used; changes no number"
+    )
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -272,50 +295,3 @@ class Recipe(Settings):
         if any(training.weights == "train_cls" for training in trainings) and not self.train_cls:
             raise ValueError("refine.train.weights: train_cls needs a train_cls section")
         return self
-
-
-def unused(recipe: Recipe) -> list[tuple[Address, str]]:
-    """Return (address, why) of every key that stands in the recipe and that nothing would read."""
-    found: list[tuple[Address, str]] = []
-    trainings: list[tuple[Address, TrainSettings | None]] = [
-        (("train_cls",), recipe.train_cls if isinstance(recipe.train_cls, TrainSettings) else None),
-        (("refine", "train"), recipe.refine.train if recipe.refine else None),
-        (("train_seg",), recipe.train_seg),
-    ]
-    if recipe.refine and isinstance(recipe.refine.refiner, tuple):
-        trainings += [(("refine", "refiner", n, "train"), one.train) for n, one in enumerate(recipe.refine.refiner)]
-    for at, training in trainings:
-        if training is not None:
-            found += [((*at, "optim", key), why) for key, why in _unused_optim(training.optim)]
-            found += [((*at, "schedule", key), why) for key, why in _unused_schedule(training.schedule)]
-    if recipe.train_seg is None and recipe.train_cls is None:
-        found += [(("eval", key), "no train_seg section") for key in ("infer", "crf") if _said(recipe.eval, key)]
-    if recipe.cam is None and recipe.refine is None and _said(recipe.eval, "thresholds"):
-        found.append((("eval", "thresholds"), "no cam section"))
-    return found
-
-
-def _unused_optim(optim: OptimSettings) -> list[tuple[str, str]]:
-    keys = ("betas",) if optim.name == "sgd" else ("momentum", "nesterov")
-    return [(key, f"optimiser {optim.name} has none") for key in keys if _said(optim, key)]
-
-
-def _unused_schedule(schedule: ScheduleSettings) -> list[tuple[str, str]]:
-    readers: dict[str, tuple[str, ...]] = {
-        "power": ("poly",),
-        "milestones": ("step",),
-        "factor": ("step",),
-        "final": ("cosine",),
-        "divisor": ("poly", "cosine"),
-    }
-    return [
-        (key, f"schedule {schedule.name} has none")
-        for key, names in readers.items()
-        if schedule.name not in names and _said(schedule, key)
-    ]
-
-
-def _said(settings: Settings, key: str) -> bool:
-    """Return whether a key stands in the recipe with another value than its default, which may be written out."""
-    default = type(settings).model_fields[key].get_default(call_default_factory=True)
-    return key in settings.model_fields_set and getattr(settings, key) != default

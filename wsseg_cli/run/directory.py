@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from ..recipe.loading import LoadedRecipe
 from ..recipe.renamed import same_names
 from ..recipe.sections import STAGES
 from ..types import Json
-from .fingerprint import asks, content_hash, differences, digest, reads_of
+from .fingerprint import as_recorded, asks, content_hash, differences, digest, reads_of
 from .lock import RunLock
 from .records import Finished, Started, now, read_done, read_stage, versions, write_json
 
@@ -27,6 +28,8 @@ PER_IMAGE: frozenset[str] = frozenset({"cam", "refine", "pseudo"})
 """Stages that write one file an image and are done split by split."""
 
 State = Literal["new", "continue", "done"]
+_WORDS = {"new": "begins", "continue": "goes on", "done": "is up to date"}
+_log = logging.getLogger(__name__)
 
 
 class RunDir:
@@ -93,10 +96,18 @@ class RunDir:
             if source in given:
                 reads[source] = {"folder": given[source]["hash"]}
             elif source == "prepare":
-                reads[source] = {"index": (self.done("prepare") or {}).get("index")}
+                reads[source] = self._prepared(stage)
             else:
                 reads[source] = self._node(source)
         return {"asks": asks(self.recipe.recipe, stage), "reads": reads}
+
+    def _prepared(self, stage: str) -> Json:
+        """Return what a stage depends on of prepare: the index, and the content of the pictures that it learns from."""
+        done = self.done("prepare") or {}
+        section = self.recipe.recipe.train_seg
+        truth = stage == "train-seg" and section is not None and section.masks == "ground_truth"
+        pictures = ("photos", "masks") if truth else ("photos",)
+        return {"index": done.get("index")} | {name: done[name] for name in pictures if name in done}  # type: ignore[literal-required]
 
     def _use_of(self, stage: str) -> dict[str, dict[str, str]]:
         """Return the folders that stand in for what `stage` reads: this command's, or those it was made with."""
@@ -139,6 +150,7 @@ class RunDir:
             return []
         node = self._node(stage)
         recorded = same_names(started, node)
+        node = as_recorded(node, recorded)
         if recorded == node:
             return []
         return list(dict.fromkeys(differences(stage, recorded, node))) or ["the form of its records"]
@@ -185,6 +197,7 @@ class RunDir:
         sweep(self.path, deep=False)
         sweep(folder)
         state = self.look(stage, splits, force)
+        _log.debug("%s: %s, reads %s", stage, _WORDS[state], ", ".join(self.reads(stage)) or "nothing")
         if state == "done":
             return state
         if force and folder.exists():
@@ -216,6 +229,7 @@ class RunDir:
             "versions": versions(),
         }
         record |= facts
+        _log.debug("%s: finished in %s s, fingerprint %s", stage, record["seconds"], record["fingerprint"])
         settle(self.folder(stage))
         write_json(self.folder(stage) / "done.json", record)
         return record

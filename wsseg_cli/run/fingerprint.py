@@ -13,8 +13,15 @@ from ..recipe.sections import SECTION, Recipe
 from ..settings import Settings
 from ..types import Json
 
-LATER: Json = {"warmup_start": 0.1, "final": 0.0}
-"""Keys of a schedule that came after the first records: at these values they are left out, and older records hold."""
+LATER: Json = {
+    "schedule.warmup_start": 0.1,
+    "schedule.final": 0.0,
+    "augment.opencv": "emulated",
+    "background.low": None,
+    "background.high": None,
+    "pseudo.refiner": None,
+}
+"""Ends of addresses that came after the first records: at these values they are left out, and older records hold."""
 
 
 def reads_of(recipe: Recipe, stage: str) -> tuple[str, ...]:
@@ -60,7 +67,11 @@ def asks(recipe: Recipe, stage: str) -> Json:
     if stage == "eval":
         values["dataset.score"] = list(recipe.dataset.scored)
         values["dataset.val"] = recipe.dataset.val
-    return values
+    return {address: value for address, value in values.items() if not _as_before(address, value)}
+
+
+def _as_before(address: str, value: Any) -> bool:
+    return any(address.endswith(key) and value == before for key, before in LATER.items())
 
 
 def _numbers(section: Settings) -> Json:
@@ -69,9 +80,6 @@ def _numbers(section: Settings) -> Json:
     for holder in (data, data.get("train")):
         if isinstance(holder, dict):
             holder.pop("save_every", None)
-            for key, default in LATER.items():
-                if holder.get("schedule", {}).get(key) == default:
-                    del holder["schedule"][key]
     if isinstance(data.get("crf"), dict):
         data["crf"].pop("backend", None)
     return data
@@ -95,7 +103,8 @@ def differences(stage: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> I
         if before is None or after is None:
             yield f"{stage} {'now' if before is None else 'no longer'} reads {source}"
         elif "index" in before and "index" in after:
-            yield "the index of prepare has changed"
+            said = next(name for name in ("index", "photos", "masks") if before.get(name) != after.get(name))
+            yield f"the {said} of prepare {'has' if said == 'index' else 'have'} changed"
         elif "folder" in before or "folder" in after:
             words = [
                 f"the folder of --use {source}" if "folder" in x else f"the run's {source}" for x in (before, after)
@@ -109,6 +118,18 @@ def differences(stage: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> I
             yield f"{key}: {_said(old_asks, key)} → {_said(new_asks, key)}"
 
 
+def as_recorded(node: Json, recorded: Mapping[str, Any]) -> Json:
+    """Return what is asked without the content of pictures where a record is older than that."""
+    reads: Json = {}
+    for source, entry in node["reads"].items():
+        before = recorded.get("reads", {}).get(source, {})
+        if source == "prepare":
+            reads[source] = {name: value for name, value in entry.items() if name == "index" or name in before}
+        else:
+            reads[source] = as_recorded(entry, before) if "reads" in entry else entry
+    return {**node, "reads": reads}
+
+
 def _said(values: Mapping[str, Any], key: str) -> str:
     value = values.get(key, "(not there)")
     return value if isinstance(value, str) else show(value)
@@ -119,7 +140,7 @@ def content_hash(folder: Path) -> str:
     total = hashlib.sha256()
     for file in sorted(p for p in folder.rglob("*") if p.is_file()):
         name = file.relative_to(folder).as_posix()
-        if name.startswith("overlays/") or name in ("stage.json", "done.json", "failures.jsonl"):
+        if name.startswith("overlays/") or name in ("stage.json", "done.json", "failures.jsonl", "model.md"):
             continue
         with file.open("rb") as stream:
             # names and contents are hashed by themselves, so that no content can pass for another name

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,8 @@ WRAPS: dict[str, Callable[[Tensors], Any]] = {
     "half": lambda t: {name: value.half() if value.is_floating_point() else value for name, value in t.items()},
     "state_dict": lambda t: {"state_dict": t, "epoch": 3},
     "model": lambda t: {"model": {f"module.{name}": value for name, value in t.items()}, "optimizer": {"lr": 0.1}},
+    "model_state_dict": lambda t: {"model_state_dict": t, "optimizer_state_dict": {"state": {}, "param_groups": []}},
+    "net": lambda t: {"net": t, "acc": 91.5},
     "of_2018": lambda t: {name: value for name, value in t.items() if not name.endswith("num_batches_tracked")},
 }
 
@@ -64,6 +67,7 @@ def test_released_style_checkpoints(tmp_path: Path, published: Tensors, wrap: st
     source, out = saved(tmp_path, WRAPS[wrap](published)), tmp_path / "ours.safetensors"
     result = convert.run(source, out)
     assert (result.family, result.guessed, result.networks[0].title) == ("efficientnet-lite", True, f"backbone {LITE}")
+    assert result.inside == (wrap if wrap in ("state_dict", "model", "model_state_dict", "net") else "")
     model = on_backbone()
     assert checkpoint.load_initial(model, str(out)) == "ImageNet labels"
     for name, value in model.backbone.state_dict().items():
@@ -74,6 +78,11 @@ def test_released_style_checkpoints(tmp_path: Path, published: Tensors, wrap: st
     assert left == {"_fc.weight": "left out", "_fc.bias": "left out"}
     header = checkpoint.read_header(out)
     assert (header["family"], header["backbone"], header["source"]) == ("efficientnet-lite", LITE, "theirs.pth")
+
+
+def test_the_note_names_the_wrapper(tmp_path: Path, published: Tensors) -> None:
+    done = wsseg(saved(tmp_path, {"model_state_dict": published, "epoch": 3}), tmp_path / "ours.safetensors", "-q")
+    assert done.exit_code == 0 and re.search(r"^inside +model_state_dict$", done.stdout, re.M), done.stdout
 
 
 class Attack:
@@ -241,67 +250,3 @@ def test_a_plugin_that_cannot_be_built_is_no_candidate(monkeypatch: pytest.Monke
     tensors = {f"backbone.{n}": t for n, t in nets.backbone(LITE).state_dict().items()}
     found = networks.networks({**tensors, "fc8.weight": torch.zeros(3, 1280, 1, 1)})
     assert [(n.name, n.match.complete, n.match.extra) for n in found] == [("backbone", False, ("fc8.weight",))]
-
-
-REST = "the rest is unknown, say it with --saw"
-UNKNOWN = "unknown; say it with --saw"
-
-
-@pytest.mark.parametrize(
-    ("family", "names", "want"),
-    [
-        ("psa", ["backbone.conv1a.weight", "fc8.weight"], "ImageNet labels, image labels"),
-        ("psa", ["backbone.conv1a.weight"], "ImageNet labels"),
-        ("eps", ["backbone.conv1a.weight", "fc8.weight"], "ImageNet labels, image labels, saliency maps"),
-        ("caffe", ["backbone.conv1.weight", "fc1_coco.weight"], "ImageNet labels, COCO pixel masks"),
-        ("deeplab-vgg16-aspp", ["backbone.conv1_1.weight", "head.branches.3.fc6.weight"], "ImageNet labels"),
-        ("deeplab-pytorch", ["backbone.conv1.weight", "head.branches.0.weight"], "ImageNet labels, pixel masks"),
-        ("torchvision", ["backbone.conv1.weight"], UNKNOWN),
-    ],
-)
-def test_what_weights_have_seen(family: str, names: list[str], want: str) -> None:
-    tensors = dict.fromkeys(names, torch.zeros(1))
-    assert convert.has_seen(family, tensors, tensors, []) == want
-
-
-@pytest.mark.parametrize(
-    ("classifier", "want"),
-    [
-        ({"fc.weight": 1000}, "ImageNet labels"),
-        ({"fc.weight": 20}, f"image labels of 20 classes; {REST}"),
-        ({}, UNKNOWN),
-    ],
-    ids=["ImageNet", "fine-tuned", "self-supervised"],
-)
-def test_what_a_backbone_has_seen(classifier: dict[str, int], want: str) -> None:
-    published = {"layer1.0.conv1.weight": torch.zeros(1)}
-    published |= {name: torch.zeros(rows, 1) for name, rows in classifier.items()}
-    assert convert.has_seen("torchvision", published, weights.rename(published, "torchvision"), []) == want
-
-
-HEADS = {
-    "torchvision's DeepLab v3": (["classifier.0.convs.0.0.weight", "classifier.4.weight"], f"pixel masks; {REST}"),
-    "its auxiliary head": (["aux_classifier.4.weight"], f"pixel masks; {REST}"),
-    "mmseg": (["decode_head.conv_seg.weight", "auxiliary_head.conv_seg.weight"], f"pixel masks; {REST}"),
-    "smp": (["segmentation_head.0.weight"], f"pixel masks; {REST}"),
-    "mmpretrain": (["head.fc.weight"], UNKNOWN),
-    "a projection": (["projector.0.weight", "predictor.0.weight"], UNKNOWN),
-}
-
-
-@pytest.mark.parametrize("name", HEADS)
-def test_what_unknown_heads_have_seen(name: str, tmp_path: Path) -> None:
-    """Written as published, converted by the command; every protocol repeats what it says."""
-    with torch.device("meta"):
-        backbone = nets.backbone("resnet50").state_dict()
-    heads, want = HEADS[name]
-    tensors = {f"backbone.{n}": torch.zeros((), dtype=t.dtype).expand(t.shape) for n, t in backbone.items()}
-    tensors |= {head: torch.zeros(21, 8, 1, 1) for head in heads}
-    out = tmp_path / "ours.safetensors"
-    source = saved(tmp_path, {"state_dict": tensors})
-    done = wsseg(source, out, "--from", "torchvision", "--json")
-    assert done.exit_code == 0, done.stderr
-    assert json.loads(done.stdout)["saw"] == want
-    assert checkpoint.read_header(out)["saw"] == want
-    said = wsseg(source, out, "--from", "torchvision", "--json", "--force", "--saw", "VOC masks")
-    assert json.loads(said.stdout)["saw"] == "VOC masks"

@@ -147,7 +147,7 @@ def test_lite0_is_ours(output_stride: int) -> None:
     images = torch.randn(1, 3, 97, 130)
     with torch.inference_mode():
         want, got = ours(images), theirs(images)
-    for word in want:
+    for word in got:
         torch.testing.assert_close(got[word], want[word], rtol=1e-4, atol=1e-4)
 
 
@@ -170,7 +170,7 @@ def test_for_inference_keeps_the_numbers(name: str) -> None:
     with torch.inference_mode():
         want = net(images)
         got = for_inference(copy.deepcopy(net))(images)
-    for word in want:
+    for word in got:
         torch.testing.assert_close(got[word], want[word], rtol=1e-3, atol=1e-3)
 
 
@@ -203,6 +203,14 @@ def test_attention_is_that_of_the_block(vit: TokenBackbone) -> None:
         after = before + block.attn.proj(mixed)
         after = after + block.mlp(block.norm2(after))
     torch.testing.assert_close(after, seen.layers[-1], rtol=1e-4, atol=1e-5)
+
+
+def test_a_token_backbone_has_to_give_tokens() -> None:
+    class Silent(TokenBackbone):
+        pass
+
+    with pytest.raises(TypeError, match=r"abstract method '?tokens'?"):
+        Silent()  # type: ignore[abstract]
 
 
 def test_gradients_pass_through_tokens(vit: TokenBackbone) -> None:
