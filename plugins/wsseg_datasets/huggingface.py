@@ -15,7 +15,7 @@ from wsseg_cli.errors import DataError
 from wsseg_cli.plugin.protocols import Dataset, DatasetOptions
 from wsseg_cli.types import ClassNames, Json, Sample
 
-from .arrow_tables import broken_tables
+from .arrow_tables import broken_tables, check_json
 from .hf_labels import LabelColumn
 from .names import rename_option, separator_option
 from .places import below, folder_of, refusals
@@ -145,6 +145,8 @@ class HuggingFace(Dataset[HuggingFaceOptions]):
 
         if self._root is None and self._is_path:
             raise DataError(f"{self.options.path}: no such folder")
+        if self._root is not None:
+            check_json(self._root)
         datasets.disable_progress_bars()
         place = str(self._root or self.options.path)
         try:
@@ -275,9 +277,9 @@ class HuggingFace(Dataset[HuggingFaceOptions]):
         return below(folder, f"{image_id}.png", f"{self.options.path}: an image id")
 
     def _lying(self, path: str | None, where: str) -> Path:
-        place = Path(path or "").resolve()
+        place = None if not path or "\0" in path else Path(path).resolve()
         allowed = [self._root] if self._root else [self._cache.resolve()]
-        if not path or not any(place.is_relative_to(folder) for folder in allowed):
+        if place is None or not any(place.is_relative_to(folder) for folder in allowed):
             raise DataError(
                 f"{self.options.path}: {where} names the file {str(path)[:120]!r} outside of the data set; "
                 "write parquet files that contain the pictures"

@@ -111,6 +111,21 @@ def test_broken_files(tmp_path: Path, data: Any, message: str) -> None:
         list(plugin.samples("train"))
 
 
+@pytest.mark.parametrize("note", [b"\xff\xfe", b"", None])
+def test_masks_whose_note_is_damaged_are_rendered_anew(tmp_path: Path, note: bytes | None) -> None:
+    root = tree(tmp_path / "data", content())
+
+    def masks() -> dict[str, bytes]:
+        plugin = COCO(COCO.Options(root=root, workers=1), tmp_path / "work")
+        return {sample.image_id: sample.mask.read_bytes() for sample in plugin.samples("train") if sample.mask}
+
+    whole = masks()
+    [rules] = (tmp_path / "work").rglob("rules.json")
+    rules.unlink()
+    rules.mkdir() if note is None else rules.write_bytes(note)
+    assert masks() == whole and rules.read_text().startswith("{")
+
+
 def test_missing_splits(tmp_path: Path) -> None:
     plugin = COCO(COCO.Options(root=tmp_path), tmp_path)
     with pytest.raises(DataError, match=r"instances_train2014\.json"):

@@ -53,6 +53,17 @@ def test_exif(tmp_path: Path, orientation: int, with_masks: int) -> None:
     assert [s.orientation for s in stored.samples("train")] == [with_masks, with_masks]
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["null", "[1]", '{"file_name": ' + "[" * 5000 + "]" * 5000 + "}", '{"file_name": "a\\u0000b.jpg", "labels": []}'],
+)
+def test_lines_that_bring_arrow_down(tmp_path: Path, line: str) -> None:
+    table = imagefolder(tmp_path / "data") / "train" / "metadata.jsonl"
+    table.write_text(line + "\n" + table.read_text())
+    with pytest.raises(DataError, match=r"metadata\.jsonl|cannot read it|outside"):
+        list(plugin(tmp_path / "data", tmp_path / "work").samples("train"))
+
+
 def rows(root: Path, cells: list[dict[str, Any]], split: str = "train") -> Path:
     for number, cell in enumerate(cells):
         photo(root / split / f"{number}.jpg")

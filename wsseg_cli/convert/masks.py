@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from ..data.images import decode, open_picture, read_mask
 from ..data.palette import voc_colours
 from ..data.stores import MaskStore
 from ..disk.reading import read_text
+from ..disk.records import parse_json
 from ..errors import DataError, RecipeError
 from ..types import IGNORE, ByteArray
 
@@ -190,8 +190,8 @@ def read_colours(path: Path) -> ByteArray:
         DataError: missing, or another form.
     """
     try:
-        content = json.loads(read_text(path, 1 << 20, "utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = parse_json(read_text(path, 1 << 20, "utf-8-sig"))
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as colours ({error})") from error
     rows = list(content.values()) if isinstance(content, dict) else content
     fits = isinstance(rows, list) and 1 < len(rows) <= IGNORE + 1

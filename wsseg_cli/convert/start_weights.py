@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -149,7 +150,7 @@ def _unpacked(archive: Path, member: str, workshop: Path) -> Path:
             with opened.open(found) as stream, out.open("wb") as written:
                 while block := stream.read(1 << 20):
                     written.write(block)
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
         raise CheckpointError(f"{archive.name} is damaged ({error})") from error
     return out
 

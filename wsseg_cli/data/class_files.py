@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from itertools import dropwhile
 from pathlib import Path
-from typing import Any
 
 from ..disk.reading import read_text
+from ..disk.records import parse_json
 from ..errors import DataError
 from ..types import ClassNames, means_no_class
 
@@ -39,8 +38,8 @@ def read_class_names(path: Path) -> ClassNames:
 
 def _of_json(path: Path, text: str) -> list[str]:
     try:
-        content: Any = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        content = parse_json(text)
+    except ValueError as error:
         raise DataError(f"{path}: not valid JSON ({error})") from error
     names = content.get("class_names") if isinstance(content, dict) else content
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..disk.reading import read_bytes
+from ..disk.records import parse_json
 from ..disk.writing import write_text
 from ..errors import DataError
 from .label_cells import are_multi_hot, names_in_cell, twice_a_number
@@ -207,8 +208,8 @@ def _json_rows(rows: _Rows, text: str) -> list[tuple[str, list[str]]]:
         if not line.strip():
             continue
         try:
-            entry: Any = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            entry = parse_json(line)
+        except ValueError as error:
             rows.refuse(number, f"no JSON ({error})")
             continue
         cells = {str(name).lower(): value for name, value in entry.items()} if isinstance(entry, dict) else {}

@@ -26,6 +26,8 @@ _MARK = object()
 _WIDEST = 1 << 127
 MOST_OPERATIONS = 5_000_000
 """Opcodes of the longest stream; the labels of all of COCO's images, a vector each, take three million."""
+_DEEPEST = 200_000
+"""Values that may wait for their container; `pickle` hands them on by the thousand."""
 
 
 class Refused(ValueError):
@@ -79,6 +81,8 @@ def interpret(
             if count > MOST_OPERATIONS:
                 raise Refused(f"has more than {MOST_OPERATIONS:,} parts")
             machine.step(opcode.name, argument)
+            if len(machine.stack) > _DEEPEST:
+                raise Refused(f"has more than {_DEEPEST:,} parts that belong to nothing")
     except Refused:
         raise
     except (ValueError, TypeError, IndexError, KeyError, OverflowError, MemoryError, AttributeError) as error:
@@ -96,6 +100,8 @@ def count_of(shape: Any) -> int:
         raise Refused("holds an array with a broken shape")
     if len(shape) > 32:
         raise Refused("holds an array of more than 32 axes")
+    if math.prod(max(side, 1) for side in shape) >= 1 << 60:  # numpy refuses it, of no elements as well
+        raise Refused("holds an array with a broken shape")
     return math.prod(shape)
 
 
@@ -114,8 +120,6 @@ class _Machine:
             "PROTO": lambda: None,
             "FRAME": lambda: None,
             "MARK": lambda: push(_MARK),
-            "POP": self.stack.pop,
-            "POP_MARK": self._to_mark,
             "EMPTY_DICT": lambda: push({}),
             "EMPTY_LIST": lambda: push([]),
             "EMPTY_TUPLE": lambda: push(()),

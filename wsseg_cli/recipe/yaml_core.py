@@ -15,6 +15,9 @@ from ..errors import RecipeError
 Address = tuple[str | int, ...]
 """Where a value stands: keys and list positions from the root down."""
 
+LARGEST = 256 << 10
+"""Bytes of the largest recipe; a thorough one has ten thousand, and a megabyte takes the parser half a minute."""
+
 MOST_VALUES = 20_000
 """A recipe has a few hundred values; more means that aliases multiply."""
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from .. import __version__
+from ..disk.writing import new_folder
 from ..errors import PluginError
 from ..plugin.discovery import find
 
@@ -21,6 +22,7 @@ def new_plugin(name: str, kind: str = "method", parent: Path = Path()) -> list[P
 
     Raises:
         PluginError: the name cannot be a plugin's, is taken, or the folder is there already.
+        DataError: the package cannot be written.
     """
     if kind not in KINDS:
         raise PluginError(f"no kind of plugin {kind!r}; there are {', '.join(KINDS)}")
@@ -43,10 +45,11 @@ def new_plugin(name: str, kind: str = "method", parent: Path = Path()) -> list[P
         f"{name}_toy.yaml": "recipe.yaml.j2",
     }
     texts = {target: _filled(template, name, kind) for target, template in files.items()}
-    for target, text in texts.items():
-        path = folder / target
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+    with new_folder(folder) as place:
+        for target, text in texts.items():
+            path = place / target
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
     return [folder / target for target in texts]
 
 

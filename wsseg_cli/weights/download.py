@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .. import __version__
+from ..disk.reading import read_text
 from ..errors import CheckpointError, WssegError
 
 Show = Callable[[int, int], None]
@@ -127,8 +128,7 @@ def _go_on(address: str, part: Path, copies: int, show: Show | None) -> None:
     tag = part.with_name(f"{part.name}.etag")
     if begun:
         headers["Range"] = f"bytes={begun}-"
-        if tag.is_file():
-            headers["If-Range"] = tag.read_text(encoding="utf-8")
+        headers |= _if_unchanged(tag)
     try:
         answer = urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
@@ -160,6 +160,15 @@ def _go_on(address: str, part: Path, copies: int, show: Show | None) -> None:
         if total and done < total:
             raise _CutOff
     tag.unlink(missing_ok=True)
+
+
+def _if_unchanged(tag: Path) -> dict[str, str]:
+    """Return the header that asks for the rest of a file only if it is still the one that `tag` names."""
+    try:
+        said = read_text(tag, 1 << 12, "ascii")
+    except (OSError, UnicodeDecodeError):
+        return {}
+    return {"If-Range": said} if said.isprintable() else {}
 
 
 def _size(part: Path) -> int:
