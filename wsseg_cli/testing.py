@@ -4,9 +4,7 @@
 
     class TestMine(MethodTester):
         plugin = Mine
-        options = {"width": 4}
-
-Sizes are small; give options that make the network small, too.
+        options = {"width": 4}  # sizes of images are small; so should be the network
 """
 
 # ruff: noqa: D102 (a test says in its name what holds)
