@@ -4,7 +4,9 @@
 
     class TestMine(MethodTester):
         plugin = Mine
-        options = {"width": 4}  # sizes of images are small; so should be the network
+        options = {"width": 4}
+
+Sizes are small; give options that make the network small, too.
 """
 
 # ruff: noqa: D102 (a test says in its name what holds)
@@ -44,8 +46,7 @@ CLASSES = ClassNames(("cat", "dog", "cow"))
 def made_up(number: int = 0, size: tuple[int, int] = (75, 90)) -> tuple[ByteArray, ByteArray]:
     """Return a noisy image (H, W, 3) and its mask (H, W), which shows classes 1 and 3 of `CLASSES`; uint8 both."""
     rng = np.random.default_rng(number)
-    height, width = size
-    mask = np.zeros(size, np.uint8)
+    (height, width), mask = size, np.zeros(size, np.uint8)
     mask[height // 5 : height // 2, width // 6 : width // 2] = 1
     mask[height // 2 :, 2 * width // 3 :] = 3
     colours = np.array([[110, 130, 120], [200, 80, 60], [0, 0, 0], [60, 90, 200]])
