@@ -15,16 +15,15 @@ from .data.overlays import mask_overlay
 from .data.stores import MaskStore
 from .data.strips import Pixels
 from .engine import checkpoint, processes
-from .engine.each import Work, each, share
+from .engine.each import Work, each, one_thread, share
 from .errors import CheckpointError, DataError, RecipeError
 from .hub_folder import is_hub_folder, read_hub_folder
-from .ops.masks import crf_scores, mask_at_size
-from .ops.resize import pillow_resize
 from .recipe.sections import EvalSettings
 from .settings import RuntimeSettings
+from .stages.per_image import device_and_workers
 from .stages.pictures import write_picture
-from .stages.plugins import crf_image, network_stage, predictor_from, trained
-from .stages.windows import in_windows, logits_in_windows, mask_in_windows
+from .stages.plugins import network_stage, predictor_from, trained
+from .stages.windows import network_mask
 from .status import open_existing
 from .types import ByteArray, FloatArray, Json
 
@@ -62,7 +61,7 @@ def model_at(place: Path) -> Model:
     if not (place / "recipe.yaml").is_file():
         if is_hub_folder(place):
             return Model(place / checkpoint.MODEL, read_hub_folder(place))
-        raise CheckpointError(f"--model {place}: no run, it holds no recipe.yaml; give a run or a .safetensors file")
+        raise CheckpointError(f"--model {place}: not a run: it has no recipe.yaml; give a run or a .safetensors file")
     recipe = open_existing(place).recipe.recipe
     stage = network_stage(recipe)
     file = place / stage / checkpoint.MODEL
@@ -130,8 +129,8 @@ def predict(
 ) -> tuple[list[Json], list[tuple[str, str]]]:
     """Write the mask of each photo as `out`/NAME.png, a palette PNG as large as the photo; return what was found.
 
-    overlay: also write `out`/overlays/NAME.png. longest: larger photos are scaled down to it for the network; None: to
-    `LONGEST`, but for a model that looks at them in windows.
+    overlay: also write `out`/overlays/NAME.png. longest: larger photos are scaled down to it for the network, by
+    default to what the model's own `infer.longest` says, or to `LONGEST` without windows.
     Returns a record of each photo (image, mask, size, areas as shares of its pixels) and (name, reason) of the others.
 
     Raises:
@@ -144,10 +143,12 @@ def predict(
             if target.resolve() in originals:
                 raise RecipeError(f"--out {out}: {target} is one of the photos; choose another folder")
     predictor_from(model.file)
-    device = str(processes.start(model.runtime.device))
-    workers = processes.worker_count(model.runtime) if device == "cpu" else 0
-    arguments = (model, dict(photos), out, overlay, longest, device)
-    done = each(share(list(photos)), _predictor, arguments, workers=workers, label="predict", quiet=quiet)
+    device, workers = device_and_workers(model.runtime)
+    infer = model.section.infer
+    side = longest or infer.longest or (LONGEST if infer.tile is None else None)
+    arguments = (model, dict(photos), out, overlay, side, device)
+    with one_thread():
+        done = each(share(list(photos)), _predictor, arguments, workers=workers, label="predict", quiet=quiet)
     records = {record["name"]: record for record in processes.gather_objects(list(done.results.values()))}
     failures = processes.gather_objects(list(done.failures.items()))
     return [records[name] for name in photos if name in records], failures
@@ -157,32 +158,13 @@ def _predictor(
     model: Model, photos: Mapping[str, Path], out: Path, overlay: bool, longest: int | None, device: str
 ) -> Work:
     """Return the function that writes the mask of one photo."""
-    import torch
-
     predictor = predictor_from(model.file)
     network = trained(predictor, model.file, device, fast=True)
     names = predictor.classes.with_background
 
-    infer, crf = model.section.infer, model.section.crf
-    limit = longest or (LONGEST if infer.tile is None else None)
-
-    def mask_of(pixels: Pixels, seen: Pixels) -> ByteArray:
-        windows = in_windows(infer, seen.size)
-        if windows and crf is None and seen is pixels:
-            return mask_in_windows(predictor, network, infer, pixels)
-        if windows:
-            logits = logits_in_windows(predictor, network, infer, seen)
-        else:
-            with torch.inference_mode():
-                logits = predictor.logits(network, seen.whole(), infer)
-        scores = logits if crf is None else crf_scores(logits, crf_image(crf, predictor, seen.whole()), crf, device)
-        return mask_at_size(scores, pixels.size)
-
     def work(name: str) -> Json:
         pixels = Pixels(photos[name])
-        smaller = limit is not None and max(pixels.size) > limit
-        seen = Pixels.of(shrunk(pixels.whole(), limit)) if smaller and limit is not None else pixels
-        mask = mask_of(pixels, seen)
+        mask, seen_at = network_mask(predictor, network, model.section, pixels, longest, device)
         MaskStore(out).write(name, mask)
         record = {"name": name, "image": str(photos[name]), "mask": str(MaskStore(out).path(name))}
         if overlay:
@@ -191,7 +173,7 @@ def _predictor(
             record["overlay"] = str(picture)
         shares = _shares(mask)
         areas = {names[value]: round(float(shares[value]), 6) for value in np.flatnonzero(shares)}
-        return {**record, "size": list(mask.shape), "seen_at": list(seen.size), "areas": areas}
+        return {**record, "size": list(mask.shape), "seen_at": list(seen_at), "areas": areas}
 
     return work
 
@@ -211,12 +193,3 @@ def read_upright(path: Path) -> ByteArray:
     with open_picture(path) as picture:
         orientation = exif_orientation(picture)
     return read_image(path, orientation)
-
-
-def shrunk(image: ByteArray, longest: int) -> ByteArray:
-    """Return the photo with its longer side at most `longest`; the same array where it is."""
-    height, width = image.shape[:2]
-    if max(height, width) <= longest:
-        return image
-    scale = longest / max(height, width)
-    return pillow_resize(image, (max(1, round(height * scale)), max(1, round(width * scale))))

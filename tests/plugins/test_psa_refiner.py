@@ -175,7 +175,7 @@ def test_stride_without_building_the_network(backbone: str, options: dict[str, A
 
 
 def test_what_cannot_be() -> None:
-    with pytest.raises(ValidationError, match=r"low_alpha 8\.0 lies above high_alpha 4\.0"):
+    with pytest.raises(ValidationError, match=r"low_alpha 8\.0 is above high_alpha 4\.0"):
         PSA.Options(low_alpha=8, high_alpha=4)
     with pytest.raises(ValidationError, match="unknown CRF preset"):
         PSA.Options(crf="psi")

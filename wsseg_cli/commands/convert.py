@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..convert.weights import ConvertedWeights
 
 app = typer.Typer(
-    help="Other people's files in and out: weights, labels, cams, masks, proposals.",
+    help="Convert files of other projects: weights, labels, cams, masks, proposals.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -51,11 +51,11 @@ def weights(
             metavar="TEXT",
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
     as_json: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
-    """Convert a released checkpoint; say key by key what fits, what is missing, what is extra."""
+    """Convert a released checkpoint and report key by key what fits, is missing or is left over."""
     from ..convert import weights as module
 
     result = module.run(source, out, family=family, saw=saw, force=force)
@@ -92,7 +92,10 @@ def labels(
         typer.Option("--classes", help="File with the class names, in the order of the vectors.", metavar="FILE"),
     ] = None,
     keys: Annotated[
-        str, typer.Option("--keys", help="How a new .npy names images: id, or number as in IRN.", metavar="id|number")
+        str,
+        typer.Option(
+            "--keys", help="How a new .npy names images: by id, or by number as IRN does.", metavar="id|number"
+        ),
     ] = "id",
     masks: Annotated[
         Path | None, typer.Option("--masks", help="Folder of masks to compare the labels with.", metavar="DIR")
@@ -120,26 +123,28 @@ def labels(
 
 @app.command("cams", epilog="Example: wsseg convert cams out_cam runs/my/cams")
 def cams(
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder of score maps, others' or ours.")],
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder of score maps, another project's or wsseg's.")],
     out: Annotated[Path, typer.Argument(metavar="DST", help="Folder for the new files.")],
     form: Annotated[
         str | None,
         typer.Option(
             "--form",
-            help="The others' form: psa, crf, irn, puzzlecam, recurseed; told by the keys when read.",
+            help="Format of the other project: psa, crf, irn, puzzlecam, recurseed; recognised by its keys.",
             metavar="FORM",
         ),
     ] = None,
     num_classes: Annotated[
         int | None, typer.Option("--num-classes", min=1, help="Refuse classes beyond.", metavar="C")
     ] = None,
-    stride: Annotated[int, typer.Option("--stride", min=1, help="Stride at which ours are stored.", metavar="N")] = 1,
+    stride: Annotated[
+        int, typer.Option("--stride", min=1, help="Stride at which the new score maps are stored.", metavar="N")
+    ] = 1,
     divide: Annotated[
         float, typer.Option("--divide", help="Divide the values, to bring them into [0, 1].", metavar="X")
     ] = 1.0,
     as_json: JsonOpt = False,
 ) -> None:
-    """Convert score maps of other repositories to ours, or ours to theirs."""
+    """Convert score maps between the formats of other projects and wsseg's."""
     from ..convert import cams as module
 
     result = module.run(source, out, form=form, num_classes=num_classes, stride=stride, divide=divide)  # type: ignore[arg-type]

@@ -26,10 +26,12 @@ def masks(
     ] = None,
     form: Annotated[
         str | None,
-        typer.Option("--form", help="Form of SRC: palette, index, rgb, coco; told by the pixels.", metavar="FORM"),
+        typer.Option(
+            "--form", help="Format of SRC: palette, index, rgb, coco; default: by its pixels.", metavar="FORM"
+        ),
     ] = None,
     to: Annotated[
-        str, typer.Option("--to", help="Form of DST: palette, index, rgb, coco.", metavar="FORM")
+        str, typer.Option("--to", help="Format of DST: palette, index, rgb, coco.", metavar="FORM")
     ] = "palette",
     colours: Annotated[
         Path | None,

@@ -173,7 +173,7 @@ def voc_server(
     set_: SetOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
-    """Write a split's masks as VOC's test server takes them, folder and .tar.gz, count, sizes and values checked.
+    """Write a split's masks as VOC's test server takes them: a folder and a .tar.gz, count, sizes and values checked.
 
     Predict the split first: `wsseg prepare --split test`, `wsseg eval --what seg --split test`.
     """

@@ -45,15 +45,16 @@ def predict(
         typer.Option("--scales", help="Sizes of the views, such as 0.5,1,1.5; default: as the run's eval."),
     ] = None,
     flip: Annotated[
-        bool | None, typer.Option("--flip/--no-flip", help="Also look at horizontal flips; default: as the run's eval.")
+        bool | None,
+        typer.Option("--flip/--no-flip", help="Add the horizontal flip of every view; default: as the run's eval."),
     ] = None,
     longest: Annotated[
         int | None,
         typer.Option(
             "--longest",
             min=32,
-            help="Larger photos are scaled down to this for the network, before windows are cut; default: 1024 without "
-            "windows, else not at all.",
+            help="Larger photos are scaled down to this for the network, before windows are cut; default: as "
+            "the run's eval, or 1024 without windows.",
         ),
     ] = None,
     tile: Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from ..settings import MaskCrfSettings
 from ..types import ByteArray, ClassNames, FloatArray, ScoreMap, resize_scores
 from .crf import dense_crf
+from .resize import pillow_resize, shrunk_size, strips
 
 
 def present_values(classes: npt.ArrayLike) -> ByteArray:
@@ -48,10 +50,12 @@ def mask_from_map(
     """
     if len(scores.classes) == 0:
         return np.zeros(scores.size, np.uint8)
-    full = scores.full(threshold, power=power)
-    if crf is not None and image is not None:
-        full = crf_marginals(image, full, crf, device)
-    return mask_from_scores(full, scores.classes)
+    if crf is None or image is None:
+        parts = (scores.full(threshold, power=power, rows=rows) for rows in strips(scores.size))
+        return np.concatenate([mask_from_scores(part, scores.classes) for part in parts])
+    small = replace(scores, size=shrunk_size(scores.size, crf.longest))
+    marginals = crf_marginals(image, small.full(threshold, power=power), crf, device)
+    return mask_at_size(marginals, scores.size, scores.classes)
 
 
 def crf_scores(
@@ -59,11 +63,12 @@ def crf_scores(
 ) -> npt.NDArray[Any]:
     """Return a network's (1+C, H, W) logits as they are, or the dense CRF's marginals of their softmax.
 
-    image: (H, W, 3) uint8 RGB of the same size, which the CRF sees.
+    image: (H, W, 3) uint8 RGB of the same size, which the CRF sees. Marginals have the size that `crf.longest` leaves.
     """
     if crf is None:
         return logits
-    return crf_marginals(image, probabilities(logits), crf, device)
+    size = shrunk_size((int(image.shape[0]), int(image.shape[1])), crf.longest)
+    return crf_marginals(image, resize_scores(probabilities(logits), size), crf, device)
 
 
 def probabilities(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -74,27 +79,25 @@ def probabilities(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def crf_marginals(image: ByteArray, scores: FloatArray, crf: MaskCrfSettings, device: str = "cpu") -> FloatArray:
-    """Return the marginals of (L, H, W) scores under a stage's CRF, 0 for labels that stay below its `min_score`.
+    """Return the marginals of (L, h, w) scores under a stage's CRF, 0 for labels that stay below its `min_score`.
 
-    image: (H, W, 3) uint8 RGB of the same size, which the CRF sees. Where all labels stay below, all enter.
+    image: (H, W, 3) uint8 RGB, which the CRF sees at the size of the scores. Where all labels stay below, all enter.
     """
+    seen = pillow_resize(image, (int(scores.shape[1]), int(scores.shape[2])))
     enters = np.ones(len(scores), bool)
     if crf.min_score is not None:
         enters = scores.max(axis=(1, 2)) >= crf.min_score
         enters |= not enters.any()
     marginals = np.zeros_like(scores)
-    marginals[enters] = dense_crf(image, scores[enters], crf, backend=crf.backend, device=device)
+    marginals[enters] = dense_crf(seen, scores[enters], crf, backend=crf.backend, device=device)
     return marginals
 
 
-def mask_at_size(scores: FloatArray, size: tuple[int, int]) -> ByteArray:
-    """Return the (H, W) mask of (1+C, h, w) scores resized to `size`, with one class in memory at a time."""
-    if scores.shape[1:] == size:
-        return mask_from_scores(scores)
-    best = resize_scores(scores[:1], size)[0]
-    mask = np.zeros(size, np.uint8)
-    for value in range(1, len(scores)):
-        here = resize_scores(scores[value : value + 1], size)[0]
-        higher = here > best
-        best[higher], mask[higher] = here[higher], value
-    return mask
+def mask_at_size(scores: npt.NDArray[Any], size: tuple[int, int], classes: npt.ArrayLike | None = None) -> ByteArray:
+    """Return the (H, W) mask of (1+K, h, w) scores resized to `size`, a strip in memory at a time.
+
+    classes: as in `mask_from_scores`.
+    """
+    if scores.shape[1:] == tuple(size):
+        return mask_from_scores(scores, classes)
+    return np.concatenate([mask_from_scores(resize_scores(scores, size, rows), classes) for rows in strips(size)])

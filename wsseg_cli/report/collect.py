@@ -15,7 +15,6 @@ from ..recipe.sections import STAGES
 from ..run.records import metrics, read_done, read_stage
 from .records import DataReport, Record, read_data_report, read_eval
 
-LARGEST_RECIPE = 16 << 20  # bytes
 ARTEFACTS = ("cam", "refine", "pseudo", "seg")
 """What can be evaluated and shown, in the order of the stages."""
 
@@ -95,11 +94,11 @@ def collect(paths: Sequence[Path]) -> list[RunFacts]:
 def _collect(path: Path, name: str) -> RunFacts:
     recipe_file = path / "recipe.yaml"
     if not recipe_file.is_file():
-        raise RecipeError(f"{path} is no run: it holds no recipe.yaml; `wsseg run --recipe quickstart` makes one")
+        raise RecipeError(f"{path} is not a run: it has no recipe.yaml; `wsseg run --recipe quickstart` makes one")
     try:
-        text = read_text(recipe_file, LARGEST_RECIPE)
+        text = read_text(recipe_file, yaml_core.LARGEST)
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{recipe_file} cannot be read ({error}); any command on the run writes it anew") from None
+        raise RecipeError(f"{recipe_file} cannot be read ({error}); any command on the run writes it again") from None
     recipe = yaml_core.parse(text, str(recipe_file)).data
     notes: list[str] = []
     try:

@@ -18,6 +18,7 @@ from . import compare, tables
 from .collect import RunFacts, collect
 from .plots import Line, line_plot
 from .sheet import Sheet, contact_sheet
+from .thresholds import three_thresholds
 
 
 def write_report(paths: Sequence[Path], out: Path | None = None, images: int = 4) -> Path:
@@ -32,7 +33,7 @@ def write_report(paths: Sequence[Path], out: Path | None = None, images: int = 4
     text = page(collect(paths), images)
     target = out or (paths[0] / "report.html" if len(paths) == 1 else Path("report.html"))
     if not target.parent.is_dir():
-        raise RecipeError(f"there is no folder {target.parent}")
+        raise RecipeError(f"the folder {target.parent} does not exist")
     write_text(target, text)
     return target
 
@@ -60,6 +61,7 @@ def page(runs: Sequence[RunFacts], images: int = 4) -> str:
         protocol_rows=rows,
         losses=_losses(runs),
         curves=_curves(runs),
+        threshold=three_thresholds(runs[0], images) if len(runs) == 1 else None,
         groups=[_group(group, len(runs) > 1, images) for group in _same_data(runs)],
         times=tables.times(runs),
         versions=tables.versions(runs),

@@ -6,20 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data.images import read_image
 from ..data.index import Index, read_index
 from ..data.stores import MaskStore
 from ..data.strips import Pixels
 from ..engine import checkpoint, processes
 from ..engine.each import Work
-from ..ops.masks import crf_scores, mask_from_scores
 from ..plugin.protocols import Predictor
 from ..recipe.sections import EvalSettings
 from ..types import Sample
 from . import Context
 from .per_image import device_and_workers, run_each
-from .plugins import crf_image, network_stage, predictor_of, trained
-from .windows import in_windows, logits_in_windows, mask_in_windows
+from .plugins import network_stage, predictor_of, trained
+from .windows import network_mask
 
 
 def predict_split(context: Context, index: Index, samples: Sequence[Sample], split: str) -> Path:
@@ -31,7 +29,7 @@ def predict_split(context: Context, index: Index, samples: Sequence[Sample], spl
     predictor = predictor_of(context, index.classes)
     model_file = context.run.folder(network_stage(context.recipe.recipe)) / checkpoint.MODEL
     folder = context.run.folder("eval") / f"seg-{split}"
-    device, workers = device_and_workers(context)
+    device, workers = device_and_workers(context.recipe.section("runtime"))
     section = context.recipe.section("eval")
     arguments = (predictor, model_file, context.prepared, folder, section, device)
     run_each(context, "eval", samples, MaskStore(folder).missing, _predictor, arguments, workers)
@@ -43,26 +41,14 @@ def _predictor(
     predictor: Predictor[Any, Any], model_file: Path, prepared: Path, folder: Path, section: EvalSettings, device: str
 ) -> Work:
     """Return the function that writes the network's mask of one image."""
-    import torch
-
     index = read_index(prepared)
     masks = MaskStore(folder)
     model = trained(predictor, model_file, device, fast=True)
 
     def predict(image_id: str) -> None:
         sample = index.entries[image_id].sample
-        if in_windows(section.infer, index.size(image_id)):
-            pixels = Pixels(sample.image, sample.orientation)
-            if section.crf is None:
-                masks.write(image_id, mask_in_windows(predictor, model, section.infer, pixels))
-                return
-            logits = logits_in_windows(predictor, model, section.infer, pixels)
-            image = pixels.whole()
-        else:
-            image = read_image(sample.image, sample.orientation)
-            with torch.inference_mode():
-                logits = predictor.logits(model, image, section.infer)
-        seen = crf_image(section.crf, predictor, image)
-        masks.write(image_id, mask_from_scores(crf_scores(logits, seen, section.crf, device)))
+        pixels = Pixels(sample.image, sample.orientation)
+        mask, _ = network_mask(predictor, model, section, pixels, section.infer.longest, device)
+        masks.write(image_id, mask)
 
     return predict

@@ -6,6 +6,9 @@ from typing import Any
 
 from ..engine import checkpoint
 from ..plugin.protocols import stated
+from ..recipe.background import BackgroundSettings
+from ..recipe.sections import PseudoSettings
+from ..run.threshold import chosen
 from ..settings import InferSettings
 from ..types import Json
 from . import Context
@@ -43,12 +46,17 @@ def protocol_of(context: Context, artefact: str, split: str, images: int) -> Jso
     if artefact == "pseudo" and recipe.pseudo and recipe.pseudo.refiner:
         protocol["mask refiner"] = recipe.pseudo.refiner.name
     if artefact == "pseudo" and recipe.pseudo and recipe.pseudo.background:
-        protocol["background"] = recipe.pseudo.background.model_dump(exclude_none=True)
+        protocol |= _background(context, recipe.pseudo)
     model = context.run.folder("train-cls") / checkpoint.MODEL
     if model.is_file():
         protocol["initial weights"] = checkpoint.read_header(model).get("weights", "unknown")
     protocol["supervision"] = _supervision(context)
     return protocol
+
+
+def _views(infer: InferSettings) -> Json:
+    """Return the settings of the views, of windows only where there are some."""
+    return infer.model_dump(mode="json", exclude_none=True, exclude={"overlap"} if infer.tile is None else None)
 
 
 def _supervision(context: Context) -> str:
@@ -58,9 +66,11 @@ def _supervision(context: Context) -> str:
     return stated(set().union(*(asked.extras for asked in context.recipe.requirements().values())))
 
 
-def _views(infer: InferSettings) -> Json:
-    """Return the settings of the views, of windows only where there are some."""
-    return infer.model_dump(mode="json", exclude=None if infer.tile is not None else {"tile", "overlap"})
+def _background(context: Context, section: PseudoSettings) -> Json:
+    if isinstance(section.background, BackgroundSettings):
+        return {"background": section.background.model_dump(exclude_none=True)}
+    found = chosen(context.run.folder("pseudo"))
+    return {"background": {"threshold": found.threshold}, "threshold": found.said} if found else {}
 
 
 def _crf(section: Any) -> Any:

@@ -19,7 +19,8 @@ from ..plugin.protocols import MaskRefiner, Method
 from ..recipe.sections import PseudoSettings
 from ..types import IGNORE, ByteArray, ClassNames, Sample, ScoreMap
 from . import Context, Result, begin, up_to_date
-from .per_image import device_and_workers, run_each, splits_of
+from .background import settled
+from .per_image import cpu_workers, device_and_workers, run_each, splits_of, with_file
 from .pictures import write_overlays
 from .plugins import crf_image, mask_refiner_of, method_of
 from .prepared import prepared
@@ -34,17 +35,26 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
     reads = "refine" if context.recipe.recipe.refine else "cam"
     context.run.require(reads, splits)
     samples = index.samples(*splits)
-    section = context.recipe.section("pseudo")
+    section, runtime = context.recipe.section("pseudo"), context.recipe.section("runtime")
     folder = context.run.folder("pseudo")
+    if context.skip_missing or reads in context.run.use:
+        samples = with_file(context, reads, samples, ScoreStore(context.run.source("pseudo", reads)))
     refiner = mask_refiner_of(context.recipe, index.classes)
     if refiner is not None and (context.force or not context.run.done("pseudo")):
         require(refiner, [sample.image_id for sample in samples])
     state = begin(context, "pseudo", splits)
+    said: list[str] = []
+    found = None
     if state != "done":
-        device, workers = device_and_workers(context)
+        device, workers = "cpu", cpu_workers(runtime)
+        if section.crf is not None and section.crf.backend == "torch":
+            device, workers = device_and_workers(runtime)
         published = section.crf is not None and section.crf.image == "published"
         method = method_of(context, index.classes) if published else None
-        arguments = (context.prepared, context.run.source("pseudo", reads), folder, section, method, refiner, device)
+        source = context.run.source("pseudo", reads)
+        section, found = settled(context, section, index, source)
+        said = [f"           threshold {found.threshold:.2f}, {found.said}"] if found else []
+        arguments = (context.prepared, source, folder, section, method, refiner, device)
         run_each(context, "pseudo", samples, MaskStore(folder).missing, _computer, arguments, workers)
         if processes.is_main():
             context.run.finish("pseudo", splits, images=len(stems_in(folder, MaskStore.suffix)))
@@ -53,7 +63,9 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
     if state == "done":
         done = up_to_date("pseudo")
         return replace(done, lines=done.lines + pictures)
-    return Result("pseudo", [f"pseudo     {len(samples)}/{len(samples)}", *pictures], {"images": len(samples)})
+    lines = [f"pseudo     {len(samples)}/{len(samples)}", *said, *pictures]
+    facts = {"threshold": found.model_dump()} if found else {}
+    return Result("pseudo", lines, {"images": len(samples)} | facts)
 
 
 def _computer(
@@ -121,6 +133,8 @@ def pseudo_mask(
     image: (H, W, 3) uint8, what the CRF sees, needed with one. A map without a class is all background.
     With a low and a high background, pixels that are background with the high one alone are 255 (ToCo, offline masks).
     """
+    if section.background == "auto":
+        raise DataError("pseudo.background: auto needs the score maps of all training images; give a threshold")
     background = section.background
     if background is None:
         return mask_from_map(scores, crf=section.crf, image=image, device=device)

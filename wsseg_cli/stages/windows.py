@@ -1,4 +1,4 @@
-"""A network's scores of a large image, window by window."""
+"""A network's mask of an image: at once, made smaller, or window by window."""
 
 from __future__ import annotations
 
@@ -10,11 +10,40 @@ import torch
 from torch import nn
 
 from ..data.strips import Pixels
-from ..ops.masks import mask_from_scores
+from ..ops.masks import crf_scores, mask_at_size, mask_from_scores
+from ..ops.resize import shrunk
 from ..ops.windows import Span, blended
 from ..plugin.protocols import Predictor
+from ..recipe.sections import EvalSettings
 from ..settings import InferSettings
 from ..types import ByteArray, FloatArray
+from .plugins import crf_image
+
+
+def network_mask(
+    predictor: Predictor[Any, Any],
+    model: nn.Module,
+    section: EvalSettings,
+    pixels: Pixels,
+    longest: int | None,
+    device: str,
+) -> tuple[ByteArray, tuple[int, int]]:
+    """Return the (H, W) mask of a photo and the (h, w) at which the network saw it.
+
+    A photo larger than `longest` is made smaller first; what is then larger than `infer.tile` is looked at in windows.
+    """
+    infer, crf = section.infer, section.crf
+    smaller = longest is not None and max(pixels.size) > longest
+    seen = Pixels.of(shrunk(pixels.whole(), longest)) if smaller else pixels
+    if in_windows(infer, seen.size) and crf is None and not smaller:
+        return mask_in_windows(predictor, model, infer, pixels), seen.size
+    if in_windows(infer, seen.size):
+        logits = logits_in_windows(predictor, model, infer, seen)
+    else:
+        with torch.inference_mode():
+            logits = predictor.logits(model, seen.whole(), infer)
+    scores = logits if crf is None else crf_scores(logits, crf_image(crf, predictor, seen.whole()), crf, device)
+    return mask_at_size(scores, pixels.size), seen.size
 
 
 def in_windows(infer: InferSettings, size: tuple[int, int]) -> bool:

@@ -82,6 +82,18 @@ def theirs(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
     return tools.decode(packed)
 
 
+@pytest.mark.parametrize("corner", [9e5, 10**400])
+def test_outlines_without_end(corner: Any) -> None:
+    with pytest.raises(DataError, match=r"outline of|something else than numbers"):
+        object_mask([[0, 0, corner, corner, 0, corner] * 50], (16, 20))
+
+
+def test_no_larger_than_a_picture_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WSSEG_MAX_MEGAPIXELS", "0.001")
+    with pytest.raises(DataError, match="1001x1 pixels"):
+        object_mask([[0, 0, 5, 5, 0, 5]], (1, 1001))
+
+
 def test_random_polygons_equal_pycocotools() -> None:
     tools = pytest.importorskip("pycocotools.mask")
     rng = np.random.default_rng(0)

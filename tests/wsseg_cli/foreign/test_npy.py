@@ -185,6 +185,19 @@ def test_mutated_files_are_read_or_refused(data: st.DataObject) -> None:
             npy.parse(bytes(whole))
 
 
+def test_no_elements_in_a_shape_beyond_measure() -> None:
+    said, huge = b"(0, 2), }                           ", b"(0, 549755813888, 549755813888), }  "
+    assert npy.parse(saved(np.empty((0, 2)))).shape == (0, 2)
+    with pytest.raises(Refused, match="broken shape"):
+        npy.parse(saved(np.empty((0, 2))).replace(said, huge))
+
+
+@pytest.mark.parametrize("waiting", [b"]", b"(", b"N"])
+def test_values_that_belong_to_nothing(waiting: bytes) -> None:
+    with pytest.raises(Refused, match="belong to nothing"):
+        npy.parse(b"\x80\x02" + waiting * 300_000 + b".")
+
+
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nothing\.npy"):
         npy.read(tmp_path / "nothing.npy")

@@ -191,5 +191,5 @@ def test_nothing_counted() -> None:
 
 
 def test_bad_ranges() -> None:
-    with pytest.raises(DataError, match="make no range"):
+    with pytest.raises(DataError, match="do not make a range"):
         threshold_range(0, 1, 0)
