@@ -12,7 +12,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from ..data.images import max_pixels
+from ..disk.limits import max_pixels
 from ..errors import DataError
 from ..types import IGNORE, ByteArray
 
