@@ -1,28 +1,29 @@
-"""The data that flows between stages: Sample, ScoreMap, ClassNames, and what goes with them. No torch, no files."""
+"""The data that flows between stages: Sample, ScoreMap, ClassNames. No torch, no files, NumPy where it is used."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
-import numpy as np
-import numpy.typing as npt
+from .errors import DataError, near
 
-from .errors import DataError
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 IGNORE = 255
 """Mask value of a pixel that belongs to no class: neither trained on nor evaluated."""
 
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
-ByteArray = npt.NDArray[np.uint8]
+FloatArray: TypeAlias = "npt.NDArray[np.float32]"
+IntArray: TypeAlias = "npt.NDArray[np.int64]"
+ByteArray: TypeAlias = "npt.NDArray[np.uint8]"
 
 Json = dict[str, Any]
 """A JSON object: a record of a run, the header of a model file, what a command prints with --json."""
 
-_Label = TypeVar("_Label", int, npt.NDArray[np.int64])
+_Label = TypeVar("_Label", int, "npt.NDArray[np.int64]")
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ class ScoreMap:
         Raises:
             DataError: neither is given and the map has no background of its own.
         """
+        import numpy as np
+
         scores = resize_scores(self.scores, self.size)
         height, width = self.size
         if background is not None:
@@ -101,6 +104,8 @@ def resize_scores(scores: FloatArray, size: tuple[int, int]) -> FloatArray:
 
     The same numbers as torch's `interpolate(mode="bilinear", align_corners=False)`, without torch.
     """
+    import numpy as np
+
     scores = np.asarray(scores, np.float32)
     if scores.shape[1:] == tuple(size):
         return scores
@@ -113,6 +118,8 @@ def resize_scores(scores: FloatArray, size: tuple[int, int]) -> FloatArray:
 
 
 def _neighbours(source: int, target: int) -> tuple[IntArray, IntArray, FloatArray]:
+    import numpy as np
+
     centre = np.maximum((np.arange(target, dtype=np.float64) + 0.5) * (source / target) - 0.5, 0.0)
     low = np.minimum(centre.astype(np.int64), source - 1)
     return low, np.minimum(low + 1, source - 1), (centre - low).astype(np.float32)
@@ -169,11 +176,7 @@ class ClassNames(Sequence[str]):
             DataError: no such class.
         """
         if name not in self.names:
-            import difflib
-
-            near = difflib.get_close_matches(name, self.names, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise DataError(f"unknown class {name!r}{hint}")
+            raise DataError(f"unknown class {name!r}{near(name, self.names)}")
         return self.names.index(name)
 
     def labels(self, names: Iterable[str]) -> tuple[int, ...]:
@@ -191,6 +194,8 @@ class ClassNames(Sequence[str]):
 
     def labels_in(self, mask: npt.NDArray[Any]) -> tuple[int, ...]:
         """Return the labels of the classes that a mask shows, ascending."""
+        import numpy as np
+
         values = np.unique(mask)
         return tuple(int(v) - 1 for v in values if 0 < v <= len(self.names))
 
@@ -228,6 +233,8 @@ class Normalization:
 
     def apply(self, image: npt.NDArray[Any]) -> FloatArray:
         """Return (H, W, 3) pixels 0..255 in RGB as the network's float32 input, still (H, W, 3)."""
+        import numpy as np
+
         pixels = np.asarray(image, np.float32)
         if self.order == "BGR":
             pixels = pixels[..., ::-1]
@@ -235,6 +242,8 @@ class Normalization:
 
     def invert(self, images: Any) -> Any:
         """Return RGB pixels in 0..255 (float) of a normalised tensor or array (..., 3, H, W)."""
+        import numpy as np
+
         red_first = [2, 1, 0] if self.order == "BGR" else [0, 1, 2]
         channels = [(images[..., c, :, :] * self.std[c] + self.mean[c]) * self.scale for c in red_first]
         if isinstance(images, np.ndarray):

@@ -13,8 +13,15 @@ from ..recipe.sections import SECTION, Recipe
 from ..settings import Settings
 from ..types import Json
 
-LATER: dict[str, Json] = {"schedule": {"warmup_start": 0.1, "final": 0.0}, "augment": {"opencv": "emulated"}}
-"""Keys of a training that came after the first records: at these values they are left out, and older records hold."""
+LATER: Json = {
+    "schedule.warmup_start": 0.1,
+    "schedule.final": 0.0,
+    "augment.opencv": "emulated",
+    "background.low": None,
+    "background.high": None,
+    "pseudo.refiner": None,
+}
+"""Ends of addresses that came after the first records: at these values they are left out, and older records hold."""
 
 
 def reads_of(recipe: Recipe, stage: str) -> tuple[str, ...]:
@@ -60,7 +67,11 @@ def asks(recipe: Recipe, stage: str) -> Json:
     if stage == "eval":
         values["dataset.score"] = list(recipe.dataset.scored)
         values["dataset.val"] = recipe.dataset.val
-    return values
+    return {address: value for address, value in values.items() if not _as_before(address, value)}
+
+
+def _as_before(address: str, value: Any) -> bool:
+    return any(address.endswith(key) and value == before for key, before in LATER.items())
 
 
 def _numbers(section: Settings) -> Json:
@@ -69,10 +80,6 @@ def _numbers(section: Settings) -> Json:
     for holder in (data, data.get("train")):
         if isinstance(holder, dict):
             holder.pop("save_every", None)
-            for part, defaults in LATER.items():
-                for key, default in defaults.items():
-                    if holder.get(part, {}).get(key) == default:
-                        del holder[part][key]
     if isinstance(data.get("crf"), dict):
         data["crf"].pop("backend", None)
     return data

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from ..data.images import read_image
 from ..data.index import read_index
 from ..data.stores import MaskStore, ScoreStore, stems_in
 from ..engine import processes
 from ..engine.each import Work
-from ..errors import DataError
+from ..errors import DataError, PluginError
 from ..ops.masks import mask_from_map
-from ..plugin.protocols import Method
+from ..plugin.protocols import MaskRefiner, Method
 from ..recipe.sections import PseudoSettings
-from ..types import ByteArray, ScoreMap
+from ..types import IGNORE, ByteArray, ClassNames, Sample, ScoreMap
 from . import Context, Result, begin, up_to_date
 from .per_image import device_and_workers, run_each, splits_of
 from .pictures import write_overlays
-from .plugins import crf_image, method_of
+from .plugins import crf_image, mask_refiner_of, method_of
 from .prepared import prepared
+
+_SHOWN = 5
 
 
 def run(context: Context, split: str | None = None, overlays: int = 0) -> Result:
@@ -31,12 +36,15 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
     samples = index.samples(*splits)
     section = context.recipe.section("pseudo")
     folder = context.run.folder("pseudo")
+    refiner = mask_refiner_of(context.recipe, index.classes)
+    if refiner is not None and (context.force or not context.run.done("pseudo")):
+        require(refiner, [sample.image_id for sample in samples])
     state = begin(context, "pseudo", splits)
     if state != "done":
         device, workers = device_and_workers(context)
         published = section.crf is not None and section.crf.image == "published"
         method = method_of(context, index.classes) if published else None
-        arguments = (context.prepared, context.run.source("pseudo", reads), folder, section, method, device)
+        arguments = (context.prepared, context.run.source("pseudo", reads), folder, section, method, refiner, device)
         run_each(context, "pseudo", samples, MaskStore(folder).missing, _computer, arguments, workers)
         if processes.is_main():
             context.run.finish("pseudo", splits, images=len(stems_in(folder, MaskStore.suffix)))
@@ -49,7 +57,13 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
 
 
 def _computer(
-    prepared: Path, source: Path, folder: Path, section: PseudoSettings, method: Method | None, device: str
+    prepared: Path,
+    source: Path,
+    folder: Path,
+    section: PseudoSettings,
+    method: Method | None,
+    refiner: MaskRefiner | None,
+    device: str,
 ) -> Work:
     """Return the function that writes the pseudo-mask of one image."""
     index = read_index(prepared)
@@ -67,9 +81,36 @@ def _computer(
         image = None
         if section.crf:
             image = crf_image(section.crf, method, read_image(sample.image, sample.orientation))
-        masks.write(image_id, pseudo_mask(score_map, section, image, device))
+        mask = pseudo_mask(score_map, section, image, device)
+        masks.write(image_id, mask if refiner is None else refined_mask(refiner, sample, mask, index.classes))
 
     return compute
+
+
+def require(refiner: MaskRefiner, image_ids: Sequence[str]) -> None:
+    """Check that what a mask refiner reads is there for all images, before the first mask is written.
+
+    Raises:
+        DataError: with the count and the first lines.
+    """
+    if lines := refiner.missing(image_ids):
+        more = [f"… and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+        raise DataError("\n  ".join([f"pseudo.refiner: {len(lines)} missing", *lines[:_SHOWN], *more]))
+
+
+def refined_mask(refiner: MaskRefiner, sample: Sample, mask: ByteArray, classes: ClassNames) -> ByteArray:
+    """Return what a mask refiner makes of the (H, W) mask of an image, its size and values checked.
+
+    Raises:
+        DataError: what it reads does not fit. PluginError: it gives no mask of the image.
+    """
+    size = mask.shape
+    refined = np.asarray(refiner.refine_mask(sample, mask))
+    if refined.shape != size or refined.dtype != np.uint8:
+        raise PluginError(f"{type(refiner).__name__} gives {refined.dtype} {refined.shape} for a mask uint8 {size}")
+    if (above := refined[(refined > len(classes)) & (refined != IGNORE)]).size:
+        raise PluginError(f"{type(refiner).__name__} gives the value {int(above.max())} with {len(classes)} classes")
+    return refined
 
 
 def pseudo_mask(
@@ -78,6 +119,15 @@ def pseudo_mask(
     """Return the (H, W) mask of class values that a recipe's `pseudo` section makes of a score map.
 
     image: (H, W, 3) uint8, what the CRF sees, needed with one. A map without a class is all background.
+    With a low and a high background, pixels that are background with the high one alone are 255 (ToCo, offline masks).
     """
-    background = section.background.model_dump() if section.background else {}
-    return mask_from_map(scores, **background, crf=section.crf, image=image, device=device)
+    background = section.background
+    if background is None:
+        return mask_from_map(scores, crf=section.crf, image=image, device=device)
+    mask, *looser = (
+        mask_from_map(scores, threshold=constant, power=background.power, crf=section.crf, image=image, device=device)
+        for constant in background.constants
+    )
+    for other in looser:
+        mask[(mask == 0) & (other != 0)] = IGNORE
+    return mask
