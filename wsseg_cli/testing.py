@@ -211,8 +211,7 @@ class RefinerTester(TrainableTester):
         image, mask = made_up()
         for labels in ((0, 2), (2,), (), None):
             kept = (0, 2) if labels is None else labels
-            shown = [(mask == ClassNames.mask_value(label)) * 0.7 + 0.1 for label in kept]
-            maps = np.stack(shown or [mask * 0.0])[: len(kept)]
+            maps = np.stack([0.7 * (mask == ClassNames.mask_value(n)) + 0.1 for n in kept] or [mask * 0.0])[: len(kept)]
             coarse = ScoreMap("", np.array(kept, np.int64), maps[:, ::4, ::4].astype(np.float32), mask.shape)
             with torch.enable_grad() if plugin.required.gradients else torch.inference_mode():
                 refined = plugin.refine(model, image, labels, coarse, InferSettings(), **self.extras(mask))

@@ -239,12 +239,12 @@ class Normalization:
         """Return (H, W, 3) pixels 0..255 in RGB as the network's float32 input, still (H, W, 3), a view of 3 planes."""
         import numpy as np
 
-        planes = np.empty((3, *image.shape[:2]), np.float32)
+        planes = np.empty((3, *image.shape[:-1]), np.float32)
         for plane, channel, mean, std in zip(planes, _places(self.order), self.mean, self.std, strict=True):
             np.divide(image[..., channel].astype(np.float32), np.float32(self.scale), out=plane)
             plane -= np.float32(mean)
             plane /= np.float32(std)
-        return planes.transpose(1, 2, 0)
+        return np.moveaxis(planes, 0, -1)
 
     def invert(self, images: Any) -> Any:
         """Return RGB pixels in 0..255 (float) of a normalised tensor or array (..., 3, H, W)."""

@@ -114,7 +114,7 @@ def test_files_that_are_no_model(tmp_path: Path) -> None:
     done = wsseg("export", "onnx", str(tmp_path / "none.safetensors"))
     assert done.exit_code == 6 and "no such run or file" in done.stderr
     done = wsseg("export", "onnx", str(tmp_path))
-    assert done.exit_code == 6 and "no run" in done.stderr
+    assert done.exit_code == 6 and "not a run" in done.stderr
 
 
 @pytest.fixture(scope="module")

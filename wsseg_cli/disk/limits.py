@@ -1,4 +1,4 @@
-"""How large a picture may be."""
+"""How large a picture may be that is read."""
 
 from __future__ import annotations
 

@@ -12,8 +12,9 @@ from ..disk.reading import read_text
 from ..errors import DataError, RecipeError, StageError
 from ..recipe import yaml_core
 from ..recipe.sections import STAGES
+from ..run.evaluation import Evaluation
 from ..run.records import metrics, read_done, read_stage
-from .records import DataReport, Record, read_data_report, read_eval
+from .records import DataReport, read_data_report, read_eval
 
 ARTEFACTS = ("cam", "refine", "pseudo", "seg")
 """What can be evaluated and shown, in the order of the stages."""
@@ -51,20 +52,20 @@ class RunFacts:
     stages: Sequence[StageFacts]
     data: DataReport
     losses: Sequence[Losses]
-    results: Sequence[Record]
+    results: Sequence[Evaluation]
     index: Index | None
     index_hash: str
     notes: Sequence[str] = field(default_factory=tuple)
 
-    def result(self, artefact: str, split: str) -> Record | None:
+    def result(self, artefact: str, split: str) -> Evaluation | None:
         """Return the record of an artefact on a split, None if it was not evaluated."""
-        found = (r for r in self.results if r["artefact"] == artefact and r["split"] == split)
+        found = (r for r in self.results if r.artefact == artefact and r.split == split)
         return next(found, None)
 
     @property
     def artefacts(self) -> list[str]:
         """Artefacts that were evaluated, in the order of the stages."""
-        there = {record["artefact"] for record in self.results}
+        there = {record.artefact for record in self.results}
         return [name for name in ARTEFACTS if name in there]
 
     @property
@@ -77,7 +78,7 @@ class RunFacts:
     @property
     def splits(self) -> list[str]:
         """Splits that anything was evaluated on."""
-        return list(dict.fromkeys(record["split"] for record in self.results))
+        return list(dict.fromkeys(record.split for record in self.results))
 
 
 def collect(paths: Sequence[Path]) -> list[RunFacts]:
@@ -152,7 +153,7 @@ def _losses(folder: Path) -> list[Losses]:
     return parts
 
 
-def _results(folder: Path) -> list[Record]:
+def _results(folder: Path) -> list[Evaluation]:
     records = [read_eval(path) for artefact in ARTEFACTS for path in sorted(folder.glob(f"{artefact}-*.json"))]
     order = {"train": 0, "val": 1}
-    return sorted(records, key=lambda r: (ARTEFACTS.index(r["artefact"]), order.get(r["split"], 2), r["split"]))
+    return sorted(records, key=lambda r: (ARTEFACTS.index(r.artefact), order.get(r.split, 2), r.split))

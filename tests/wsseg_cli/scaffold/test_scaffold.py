@@ -99,7 +99,7 @@ def test_taken_names_and_wrong_kinds(tmp_path: Path) -> None:
         new_plugin("cam", "method", tmp_path)
     with pytest.raises(PluginError, match="no kind of plugin"):
         new_plugin("mine", "loader", tmp_path)
-    with pytest.raises(PluginError, match="no folder"):
+    with pytest.raises(PluginError, match="does not exist"):
         new_plugin("mine", "method", tmp_path / "none")
 
 
