@@ -83,7 +83,7 @@ def export_onnx(model_file: Path, path: Path) -> Verified:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        program = torch.onnx.export(
+        program: Any = torch.onnx.export(
             network,
             (torch.zeros(2, 3, 97, 129),),
             dynamo=True,
@@ -92,7 +92,7 @@ def export_onnx(model_file: Path, path: Path) -> Verified:
             dynamic_shapes=shapes,
             verbose=False,
         )
-    model = program.model_proto  # type: ignore[union-attr]
+    model = program.model_proto
     for key, value in (("classes", "\n".join(predictor.classes.with_background)), ("source", str(model_file))):
         entry = model.metadata_props.add()
         entry.key, entry.value = key, value

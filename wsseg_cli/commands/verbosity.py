@@ -58,6 +58,6 @@ def _taking_both(callback: Callable[..., Any]) -> Callable[..., Any]:
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=_AGAIN[name])
         for name, default in (("verbose", False), ("log_level", None))
     ]
-    command.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *more])  # type: ignore[attr-defined]
+    vars(command)["__signature__"] = signature.replace(parameters=[*signature.parameters.values(), *more])
     command.__annotations__ = {**callback.__annotations__, **_AGAIN}
     return command

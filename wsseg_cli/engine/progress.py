@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from types import TracebackType
+from typing import Any
 
 _STEPS, _SECONDS = 3, 2.0
 """After the first step so many more, and so much time, before a rate says anything about the rest."""
@@ -36,7 +37,7 @@ class ProgressLine:
         self.live = not quiet and sys.stderr.isatty() and os.environ.get("TERM", "") != "dumb"
         self._next_line = 0.0
         self._first: tuple[int, float] | None = None
-        self._bar: object | None = None
+        self._bar: Any = None
 
     def __enter__(self) -> ProgressLine:
         self.begun = time.monotonic()
@@ -59,7 +60,7 @@ class ProgressLine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bar is not None:
-            self._bar.stop()  # type: ignore[attr-defined]
+            self._bar.stop()
         if not self.quiet and self.live and self.count > self.start:
             print(self.text(), file=sys.stderr, flush=True)
 
@@ -74,7 +75,7 @@ class ProgressLine:
             self._first = self.count, time.monotonic()
         self.numbers.update(numbers)
         if self._bar is not None:
-            self._bar.update(self._task, completed=self.count, text=self.text(short=True))  # type: ignore[attr-defined]
+            self._bar.update(self._task, completed=self.count, text=self.text(short=True))
         elif not self.quiet and self.total and self.count / self.total >= self._next_line:
             print(self.text(), file=sys.stderr, flush=True)
             self._next_line = (int(20 * self.count / self.total) + 1) / 20

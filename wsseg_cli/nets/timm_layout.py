@@ -126,19 +126,20 @@ def padded(images: Tensor, multiple: int) -> Tensor:
 
 def feature_maps(model: nn.Module, images: Tensor, indices: tuple[int, ...], last: str) -> list[Tensor]:
     """Return the feature maps (N, D, h, w) of images whose sides are what the network takes; see `Layout`."""
+    intermediates: Any = model.forward_intermediates  # of timm's networks; nn.Module does not know it
     if last == "final":
-        final, maps = model.forward_intermediates(images, indices=list(indices))  # type: ignore[operator]
+        final, maps = intermediates(images, indices=list(indices))
         if getattr(model, "output_fmt", "NCHW") == "NHWC":
             final = final.permute(0, 3, 1, 2).contiguous()
         return [*maps[:-1], final]
     words = {"norm": True} if last == "normed" else {}
-    maps = model.forward_intermediates(images, indices=list(indices), intermediates_only=True, **words)  # type: ignore[operator]
-    return list(maps)
+    return list(intermediates(images, indices=list(indices), intermediates_only=True, **words))
 
 
 def tokens(model: nn.Module, images: Tensor, attention: bool) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """Return (final, layers, attention) of a plain transformer; see `plugin.backbone.Tokens`."""
     blocks: Any = model.blocks
+    forward: Any = model.forward_features
     parts = [block.attn for block in blocks] if attention else []
     fused = [part.fused_attn for part in parts]
     with _Watch() as layers, _Watch() as seen:
@@ -148,7 +149,7 @@ def tokens(model: nn.Module, images: Tensor, attention: bool) -> tuple[Tensor, l
             # step by step: one fused kernel would not show the attention
             for part in parts:
                 part.fused_attn = False
-            final = model.forward_features(images)  # type: ignore[operator]
+            final = forward(images)
         finally:
             for part, before in zip(parts, fused, strict=True):
                 part.fused_attn = before
@@ -277,4 +278,5 @@ def _prefix(model: nn.Module, multiple: int, stride: int) -> int | None:
 
 
 def _takes(model: nn.Module, argument: str) -> bool:
-    return argument in inspect.signature(model.forward_intermediates).parameters  # type: ignore[arg-type]
+    intermediates: Any = model.forward_intermediates
+    return argument in inspect.signature(intermediates).parameters
