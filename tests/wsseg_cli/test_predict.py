@@ -17,7 +17,9 @@ from wsseg_deeplab.segmenter import DeepLabV2
 from wsseg_cli import main as cli
 from wsseg_cli import predict
 from wsseg_cli.data.strips import Pixels
+from wsseg_cli.data.tensor_files import write_tensors
 from wsseg_cli.engine import checkpoint
+from wsseg_cli.errors import WssegError
 from wsseg_cli.ops.masks import mask_at_size
 from wsseg_cli.stages.plugins import predictor_from, trained
 from wsseg_cli.stages.windows import mask_in_windows
@@ -99,6 +101,17 @@ def test_mask_is_the_segmenters_own(model: Path, tmp_path: Path) -> None:
     want = segmenter.logits(trained(segmenter, model, "cpu"), np.asarray(Image.open(path)), infer).argmax(0)
     assert (mask(tmp_path / "out" / "a.png") == want).mean() > 0.999  # one thread there, all cores here
     assert len(np.unique(want)) > 1
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("options", {"backbone": "small", "backbone_options": {"width": False}}), ("name", "nobody's")]
+)
+def test_errors_about_a_header_name_the_file(model: Path, tmp_path: Path, key: str, value: Any) -> None:
+    tensors, header = checkpoint.read_tensors(model)
+    damaged = tmp_path / "damaged.safetensors"
+    write_tensors(damaged, tensors, header | {key: value})
+    with pytest.raises(WssegError, match=r"damaged\.safetensors: "):
+        predictor_from(damaged)
 
 
 def test_upright_photos(model: Path, tmp_path: Path) -> None:

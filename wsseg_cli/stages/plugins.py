@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,7 +16,7 @@ from .. import __version__, nets
 from ..disk.records import OPEN, check_record
 from ..engine import checkpoint
 from ..engine.frozen import load_trained
-from ..errors import CheckpointError, StageError
+from ..errors import CheckpointError, StageError, WssegError
 from ..nets.inference import for_inference
 from ..plugin import discovery
 from ..plugin.protocols import MaskRefiner, Method, NetworkOptions, Predictor, Refiner, Segmenter, Trainable
@@ -173,7 +174,8 @@ def trained(plugin: Trainable[Any, Any], path: Path, device: str, fast: bool = F
     Raises:
         CheckpointError: missing, or of another network, key by key.
     """
-    model: nn.Module = plugin.build_model()
+    with _named(path):
+        model: nn.Module = plugin.build_model()
     load_trained(model, path)
     model = model.to(device).eval()
     return for_inference(model) if fast else model
@@ -191,7 +193,8 @@ def predictor_from(path: Path) -> Predictor[Any, Any]:
     kind, name, pixels = header["kind"], header["name"], header["normalization"]
     if kind not in ("methods", "segmenters"):
         raise CheckpointError(f"{path}: a network of wsseg.{kind}; expected a segmentation network (`wsseg train-seg`)")
-    cls = discovery.load(kind, name)
+    with _named(path):
+        cls = discovery.load(kind, name)
     if not issubclass(cls, Predictor):
         raise CheckpointError(
             f"{path}: the network of method {name!r} gives score maps rather than masks; "
@@ -199,8 +202,9 @@ def predictor_from(path: Path) -> Predictor[Any, Any]:
         )
     try:
         today = with_new_names(header["options"], cls.Options.model_fields)
-        options = cls.Options.model_validate_json(json.dumps(today))
-        plugin = cls(options, ClassNames(header["classes"]))
+        with _named(path):
+            options = cls.Options.model_validate_json(json.dumps(today))
+            plugin = cls(options, ClassNames(header["classes"]))
     except ValidationError as error:
         first = error.errors()[0]
         at = ".".join(map(str, first["loc"]))
@@ -208,10 +212,20 @@ def predictor_from(path: Path) -> Predictor[Any, Any]:
             f"{path}: plugin {name!r} does not take its options: {at}: {first['msg']}; "
             f"wsseg {header.get('wsseg', '?')} wrote it: train it again, or use that version"
         ) from None
-    ours = asdict(plugin.normalization)
+    with _named(path):  # what reads the options of a backbone for the first time
+        ours = asdict(plugin.normalization)
     if any(_listed(ours[key]) != _listed(pixels.get(key)) for key in ours):
         raise CheckpointError(f"{path}: trained on pixels {pixels}, but plugin {name!r} now gives {ours}")
     return plugin
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Let an error about what a model file says of its plugin name the file."""
+    try:
+        yield
+    except WssegError as error:
+        raise type(error)(f"{path}: {error}") from error
 
 
 def _listed(value: Any) -> Any:
