@@ -70,22 +70,24 @@ class ScoreMap:
     background: FloatArray | None = None
     strided: FloatArray | None = None
 
-    def full(self, background: float | None = None, *, power: float | None = None) -> FloatArray:
-        """Return the scores at image size with the background first, (1+K, H, W) float32.
+    def full(
+        self, background: float | None = None, *, power: float | None = None, dtype: type[np.floating[Any]] = np.float32
+    ) -> npt.NDArray[Any]:
+        """Return the scores at image size with the background first, (1+K, H, W) of `dtype`.
 
         background: a constant background score; power: background = (1 - max over classes) ** power. With neither,
-        the map's own background is used.
+        the map's own background is used. dtype: the scores are resized in float32, rounded to it, and the background
+        is computed in it; float16 is the arithmetic of codes that go on with the maps that they stored.
 
         Raises:
             DataError: neither is given and the map has no background of its own.
         """
-        scores = resize_scores(self.scores, self.size)
-        height, width = self.size
+        scores = resize_scores(self.scores, self.size).astype(dtype, copy=False)
         if background is not None:
-            first = np.full((height, width), background, np.float32)
+            first = np.full(self.size, background, dtype)
         elif power is not None:
-            highest = scores.max(axis=0) if len(scores) else np.zeros((height, width), np.float32)
-            first = np.power(1.0 - highest, np.float32(power), dtype=np.float32)
+            highest = scores.max(axis=0) if len(scores) else np.zeros(self.size, dtype)
+            first = np.power(dtype(1) - highest, dtype(power), dtype=dtype)
         elif self.background is not None:
             first = resize_scores(self.background[None], self.size)[0]
         else:
@@ -93,7 +95,7 @@ class ScoreMap:
                 f"score map of {self.image_id!r} has no background of its own; "
                 "set pseudo.background to {threshold: …} or {power: …}"
             )
-        return np.concatenate([first[None], scores]).astype(np.float32, copy=False)
+        return np.concatenate([first[None], scores]).astype(dtype, copy=False)
 
 
 def resize_scores(scores: FloatArray, size: tuple[int, int]) -> FloatArray:

@@ -17,7 +17,7 @@ from ..errors import PluginError
 from ..nets import deeplab
 from ..nets.weights import Match, guess_backbone, match
 from ..plugin.discovery import find, load_found
-from ..plugin.protocols import Plugin
+from ..plugin.protocols import NetworkOptions, Plugin
 from ..types import ClassNames, Normalization
 
 BACKBONE = "backbone."
@@ -88,6 +88,7 @@ def networks(tensors: Mapping[str, Tensor], family: str = "") -> list[Network]:
         [guess] if guess else [name for name in _KNOWN_BY_SHAPES if any(n.startswith(BACKBONE) for n in tensors)]
     )
     found = [network for name in backbones for network in _on(name, tensors)]
+    found += [] if guess else list(_without_a_choice(tensors))
     found.sort(key=lambda n: (len(n.match.wrong_shape), n.problems, family not in n.name.split()))
     complete = [network for network in found if network.match.complete]
     return complete or found[:1]
@@ -142,6 +143,17 @@ def _plugins(backbone: str) -> Iterator[tuple[str, str, Build]]:
             continue
         for words, options in _choices(cls, backbone):
             yield f"{plugin.group[:-1]} {plugin.name}", words, partial(_built_by, cls, options)
+
+
+def _without_a_choice(tensors: Mapping[str, Tensor]) -> Iterator[Network]:
+    """Yield the networks of installed methods whose options name no backbone: they bring one of their own."""
+    for plugin in find("methods"):
+        try:
+            cls = load_found(plugin)
+            if not issubclass(cls.Options, NetworkOptions):
+                yield _compared(f"method {plugin.name}", plugin.name, tensors, partial(_built_by, cls, {}))
+        except Exception:  # a stranger's plugin may fail in any way
+            continue
 
 
 def _choices(cls: type[Plugin], backbone: str) -> Iterator[tuple[str, dict[str, Any]]]:

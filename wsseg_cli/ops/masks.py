@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..settings import MaskCrfSettings
-from ..types import ByteArray, ClassNames, FloatArray, ScoreMap, resize_scores
+from ..types import IGNORE, ByteArray, ClassNames, FloatArray, ScoreMap, resize_scores
 from .crf import dense_crf
 
 
@@ -37,21 +37,46 @@ def mask_from_map(
     crf: MaskCrfSettings | None = None,
     image: ByteArray | None = None,
     device: str = "cpu",
+    dtype: type[np.floating[Any]] = np.float32,
 ) -> ByteArray:
     """Return the (H, W) mask of a score map, after a dense CRF if one is given. A map without a class is background.
 
-    threshold, power: the background score, as in `ScoreMap.full`; by default the map's own.
+    threshold, power, dtype: the background score and the arithmetic, as in `ScoreMap.full`; by default the map's own.
     crf: with `image`, (H, W, 3) uint8 RGB, which it sees, the settings of the CRF.
 
     Raises:
         DataError: the map has no background of its own and none is given.
     """
-    if len(scores.classes) == 0:
-        return np.zeros(scores.size, np.uint8)
-    full = scores.full(threshold, power=power)
-    if crf is not None and image is not None:
-        full = crf_marginals(image, full, crf, device)
+    full = label_scores(scores, threshold=threshold, power=power, crf=crf, image=image, device=device, dtype=dtype)
     return mask_from_scores(full, scores.classes)
+
+
+def label_scores(
+    scores: ScoreMap,
+    *,
+    threshold: float | None = None,
+    power: float | None = None,
+    crf: MaskCrfSettings | None = None,
+    image: ByteArray | None = None,
+    device: str = "cpu",
+    dtype: type[np.floating[Any]] = np.float32,
+) -> npt.NDArray[Any]:
+    """Return the (1+K, H, W) scores whose highest is a pixel's label, as `mask_from_map` compares them.
+
+    With a CRF these are its marginals, which sum to one. A map without a class gives ones for the background.
+
+    Raises:
+        DataError: as `mask_from_map`.
+    """
+    if len(scores.classes) == 0:
+        return np.ones((1, *scores.size), np.float32)
+    full = scores.full(threshold, power=power, dtype=dtype)
+    return full if crf is None or image is None else crf_marginals(image, full, crf, device)
+
+
+def without_unsure(mask: ByteArray, scores: npt.NDArray[Any], confidence: float) -> ByteArray:
+    """Return the (H, W) mask with 255 where the highest of its (1+K, H, W) scores lies below `confidence`."""
+    return np.where(scores.max(axis=0) < confidence, np.uint8(IGNORE), mask)
 
 
 def crf_scores(
@@ -82,7 +107,7 @@ def crf_marginals(image: ByteArray, scores: FloatArray, crf: MaskCrfSettings, de
     if crf.min_score is not None:
         enters = scores.max(axis=(1, 2)) >= crf.min_score
         enters |= not enters.any()
-    marginals = np.zeros_like(scores)
+    marginals = np.zeros(scores.shape, np.float32)
     marginals[enters] = dense_crf(image, scores[enters], crf, backend=crf.backend, device=device)
     return marginals
 

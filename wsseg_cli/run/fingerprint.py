@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from ..recipe.problems import show
-from ..recipe.sections import SECTION, Recipe
+from ..recipe.sections import SECTION, PseudoSettings, Recipe
 from ..settings import Settings
 from ..types import Json
 
 LATER: Json = {"warmup_start": 0.1, "final": 0.0}
 """Keys of a schedule that came after the first records: at these values they are left out, and older records hold."""
+
+LATER_PSEUDO: Json = {"precision": "fp32", "confidence": None}
+"""The same of the section pseudo."""
 
 
 def reads_of(recipe: Recipe, stage: str) -> tuple[str, ...]:
@@ -74,6 +77,8 @@ def _numbers(section: Settings) -> Json:
                     del holder["schedule"][key]
     if isinstance(data.get("crf"), dict):
         data["crf"].pop("backend", None)
+    if isinstance(section, PseudoSettings):
+        data = {key: value for key, value in data.items() if key not in LATER_PSEUDO or value != LATER_PSEUDO[key]}
     return data
 
 

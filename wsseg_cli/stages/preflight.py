@@ -102,6 +102,9 @@ class Preflight:
             self._data()
         for training in self._trainings:
             self._extras(training)
+            for line in training.plugin.missing():
+                place = self.recipe.address(training.stage, training.number)
+                self._say((*place, "options"), line, PluginError)
             for at, initial in [] if unset[training.stage] else self._initial(training):
                 self._try(at, partial(self._load, initial))
 

@@ -32,6 +32,8 @@ def protocol_of(context: Context, artefact: str, split: str, images: int) -> Jso
     protocol["crf"] = _crf(recipe.pseudo.crf) if artefact == "pseudo" and recipe.pseudo else None
     if artefact == "pseudo" and recipe.pseudo and recipe.pseudo.background:
         protocol["background"] = recipe.pseudo.background.model_dump(exclude_none=True)
+        if recipe.pseudo.precision != "fp32":
+            protocol["precision"] = recipe.pseudo.precision
     model = context.run.folder("train-cls") / checkpoint.MODEL
     if model.is_file():
         protocol["initial weights"] = checkpoint.read_header(model).get("weights", "unknown")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from ..data.images import read_image
 from ..data.index import read_index
@@ -11,7 +14,7 @@ from ..data.stores import MaskStore, ScoreStore, stems_in
 from ..engine import processes
 from ..engine.each import Work
 from ..errors import DataError
-from ..ops.masks import mask_from_map
+from ..ops.masks import label_scores, mask_from_scores, without_unsure
 from ..plugin.protocols import Method
 from ..recipe.sections import PseudoSettings
 from ..types import ByteArray, ScoreMap
@@ -20,9 +23,15 @@ from .per_image import device_and_workers, run_each, splits_of
 from .pictures import write_overlays
 from .plugins import crf_image, method_of
 
+CONFIDENT = "confident"
+"""The folder beside the masks with those that a training reads, where `pseudo.confidence` is set."""
+
 
 def run(context: Context, split: str | None = None, overlays: int = 0) -> Result:
-    """Write pseudo/ID.png, values as in ClassNames, for every image of the splits."""
+    """Write pseudo/ID.png, values as in ClassNames, for every image of the splits.
+
+    With `pseudo.confidence` also pseudo/confident/ID.png: the same with 255 where the CRF is unsure, for the training.
+    """
     context.run.require("prepare")
     splits = splits_of(context, split)
     reads = "refine" if context.recipe.recipe.refine else "cam"
@@ -53,7 +62,7 @@ def _computer(
 ) -> Work:
     """Return the function that writes the pseudo-mask of one image."""
     index = read_index(prepared)
-    scores, masks = ScoreStore(source), MaskStore(folder)
+    scores, masks, confident = ScoreStore(source), MaskStore(folder), MaskStore(folder / CONFIDENT)
 
     def compute(image_id: str) -> None:
         sample = index.entries[image_id].sample
@@ -67,7 +76,10 @@ def _computer(
         image = None
         if section.crf:
             image = crf_image(section.crf, method, read_image(sample.image, sample.orientation))
-        masks.write(image_id, pseudo_mask(score_map, section, image, device))
+        mask, learnt = pseudo_masks(score_map, section, image, device)
+        if section.confidence is not None:
+            confident.write(image_id, learnt)  # first: an image counts as done by its mask
+        masks.write(image_id, mask)
 
     return compute
 
@@ -79,5 +91,25 @@ def pseudo_mask(
 
     image: (H, W, 3) uint8, what the CRF sees, needed with one. A map without a class is all background.
     """
+    return pseudo_masks(scores, section, image, device)[0]
+
+
+def pseudo_masks(
+    scores: ScoreMap, section: PseudoSettings, image: ByteArray | None = None, device: str = "cpu"
+) -> tuple[ByteArray, ByteArray]:
+    """Return the mask as `pseudo_mask` does, and the one that a training reads: 255 below `pseudo.confidence`."""
+    full = label_scores(scores, **arithmetic(section), crf=section.crf, image=image, device=device)
+    mask = mask_from_scores(full, scores.classes)
+    return mask, mask if section.confidence is None else without_unsure(mask, full, section.confidence)
+
+
+def arithmetic(section: PseudoSettings) -> dict[str, Any]:
+    """Return what a `pseudo` section says of `ScoreMap.full`: the background score and the type of the numbers."""
     background = section.background.model_dump() if section.background else {}
-    return mask_from_map(scores, **background, crf=section.crf, image=image, device=device)
+    return background | {"dtype": np.float16 if section.precision == "fp16" else np.float32}
+
+
+def training_masks(folder: Path, section: PseudoSettings | None) -> Path:
+    """Return where the masks of a pseudo folder lie that a training reads; of a folder of --use its own."""
+    confident = folder / CONFIDENT
+    return confident if section is not None and section.confidence is not None and confident.is_dir() else folder

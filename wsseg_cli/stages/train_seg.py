@@ -12,6 +12,7 @@ from ..errors import DataError
 from ..plugin.protocols import TrainingJob
 from . import Context, Result, begin, up_to_date
 from .plugins import header_of, segmenter_of
+from .pseudo import training_masks
 
 
 def run(context: Context) -> Result:
@@ -27,7 +28,8 @@ def run(context: Context) -> Result:
     segmenter = segmenter_of(context, index.classes)
     samples = index.samples(*train)
     if section.masks == "pseudo":
-        masks = MaskStore(context.run.source("train-seg", "pseudo"))
+        source = context.run.source("train-seg", "pseudo")
+        masks = MaskStore(training_masks(source, context.recipe.recipe.pseudo))
         missing = masks.missing([sample.image_id for sample in samples])
         if missing:
             raise DataError(f"{len(missing)} of {len(samples)} images have no pseudo-mask, such as {missing[0]!r}")
