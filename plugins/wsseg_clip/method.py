@@ -21,7 +21,6 @@ from wsseg_cli.plugin import (
     ScoreMap,
     resize_scores,
 )
-from wsseg_cli.types import CAFFE
 
 from .affinity import mean_attention, refined_maps, sinkhorn, symmetric
 from .gradcam import normalized, probabilities, softmax_gradcam
@@ -41,6 +40,8 @@ CLIP_PIXELS = Normalization(
     mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711), scale=255.0, order="RGB"
 )
 
+CRF_PIXELS = Normalization(mean=(104.008, 116.669, 122.675), std=(1.0, 1.0, 1.0), scale=1.0, order="BGR")
+
 
 class CLIPES(Method[ClipesOptions, ClipNet]):
     """Class maps of a frozen CLIP: the texts of an image's labels compete with words of what surrounds them."""
@@ -59,7 +60,7 @@ class CLIPES(Method[ClipesOptions, ClipNet]):
 
     def published_pixels(self, image: ByteArray) -> ByteArray:
         """Return what the paper's code shows its CRF: BGR minus the mean colour, cast to bytes, as deeplab-pytorch."""
-        return restored_pixels(image, CAFFE, "mean_subtracted")
+        return restored_pixels(image, CRF_PIXELS, "mean_subtracted")
 
     def missing(self) -> list[str]:
         """Return the tokenizer, where texts of the recipe need one; names of classes may be stand-ins here."""

@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsseg_cli.nets.clip_names import openai_names
-from wsseg_cli.plugin import CheckpointError
-from wsseg_cli.types import HubFile
+from wsseg_cli.plugin import CheckpointError, HubFile
 
 from .options import HEAD_WIDTH, ClipSizes
 
@@ -20,7 +19,6 @@ HUB = HubFile(
     repository="timm/vit_base_patch16_clip_224.openai",
     saw="400 million image-text pairs (OpenAI, not public)",
     licence="MIT (OpenAI), Apache-2.0 as the hub states it",
-    mebibytes=571,
 )
 """OpenAI's ViT-B/16, both towers, as open_clip keeps it."""
 

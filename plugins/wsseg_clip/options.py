@@ -58,7 +58,7 @@ class ClipesOptions(PluginOptions):
         0.1, description="probability from which a class counts as predicted where labels are not given; from no paper"
     )
     precision: Literal["fp32", "fp16"] = Field(
-        "fp32", description="of the frozen weights and all blocks but the last, which is differentiated in fp32"
+        "fp32", description="of the frozen weights and of all blocks but the last, which is differentiated in fp32"
     )
     sizes: ClipSizes = Field(ClipSizes(), description="sizes of the network")
     saw: str = Field(

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from wsseg_cli.errors import near
 from wsseg_cli.plugin import ClassNames, IntArray, PluginError, RecipeError
 
 from .options import ClipesOptions
@@ -65,12 +64,12 @@ def class_texts(options: ClipesOptions, classes: ClassNames) -> list[str]:
     known = {name: name for name in classes} if options.texts == "names" else published(options.texts).texts
     unknown = [name for name in options.class_texts if name not in classes.names]
     if unknown:
-        raise RecipeError(f"class_texts: {unknown[0]!r} is no class of the data set{near(unknown[0], classes)}")
+        raise RecipeError(f"class_texts: {unknown[0]!r} is none of the classes {', '.join(classes)}")
     texts = {**known, **options.class_texts}
     lacking = [name for name in classes if name not in texts]
     if lacking:
         raise RecipeError(
-            f"texts: {options.texts} has no class {lacking[0]!r}{near(lacking[0], texts)}; "
+            f"texts: {options.texts} has no class {lacking[0]!r}; "
             "give its text in class_texts, or take the names themselves: texts: names"
         )
     return [texts[name] for name in classes]

@@ -22,6 +22,7 @@ from ..types import ClassNames, Normalization
 
 BACKBONE = "backbone."
 FORM = "deeplab "
+OWN = "a backbone of its own"
 
 # The options of a backbone that change names.
 _VARIANTS: dict[str, dict[str, Any]] = {
@@ -84,11 +85,13 @@ def networks(tensors: Mapping[str, Tensor], family: str = "") -> list[Network]:
     option at a time; the number of classes is taken from the tensors.
     """
     guess = guess_backbone(tensors)
+    own = [] if guess else [n for n in _without_a_choice(tensors) if not (n.match.missing or n.match.extra)]
+    if own:
+        return own
     backbones = (
         [guess] if guess else [name for name in _KNOWN_BY_SHAPES if any(n.startswith(BACKBONE) for n in tensors)]
     )
     found = [network for name in backbones for network in _on(name, tensors)]
-    found += [] if guess else list(_without_a_choice(tensors))
     found.sort(key=lambda n: (len(n.match.wrong_shape), n.problems, family not in n.name.split()))
     complete = [network for network in found if network.match.complete]
     return complete or found[:1]
@@ -151,7 +154,7 @@ def _without_a_choice(tensors: Mapping[str, Tensor]) -> Iterator[Network]:
         try:
             cls = load_found(plugin)
             if not issubclass(cls.Options, NetworkOptions):
-                yield _compared(f"method {plugin.name}", plugin.name, tensors, partial(_built_by, cls, {}))
+                yield _compared(f"method {plugin.name}", OWN, tensors, partial(_built_by, cls, {}))
         except Exception:  # a stranger's plugin may fail in any way
             continue
 
