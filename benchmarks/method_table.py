@@ -4,11 +4,14 @@
     python benchmarks/method_table.py toy --methods cam eps --seeds 0
     python benchmarks/method_table.py toy --write README.md README.zh.md docs/methods.md
     VOC_ROOT=… VOC_SALIENCY=… python benchmarks/method_table.py photos  real photos in VOC layout
+    VOC_ROOT=… VOC_SALIENCY=… python benchmarks/method_table.py voc     real VOC photos, splits train_mini and val_mini
 
 A table goes on where it was stopped. Runs lie in runs/NAME_table/METHOD-SEED; `prepare` is done once and shared. Every
 figure is a mIoU over the training split with image labels given; the threshold of the CAMs is chosen on the masks, the
-pseudo-masks use the recipe's own. "saliency alone" takes the class from plain CAM's argmax and the extent from
-saliency > 0.5, no training: what a method that reads saliency has to beat.
+pseudo-masks use the recipe's own. A row of a refiner gives what its score maps reach in place of the CAMs. "saliency
+alone" takes the class from plain CAM's argmax and the extent from saliency > 0.5, no training: what a method that reads
+saliency has to beat. `--networks` trains the recipe's segmentation network as well and scores it on the validation
+split.
 """
 
 from __future__ import annotations
@@ -34,38 +37,85 @@ from wsseg_cli.types import ClassNames
 
 
 class Row(NamedTuple):
-    """A line of a table; `saliency`: its data set needs a saliency folder; `settings`: what differs from its recipe."""
+    """A line of a table.
+
+    `saliency`: its data set needs a saliency folder; `settings`: what differs from its recipe; `after`: the row whose
+    classifier it refines.
+    """
 
     title: str
     recipe: str
     saliency: bool = False
     settings: tuple[str, ...] = ()
+    after: str | None = None
 
 
-TABLES = {
-    "toy": {
-        "cam": Row("plain CAM", "quickstart"),
-        "cam_800": Row("plain CAM, 800 steps", "quickstart", settings=("train_cls.max_steps=800",)),
-        "seam": Row("SEAM", "quickstart_seam"),
-        "sccam": Row("SC-CAM", "quickstart_sccam"),
-        "ppc_seam": Row("PPC on SEAM", "quickstart_ppc_seam"),
-        "eps": Row("EPS (I+S)", "quickstart_eps"),
-        "ppc_eps": Row("PPC on EPS (I+S)", "quickstart_ppc"),
-        "onestage": Row("single stage", "quickstart_onestage"),
-        "puzzlecam": Row("PuzzleCAM", "quickstart_puzzlecam"),
-        "rsepm": Row("RecurSeed + EdgePredictMix (reconstructed)", "quickstart_rsepm"),
-    },
-    "photos": {
-        "cam": Row("plain CAM", "cam_voc_lite"),
-        "seam": Row("SEAM", "seam_voc_lite"),
-        "sccam": Row("SC-CAM", "sccam_voc_lite"),
-        "eps": Row("EPS (I+S)", "eps_voc_lite", True),
-        "ppc_eps": Row("PPC on EPS (I+S)", "ppc_eps_voc_lite", True),
-        "onestage": Row("single stage", "onestage_voc_lite"),
-        "rsepm": Row("RecurSeed + EdgePredictMix (reconstructed)", "rsepm_voc_lite"),
-    },
+class Table(NamedTuple):
+    """The rows of a table by the names of their folders, and what all of them share."""
+
+    caption: str
+    rows: dict[str, Row]
+    train: str = "train"
+    val: str = "val"
+    settings: tuple[str, ...] = ()
+
+
+TOY = {
+    "cam": Row("plain CAM", "quickstart"),
+    "cam_800": Row("plain CAM, 800 steps", "quickstart", settings=("train_cls.max_steps=800",)),
+    "seam": Row("SEAM", "quickstart_seam"),
+    "sccam": Row("SC-CAM", "quickstart_sccam"),
+    "ppc_seam": Row("PPC on SEAM", "quickstart_ppc_seam"),
+    "eps": Row("EPS (I+S)", "quickstart_eps"),
+    "ppc_eps": Row("PPC on EPS (I+S)", "quickstart_ppc"),
+    "onestage": Row("single stage", "quickstart_onestage"),
+    "puzzlecam": Row("PuzzleCAM", "quickstart_puzzlecam"),
+    "rsepm": Row("RecurSeed + EdgePredictMix (reconstructed)", "quickstart_rsepm"),
 }
-CAPTION = {"toy": "toy scenes", "photos": "real photos"}
+PHOTOS = {
+    "cam": Row("plain CAM", "cam_voc_lite"),
+    "seam": Row("SEAM", "seam_voc_lite"),
+    "sccam": Row("SC-CAM", "sccam_voc_lite"),
+    "eps": Row("EPS (I+S)", "eps_voc_lite", True),
+    "ppc_eps": Row("PPC on EPS (I+S)", "ppc_eps_voc_lite", True),
+    "onestage": Row("single stage", "onestage_voc_lite"),
+    "rsepm": Row("RecurSeed + EdgePredictMix (reconstructed)", "rsepm_voc_lite"),
+}
+SEAM = ("train_cls.method.name=seam", "train_cls.method.options.view_scale=0.75")
+# Equal steps are not equal work: beside a method that sees an image n times stands CAM with n times the epochs.
+VOC = {
+    "cam": Row("plain CAM", "cam_voc_lite"),
+    "cam_x2": Row("plain CAM, twice the passes", "cam_voc_lite", settings=("train_cls.epochs=16",)),
+    "cam_x3": Row("plain CAM, three times the passes", "cam_voc_lite", settings=("train_cls.epochs=24",)),
+    "seam": Row("SEAM (2 passes)", "seam_voc_lite"),
+    "sccam": Row("SC-CAM (3 trainings)", "sccam_voc_lite"),
+    "puzzlecam": Row("PuzzleCAM (2 passes)", "puzzlecam_voc_lite"),
+    "ppc_seam": Row("PPC on SEAM (2 passes)", "ppc_seam_voc_lite"),
+    "eps": Row("EPS (I+S)", "eps_voc_lite", True),
+    "ppc_eps": Row("PPC on EPS (I+S, 2 passes)", "ppc_eps_voc_lite", True),
+    "onestage": Row("single stage (twice the epochs)", "onestage_voc_lite"),
+    "rsepm": Row("RecurSeed + EdgePredictMix (reconstructed; twice the epochs)", "rsepm_voc_lite"),
+    "psa": Row("CAM + AffinityNet's walk", "psa_voc_lite", after="cam"),
+    "irn": Row("CAM + IRN's walk", "irn_voc_lite", after="cam"),
+    "psa_seam": Row("SEAM + AffinityNet's walk", "psa_voc_lite", settings=SEAM, after="seam"),
+    "irn_seam": Row("SEAM + IRN's walk", "irn_voc_lite", settings=SEAM, after="seam"),
+}
+TABLES = {
+    "toy": Table("toy scenes", TOY),
+    "photos": Table("real photos", PHOTOS),
+    "voc": Table(
+        "VOC photos, train_mini",
+        VOC,
+        train="train_mini",
+        val="val_mini",
+        settings=(
+            "dataset.train=train_mini",
+            "dataset.val=val_mini",
+            "dataset.score=train_mini",
+            "dataset.options.masks=SegmentationClassAug",
+        ),
+    ),
+}
 
 
 def main() -> None:
@@ -77,68 +127,89 @@ def main() -> None:
     parser.add_argument(
         "--write", type=Path, nargs="+", default=[], help="put the table between its marks in these files"
     )
+    parser.add_argument("--networks", action="store_true", help="train and score the segmentation networks, too")
     arguments = parser.parse_args()
-    rows = TABLES[arguments.table]
-    methods = arguments.methods or list(rows)
-    if unknown := [method for method in methods if method not in rows]:
-        parser.error(f"no row {unknown[0]!r}; there are: {', '.join(rows)}")
+    table = TABLES[arguments.table]
+    methods = arguments.methods or list(table.rows)
+    if unknown := [method for method in methods if method not in table.rows]:
+        parser.error(f"no row {unknown[0]!r}; there are: {', '.join(table.rows)}")
     out = arguments.out or Path(f"runs/{arguments.table}_table")
+    columns = {"cam": "CAM (initial seed)", "pseudo": "pseudo-masks (CRF)"}
+    if arguments.networks:
+        columns["seg"] = f"network, {table.val}"
+    columns["minutes"] = "minutes"
     reached: dict[str, list[dict[str, float]]] = {}
     for method in methods:
         for seed in arguments.seeds:
-            reached.setdefault(method, []).append(figures(out / f"{method}-{seed}", rows[method], seed, out))
-            print(f"{method} seed {seed}: {reached[method][-1]}", file=sys.stderr, flush=True)
+            reached.setdefault(method, []).append(figures(table, method, seed, out, arguments.networks))
+            print(f"{method} random seed {seed}: {reached[method][-1]}", file=sys.stderr, flush=True)
     seeds = "random seed" if len(arguments.seeds) == 1 else "random seeds"
     lines = [
-        f"| {CAPTION[arguments.table]}, {seeds} {', '.join(map(str, arguments.seeds))} "
-        "| CAM (initial seed) | pseudo-masks (CRF) | minutes |",
-        "|---|---|---|---|",
+        f"| {table.caption}, {seeds} {', '.join(map(str, arguments.seeds))} | {' | '.join(columns.values())} |",
+        "|---" * (len(columns) + 1) + "|",
     ]
     for method in methods:
-        columns = ([run[key] for run in reached[method]] for key in ("cam", "pseudo", "minutes"))
-        lines.append(f"| {rows[method].title} | {' | '.join(map(spread, columns))} |")
+        cells = (spread([run[key] for run in reached[method] if key in run]) for key in columns)
+        lines.append(f"| {table.rows[method].title} | {' | '.join(cells)} |")
         if method == "cam" and "eps" in methods:
-            alone = [saliency_alone(out / f"cam-{seed}", out / f"eps-{seed}") for seed in arguments.seeds]
-            lines.append(f"| saliency alone (S) | {spread(alone)} | - | - |")
-    table = "\n".join(lines)
-    print(table)
+            alone = [saliency_alone(out / f"cam-{seed}", out / f"eps-{seed}", table) for seed in arguments.seeds]
+            lines.append(f"| saliency alone (S) | {spread(alone)} |" + " - |" * (len(columns) - 1))
+    text = "\n".join(lines)
+    print(text)
     for path in arguments.write:
-        write_between_marks(path, f"{arguments.table} table", table)
+        write_between_marks(path, f"{arguments.table} table", text)
 
 
-def figures(run: Path, row: Row, seed: int, out: Path) -> dict[str, float]:
+def figures(table: Table, method: str, seed: int, out: Path, networks: bool) -> dict[str, float]:
     """Train, compute and evaluate one row and seed; return its mIoUs and the minutes up to the score maps."""
-    settings = [word for setting in (f"seed={seed}", *row.settings) for word in ("--set", setting)]
+    row, run = table.rows[method], out / f"{method}-{seed}"
+    settings = [word for setting in (f"seed={seed}", *table.settings, *row.settings) for word in ("--set", setting)]
     common = ["--recipe", row.recipe, "--run", str(run), *settings, "--quiet"]
+    maps = "cam" if row.after is None else "refine"
+    if row.after is not None:
+        copy_once(out / f"{row.after}-{seed}" / "train-cls", run / "train-cls")
     with share_prepare(out / ("prepare-saliency" if row.saliency else "prepare"), run):
         wsseg(["run", "--to", "pseudo", *common])
-    for what in ("cam", "pseudo"):
-        wsseg(["eval", "--what", what, "--split", "train", *common])
-    done = [json.loads((run / stage / "done.json").read_text())["seconds"] for stage in ("train-cls", "cam")]
-    miou = {what: json.loads((run / f"eval/{what}-train.json").read_text())["miou"] for what in ("cam", "pseudo")}
-    return miou | {"minutes": sum(done) / 60}
+    reached = {}
+    for key, what in (("cam", maps), ("pseudo", "pseudo")):
+        wsseg(["eval", "--what", what, "--split", table.train, *common])
+        reached[key] = miou(run, what, table.train)
+    if networks and "train_seg" in (run / "recipe.yaml").read_text(encoding="utf-8"):
+        wsseg(["train-seg", *common])
+        wsseg(["eval", "--what", "seg", "--split", table.val, *common])
+        reached["seg"] = miou(run, "seg", table.val)
+    stages = ["train-cls", "cam"] if row.after is None else ["train-cls", "cam", "refine"]
+    seconds = [json.loads((run / stage / "done.json").read_text(encoding="utf-8"))["seconds"] for stage in stages]
+    return reached | {"minutes": sum(seconds) / 60}
+
+
+def miou(run: Path, what: str, split: str) -> float:
+    return float(json.loads((run / f"eval/{what}-{split}.json").read_text(encoding="utf-8"))["miou"])
 
 
 @contextmanager
 def share_prepare(shared: Path, run: Path) -> Iterator[None]:
     """Give a run what another one prepared; the first to come prepares it for all."""
-    if shared.is_dir() and not (run / "prepare").is_dir():
-        shutil.copytree(shared, run / "prepare")
+    copy_once(shared, run / "prepare")
     yield
-    if not shared.is_dir():
-        shutil.copytree(run / "prepare", shared)
+    copy_once(run / "prepare", shared)
+
+
+def copy_once(source: Path, target: Path) -> None:
+    if source.is_dir() and not target.is_dir():
+        shutil.copytree(source, target)
 
 
 def wsseg(words: list[str]) -> None:
     subprocess.run([sys.executable, "-m", "wsseg_cli", *words], check=True, stdout=subprocess.DEVNULL)
 
 
-def saliency_alone(cam: Path, with_saliency: Path) -> float:
+def saliency_alone(cam: Path, with_saliency: Path, table: Table) -> float:
     """Return the mIoU of plain CAM's class inside the salient area; the maps' paths come from another run's index."""
     index = read_index(with_saliency / "prepare")
     store = ScoreStore(cam / "cam")
     confusion = Confusion(len(index.classes))
-    for sample in index.samples("train"):
+    for sample in index.samples(table.train):
         scores = store[sample.image_id]
         salient = read_saliency(sample.extras["saliency"]) > 127
         prediction = np.zeros(salient.shape, np.uint8)
@@ -150,15 +221,17 @@ def saliency_alone(cam: Path, with_saliency: Path) -> float:
 
 
 def spread(values: list[float]) -> str:
-    """Return "mean ± half the range" of a row, or the value where there is one."""
+    """Return "mean ± half the range" of a row, the value where there is one, or "-"."""
+    if not values:
+        return "-"
     half = (max(values) - min(values)) / 2
     return f"{statistics.mean(values):.1f}" + (f" ± {half:.1f}" if len(values) > 1 else "")
 
 
 def write_between_marks(path: Path, name: str, table: str) -> None:
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    before, rest = path.read_text().split(begin)
-    path.write_text(before + begin + "\n" + table + "\n" + end + rest.split(end)[1])
+    before, rest = path.read_text(encoding="utf-8").split(begin)
+    path.write_text(before + begin + "\n" + table + "\n" + end + rest.split(end)[1], encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -55,11 +55,11 @@ class Seconds(NamedTuple):
 def devkit(root: Path, count: int) -> list[Path]:
     """Lay out `count` masks of VOC 2012 val with photos made up for them; return the photos."""
     source = Path(os.environ.get("WSSEG_DEV_DATA", HERE.parent / "shared" / "data")) / "voc12_masks"
-    ids = (source / "ImageSets" / "Segmentation" / "val.txt").read_text().split()[:count]
+    ids = (source / "ImageSets" / "Segmentation" / "val.txt").read_text(encoding="utf-8").split()[:count]
     for name in ("JPEGImages", "ImageSets/Segmentation"):
         (root / name).mkdir(parents=True)
     (root / "SegmentationClass").symlink_to(source / "SegmentationClass")
-    (root / "ImageSets" / "Segmentation" / "val.txt").write_text("".join(f"{name}\n" for name in ids))
+    (root / "ImageSets" / "Segmentation" / "val.txt").write_text("".join(f"{name}\n" for name in ids), encoding="utf-8")
     photos = [root / "JPEGImages" / f"{name}.jpg" for name in ids]
     rng = np.random.default_rng(0)
     for photo in photos:
@@ -123,7 +123,7 @@ def main() -> None:
         size = sum(photo.stat().st_size for photo in photos) / len(photos)
         print(f"{len(photos)} samples, {size / 1000:.0f} kB a photo, cores: {cores}")
         recipe = Path(folder) / "timed.yaml"
-        recipe.write_text(RECIPE.replace("ROOT", str(Path(folder) / "VOC2012")))
+        recipe.write_text(RECIPE.replace("ROOT", str(Path(folder) / "VOC2012")), encoding="utf-8")
         rounds = [
             (decoding(photos, cores), preparing(recipe, "--force"), preparing(recipe)) for _ in range(options.runs + 1)
         ]

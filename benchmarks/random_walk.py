@@ -57,14 +57,16 @@ def memory_of(name: str, grid: tuple[int, int], classes: int, steps_log2: int, s
     WALKS[name](*case((grid[0] // 2, grid[1] // 2), classes), 2)  # libraries loaded, kernels chosen
     arguments = case(grid, classes)
     ctypes.CDLL("libc.so.6").malloc_trim(0)  # or the walk would hide in memory that is free but still resident
-    Path("/proc/self/clear_refs").write_text("5")
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     before = status("VmRSS")
     WALKS[name](*arguments, steps_log2)
     sender.send(status("VmHWM") - before)
 
 
 def status(key: str) -> int:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
+    line = next(
+        line for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines() if line.startswith(key)
+    )
     return int(line.split()[1]) * 1024
 
 

@@ -76,7 +76,7 @@ def reached(out: Path, row: str, seed: int) -> dict[str, float]:
         command = [sys.executable, "-m", "wsseg_cli", *words, "--recipe", RECIPE, "--run", str(run), *settings]
         with share_prepare(out / "prepare", run):
             subprocess.run([*command, "--quiet"], check=True, stdout=subprocess.DEVNULL)
-    record = json.loads((run / "eval/cam-train.json").read_text())
+    record = json.loads((run / "eval/cam-train.json").read_text(encoding="utf-8"))
     point = min(record["curve"], key=lambda p: abs(p["threshold"] - record["threshold"]["value"]))
     return {"miou": record["miou"], "over": 100 * point["over"], "under": 100 * point["under"]}
 
@@ -89,9 +89,9 @@ def spread_maps(out: Path, seed: int) -> dict[str, float]:
     options = checkpoint.read_header(file)["options"] | {"maps": "scg"}
     method = RecurSeedEPM(RecurSeedEPM.Options.model_validate_json(json.dumps(options)), index.classes)
     model = trained(method, file, "cpu")
-    asks = json.loads((run / "cam/stage.json").read_text())["asks"]
+    asks = json.loads((run / "cam/stage.json").read_text(encoding="utf-8"))["asks"]
     infer = InferSettings(scales=tuple(asks["cam.infer.scales"]), flip=asks["cam.infer.flip"])
-    record = json.loads((run / "eval/cam-train.json").read_text())
+    record = json.loads((run / "eval/cam-train.json").read_text(encoding="utf-8"))
     curve = ThresholdCurve([point["threshold"] for point in record["curve"]], len(index.classes))
     for sample in index.samples("train"):
         scores = method.scores(model, read_image(sample.image), sample.labels, infer)

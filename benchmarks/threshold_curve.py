@@ -30,7 +30,7 @@ CLASSES = 20
 def masks_of(split: str) -> list[Path]:
     here = Path(__file__).resolve().parent.parent
     root = Path(os.environ.get("WSSEG_DEV_DATA", here.parent / "shared" / "data")) / "voc12_masks"
-    names = (root / "ImageSets" / "Segmentation" / f"{split}.txt").read_text().split()
+    names = (root / "ImageSets" / "Segmentation" / f"{split}.txt").read_text(encoding="utf-8").split()
     return [root / "SegmentationClass" / f"{name}.png" for name in names]
 
 

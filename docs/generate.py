@@ -22,6 +22,12 @@ CLI_HEAD = """\
 Written by `python docs/generate.py` from the command line itself; a test compares the two.
 `wsseg COMMAND --help` says the same. Results go to stdout, everything else to stderr.
 
+Every command takes, before or behind its name, `-v` (`--verbose`), which also says what is read, chosen and done, and
+where an error came from, and `--log-level debug|info|warning|error`; `warning` leaves out progress and remarks.
+Stages and `run` append to `RUN/wsseg.log` what was asked, by which version, when it began and ended, the exit code,
+and what was said. A reader of the output may go, as `head` does: the work goes on, and the exit code is
+that of the work.
+
 Exit codes: 0 done; 1 a check failed; 2 usage or recipe; 3 plugin; 4 data; 5 stage order or staleness; 6 checkpoint;
 7 training; 130 interrupted.
 """
@@ -61,12 +67,16 @@ def _command(command: Any, words: tuple[str, ...]) -> Iterator[str]:
             yield f"<!-- not run: needs {NEEDED[words[1:]]} -->"
         yield f"```sh\n{(command.epilog or '').removeprefix('Example: ')}\n```\n"
         hints = typing.get_type_hints(inspect.unwrap(command.callback))
-        rows = [_parameter(parameter, hints) for parameter in command.params if parameter.name != "help"]
+        rows = [_parameter(parameter, hints) for parameter in command.params if not _unsaid(parameter)]
         yield "| | | |\n|---|---|---|"
         yield from (f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows)
         yield ""
     for name in sorted(children):
         yield from _command(children[name], (*words, name))
+
+
+def _unsaid(parameter: Any) -> bool:
+    return parameter.name == "help" or getattr(parameter, "hidden", False)
 
 
 def _parameter(parameter: Any, hints: dict[str, Any]) -> tuple[str, str, str]:

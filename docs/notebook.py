@@ -57,7 +57,7 @@ def _outputs(source: str, namespace: dict[str, Any], count: int) -> Iterator[dic
 
 def _shell(line: str) -> None:
     path = os.pathsep.join([os.environ.get("PATH", ""), str(Path(sys.executable).parent)])
-    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, env=os.environ | {"PATH": path})
+    done = subprocess.run(["bash", "-c", line], capture_output=True, encoding="utf-8", env=os.environ | {"PATH": path})
     print(done.stdout, end="")
     if done.returncode:
         raise RuntimeError(f"{line}\n{done.stderr}")

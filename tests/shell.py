@@ -15,6 +15,8 @@ PIP = """\
 if [ "$1" = install ] && [ "$2" = -e ] && [ -d "$3" ]; then
   exec {python} -m pip install -q --no-index --no-deps --no-build-isolation --target {site} "./$3"
 fi
+# the clone itself, which is in sight already: its extras have to be there
+case "$1 $2" in "install ."*) set -- install "wsseg${{2#.}}" ;; esac
 exec {python} -m pip "$@" --no-index --no-deps
 """
 

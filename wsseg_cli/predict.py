@@ -16,6 +16,7 @@ from .data.stores import MaskStore
 from .engine import checkpoint, processes
 from .engine.each import Work, each, share
 from .errors import CheckpointError, DataError, RecipeError
+from .hub_folder import is_hub_folder, read_hub_folder
 from .ops.masks import crf_scores, mask_at_size
 from .ops.resize import pillow_resize
 from .recipe.sections import EvalSettings
@@ -47,6 +48,8 @@ class Model:
 def model_at(place: Path) -> Model:
     """Return the network of a run, looking at photos as its `eval` does, or that of a single file: one view, no CRF.
 
+    A folder that `wsseg export hub` wrote looks at photos as its run did.
+
     Raises:
         CheckpointError: nothing there, or a run without a trained segmentation network.
     """
@@ -55,6 +58,8 @@ def model_at(place: Path) -> Model:
             raise CheckpointError(f"--model {place}: no such run or file")
         return Model(place)
     if not (place / "recipe.yaml").is_file():
+        if is_hub_folder(place):
+            return Model(place / checkpoint.MODEL, read_hub_folder(place))
         raise CheckpointError(f"--model {place}: no run, it holds no recipe.yaml; give a run or a .safetensors file")
     recipe = open_existing(place).recipe.recipe
     stage = network_stage(recipe)

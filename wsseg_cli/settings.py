@@ -74,6 +74,11 @@ class AugmentSettings(Settings):
     interpolation: Literal["pillow_bicubic", "pillow_bilinear", "opencv_cubic", "opencv_linear"] = Field(
         "pillow_bicubic", description="how `scales` and `scale_range` resize the image"
     )
+    opencv: Literal["emulated", "library"] = Field(
+        "emulated",
+        description="who computes `hsv` and the interpolations of OpenCV: numpy, to one level of 255, or the package "
+        "opencv-python-headless, faster and as published",
+    )
     placement: Literal["random", "corner"] = Field(
         "random", description="where an image smaller than the crop comes to lie; corner: padding at bottom and right"
     )
@@ -93,6 +98,8 @@ class AugmentSettings(Settings):
         given = [key for key, value in {**sizes, "scales": self.scales or None}.items() if value is not None]
         if len(given) > 1:
             raise ValueError(f"give one of {', '.join(given)}; each says how large the image becomes")
+        if self.opencv == "library" and self.hsv is None and not self.interpolation.startswith("opencv"):
+            raise ValueError("opencv: library is not used without hsv or an interpolation of OpenCV")
         if self.area is not None and self.crop is None:
             raise ValueError("area needs crop, the side of the square that the rectangle is resized to")
         return self

@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM: both end a command in order; workers leave them to their parent and do not outlive it."""
+"""Ctrl-C and SIGTERM: both end a command in order; workers leave them to their parent and do not outlive it.
+
+Whether a process lives is asked here, too, since the answer comes from a signal.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,9 @@ from types import FrameType
 INTERRUPTED, TERMINATED = 130, 143
 """Exit codes after SIGINT and SIGTERM, as shells and schedulers know them."""
 
+_SIGNAL_0_ASKS = os.name == "posix"
+"""Elsewhere it asks nothing: on Windows signal 0 is Ctrl-C, which the process would receive."""
+
 
 class Terminated(KeyboardInterrupt):
     """Raised in the main thread on SIGTERM, where Ctrl-C raises KeyboardInterrupt."""
@@ -26,6 +32,19 @@ def raise_on_sigterm() -> None:
 def terminate(number: int, frame: FrameType | None) -> None:
     """Answer SIGTERM."""
     raise Terminated
+
+
+def may_run(pid: int) -> bool:
+    """Return whether a process of this number may run on this machine: True where the system cannot be asked."""
+    if not _SIGNAL_0_ASKS:
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it runs, and is somebody else's
+        return True
+    return True
 
 
 @contextmanager

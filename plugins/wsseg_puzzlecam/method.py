@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 from wsseg_cam.classifier import Classifier, ClassifierOptions
 
+from wsseg_cli.nets.class_layer import HeadInit
 from wsseg_cli.ops.cam import STRIDE, multi_scale
 from wsseg_cli.ops.losses import multilabel_soft_margin
 from wsseg_cli.ops.pooling import global_average
@@ -23,6 +24,7 @@ class PuzzleCAMOptions(ClassifierOptions):
     """Options of PuzzleCAM."""
 
     backbone: str = Field("resnet50", description="backbone of the classifier")
+    head_init: HeadInit = Field("kaiming", description="what the class layer starts from; zero where images are few")
     pieces: int = Field(4, ge=1, description="tiles of an image, a square number")
     alpha: NotNegative = Field(4.0, description="weight of the reconstruction at the end")
     alpha_rise: float = Field(0.5, ge=0, le=1, description="share of the training in which alpha rises linearly")
@@ -50,7 +52,7 @@ class PuzzleCAM(Classifier[PuzzleCAMOptions, PuzzleClassifier]):
 
     def build_model(self) -> PuzzleClassifier:
         """Return the classifier."""
-        return PuzzleClassifier(self.backbone(), len(self.classes))
+        return PuzzleClassifier(self.backbone(), len(self.classes), self.options.head_init)
 
     def training_step(self, model: PuzzleClassifier, batch: Batch, progress: Progress) -> Losses:
         """Return {"cls", "rec"}, and "tile_cls" and "tile_entropy" if they are asked for.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from wsseg_cam.classifier import ClassifierNet
 
+from wsseg_cli.nets.class_layer import HeadInit, class_layer
 from wsseg_cli.plugin.backbone import Backbone
 
 
@@ -14,12 +15,12 @@ class PuzzleClassifier(ClassifierNet):
     Args:
         backbone: a built backbone; `frozen: statistics` is the publication's `fix`.
         num_classes: C, without background.
+        head_init: what the convolution starts from, "kaiming" in the publication.
     """
 
-    def __init__(self, backbone: Backbone, num_classes: int) -> None:
+    def __init__(self, backbone: Backbone, num_classes: int, head_init: HeadInit = "kaiming") -> None:
         super().__init__(backbone)
-        self.classifier = nn.Conv2d(backbone.feature_maps["conv6"], num_classes, 1, bias=False)
-        nn.init.kaiming_normal_(self.classifier.weight)
+        self.classifier = class_layer(backbone.feature_maps["conv6"], num_classes, head_init)
 
     @property
     def new_layers(self) -> tuple[nn.Module, ...]:

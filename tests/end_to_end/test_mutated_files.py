@@ -15,8 +15,9 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from end_to_end.broken_files import BROKEN
 from end_to_end.layouts import LAYOUTS, mask, photo
-from end_to_end.mutations import BROKEN, damaged
+from end_to_end.mutations import damaged
 from wsseg_cli.foreign.npy_out import npy_bytes
 from wsseg_cli.main import app
 

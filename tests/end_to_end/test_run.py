@@ -28,6 +28,10 @@ def test_run_and_again(tmp_path: Path) -> None:
         assert 0 < record["miou"] < 100
     assert records["cam-val"]["protocol"]["labels"] == "given"
     assert records["cam-val"]["threshold"]["chosen"] == "chosen on train masks"
+    report = Path("runs/tiny/report.html")
+    assert f"Next: open {report} in a browser\n      wsseg predict PHOTO… --model runs/tiny\n" in first.stderr
+    log = (run / "wsseg.log").read_text(encoding="utf-8").splitlines()
+    assert log[0].endswith(f": wsseg run --recipe {recipe}") and " exit code 0 after " in log[-1]
     before = (run / "train-cls" / "model.safetensors").stat().st_mtime_ns
     second = wsseg(recipe, "run")
     assert second.stdout.count("is up to date") == 5

@@ -118,7 +118,7 @@ def _state(name: str) -> Callable[[Path], tuple[Path, Call]]:
     def make(folder: Path) -> tuple[Path, Call]:
         import torch
 
-        from wsseg_cli.engine import checkpoint
+        from wsseg_cli.engine import train_state
 
         def network() -> tuple[Any, Any]:
             torch.manual_seed(0)
@@ -128,11 +128,11 @@ def _state(name: str) -> Callable[[Path], tuple[Path, Call]]:
         model, optimizer = network()
         model(torch.randn(2, 3, 8, 8)).mean().backward()
         optimizer.step()
-        checkpoint.write_train_state(folder / "train", 5, model, optimizer, None)
+        train_state.write(folder / "train", 5, model, optimizer, None)
 
         def read() -> None:
             model, optimizer = network()
-            checkpoint.resume(folder / "train", model, optimizer, None)
+            train_state.resume(folder / "train", model, optimizer, None)
             model(torch.randn(2, 3, 8, 8)).mean().backward()
             optimizer.step()
 

@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 from wsseg_datasets.folder import Folder
 
-from wsseg_cli.data.label_table import read_label_table
 from wsseg_cli.errors import DataError
 
 
@@ -240,30 +239,6 @@ def test_files_that_cannot_be_read_are_left_to_prepare(tmp_path: Path) -> None:
     (tmp_path / "all.txt").write_text("dog/a\ndog/b\ndog/gone\n")
     data = folder(tmp_path, labels=Path("labels.csv"), lists={"all": Path("all.txt")})
     assert [s.image.name for s in data.samples("all")] == ["a.jpg", "b.jpg", "gone.jpg"]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("photo,labels\na.jpg,dog\n", "columns image and labels; found 'photo', 'labels'"),
-        ("image,labels\na.jpg,dog,cat\n", "line 2: 3 cells under 2 columns"),
-        ("image,labels\n", "names no image"),
-        ("", "found nothing"),
-    ],
-)
-def test_broken_tables(tmp_path: Path, text: str, message: str) -> None:
-    table = tmp_path / "labels.csv"
-    table.write_text(text)
-    with pytest.raises(DataError, match=message):
-        read_label_table(table)
-
-
-@pytest.mark.parametrize("line", ["{", "[1]", '{"image": 3}', '{"image": "a", "labels": 4}', '{"image": "a"}'])
-def test_broken_json_lines(tmp_path: Path, line: str) -> None:
-    table = tmp_path / "labels.jsonl"
-    table.write_text('{"image": "b", "labels": []}\n' + line + "\n")
-    with pytest.raises(DataError, match="line 2"):
-        read_label_table(table)
 
 
 def test_names_and_ids_that_mean_nothing(photos: Path) -> None:

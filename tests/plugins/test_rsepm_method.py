@@ -19,7 +19,7 @@ from wsseg_rsepm.mix import Pasting, decoder_probabilities, draw_pasting, edge_l
 from wsseg_rsepm.recur import certain_filter, reconstruction_loss, segmentation_loss, without_lost_classes
 from wsseg_rsepm.step import first_pass, mixed_batch, recursion_losses, refined_targets
 
-from wsseg_cli.engine import checkpoint
+from wsseg_cli.engine import train_state
 from wsseg_cli.engine.fit import Loop
 from wsseg_cli.errors import RecipeError
 from wsseg_cli.plugin.protocols import TrainingJob
@@ -268,7 +268,7 @@ def test_average_and_partners_survive_a_kill(
 
     with pytest.raises(Killed):
         loop(Mortal(options, CLASSES), stage("killed"))
-    assert checkpoint.last_train_state(stage("killed").dir).name == "step_000006"  # type: ignore[union-attr]
+    assert train_state.last_folder(stage("killed").dir).name == "step_000006"  # type: ignore[union-attr]
     resumed = loop(RecurSeedEPM(options, CLASSES), stage("killed"))
     assert partners == unbroken + unbroken[:3] + unbroken[2:]
     want, got = whole.state_dict(), resumed.state_dict()

@@ -19,7 +19,7 @@ from wsseg_cli.errors import CheckpointError, DataError, StageError, TrainingErr
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ["prepare", "train-cls", "cam", "refine", "pseudo", "train-seg", "eval"]
 WORDS = [[], *[[name] for name in [*STAGES, "run", "status", "doctor", "predict", "report", "backbones"]]]
-WORDS += [["export", "onnx"], ["export", "voc-server"]]
+WORDS += [["export", "onnx"], ["export", "hub"], ["export", "voc-server"]]
 WORDS += [["convert", name] for name in ("weights", "labels", "cams", "masks")]
 WORDS += [["weights", name] for name in ("list", "get", "add", "where")]
 WORDS += [["recipes", name] for name in ("list", "show", "copy", "check")] + [
@@ -220,3 +220,62 @@ def test_answers_at_once_without_torch(words: list[str], here: Path) -> None:
     command = [sys.executable, "-c", code, *words]
     done = subprocess.run(command, capture_output=True, text=True, cwd=here, env=environment)
     assert done.stderr.rstrip().endswith("torch False"), done.stderr
+
+
+@pytest.mark.usefixtures("pretended")
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize(
+    ("words", "remarks", "debug"),
+    [
+        ("", 1, 0),
+        ("-v", 1, 1),
+        ("--verbose", 1, 1),
+        ("--log-level debug", 1, 1),
+        ("--log-level info", 1, 0),
+        ("--log-level warning", 0, 0),
+        ("--log-level error", 0, 0),
+    ],
+)
+def test_how_much_is_said(words: str, remarks: int, debug: int, before: bool) -> None:
+    command = ["cam", "-r", "quickstart"]
+    done = wsseg(*words.split(), *command) if before else wsseg(*command, *words.split())
+    assert done.exit_code == 0 and done.stdout == "cam 3/3\n"
+    assert done.stderr.count("Next: wsseg pseudo") == remarks
+    assert ("debug: recipe " in done.stderr) == bool(debug)
+    assert wsseg(*command).stderr == "Next: wsseg pseudo --recipe quickstart\n", "the next command begins anew"
+
+
+def test_verbose_says_where_an_error_came_from() -> None:
+    done = wsseg("cam", "-r", "none", "-v")
+    assert done.exit_code == 2 and "Traceback" in done.stderr and "error: no recipe 'none'" in done.stderr
+    assert "Traceback" not in wsseg("cam", "-r", "none").stderr
+
+
+@pytest.mark.parametrize("level", ["cam", ""])
+def test_levels_that_are_none(level: str) -> None:
+    done = wsseg("cam", "-r", "quickstart", "--log-level", level)
+    assert done.exit_code == 2 and "debug" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("shell", "code"),
+    [
+        ("wsseg recipes list | head -1", 0),
+        ("wsseg recipes list --json | true", 0),
+        ("wsseg plugins list 2>&1 | true", 0),
+        ("wsseg --help | true", 0),
+        ("wsseg recipes check bad.yaml | true", 2),
+        ("wsseg recipes check bad.yaml 2>&1 | true", 2),
+    ],
+)
+def test_a_reader_that_goes_changes_no_exit_code(shell: str, code: int, here: Path) -> None:
+    Path("bad.yaml").write_text("a: 1\n", encoding="utf-8")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "plugins")])}
+    text = shell.replace("wsseg ", f"{sys.executable} -m wsseg_cli ", 1)
+    # the reader goes before anything is written
+    text = text.replace("| true", "| (exec <&-; true)")
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", text], capture_output=True, encoding="utf-8", cwd=here, env=environment
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr

@@ -1,4 +1,4 @@
-"""wsseg export: onnx, voc-server."""
+"""wsseg export: onnx, hub, voc-server."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ..status import open_existing
 from .options import JsonOpt, SetOpt, run_names
 
 app = typer.Typer(
-    help="Export: onnx, voc-server.",
-    short_help="Write a network as ONNX, or masks for VOC's test server.",
+    help="Export: onnx, hub, voc-server.",
+    short_help="Write a network as ONNX or for a hub, or masks for VOC's test server.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -47,6 +47,45 @@ def onnx(
         return
     shapes = ", ".join("x".join(map(str, shape)) for shape in written.differences)
     console.say(f"onnx       {written.path}, {written.bytes / 1e6:.1f} MB; at {shapes} within {worst:.1e} of torch")
+
+
+@app.command("hub", epilog="Example: wsseg export hub runs/quickstart --out quickstart_hub")
+def hub(
+    model: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|FILE", help="A run with a trained network, or its model file.", autocompletion=run_names
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The folder; default: hub, beside the model file.", metavar="DIR")
+    ] = None,
+    licence: Annotated[
+        str | None,
+        typer.Option("--license", help="Licence that you give the network, as the hub names it: cc-by-4.0, mit, …"),
+    ] = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Write a folder in Hugging Face's layout: README.md (the model card), model.safetensors, config.json.
+
+    Nothing is uploaded; `hf upload NAME FOLDER` does that. `wsseg predict --model FOLDER` takes the folder as it is.
+    """
+    from .. import predict
+    from ..hub_folder import write_hub_folder
+    from ..stages.model_card import card_of_file, card_of_run, evaluations
+
+    chosen = predict.model_at(model)
+    records = []
+    if model.is_dir() and (model / "recipe.yaml").is_file():
+        run = open_existing(model)
+        card, records = card_of_run(run, chosen.file.parent.name), list(evaluations(run, ["seg"]))
+    else:
+        card = card_of_file(chosen.file)
+    written = write_hub_folder(chosen.file, chosen.section, card, out or chosen.file.parent / "hub", records, licence)
+    if as_json:
+        console.say_json({"folder": str(written[0].parent), "files": [file.name for file in written]})
+        return
+    console.say(f"hub        {', '.join(file.name for file in written)} in {written[0].parent}")
 
 
 @app.command("voc-server", epilog="Example: wsseg export voc-server runs/eps_voc --split test")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,12 +11,16 @@ from typing import Annotated, Any
 import typer
 from pydantic import BaseModel
 
+from .. import console
 from ..errors import RecipeError, WssegError
 from ..recipe import loading as recipes
 from ..recipe.problems import model_in
 from ..recipe.sections import STAGES, Recipe
 from ..run.directory import RunDir
+from ..runlog import open_log
 from ..stages import Context
+
+_log = logging.getLogger(__name__)
 
 
 def recipe_names(incomplete: str) -> list[str]:
@@ -145,7 +150,12 @@ def open_run(
             raise RecipeError(f"--use {stage} occurs twice")
         folders[stage] = Path(folder)
     directory = run if run is not None else Path("runs") / loaded.recipe.name
-    return Context(RunDir(directory, loaded, folders), loaded, **flags)
+    opened = RunDir(directory, loaded, folders)
+    if not flags.get("dry_run") and console.is_main_process():
+        open_log(directory)
+    _log.debug("recipe %s, run %s", loaded.path, directory)
+    flags["quiet"] = flags.get("quiet", False) or console.quiet()
+    return Context(opened, loaded, **flags)
 
 
 def command_line(command: str, recipe: str, run: Path | None, overrides: Sequence[str] | None, *more: str) -> str:

@@ -28,14 +28,25 @@ def report_command(
     ] = 4,
     as_json: JsonOpt = False,
 ) -> None:
-    """Write one HTML file that shows what happened: scores, pictures, curves, data, times; opens offline anywhere."""
-    from ..report import write_report
+    """Write one HTML file that shows what happened: scores, pictures, curves, data, times; opens offline anywhere.
+
+    Of several runs, the scores beside those of the first and the keys in which the recipes differ are printed, too.
+    """
+    from ..report import collect, compare, write_report
 
     written = write_report(runs, out, images)
+    facts = collect(runs) if len(runs) > 1 else []
     if as_json:
-        console.say_json({"report": str(written), "runs": [str(run) for run in runs]})
-    else:
-        console.say(f"report     {written}")
+        compared = compare.as_data(facts) if facts else {}
+        console.say_json({"report": str(written), "runs": [str(run) for run in runs]} | compared)
+        return
+    if facts:
+        scores, recipes = compare.as_tables(facts)
+        console.say(console.table(scores))
+        console.say()
+        console.say(console.table(recipes) if recipes else "the recipes do not differ")
+        console.say()
+    console.say(f"report     {written}")
 
 
 def register(app: typer.Typer) -> None:

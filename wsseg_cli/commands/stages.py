@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -199,8 +200,21 @@ def run_command(
         return
     if written is not None:
         console.say(f"report     {written}")
-    if not quiet and not dry_run:
-        console.note("Next: wsseg recipes list")
+    if written is not None and not context.quiet:
+        console.note("\n".join(_next_after_run(context, written)))
+
+
+def _next_after_run(context: Context, report: Path) -> list[str]:
+    """Return what one wants of a run that has come so far: to look at it, and masks of other photos."""
+    from ..plugin.protocols import Predictor
+
+    recipe = context.recipe.recipe
+    lines = [f"Next: open {report} in a browser"]
+    stage = "train-seg" if recipe.train_seg is not None or recipe.train_cls is None else "train-cls"
+    gives_masks = stage == "train-seg" or issubclass(context.recipe.plugin("train-cls")[0], Predictor)
+    if gives_masks and context.run.done(stage) is not None:
+        lines.append(f"      wsseg predict PHOTO… --model {shlex.quote(str(context.run.path))}")
+    return lines
 
 
 def _report(context: Context) -> Path | None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import DataError
+from ..signals import may_run
 
 _LEFT_OVER = re.compile(r"\..+\.(\d+)\.tmp")
 
@@ -152,15 +153,7 @@ def sweep(folder: Path, *, deep: bool = True) -> None:
 
 def _another(pid: int) -> bool:
     """Return whether another process of this number runs."""
-    if pid == os.getpid():
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
+    return pid != os.getpid() and may_run(pid)
 
 
 def _sync(path: Path) -> None:

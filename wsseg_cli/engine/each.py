@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -23,6 +24,7 @@ Work = Callable[[str], Any]
 _FEW = 12  # below this many images a for each worker, starting processes costs more than it saves
 
 _work: Work | None = None
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -63,6 +65,7 @@ def each(
     """
     done = Done()
     total = len(image_ids) if total is None else total
+    _log.debug("%s: %d images in %d processes", label, len(image_ids), max(1, workers))
     with ProgressLine(label, total, start=total - len(image_ids), quiet=quiet or not processes.is_main()) as line:
         outcomes = _in_threads if threads else _outcomes
         for image_id, result, failure in outcomes(image_ids, setup, arguments, workers):

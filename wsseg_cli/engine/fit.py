@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -12,17 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from ..data.loader import steps_per_epoch, training_batches
-from ..disk.writing import write_text
 from ..errors import DataError, RecipeError, TrainingError
+from ..ops import opencv
 from ..plugin.protocols import Batch, Losses, NetworkT, Trainable, TrainingJob
-from ..run.records import metrics
 from ..settings import RuntimeSettings, TrainSettings
 from ..types import Progress, Sample
-from . import checkpoint, hub_weights, processes
+from . import checkpoint, hub_weights, processes, train_state
 from .frozen import frozen_weights
 from .interrupt import Interrupt
 from .live import log_pictures
 from .memory import explained
+from .metrics_log import MetricsLog
 from .optim import build_optimizer, set_learning_rates
 from .progress import ProgressLine
 from .sync_norm import sync_batch_norms
@@ -85,26 +84,21 @@ class Loop:
         s = job.settings
         samples = usable_samples(trainable, job)
         max_steps = step_count(s, len(samples))
-        share = processes.world() * s.accumulate
-        if s.batch_size % share:
-            raise RecipeError(
-                f"batch_size {s.batch_size} is not divisible by "
-                f"{processes.world()} processes x accumulate {s.accumulate}"
-            )
+        _require_equal_parts(s)
         torch.manual_seed(job.seed)
         model = trainable.build_model()
         said = self._initial(model, s.weights)
         model.to(device).train()
         optimizer = build_optimizer(trainable.param_groups(model, s.optim), s.optim)
         scaler = torch.amp.GradScaler(device.type) if s.precision == "fp16" else None
-        begun = checkpoint.resume(job.dir, model, optimizer, scaler)
+        begun = train_state.resume(job.dir, model, optimizer, scaler)
         if begun:
             model.to(device)
         accelerator = self._accelerator(trainable, job.dir)
         if s.sync_batch_norm and processes.world() > 1:
             sync_batch_norms(model, device)
         step_module = accelerator.prepare(_Step(trainable, model))
-        log = _Log(job.dir / "metrics.jsonl", begun, accelerator if self.runtime.tracker != "none" else None)
+        log = MetricsLog(job.dir / "metrics.jsonl", begun, accelerator if self.runtime.tracker != "none" else None)
         save_every = s.save_every or max(1, max_steps // 10)
         per_epoch = steps_per_epoch(len(samples), s.batch_size)
         batches = training_batches(
@@ -127,31 +121,27 @@ class Loop:
                 # Dropout and other draws are a function of (seed, step, process): no random state to store.
                 torch.manual_seed(_seed_of(job.seed, step, processes.rank()))
                 losses = self._step(step_module, accelerator, parts, progress, s, device, scaler, job.dir)
-                if scaler:
-                    scaler.step(optimizer)
-                    scaler.update()
-                else:
-                    optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
+                _update(optimizer, scaler)
                 trainable.after_step(model, progress)
                 done = step + 1
                 if done % self.runtime.log_every == 0 or done == max_steps or done == 1:
-                    log.write(done, losses, [group["lr"] for group in optimizer.param_groups])
+                    log.write(done, losses, max(group["lr"] for group in optimizer.param_groups))
                 line.advance(1, **losses)
                 stop = interrupt.asked if processes.world() == 1 else None
                 if (done % save_every == 0 or stop is not None) and done < max_steps and processes.is_main():
                     log.flush()
-                    checkpoint.write_train_state(job.dir, done, model, optimizer, scaler)
+                    train_state.write(job.dir, done, model, optimizer, scaler)
                 if (done % save_every == 0 or done == max_steps) and processes.is_main():
                     log_pictures(accelerator.trackers, trainable, model, job, done)
                 if stop is not None:
                     raise stop
-        log.close()
+        log.flush()
         model.eval()
         if processes.is_main():
             header = self.header | {"weights": said, "fingerprint": job.fingerprint, "steps": max_steps}
+            header |= opencv.version(s.augment.opencv)
             checkpoint.write_model(job.dir / checkpoint.MODEL, model, header)
-            checkpoint.drop_train_states(job.dir)
+            train_state.drop(job.dir)
         for tracker in accelerator.trackers:  # `end_training` would also end the process group, and stages follow
             tracker.finish()
         processes.barrier()
@@ -240,6 +230,25 @@ def step_count(settings: TrainSettings, images: int) -> int:
     return (settings.epochs or 0) * steps_per_epoch(images, settings.batch_size)
 
 
+def _require_equal_parts(settings: TrainSettings) -> None:
+    """Raise a RecipeError unless a batch divides into equal parts, one for each process and accumulated gradient."""
+    world = processes.world()
+    if settings.batch_size % (world * settings.accumulate):
+        raise RecipeError(
+            f"batch_size {settings.batch_size} is not divisible by {world} processes x accumulate {settings.accumulate}"
+        )
+
+
+def _update(optimizer: torch.optim.Optimizer, scaler: Any) -> None:
+    """Take one step of the optimiser and clear the gradients."""
+    if scaler:
+        scaler.step(optimizer)
+        scaler.update()
+    else:
+        optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
 def _seed_of(*numbers: int) -> int:
     import numpy as np
 
@@ -262,37 +271,10 @@ def _checked(losses: Mapping[str, Tensor], batch: Batch, progress: Progress, fol
     values = torch.stack([losses[name].detach().float().reshape(()) for name in names]).tolist()
     for name, value in zip(names, values, strict=True):
         if value != value or value in (float("inf"), float("-inf")):
-            last = checkpoint.last_train_state(folder)
+            last = train_state.last_folder(folder)
             raise TrainingError(
                 f"loss `{name}` is {value} at step {progress.step}; images {', '.join(batch['image_id'])}; "
                 f"last good checkpoint: {last.name if last else 'none'}. A smaller learning rate "
                 "(`--set` …`optim.lr=`) or `precision: fp32` often helps"
             )
     return dict(zip(names, values, strict=True))
-
-
-class _Log:
-    """metrics.jsonl: a line every few steps; what a broken run wrote after its last checkpoint is dropped first."""
-
-    def __init__(self, path: Path, begun: int, accelerator: Any) -> None:
-        self.path, self.accelerator = path, accelerator
-        self.lines = [line for line in metrics(path) if line["step"] <= begun]
-
-    def write(self, step: int, losses: Mapping[str, float], lr_multipliers: Sequence[float]) -> None:
-        values = dict(losses)
-        if processes.world() > 1:
-            mean = processes.sum_over_processes(
-                torch.tensor(list(values.values()), dtype=torch.float64, device=processes.start())
-            )
-            values = dict(zip(values, (mean / processes.world()).tolist(), strict=True))
-        self.lines.append({"step": step, **values, "lr": max(lr_multipliers)})
-        if self.accelerator is not None:
-            self.accelerator.log(values | {"lr": max(lr_multipliers)}, step=step)
-
-    def flush(self) -> None:
-        if processes.is_main():
-            text = "".join(json.dumps(line) + "\n" for line in self.lines)
-            write_text(self.path, text)
-
-    def close(self) -> None:
-        self.flush()

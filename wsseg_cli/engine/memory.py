@@ -9,7 +9,7 @@ import torch
 
 from ..errors import TrainingError
 from ..plugin.protocols import TrainingJob
-from . import checkpoint
+from . import train_state
 
 _WORDS = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory", "alloc_failed")
 
@@ -48,7 +48,7 @@ def _advice(job: TrainingJob, device: torch.device) -> str:
     sizes += f", scales {list(scales)}" if scales else ""
     parts = settings.accumulate * 2
     split = f"`accumulate={parts}` computes each step in {parts} parts, " if settings.batch_size % parts == 0 else ""
-    last = checkpoint.last_train_state(job.dir)
+    last = train_state.last_folder(job.dir)
     kept = f"{int(last.name.split('_')[-1])} steps in {job.dir}" if last else f"nothing yet in {job.dir}"
     return (
         f"{job.dir.name}: out of memory on {device} with batch_size {settings.batch_size}, accumulate "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from ..settings import RuntimeSettings
 if TYPE_CHECKING:  # `prepare` asks who is main, and does without the start of torch
     import torch
     from torch import Tensor
+
+_log = logging.getLogger(__name__)
 
 
 def start(device: str = "auto") -> torch.device:
@@ -28,6 +31,7 @@ def start(device: str = "auto") -> torch.device:
             f"{world()} processes were started, but on {state.device} each works for itself; "
             "start one, or add `--set runtime.device=cpu`"
         )
+    _log.debug("process %d of %d computes on %s", rank(), world(), state.device)
     return state.device
 
 

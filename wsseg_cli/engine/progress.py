@@ -7,6 +7,9 @@ import sys
 import time
 from types import TracebackType
 
+_STEPS, _SECONDS = 3, 2.0
+"""After the first step so many more, and so much time, before a rate says anything about the rest."""
+
 
 class ProgressLine:
     """Counts towards `total` and shows count, rate, time left and the numbers that matter.
@@ -32,6 +35,7 @@ class ProgressLine:
         self.numbers: dict[str, float] = {}
         self.live = not quiet and sys.stderr.isatty() and os.environ.get("TERM", "") != "dumb"
         self._next_line = 0.0
+        self._first: tuple[int, float] | None = None
         self._bar: object | None = None
 
     def __enter__(self) -> ProgressLine:
@@ -62,6 +66,8 @@ class ProgressLine:
     def advance(self, by: int = 1, **numbers: float) -> None:
         """Count `by` more done and show `numbers` beside the count."""
         self.count += by
+        if self._first is None:
+            self._first = self.count, time.monotonic()
         self.numbers.update(numbers)
         if self._bar is not None:
             self._bar.update(self._task, completed=self.count, text=self.text(short=True))  # type: ignore[attr-defined]
@@ -71,15 +77,29 @@ class ProgressLine:
 
     def text(self, short: bool = False) -> str:
         """Return the line: label, count, numbers, rate, time left."""
-        seconds = max(time.monotonic() - self.begun, 1e-9)
-        rate = (self.count - self.start) * self.unit_size / seconds
         numbers = "  ".join(f"{name} {value:.4g}" for name, value in self.numbers.items())
-        left = (self.total - self.count) * self.unit_size / rate if rate > 0 else float("inf")
-        eta = f"{_duration(left)} left" if self.count < self.total else f"{_duration(seconds)}"
         word = f"{self.word} " if self.word else ""
-        parts = [f"{word}{self.count}/{self.total}", numbers, f"{rate:.3g} {self.unit}/s", eta]
+        parts = [f"{word}{self.count}/{self.total}", numbers, *self._pace()]
         line = "  ".join(part for part in parts if part)
         return line if short else f"{self.label:<10} {line}"
+
+    def _pace(self) -> list[str]:
+        """Return rate and time left, nothing before they mean something; at the end rate and time of the whole loop.
+
+        What comes before the first step (processes that start, code that is compiled) does not come again, so the rate
+        counts from there, and not before a few steps and seconds have passed.
+        """
+        now = time.monotonic()
+        if self.count >= self.total:
+            seconds = max(now - self.begun, 1e-9)
+            rate = (self.count - self.start) * self.unit_size / seconds
+            return [f"{rate:.3g} {self.unit}/s", _duration(seconds)]
+        count, since = self._first or (self.count, now)
+        if self.count - count < _STEPS or now - since < _SECONDS:
+            return []
+        rate = (self.count - count) * self.unit_size / (now - since)
+        left = (self.total - self.count) * self.unit_size / rate
+        return [f"{rate:.3g} {self.unit}/s", f"{_duration(left)} left"]
 
 
 class DownloadLine:
@@ -111,8 +131,6 @@ class DownloadLine:
 
 
 def _duration(seconds: float) -> str:
-    if seconds == float("inf"):
-        return "?"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

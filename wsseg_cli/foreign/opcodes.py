@@ -109,73 +109,83 @@ class _Machine:
         self.names, self.states, self.persistent = names, states, persistent
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
+        push = self.stack.append
+        self.actions: dict[str, Callable[[], Any]] = {
+            "PROTO": lambda: None,
+            "FRAME": lambda: None,
+            "MARK": lambda: push(_MARK),
+            "POP": self.stack.pop,
+            "POP_MARK": self._to_mark,
+            "EMPTY_DICT": lambda: push({}),
+            "EMPTY_LIST": lambda: push([]),
+            "EMPTY_TUPLE": lambda: push(()),
+            "DICT": self._dict,
+            "LIST": lambda: push(self._to_mark()),
+            "TUPLE": lambda: push(tuple(self._to_mark())),
+            "APPEND": self._append,
+            "APPENDS": self._extend,
+            "SETITEM": self._set_item,
+            "SETITEMS": self._set_items,
+            "REDUCE": self._reduce,
+            "BUILD": self._build,
+            "BINPERSID": self._persistent,
+        }
+        """What an opcode without an argument does."""
 
     def step(self, code: str, argument: Any) -> None:
-        stack = self.stack
+        """Follow one opcode."""
         if code in _PLAIN:
-            if isinstance(argument, int) and not -_WIDEST <= argument < _WIDEST:
-                raise Refused("holds an integer of more than 128 bits")
-            stack.append(argument)
+            self._plain(argument)
         elif code in _CONSTANTS:
-            stack.append(_CONSTANTS[code])
-        elif code == "MARK":
-            stack.append(_MARK)
-        elif code in ("MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"):
-            self.memo[len(self.memo) if argument is None else argument] = stack[-1]
-        elif code in ("GET", "BINGET", "LONG_BINGET"):
-            stack.append(self.memo[argument])
+            self.stack.append(_CONSTANTS[code])
         elif code in _TUPLES:
-            count = _TUPLES[code]
-            if len(stack) < count:
-                raise Refused("is no whole pickle (empty stack)")
-            stack[-count:] = [tuple(stack[-count:])]
-        elif code in ("PROTO", "FRAME"):
-            pass
+            self._tuple(_TUPLES[code])
         elif code in ("GLOBAL", "STACK_GLOBAL"):
             self._name(argument)
-        elif code == "REDUCE":
-            self._reduce()
-        elif code == "BUILD":
-            self._build()
-        elif code == "BINPERSID" and self.persistent is not None:
-            stack.append(self.persistent(stack.pop()))
-        else:
-            self._container(code)
-
-    def _container(self, code: str) -> None:
-        stack = self.stack
-        if code == "EMPTY_DICT":
-            stack.append({})
-        elif code == "EMPTY_LIST":
-            stack.append([])
-        elif code == "EMPTY_TUPLE":
-            stack.append(())
-        elif code == "TUPLE":
-            stack.append(tuple(self._to_mark()))
-        elif code == "LIST":
-            stack.append(self._to_mark())
-        elif code == "DICT":
-            items, target = self._to_mark(), dict[Any, Any]()
-            self._set(target, items)
-            stack.append(target)
-        elif code == "APPEND":
-            item = stack.pop()
-            self._list().append(item)
-        elif code == "APPENDS":
-            items = self._to_mark()
-            self._list().extend(items)
-        elif code == "SETITEM":
-            value, key = stack.pop(), stack.pop()
-            self._set(stack[-1], [key, value])
-        elif code == "SETITEMS":
-            items = self._to_mark()
-            self._set(stack[-1], items)
-        elif code == "POP":
-            stack.pop()
-        elif code == "POP_MARK":
-            self._to_mark()
+        elif code in ("MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"):
+            self.memo[len(self.memo) if argument is None else argument] = self.stack[-1]
+        elif code in ("GET", "BINGET", "LONG_BINGET"):
+            self.stack.append(self.memo[argument])
+        elif code in self.actions:
+            self.actions[code]()
         else:
             raise Refused(f"uses the opcode {code}, which plain data does not need")
+
+    def _plain(self, value: Any) -> None:
+        if isinstance(value, int) and not -_WIDEST <= value < _WIDEST:
+            raise Refused("holds an integer of more than 128 bits")
+        self.stack.append(value)
+
+    def _tuple(self, count: int) -> None:
+        if len(self.stack) < count:
+            raise Refused("is no whole pickle (empty stack)")
+        self.stack[-count:] = [tuple(self.stack[-count:])]
+
+    def _dict(self) -> None:
+        target: dict[Any, Any] = {}
+        self._set(target, self._to_mark())
+        self.stack.append(target)
+
+    def _append(self) -> None:
+        item = self.stack.pop()
+        self._list().append(item)
+
+    def _extend(self) -> None:
+        items = self._to_mark()
+        self._list().extend(items)
+
+    def _set_item(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._set(self.stack[-1], [key, value])
+
+    def _set_items(self) -> None:
+        items = self._to_mark()
+        self._set(self.stack[-1], items)
+
+    def _persistent(self) -> None:
+        if self.persistent is None:
+            raise Refused("uses the opcode BINPERSID, which plain data does not need")
+        self.stack.append(self.persistent(self.stack.pop()))
 
     def _to_mark(self) -> list[Any]:
         items = []

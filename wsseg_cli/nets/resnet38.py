@@ -52,7 +52,7 @@ class ResNet38Entry(BackboneEntry[ResNet38Options]):
 
 
 class ResNet38(Backbone):
-    """Wide ResNet-38 with feature_maps conv3 (stride 4), conv4, conv5, conv6 (stride 8).
+    """Wide ResNet-38 with feature maps conv3 (stride 4), conv4, conv5, conv6 (stride 8).
 
     conv3, conv4 and conv5 are the activated inputs of blocks b4, b5 and b6, not the outputs of a stage; conv6 is
     ReLU(bn7(b7)). Sides: three times n becomes ceil(n / 2).

@@ -40,7 +40,7 @@ class Residual(nn.Module):
 class Small(Backbone):
     """A residual network of 200 000 parameters at stride 8, without classifier.
 
-    Its feature_maps are conv2 and conv3 at stride 4 (stem and first block), conv4 to conv6 at stride 8.
+    Its feature maps are conv2 and conv3 at stride 4 (stem and first block), conv4 to conv6 at stride 8.
     """
 
     def __init__(self, options: SmallOptions) -> None:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from ..types import ByteArray, FloatArray, IntArray
+from . import opencv
 
 Kernel = Literal["bicubic", "bilinear", "nearest"]
 Interpolation = Literal["pillow_bicubic", "pillow_bilinear", "opencv_cubic", "opencv_linear"]
@@ -82,15 +83,26 @@ def nearest_resize(array: npt.NDArray[Any], size: Size, factor: float | None = N
     return array[rows][:, columns]
 
 
-def resize_image(image: npt.NDArray[Any], size: Size, interpolation: Interpolation, factor: float | None = None) -> Any:
+def resize_image(
+    image: npt.NDArray[Any],
+    size: Size,
+    interpolation: Interpolation,
+    factor: float | None = None,
+    by: opencv.OpenCV = "emulated",
+) -> Any:
     """Return image (H, W, 3) at `size`. The OpenCV kinds also take float images; the Pillow kinds are for uint8.
 
-    `opencv_linear` of a uint8 image gives float32, as the Caffe-style pipeline that uses it keeps the fractions.
+    `opencv_linear` of a uint8 image gives float32, as the Caffe-style pipeline that uses it keeps the fractions. by:
+    who computes the OpenCV kinds.
+
+    Raises:
+        RecipeError: OpenCV is asked for and not installed.
     """
+    by_opencv = opencv.resize if by == "library" else opencv_resize
     if interpolation == "opencv_cubic":
-        return opencv_resize(image, size, "cubic", factor)
+        return by_opencv(image, size, "cubic", factor)
     if interpolation == "opencv_linear":
-        return opencv_resize(np.asarray(image, np.float32), size, "linear")
+        return by_opencv(np.asarray(image, np.float32), size, "linear")
     return pillow_resize(image, size, "bicubic" if interpolation == "pillow_bicubic" else "bilinear")
 
 
@@ -100,11 +112,11 @@ def _resample(values: FloatArray, axis: int, length: int, kernel: str, factor: f
     centre = (np.arange(length) + 0.5) * step - 0.5
     first = np.floor(centre).astype(np.int64)
     part = (centre - first).astype(np.float32)
-    feature_maps = _cubic(first, part) if kernel == "cubic" else [(first, 1 - part), (first + 1, part)]
+    terms = _cubic(first, part) if kernel == "cubic" else [(first, 1 - part), (first + 1, part)]
     shape = [1] * values.ndim
     shape[axis] = length
     total = None
-    for index, weight in feature_maps:
+    for index, weight in terms:
         term = np.take(values, np.clip(index, 0, source - 1), axis) * weight.reshape(shape)
         total = term if total is None else total + term
     return total  # type: ignore[return-value]

@@ -1,257 +1,61 @@
-"""What a plugin is: Dataset, Method, Refiner, Segmenter, and what is handed to them. No torch at import."""
+"""What a plugin is: a Dataset, or what has a network: Method, Refiner, Segmenter. No torch at import."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
-import numpy as np
-from pydantic import Field, field_validator
-
-from ..errors import DataError, PluginError
-from ..settings import AugmentSettings, InferSettings, OptimSettings, Settings, TrainSettings
-from ..types import ByteArray, ClassNames, FloatArray, Json, Normalization, Progress, Sample, ScoreMap
+from ..errors import PluginError
+from ..settings import AugmentSettings, InferSettings, OptimSettings, TrainSettings
+from ..types import ByteArray, ClassNames, FloatArray, Normalization, Progress, ScoreMap
+from .dataset import Dataset, DatasetOptions
+from .options import NetworkOptions, OptionsT, Plugin, PluginOptions
+from .training_job import (
+    Arrays,
+    Batch,
+    Fit,
+    InitialWeights,
+    Labels,
+    Losses,
+    NetworkT,
+    ParamGroups,
+    Requirements,
+    Targets,
+    TrainingJob,
+    Transform,
+    stated,
+)
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from .backbone import Backbone
 
-Arrays = dict[str, Any]
-"""What is read of one sample, by name; see `Trainable.train_transform`."""
-
-Batch = dict[str, Any]
-"""What one training step sees: tensors by name, stacked over N images, and `image_id`, a list of N names."""
-
-Losses = dict[str, "Tensor"]
-"""Named scalar losses, already weighted; the training loop adds them up."""
-
-ParamGroups = list[dict[str, Any]]
-"""The optimiser's parameter groups, `params` and what differs from the recipe's `optim` (`lr`, `weight_decay`)."""
-
-Transform = Callable[[Arrays, np.random.Generator], "dict[str, Tensor]"]
-"""(arrays of one sample, its own random generator) -> tensors of one sample; see `Trainable.train_transform`."""
-
-Targets = Mapping[str, Mapping[str, Any]]
-"""{name: {image_id: array, or dict of arrays}}: extra per-image training targets, read on demand."""
-
-Labels = tuple[int, ...] | None
-"""The classes of an image counted from 0, ascending; None: not given, the plugin decides."""
-
-
-class PluginOptions(Settings):
-    """Base of every plugin's options: a frozen pydantic model that forbids unknown keys."""
-
-
-class NetworkOptions(PluginOptions):
-    """Options of a plugin whose network stands on a backbone."""
-
-    backbone: str = Field(description="backbone of the network")
-    backbone_options: dict[str, Any] = Field({}, description="options of the backbone, such as {output_stride: 16}")
-
-
-class DatasetOptions(PluginOptions):
-    """Options of every data set."""
-
-    extras: dict[str, Path] = Field(
-        {}, description="folders of further maps of each image by name, ID.png, as {depth: maps/depth}; beside saliency"
-    )
-
-    @field_validator("extras")
-    @classmethod
-    def _names(cls, extras: dict[str, Path]) -> dict[str, Path]:
-        for name in extras:
-            if not name.isidentifier() or name in ("image", "label", "labels", "mask", "saliency", "infer", "model"):
-                raise ValueError(f"{name!r} cannot name an extra: a word of its own, letters, digits and '_'")
-        return extras
-
-
-@dataclass(frozen=True)
-class Requirements:
-    """What a plugin asks for, with the options that it is given.
-
-    Attributes:
-        training: what training reads of a sample beside image and labels: "mask", and extras such as "saliency".
-        inference: extras that `scores` or `refine` reads; each is handed over as a keyword argument, (H, W) uint8.
-        feature_maps: feature maps that the backbone must have.
-        trains: False if nothing is learnt; then the recipe's section has no training keys.
-        gradients: True if `scores` or `refine` differentiates its network, as gradient-weighted CAMs do.
-        strided: True if `refine` begins from `ScoreMap.strided`; then `cam` stores it where the method gives it.
-    """
-
-    training: frozenset[str] = frozenset()
-    inference: frozenset[str] = frozenset()
-    feature_maps: frozenset[str] = frozenset()
-    trains: bool = True
-    gradients: bool = False
-    strided: bool = False
-
-    @property
-    def extras(self) -> frozenset[str]:
-        """Extras of a sample that are read at all."""
-        return (self.training | self.inference) - {"mask"}
-
-
-def stated(extras: Iterable[str]) -> str:
-    """Return the supervision of a system as tables state it: I for image labels, S for saliency, others by name."""
-    return "+".join(["I", *sorted("S" if name == "saliency" else name for name in extras)])
-
-
-@dataclass(frozen=True)
-class TrainingJob:
-    """One training as it is handed to a plugin, and all that a plugin knows of the outside.
-
-    Attributes:
-        dir: the job's own folder; write only here.
-        samples: the images to learn from.
-        classes: names of the foreground classes.
-        settings: one training section of the recipe.
-        seed: the recipe's seed.
-        cams: score maps of the stage before by image id, read on demand; None in `train-cls`.
-        targets: extra per-image targets of this part, {name: {image_id: array}}.
-        fingerprint: identifies what is trained here; a finished model of another one is not taken over.
-        workers: worker processes for per-image loops of the plugin's own.
-        keep_unlabelled: images that are known to show none of the classes are learnt from, as negatives.
-    """
-
-    dir: Path
-    samples: Sequence[Sample]
-    classes: ClassNames
-    settings: TrainSettings
-    seed: int = 0
-    cams: Mapping[str, ScoreMap] | None = None
-    targets: Targets = field(default_factory=dict)
-    fingerprint: str = ""
-    workers: int = 0
-    keep_unlabelled: bool = False
-
-    def part(self, name: str, targets: Targets | None = None, settings: TrainSettings | None = None) -> TrainingJob:
-        """Return this job in a sub-folder, with extra per-image targets and, if given, other settings."""
-        return replace(
-            self,
-            dir=self.dir / name,
-            targets=targets if targets is not None else self.targets,
-            settings=settings or self.settings,
-            fingerprint=f"{self.fingerprint}/{name}",
-        )
-
-    def with_targets(self, targets: Targets) -> TrainingJob:
-        """Return this job, in its own folder, with extra per-image targets."""
-        return replace(self, targets=targets)
-
-
-OptionsT = TypeVar("OptionsT", bound=PluginOptions)
-NetworkT = TypeVar("NetworkT", bound="nn.Module")
-
-
-@dataclass(frozen=True)
-class InitialWeights:
-    """Weights that a training starts from, and the network that they go into.
-
-    Attributes:
-        weights: as a recipe names them.
-        network: builds it, with random numbers.
-        option: the plugin's option that names them; "": `weights` of the training section.
-    """
-
-    weights: str
-    network: Callable[[], nn.Module]
-    option: str = ""
-
-
-class Fit(Protocol):
-    """The training loop, handed to `train`."""
-
-    def __call__(self, trainable: Trainable[Any, NetworkT], job: TrainingJob) -> NetworkT:
-        """Train in `job.dir` up to model.safetensors; return the network. What is finished returns at once."""
-        ...
-
-
-class Plugin(Generic[OptionsT]):
-    """Common ground of the four kinds: options, the paper, what the recipe says.
-
-    `class Mine(Method[MineOptions, MineNet])` says the type of its options, and thereby what a recipe may hold.
-    """
-
-    Options: ClassVar[type[PluginOptions]] = PluginOptions
-    paper: ClassVar[str] = ""
-
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        if "Options" not in vars(cls):
-            for base in vars(cls).get("__orig_bases__", ()):
-                for given in get_args(base):
-                    if isinstance(given, type) and issubclass(given, PluginOptions):
-                        cls.Options = given
-
-    def __init__(self, options: OptionsT) -> None:
-        self.options = options
-
-
-class Dataset(Plugin[OptionsT]):
-    """A data set in some layout. `work` is a folder it may write into (rendered masks, bytes out of archives)."""
-
-    def __init__(self, options: OptionsT, work: Path) -> None:
-        super().__init__(options)
-        self.work = work
-        self.bad: dict[str, str] | None = None
-        """Where `leave_out` collects entries that cannot be used, by name, with the reason; None: it raises."""
-
-    def leave_out(self, entry: str, reason: str) -> None:
-        """Say that an entry of the data set cannot be used: `prepare` names all of them at once, or goes on without.
-
-        entry: the image's id, or whatever names the entry.
-
-        Raises:
-            DataError: nobody collects.
-        """
-        if self.bad is None:
-            raise DataError(reason)
-        self.bad[entry] = reason
-
-    def classes(self) -> ClassNames:
-        """Return the names of the foreground classes."""
-        raise PluginError(f"{type(self).__name__} does not say its classes")
-
-    def samples(self, split: str) -> Iterator[Sample]:
-        """Yield the samples of split `split`; a single entry that cannot be used goes to `leave_out`.
-
-        Raises:
-            DataError: no such split, or nothing of it can be read.
-        """
-        raise PluginError(f"{type(self).__name__} has no samples")
-
-    def missing(self, splits: Sequence[str]) -> list[str]:
-        """Return what is not there of the folders and files that these splits need, a line each; opens no photo.
-
-        It is asked before anything is computed, so it answers in seconds. The default looks for absolute paths among
-        the options.
-        """
-        named = {name: getattr(self.options, name) for name in type(self.options).model_fields}
-        paths = {name: value.expanduser() for name, value in named.items() if isinstance(value, Path)}
-        return [
-            f"{name}: no such file or folder {p}" for name, p in paths.items() if p.is_absolute() and not p.exists()
-        ]
-
-    def extra_folders(self) -> dict[str, Path]:
-        """Return the folders of the option `extras` by name; relative ones count from the option `root`, if any.
-
-        Raises:
-            DataError: there is no such folder.
-        """
-        named: Mapping[str, Path] = getattr(self.options, "extras", {})
-        root = Path(getattr(self.options, "root", "")).expanduser()
-        folders = {name: root / folder.expanduser() for name, folder in named.items()}
-        for name, folder in folders.items():
-            if not folder.is_dir():
-                raise DataError(f"no folder {folder}; set the data set's option `extras.{name}`")
-        return folders
-
-    def facts(self) -> Json:
-        """Return figures that `prepare` prints and keeps in its report, such as {"saliency IoU": 0.62}."""
-        return {}
+__all__ = [
+    "Arrays",
+    "Batch",
+    "Dataset",
+    "DatasetOptions",
+    "Fit",
+    "InitialWeights",
+    "Labels",
+    "Losses",
+    "Method",
+    "NetworkOptions",
+    "NetworkT",
+    "OptionsT",
+    "ParamGroups",
+    "Plugin",
+    "PluginOptions",
+    "Predictor",
+    "Refiner",
+    "Requirements",
+    "Segmenter",
+    "Targets",
+    "Trainable",
+    "TrainingJob",
+    "Transform",
+    "stated",
+]
 
 
 class Trainable(Plugin[OptionsT], Generic[OptionsT, NetworkT]):

@@ -8,7 +8,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -42,12 +42,25 @@ _BOUNDS = {
 }
 
 
+_M = TypeVar("_M", bound=BaseModel)
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing that is wrong at one address."""
 
     address: Address
     message: str
+
+
+def validated_json(model: type[_M], data: Any) -> _M:
+    """Return `data` of a recipe as a model.
+
+    Raises:
+        ValidationError: it does not fit; `problems_of` puts it into words.
+    """
+    # JSON mode: lists may stand for tuples and texts for paths, while a text for a number is still refused
+    return model.model_validate_json(json.dumps(data))
 
 
 def problems_of(error: ValidationError, model: type[BaseModel], at: Address = ()) -> list[Problem]:

@@ -10,13 +10,10 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 from ..settings import (
     InferSettings,
     MaskCrfSettings,
-    OptimSettings,
     RuntimeSettings,
-    ScheduleSettings,
     Settings,
     TrainSettings,
 )
-from .yaml_core import Address
 
 STAGES: tuple[str, ...] = ("prepare", "train-cls", "cam", "refine", "pseudo", "train-seg", "eval")
 """The stages by the names of their commands, in order."""
@@ -288,50 +285,3 @@ class Recipe(Settings):
         if any(training.weights == "train_cls" for training in trainings) and not self.train_cls:
             raise ValueError("refine.train.weights: train_cls needs a train_cls section")
         return self
-
-
-def unused(recipe: Recipe) -> list[tuple[Address, str]]:
-    """Return (address, why) of every key that stands in the recipe and that nothing would read."""
-    found: list[tuple[Address, str]] = []
-    trainings: list[tuple[Address, TrainSettings | None]] = [
-        (("train_cls",), recipe.train_cls if isinstance(recipe.train_cls, TrainSettings) else None),
-        (("refine", "train"), recipe.refine.train if recipe.refine else None),
-        (("train_seg",), recipe.train_seg),
-    ]
-    if recipe.refine and isinstance(recipe.refine.refiner, tuple):
-        trainings += [(("refine", "refiner", n, "train"), one.train) for n, one in enumerate(recipe.refine.refiner)]
-    for at, training in trainings:
-        if training is not None:
-            found += [((*at, "optim", key), why) for key, why in _unused_optim(training.optim)]
-            found += [((*at, "schedule", key), why) for key, why in _unused_schedule(training.schedule)]
-    if recipe.train_seg is None and recipe.train_cls is None:
-        found += [(("eval", key), "no train_seg section") for key in ("infer", "crf") if _said(recipe.eval, key)]
-    if recipe.cam is None and recipe.refine is None and _said(recipe.eval, "thresholds"):
-        found.append((("eval", "thresholds"), "no cam section"))
-    return found
-
-
-def _unused_optim(optim: OptimSettings) -> list[tuple[str, str]]:
-    keys = ("betas",) if optim.name == "sgd" else ("momentum", "nesterov")
-    return [(key, f"optimiser {optim.name} has none") for key in keys if _said(optim, key)]
-
-
-def _unused_schedule(schedule: ScheduleSettings) -> list[tuple[str, str]]:
-    readers: dict[str, tuple[str, ...]] = {
-        "power": ("poly",),
-        "milestones": ("step",),
-        "factor": ("step",),
-        "final": ("cosine",),
-        "divisor": ("poly", "cosine"),
-    }
-    return [
-        (key, f"schedule {schedule.name} has none")
-        for key, names in readers.items()
-        if schedule.name not in names and _said(schedule, key)
-    ]
-
-
-def _said(settings: Settings, key: str) -> bool:
-    """Return whether a key stands in the recipe with another value than its default, which may be written out."""
-    default = type(settings).model_fields[key].get_default(call_default_factory=True)
-    return key in settings.model_fields_set and getattr(settings, key) != default

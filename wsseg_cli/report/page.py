@@ -14,7 +14,7 @@ from ..disk.writing import write_text
 from ..errors import RecipeError
 from ..run.records import now
 from ..types import Json
-from . import tables
+from . import compare, tables
 from .collect import RunFacts, collect
 from .plots import Line, line_plot
 from .sheet import Sheet, contact_sheet
@@ -54,6 +54,7 @@ def page(runs: Sequence[RunFacts], images: int = 4) -> str:
         now=now().replace("+00:00", " UTC").replace("T", " "),
         style=Markup((here / "page.css").read_text(encoding="utf-8")),
         script=Markup((here / "page.js").read_text(encoding="utf-8")),
+        compared=compare.as_tables(runs) if len(runs) > 1 else None,
         headlines=[{"run": run.name, "cards": tables.scores(run), "about": _about(run)} for run in runs],
         protocol_head=head,
         protocol_rows=rows,
@@ -118,7 +119,7 @@ def _group(runs: Sequence[RunFacts], named: bool, images: int) -> Json:
 def _losses(runs: Sequence[RunFacts]) -> list[tuple[str, Markup]]:
     """Return (title, plot) of the losses of every training, runs over each other; rates in a plot of their own."""
     shown: dict[tuple[str, str], list[Line]] = {}
-    lr_multipliers: list[Line] = []
+    learning_rates: list[Line] = []
     for number, run in enumerate(runs):
         for losses in run.losses:
             names = [name for name in losses.series if name != "lr"]
@@ -130,10 +131,10 @@ def _losses(runs: Sequence[RunFacts]) -> list[tuple[str, Markup]]:
             if "lr" in losses.series:
                 where = f"{losses.stage} {losses.part}".strip()
                 label = f"{run.name}: {where}" if len(runs) > 1 else where
-                lr_multipliers.append(Line(label, losses.series["lr"], len(lr_multipliers), number))
+                learning_rates.append(Line(label, losses.series["lr"], len(learning_rates), number))
     plots = [(f"{stage} {part}".strip(), line_plot(lines, "step", "loss")) for (stage, part), lines in shown.items()]
-    if lr_multipliers:
-        plots.append(("learning rate", line_plot(lr_multipliers, "step", "learning rate")))
+    if learning_rates:
+        plots.append(("learning rate", line_plot(learning_rates, "step", "learning rate")))
     return [(title, plot) for title, plot in plots if plot]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from ..data.images import read_image
+from ..data.overlay_colours import overlay_colours
 from ..data.overlays import mask_overlay, score_overlay
 from ..data.stores import MaskStore, ScoreStore, checked_mask
 from ..errors import DataError, StageError
@@ -191,10 +192,7 @@ def _data_url(picture: ByteArray) -> str:
 
 
 def _legend(classes: ClassNames) -> list[tuple[str, str]]:
-    from ..data.palette import palette
-
-    colours = palette()
+    colours = overlay_colours(len(classes))
     return [
-        (name, "#{:02x}{:02x}{:02x}".format(*(int(v) for v in colours[number + 1])))
-        for number, name in enumerate(classes)
+        (name, "#{:02x}{:02x}{:02x}".format(*(int(v) for v in colours[number]))) for number, name in enumerate(classes)
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,8 @@ PER_IMAGE: frozenset[str] = frozenset({"cam", "refine", "pseudo"})
 """Stages that write one file an image and are done split by split."""
 
 State = Literal["new", "continue", "done"]
+_WORDS = {"new": "begins", "continue": "goes on", "done": "is up to date"}
+_log = logging.getLogger(__name__)
 
 
 class RunDir:
@@ -185,6 +188,7 @@ class RunDir:
         sweep(self.path, deep=False)
         sweep(folder)
         state = self.look(stage, splits, force)
+        _log.debug("%s: %s, reads %s", stage, _WORDS[state], ", ".join(self.reads(stage)) or "nothing")
         if state == "done":
             return state
         if force and folder.exists():
@@ -216,6 +220,7 @@ class RunDir:
             "versions": versions(),
         }
         record |= facts
+        _log.debug("%s: finished in %s s, fingerprint %s", stage, record["seconds"], record["fingerprint"])
         settle(self.folder(stage))
         write_json(self.folder(stage) / "done.json", record)
         return record

@@ -13,8 +13,8 @@ from ..recipe.sections import SECTION, PseudoSettings, Recipe
 from ..settings import Settings
 from ..types import Json
 
-LATER: Json = {"warmup_start": 0.1, "final": 0.0}
-"""Keys of a schedule that came after the first records: at these values they are left out, and older records hold."""
+LATER: dict[str, Json] = {"schedule": {"warmup_start": 0.1, "final": 0.0}, "augment": {"opencv": "emulated"}}
+"""Keys of a training that came after the first records: at these values they are left out, and older records hold."""
 
 LATER_PSEUDO: Json = {"precision": "fp32", "confidence": None}
 """The same of the section pseudo."""
@@ -72,9 +72,10 @@ def _numbers(section: Settings) -> Json:
     for holder in (data, data.get("train")):
         if isinstance(holder, dict):
             holder.pop("save_every", None)
-            for key, default in LATER.items():
-                if holder.get("schedule", {}).get(key) == default:
-                    del holder["schedule"][key]
+            for part, defaults in LATER.items():
+                for key, default in defaults.items():
+                    if holder.get(part, {}).get(key) == default:
+                        del holder[part][key]
     if isinstance(data.get("crf"), dict):
         data["crf"].pop("backend", None)
     if isinstance(section, PseudoSettings):
@@ -124,7 +125,7 @@ def content_hash(folder: Path) -> str:
     total = hashlib.sha256()
     for file in sorted(p for p in folder.rglob("*") if p.is_file()):
         name = file.relative_to(folder).as_posix()
-        if name.startswith("overlays/") or name in ("stage.json", "done.json", "failures.jsonl"):
+        if name.startswith("overlays/") or name in ("stage.json", "done.json", "failures.jsonl", "model.md"):
             continue
         with file.open("rb") as stream:
             # names and contents are hashed by themselves, so that no content can pass for another name

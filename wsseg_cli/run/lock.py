@@ -17,6 +17,7 @@ from typing_extensions import TypedDict
 from ..disk.records import OPEN, read_record
 from ..disk.writing import remove, temporary_name, writing
 from ..errors import StageError
+from ..signals import may_run
 
 _TRIES = 5
 
@@ -137,12 +138,8 @@ def _alive(holder: _Holder) -> bool:
     if holder["host"] != socket.gethostname():
         return True
     pid = holder["pid"]
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+    if not may_run(pid):
         return False
-    except OSError:
-        return True
     # a number may have been given to another process since, which containers do all the time
     return holder["start"] is None or holder["start"] == _start_of(pid)
 

@@ -61,7 +61,18 @@ def run_stage(name: str, context: Context, **options: Any) -> Result:
         return Result(name, [f"{name} {said}"], {"state": state})
     with _locked(context):
         result: Result = stage.run(context, **options)
+        _describe(context, result)
     return result
+
+
+def _describe(context: Context, result: Result) -> None:
+    """Write the cards of the run's networks after a stage that made or evaluated one."""
+    from ..engine import processes
+
+    if result.stage in ("train-cls", "refine", "train-seg", "eval") and not result.skipped and processes.is_main():
+        from .model_card import write_cards
+
+        write_cards(context.run)
 
 
 def run_all(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ..engine import checkpoint, hub_weights, processes
 from ..errors import CheckpointError, DataError, PluginError, RecipeError, WssegError
+from ..ops.opencv import MISSING
 from ..plugin.protocols import InitialWeights, Trainable
 from ..recipe.loading import LoadedRecipe
 from ..recipe.problems import Problem, render
@@ -105,6 +106,8 @@ class Preflight:
             for line in training.plugin.missing():
                 place = self.recipe.address(training.stage, training.number)
                 self._say((*place, "options"), line, PluginError)
+            if training.settings and training.settings.augment.opencv == "library" and find_spec("cv2") is None:
+                self._say((*training.section, "augment", "opencv"), MISSING.removeprefix("opencv: "))
             for at, initial in [] if unset[training.stage] else self._initial(training):
                 self._try(at, partial(self._load, initial))
 

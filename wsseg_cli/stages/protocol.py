@@ -13,7 +13,10 @@ from .plugins import network_stage
 
 
 def protocol_of(context: Context, artefact: str, split: str, images: int) -> Json:
-    """Return split, images, labels given or predicted, views, CRF, initial weights and supervision of a result."""
+    """Return split, images, labels given or predicted, views, CRF, initial weights and supervision of a result.
+
+    Of a folder that --use gave for the artefact, no more than its path is known.
+    """
     recipe = context.recipe.recipe
     protocol: Json = {"split": split, "images": images, "classes": "mean over classes and background"}
     if artefact == "seg":
@@ -23,6 +26,8 @@ def protocol_of(context: Context, artefact: str, split: str, images: int) -> Jso
         truth = header.get("masks") == "ground_truth"
         protocol["supervision"] = "fully supervised" if truth else _supervision(context)
         return protocol
+    if artefact in context.run.use:  # made elsewhere: nothing but its place is known
+        return protocol | {"folder": str(context.run.use[artefact]), "labels": "unknown", "supervision": "unknown"}
     protocol["labels"] = label_rule(context).source(split)
     if recipe.cam is not None:
         protocol["infer"] = recipe.cam.infer.model_dump(mode="json")

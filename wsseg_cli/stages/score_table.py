@@ -55,6 +55,8 @@ def _means(records: Sequence[Evaluation]) -> list[str]:
 
 def _note(protocol: Mapping[str, Any], artefact: str) -> list[str]:
     notes = []
+    if "folder" in protocol:
+        notes.append(f"of {protocol['folder']}")
     if protocol.get("labels") == "predicted":
         notes.append("labels predicted")
     if protocol.get("crf"):

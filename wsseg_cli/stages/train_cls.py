@@ -11,7 +11,7 @@ from ..engine.fit import Loop, usable_samples
 from ..engine.frozen import write_frozen
 from ..errors import RecipeError, WssegError
 from ..plugin.protocols import Method, TrainingJob
-from ..recipe.loading import MISSING_TRAINING
+from ..recipe.plugin_problems import MISSING_TRAINING
 from ..recipe.sections import FrozenClsSettings, TrainClsSettings
 from ..types import Json
 from . import Context, Result, begin, up_to_date

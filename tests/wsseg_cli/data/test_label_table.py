@@ -151,3 +151,27 @@ def test_other_encodings_are_refused_with_the_way_out(tmp_path: Path) -> None:
     (tmp_path / "l.csv").write_bytes("image,labels\na,Stühle\n".encode("cp1252"))
     with pytest.raises(DataError, match="CSV UTF-8"):
         read_label_table(tmp_path / "l.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("photo,labels\na.jpg,dog\n", "columns image and labels; found 'photo', 'labels'"),
+        ("image,labels\na.jpg,dog,cat\n", "line 2: 3 cells under 2 columns"),
+        ("image,labels\n", "names no image"),
+        ("", "found nothing"),
+    ],
+)
+def test_broken_tables(tmp_path: Path, text: str, message: str) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_label_table(table)
+
+
+@pytest.mark.parametrize("line", ["{", "[1]", '{"image": 3}', '{"image": "a", "labels": 4}', '{"image": "a"}'])
+def test_broken_json_lines(tmp_path: Path, line: str) -> None:
+    table = tmp_path / "labels.jsonl"
+    table.write_text('{"image": "b", "labels": []}\n' + line + "\n")
+    with pytest.raises(DataError, match="line 2"):
+        read_label_table(table)

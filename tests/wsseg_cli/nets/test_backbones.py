@@ -36,7 +36,10 @@ def test_required_feature_maps() -> None:
     nets.require_feature_maps("resnet38", {"conv4", "conv5", "conv6"})
     with pytest.raises(RecipeError, match=r"'resnet38' has no feature map conv9"):
         nets.require_feature_maps("resnet38", {"conv9", "conv6"})
-    with pytest.raises(RecipeError, match=r"choose one of resnet101, resnet50, small"):
+    with pytest.raises(
+        RecipeError,
+        match=r"choose one of efficientnet_lite0, efficientnet_lite1, efficientnet_lite2, resnet101, resnet50, small",
+    ):
         nets.require_feature_maps("vgg16", {"conv2"})
 
 

@@ -30,10 +30,11 @@ def test_feature_maps_say_what_forward_returns(stride: int) -> None:
     with torch.no_grad():
         features = net(torch.zeros(1, 3, 97, 64))
     assert {name: feature.shape[1] for name, feature in features.items()} == net.feature_maps
-    assert net.feature_maps == {"conv3": 24, "conv4": 40, "conv5": 112, "conv6": 1280}
+    assert net.feature_maps == {"conv2": 24, "conv3": 24, "conv4": 40, "conv5": 112, "conv6": 1280}
     assert net.stride == stride
     rows = {name: feature.shape[2] for name, feature in features.items()}
-    assert rows == {"conv3": 25, "conv4": 13, "conv5": -(-97 // min(stride, 16)), "conv6": -(-97 // stride)}
+    strides = {"conv2": 4, "conv3": 4, "conv4": 8, "conv5": min(stride, 16), "conv6": stride}
+    assert rows == {name: -(-97 // cell) for name, cell in strides.items()}
 
 
 @pytest.mark.parametrize(("name", "blocks", "last"), [("efficientnet_lite1", 21, 320), ("efficientnet_lite2", 21, 352)])

@@ -108,3 +108,13 @@ def test_what_is_written_is_in_order(written: Path) -> None:
     rules = ["--isolated", "--line-length", "120", "--select", "E,F,W,UP,B,D1", "--ignore", "D107"]
     done = subprocess.run([sys.executable, "-m", "ruff", "check", *rules, *files], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", ["a", "mine", "a_rather_long_name_of_a_new_plugin", "a" * 40])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_written_passes_ruff_as_it_comes(tmp_path: Path, kind: str, name: str) -> None:
+    new_plugin(name, kind, tmp_path)
+    folder = next(tmp_path.iterdir())
+    for words in (["check"], ["check", "--isolated"], ["format", "--check"], ["format", "--check", "--isolated"]):
+        done = subprocess.run([sys.executable, "-m", "ruff", *words, "."], cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr

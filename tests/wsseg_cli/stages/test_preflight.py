@@ -236,6 +236,8 @@ def test_what_the_machine_lacks(toy: Path, monkeypatch: pytest.MonkeyPatch) -> N
     device, tracker = found(toy, "runtime.device=cuda", "runtime.tracker=comet_ml")
     assert "runtime.device: no cuda device here" in device and "pip install comet-ml" in tracker
     assert found(toy, "runtime.device=cuda", files=False) == []
+    (opencv,) = found(toy, "train_seg.augment.hsv=[1, 1, 1]", "train_seg.augment.opencv=library")
+    assert "train_seg.augment.opencv" in opencv and "pip install 'wsseg[opencv]'" in opencv
 
 
 def test_what_is_done_is_not_asked_for_again(toy: Path, tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageEnhance
 
+from ...ops import opencv
+from ...ops.opencv import OpenCV
 from ...types import ByteArray, IntArray, Normalization
 from .step import Arrays, greys
 
@@ -78,6 +80,7 @@ class HsvShift:
     hue: int = 10
     saturation: int = 10
     value: int = 10
+    opencv: OpenCV = "emulated"
 
     def draw(self, rng: np.random.Generator, size: tuple[int, int]) -> tuple[int, int, int]:
         """Return the three shifts."""
@@ -86,7 +89,8 @@ class HsvShift:
 
     def apply(self, arrays: Arrays, drawn: tuple[int, int, int]) -> Arrays:
         """Return the arrays with the image's colours shifted."""
-        return {**arrays, "image": hsv_shift(arrays["image"], *drawn)}
+        shift = opencv.hsv_shift if self.opencv == "library" else hsv_shift
+        return {**arrays, "image": shift(arrays["image"], *drawn)}
 
 
 def hsv_shift(image: ByteArray, hue: int, saturation: int, value: int) -> ByteArray:

@@ -97,7 +97,7 @@ def _size(augment: AugmentSettings) -> list[Step]:
     if augment.resize_long is not None:
         return [ResizeLong(*augment.resize_long)]
     if augment.scales or augment.scale_range is not None:
-        return [Rescale(augment.scales, augment.scale_range, augment.interpolation)]
+        return [Rescale(augment.scales, augment.scale_range, augment.interpolation, augment.opencv)]
     return []
 
 
@@ -105,7 +105,7 @@ def _shape_and_colour(augment: AugmentSettings, normalize: Normalization) -> lis
     flip: list[Step] = [Flip(augment.flip)] if augment.flip else []
     # Published order where a colour shift in HSV is used: it and the flip come before the scaling.
     if augment.hsv is not None:
-        steps: list[Step] = [HsvShift(*augment.hsv), *flip, *_size(augment)]
+        steps: list[Step] = [HsvShift(*augment.hsv, augment.opencv), *flip, *_size(augment)]
     else:
         steps = [*_size(augment), *flip]
     if augment.color_jitter is not None:

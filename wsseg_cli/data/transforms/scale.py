@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from ...ops.opencv import OpenCV
 from ...ops.resize import (
     Interpolation,
     long_side_size,
@@ -49,6 +50,7 @@ class Rescale:
     choices: tuple[float, ...] = ()
     between: tuple[float, float] | None = None
     interpolation: Interpolation = "pillow_bicubic"
+    opencv: OpenCV = "emulated"
 
     def draw(self, rng: np.random.Generator, size: tuple[int, int]) -> float:
         """Return the factor."""
@@ -59,7 +61,8 @@ class Rescale:
     def apply(self, arrays: Arrays, drawn: float) -> Arrays:
         """Return the arrays at `drawn` times their size."""
         rounding: Literal["round", "floor"] = "floor" if self.interpolation == "opencv_linear" else "round"
-        return resize(arrays, scaled_size(image_size(arrays), drawn, rounding), self.interpolation, drawn)
+        size = scaled_size(image_size(arrays), drawn, rounding)
+        return resize(arrays, size, self.interpolation, drawn, self.opencv)
 
 
 @dataclass(frozen=True)
@@ -90,10 +93,14 @@ def resize(
     size: tuple[int, int],
     interpolation: Interpolation = "pillow_bicubic",
     factor: float | None = None,
+    opencv: OpenCV = "emulated",
 ) -> Arrays:
-    """Return the arrays at `size` (H, W); `factor` only where the size comes from one (see `opencv_resize`)."""
+    """Return the arrays at `size` (H, W).
+
+    factor: only where the size comes from one (see `opencv_resize`). opencv: who computes the OpenCV kinds.
+    """
     resized = dict(arrays)
-    resized["image"] = resize_image(arrays["image"], size, interpolation, factor)
+    resized["image"] = resize_image(arrays["image"], size, interpolation, factor, opencv)
     for name in greys(arrays):
         resized[name] = pillow_resize(arrays[name], size)
     if "mask" in arrays:

@@ -157,7 +157,7 @@ FORMS: dict[str, Form] = {
 
 
 class DeepLab(nn.Module):
-    """A backbone, a head on its feature_maps, and the resize of the head's logits.
+    """A backbone, a head on its feature maps, and the resize of the head's logits.
 
     Attributes:
         align_corners: how logits of this network are resized.

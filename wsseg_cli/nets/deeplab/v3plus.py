@@ -14,7 +14,7 @@ class V3Plus(nn.Module):
     """Concatenated ASPP on conv6 and a decoder that joins it with conv3; logits at the size of conv3.
 
     Args:
-        channels: feature_maps of the backbone and their channels; conv3 and conv6 are read.
+        channels: feature maps of the backbone and their channels; conv3 and conv6 are read.
         outputs: classes and background.
         dilations: of the ASPP.
         shortcut: channels that conv3 is brought to.

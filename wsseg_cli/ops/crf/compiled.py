@@ -1,4 +1,4 @@
-"""The one decorator of compiled functions: releases the GIL, keeps its machine code on disk where it may write."""
+"""The decorators of compiled functions, which release the GIL and keep machine code on disk where they may write."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any, TypeVar, cast
 import numba
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+inlined: Any = numba.njit(inline="always")
+"""Decorator of a function that becomes part of the compiled functions that call it; constants stay constants there."""
 
 
 def compiled(function: F) -> F:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...types import FloatArray
-from .compiled import compiled
+from .compiled import compiled, inlined
 from .vectors import full, less, load, nearest, store
 
 f32 = np.float32
@@ -33,6 +33,19 @@ def embed(features: FloatArray) -> tuple[npt.NDArray[np.int64], FloatArray] | No
     weights = np.empty((n, d + 1), f32)
     fits = _embed(np.ascontiguousarray(features, f32).ravel(), scale, key_bits(d), keys, weights)
     return (keys, weights) if fits else None
+
+
+@inlined
+def _rank(gap, rank, corners):  # type: ignore[no-untyped-def]
+    """Add to the rank of every coordinate how many gaps are larger; of equal ones the first comes last."""
+    for i in range(corners - 1):
+        a = load(gap, i * WIDE, WIDE)
+        above = load(rank, i * WIDE, WIDE)
+        for j in range(i + 1, corners):
+            smaller = less(a, load(gap, j * WIDE, WIDE))
+            above = above + smaller
+            store(rank, j * WIDE, load(rank, j * WIDE, WIDE) + (full(f32(1), WIDE) - smaller))
+        store(rank, i * WIDE, above)
 
 
 @compiled
@@ -69,14 +82,7 @@ def _embed(features, scale, bits, keys, weights):  # type: ignore[no-untyped-def
             store(origin, i * WIDE, v * up)
             store(gap, i * WIDE, elevated - v * up)
             store(rank, i * WIDE, full(f32(0), WIDE))
-        for i in range(d):
-            a = load(gap, i * WIDE, WIDE)
-            above = load(rank, i * WIDE, WIDE)
-            for j in range(i + 1, corners):
-                smaller = less(a, load(gap, j * WIDE, WIDE))
-                above = above + smaller
-                store(rank, j * WIDE, load(rank, j * WIDE, WIDE) + (full(f32(1), WIDE) - smaller))
-            store(rank, i * WIDE, above)
+        _rank(gap, rank, corners)
         for i in range(corners):
             # the coordinates must sum to zero: the ones furthest from their multiple of d + 1 move by one multiple
             r = load(rank, i * WIDE, WIDE) + steps

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...types import ByteArray, FloatArray
-from .compiled import compiled
+from .compiled import compiled, inlined
 from .features import appearance_features, position_features
 from .lattice import Lattice, build_lattice
 from .presets import CrfParameters
@@ -80,7 +80,7 @@ def mean_field(
     count, n = unary.shape
     width = 4 if count <= 4 else 8
     columns = -(-count // width) * width
-    pixels, blur = _kernels(width)
+    pixels, blur = _pixels(width), _blur(width)
     kernels = (smooth, bilateral)
     logits = np.full((n, columns), ABSENT, f32)
     np.negative(unary.T, out=logits[:, :count])
@@ -128,9 +128,26 @@ def _mapper(stack: ExitStack, threads: int) -> Callable[[Callable[[int], None], 
     return each
 
 
+@inlined
+def _sliced(values, ids, weights, corners, k, o, columns, width):  # type: ignore[no-untyped-def]
+    """Return the message to pixel k from the values at the vertices of its simplex."""
+    message = full(f32(0), width)
+    for r in range(corners):
+        message = message + load(values, ids[k, r] * columns + o, width) * weights[k, r]
+    return message
+
+
+@inlined
+def _splat(sums, ids, weights, corners, k, o, columns, width, e):  # type: ignore[no-untyped-def]
+    """Add the scores e of pixel k to the vertices of its simplex."""
+    for r in range(corners):
+        at = ids[k, r] * columns + o
+        store(sums, at, load(sums, at, width) + e * weights[k, r])
+
+
 @lru_cache
-def _kernels(width: int) -> tuple[Any, Any]:
-    """Return the two compiled passes for vectors of `width` labels."""
+def _pixels(width: int) -> Any:
+    """Return the compiled pass over the pixels for vectors of `width` labels."""
 
     @compiled
     def pixels(  # type: ignore[no-untyped-def]
@@ -148,11 +165,8 @@ def _kernels(width: int) -> tuple[Any, Any]:
             for o in range(0, columns, width):
                 logit = load(minus_unary, k * columns + o, width)
                 if not first:
-                    message_s, message_b = full(f32(0), width), full(f32(0), width)
-                    for r in range(3):
-                        message_s = message_s + load(values_s, ids_s[k, r] * columns + o, width) * weights_s[k, r]
-                    for r in range(6):
-                        message_b = message_b + load(values_b, ids_b[k, r] * columns + o, width) * weights_b[k, r]
+                    message_s = _sliced(values_s, ids_s, weights_s, 3, k, o, columns, width)
+                    message_b = _sliced(values_b, ids_b, weights_b, 6, k, o, columns, width)
                     logit = logit + message_s * gain_s + message_b * gain_b
                 top = maximum(top, logit)
                 store(scratch, o, logit)
@@ -167,13 +181,16 @@ def _kernels(width: int) -> tuple[Any, Any]:
                 e = load(scratch, o, width) * share
                 if last:
                     store(q, k * columns + o, e)
-                    continue
-                for r in range(3):
-                    at = ids_s[k, r] * columns + o
-                    store(sums_s, at, load(sums_s, at, width) + e * weights_s[k, r])
-                for r in range(6):
-                    at = ids_b[k, r] * columns + o
-                    store(sums_b, at, load(sums_b, at, width) + e * weights_b[k, r])
+                else:
+                    _splat(sums_s, ids_s, weights_s, 3, k, o, columns, width, e)
+                    _splat(sums_b, ids_b, weights_b, 6, k, o, columns, width, e)
+
+    return pixels
+
+
+@lru_cache
+def _blur(width: int) -> Any:
+    """Return the compiled pass over the vertices for vectors of `width` labels."""
 
     @compiled
     def blur(neighbours, sums, old, new, columns):  # type: ignore[no-untyped-def]
@@ -193,4 +210,4 @@ def _kernels(width: int) -> tuple[Any, Any]:
             old, new = new, old
         return old, new
 
-    return pixels, blur
+    return blur

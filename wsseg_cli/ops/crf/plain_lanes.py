@@ -5,52 +5,49 @@ Several times slower, the same results to the last digits.
 
 from __future__ import annotations
 
-from typing import Any
-
-import numba
 import numpy as np
 
-_inline: Any = numba.njit(inline="always")
+from .compiled import inlined
 
 
-@_inline
+@inlined
 def load(array, index, width):  # type: ignore[no-untyped-def]
     """Return array[index : index + width] of a flat float32 array."""
     return array[index : index + width].copy()
 
 
-@_inline
+@inlined
 def store(array, index, value):  # type: ignore[no-untyped-def]
     """Write a vector to array[index : index + width] of a flat float32 array."""
     for lane in range(value.size):
         array[index + lane] = value[lane]
 
 
-@_inline
+@inlined
 def full(number, width):  # type: ignore[no-untyped-def]
     """Return a vector of `width` times the same float32."""
     return np.full(width, number, np.float32)
 
 
-@_inline
+@inlined
 def less(a, b):  # type: ignore[no-untyped-def]
     """Return 1 where a < b, else 0."""
     return (a < b).astype(np.float32)
 
 
-@_inline
+@inlined
 def maximum(a, b):  # type: ignore[no-untyped-def]
     """Return the larger numbers of two vectors."""
     return np.maximum(a, b)
 
 
-@_inline
+@inlined
 def nearest(a):  # type: ignore[no-untyped-def]
     """Return the nearest integers, half to even."""
     return np.rint(a)
 
 
-@_inline
+@inlined
 def total(a):  # type: ignore[no-untyped-def]
     """Return the sum of a vector's numbers."""
     sum_ = np.float32(0)
@@ -59,13 +56,13 @@ def total(a):  # type: ignore[no-untyped-def]
     return sum_
 
 
-@_inline
+@inlined
 def highest(a):  # type: ignore[no-untyped-def]
     """Return the largest of a vector's numbers."""
     return a.max()
 
 
-@_inline
+@inlined
 def exp(a):  # type: ignore[no-untyped-def]
     """Return e**a for a <= 0, and 0 below -70 as `lanes` does."""
     return np.where(a > np.float32(-70), np.exp(a), np.float32(0))

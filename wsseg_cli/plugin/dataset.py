@@ -1,0 +1,92 @@
+"""The kind of plugin that reads a data set: its options and its contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from pydantic import Field, field_validator
+
+from ..errors import DataError, PluginError
+from ..types import ClassNames, Json, Sample
+from .options import OptionsT, Plugin, PluginOptions
+
+
+class DatasetOptions(PluginOptions):
+    """Options of every data set."""
+
+    extras: dict[str, Path] = Field(
+        {}, description="folders of further maps of each image by name, ID.png, as {depth: maps/depth}; beside saliency"
+    )
+
+    @field_validator("extras")
+    @classmethod
+    def _names(cls, extras: dict[str, Path]) -> dict[str, Path]:
+        for name in extras:
+            if not name.isidentifier() or name in ("image", "label", "labels", "mask", "saliency", "infer", "model"):
+                raise ValueError(f"{name!r} cannot name an extra: a word of its own, letters, digits and '_'")
+        return extras
+
+
+class Dataset(Plugin[OptionsT]):
+    """A data set in some layout. `work` is a folder it may write into (rendered masks, bytes out of archives)."""
+
+    def __init__(self, options: OptionsT, work: Path) -> None:
+        super().__init__(options)
+        self.work = work
+        self.bad: dict[str, str] | None = None
+        """Where `leave_out` collects entries that cannot be used, by name, with the reason; None: it raises."""
+
+    def leave_out(self, entry: str, reason: str) -> None:
+        """Say that an entry of the data set cannot be used: `prepare` names all of them at once, or goes on without.
+
+        entry: the image's id, or whatever names the entry.
+
+        Raises:
+            DataError: nobody collects.
+        """
+        if self.bad is None:
+            raise DataError(reason)
+        self.bad[entry] = reason
+
+    def classes(self) -> ClassNames:
+        """Return the names of the foreground classes."""
+        raise PluginError(f"{type(self).__name__} does not say its classes")
+
+    def samples(self, split: str) -> Iterator[Sample]:
+        """Yield the samples of split `split`; a single entry that cannot be used goes to `leave_out`.
+
+        Raises:
+            DataError: no such split, or nothing of it can be read.
+        """
+        raise PluginError(f"{type(self).__name__} has no samples")
+
+    def missing(self, splits: Sequence[str]) -> list[str]:
+        """Return what is not there of the folders and files that these splits need, a line each; opens no photo.
+
+        It is asked before anything is computed, so it answers in seconds. The default looks for absolute paths among
+        the options.
+        """
+        named = {name: getattr(self.options, name) for name in type(self.options).model_fields}
+        paths = {name: value.expanduser() for name, value in named.items() if isinstance(value, Path)}
+        return [
+            f"{name}: no such file or folder {p}" for name, p in paths.items() if p.is_absolute() and not p.exists()
+        ]
+
+    def extra_folders(self) -> dict[str, Path]:
+        """Return the folders of the option `extras` by name; relative ones count from the option `root`, if any.
+
+        Raises:
+            DataError: there is no such folder.
+        """
+        named: Mapping[str, Path] = getattr(self.options, "extras", {})
+        root = Path(getattr(self.options, "root", "")).expanduser()
+        folders = {name: root / folder.expanduser() for name, folder in named.items()}
+        for name, folder in folders.items():
+            if not folder.is_dir():
+                raise DataError(f"no folder {folder}; set the data set's option `extras.{name}`")
+        return folders
+
+    def facts(self) -> Json:
+        """Return figures that `prepare` prints and keeps in its report, such as {"saliency IoU": 0.62}."""
+        return {}

@@ -1,0 +1,44 @@
+"""What all plugins have in common: options, validated by pydantic, and the class that carries them."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Generic, TypeVar, get_args
+
+from pydantic import Field
+
+from ..settings import Settings
+
+
+class PluginOptions(Settings):
+    """Base of every plugin's options: a frozen pydantic model that forbids unknown keys."""
+
+
+class NetworkOptions(PluginOptions):
+    """Options of a plugin whose network stands on a backbone."""
+
+    backbone: str = Field(description="backbone of the network")
+    backbone_options: dict[str, Any] = Field({}, description="options of the backbone, such as {output_stride: 16}")
+
+
+OptionsT = TypeVar("OptionsT", bound=PluginOptions)
+
+
+class Plugin(Generic[OptionsT]):
+    """Common ground of the four kinds: options, the paper, what the recipe says.
+
+    `class Mine(Method[MineOptions, MineNet])` says the type of its options, and thereby what a recipe may hold.
+    """
+
+    Options: ClassVar[type[PluginOptions]] = PluginOptions
+    paper: ClassVar[str] = ""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "Options" not in vars(cls):
+            for base in vars(cls).get("__orig_bases__", ()):
+                for given in get_args(base):
+                    if isinstance(given, type) and issubclass(given, PluginOptions):
+                        cls.Options = given
+
+    def __init__(self, options: OptionsT) -> None:
+        self.options = options
