@@ -81,7 +81,9 @@ def main() -> None:
         labels = tuple(range(count))
         ways: dict[str, Callable[[], object]] = {
             "ours": lambda labels=labels: method.scores(model, image, labels, infer),  # type: ignore[misc]
-            "straightforward": lambda labels=labels: straightforward(method, model, image, labels),  # type: ignore[misc]
+            "straightforward": lambda labels=labels: straightforward(  # type: ignore[misc]
+                method, model, image, labels
+            ),
         }
         ours, theirs = method.scores(model, image, labels, infer).scores, straightforward(method, model, image, labels)
         seconds = timed(ways, options.runs)

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import tiny_clip
 import yaml
-from end_to_end.toy_run import RECIPE, contents, wsseg
 from PIL import Image
 from wsseg_datasets.toy import Toy
 
+from end_to_end.toy_run import RECIPE, contents, wsseg
 from wsseg_cli.data.stores import ScoreStore
 from wsseg_cli.engine import checkpoint
 from wsseg_cli.types import IGNORE
