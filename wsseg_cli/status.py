@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from .data.index import read_index
+from .data.sources import Changes
 from .errors import WssegError
 from .recipe.loading import load
 from .run.directory import PER_IMAGE, RunDir
 from .run.lock import holder
 from .run.records import Finished, Started, metrics
+from .stages.prepared import data_changes
 
 StageState = Literal["done", "partial", "stale", "missing"]
 
@@ -49,7 +51,21 @@ def working(run: RunDir) -> str:
 
 def status(run: RunDir) -> list[StageStatus]:
     """Return the status of every stage that the recipe has, in order."""
-    return [_status(run, stage) for stage in run.recipe.recipe.stages]
+    found = data_changes(run) if run.done("prepare") else Changes()
+    lines = [_status(run, stage) for stage in run.recipe.recipe.stages]
+    if found is None:
+        return [replace(lines[0], notes=(*lines[0].notes, "keeps no record of its data")), *lines[1:]]
+    if not found:
+        return lines
+    return [
+        line if line.state == "missing" else replace(line, state="stale", detail=_stale(line, found)) for line in lines
+    ]
+
+
+def _stale(line: StageStatus, found: Changes) -> str:
+    """Return why a stage is stale where the data under the run have changed; prepare says what of them has."""
+    changed = "; ".join(found.lines()) if line.stage == "prepare" else "the data of prepare have changed"
+    return f"{line.detail}; {changed}" if line.state == "stale" else changed
 
 
 def _status(run: RunDir, stage: str) -> StageStatus:

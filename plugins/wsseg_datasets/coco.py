@@ -17,7 +17,7 @@ from wsseg_cli.data.files import file_stem, stems_in, write_atomically
 from wsseg_cli.data.stores import write_mask
 from wsseg_cli.data.threads import in_threads
 from wsseg_cli.errors import DataError
-from wsseg_cli.plugin.protocols import Dataset, DatasetOptions, PluginOptions
+from wsseg_cli.plugin.protocols import Dataset, DatasetOptions, PluginOptions, Sources
 from wsseg_cli.types import ClassNames, Json, Sample
 
 from .coco_instances import Instances, Picture, read_instances
@@ -130,6 +130,11 @@ class COCO(Dataset):
             looks += [partial(self._photos, split) for split in splits]
         looks += [partial(folder_of, name, path) for name in ("masks", "saliency") if (path := getattr(o, name))]
         return refusals(*looks)
+
+    def sources(self, splits: Sequence[str]) -> Sources:
+        """Return the annotations of these splits and of those whose categories are compared with theirs."""
+        files = [self._file(split) for split in dict.fromkeys([*splits, *self._splits()])]
+        return Sources(tables=tuple(file for file in files if file.is_file()))
 
     def _annotated(self, split: str) -> None:
         if not self._file(split).is_file():

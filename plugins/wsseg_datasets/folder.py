@@ -14,7 +14,7 @@ from pydantic import Field
 from wsseg_cli.data.label_table import PHOTO_SUFFIXES, read_label_table, without_suffix
 from wsseg_cli.disk.reading import read_text
 from wsseg_cli.errors import DataError
-from wsseg_cli.plugin.protocols import Dataset, DatasetOptions
+from wsseg_cli.plugin.protocols import Dataset, DatasetOptions, Sources
 from wsseg_cli.types import ClassNames, Json, Sample
 
 from .mask_files import MaskFiles, mask_name_option
@@ -130,6 +130,12 @@ class Folder(Dataset):
             looks += [partial(file_of, "labels", self._table)] if self._table else []
             looks += [partial(self._list_file, split) for split in splits]
         return refusals(*looks)
+
+    def sources(self, splits: Sequence[str]) -> Sources:
+        """Return the table and the lists of these splits, and the folders of photos and masks, which are listed."""
+        tables = [self._table, *map(self._list_file, splits)]
+        listed = [self._root, self._sub_folder("masks")]
+        return Sources(tuple(filter(None, tables)), listed=tuple(filter(None, listed)))
 
     def _list_file(self, split: str) -> Path | None:
         """Return the list file of a split; None where splits are drawn."""

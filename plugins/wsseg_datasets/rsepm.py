@@ -12,7 +12,7 @@ from pydantic import Field
 from wsseg_cli.data.class_files import read_class_names
 from wsseg_cli.data.label_table import PHOTO_SUFFIXES, without_suffix
 from wsseg_cli.errors import DataError
-from wsseg_cli.plugin.protocols import Dataset, DatasetOptions, PluginOptions
+from wsseg_cli.plugin.protocols import Dataset, DatasetOptions, PluginOptions, Sources
 from wsseg_cli.types import ClassNames, Json, Sample
 
 from .mask_files import MaskFiles, files_in
@@ -102,6 +102,13 @@ class RSEPM(Dataset):
         looks += [partial(read_class_names, o.classes)] if o.classes else []
         looks += [partial(folder_of, "saliency", o.saliency)] if o.saliency else []
         return refusals(*looks)
+
+    def sources(self, splits: Sequence[str]) -> Sources:
+        """Return the table of class names, the annotations of these splits, and their folders of photos and masks."""
+        folders = [self._folder(split) for split in splits]
+        notes = [path for folder in folders for path in sorted((folder / "xml").glob("*.xml"))]
+        listed = [folder / name for folder in folders for name in ("image", "mask") if (folder / name).is_dir()]
+        return Sources((self.options.classes,) if self.options.classes else (), tuple(notes), tuple(listed))
 
     def _folder(self, split: str) -> Path:
         names = _FOLDERS.get(split, [split])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -18,7 +18,7 @@ from wsseg_cli.data.files import write_atomically
 from wsseg_cli.data.images import read_mask, read_saliency
 from wsseg_cli.data.palette import palette_bytes
 from wsseg_cli.errors import DataError
-from wsseg_cli.plugin.protocols import Dataset, DatasetOptions
+from wsseg_cli.plugin.protocols import Dataset, DatasetOptions, Sources
 from wsseg_cli.types import ClassNames, Json, Sample
 
 from .scenes import CLASSES, DRAWING, SIZE, draw_scene
@@ -74,6 +74,10 @@ class Toy(Dataset):
                 mask=mask,
                 extras={"saliency": saliency},
             )
+
+    def sources(self, splits: Sequence[str]) -> Sources:
+        """Return nothing: the scenes are drawn into the run."""
+        return Sources()
 
     def facts(self) -> Json:
         """Return how wrong the saliency is and how often a train stands on rails, over the training scenes."""

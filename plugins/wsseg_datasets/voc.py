@@ -12,7 +12,7 @@ from pydantic import Field
 from wsseg_cli.data.files import stems_in
 from wsseg_cli.data.label_table import PHOTO_SUFFIXES, without_suffix
 from wsseg_cli.errors import DataError
-from wsseg_cli.plugin.protocols import Dataset, DatasetOptions, PluginOptions
+from wsseg_cli.plugin.protocols import Dataset, DatasetOptions, PluginOptions, Sources
 from wsseg_cli.types import ClassNames, Json, Sample
 
 from .cls_labels import agreement
@@ -160,6 +160,32 @@ class Voc(Dataset):
         if self.options.cls_labels is not None:
             looks.append(partial(file_of, "cls_labels", root / self.options.cls_labels.expanduser()))
         return refusals(*looks)
+
+    def sources(self, splits: Sequence[str]) -> Sources:
+        """Return the lists of these splits, the annotation and photo of each image, and the folders of masks."""
+        root = self.root()
+        tables = [path for split in splits for path in self._list_files(root, split)]
+        if self.options.cls_labels is not None:
+            tables.append(root / self.options.cls_labels.expanduser())
+        ids = list(dict.fromkeys(image_id for split in splits for image_id in self._ids(root, split)))
+        files = [root / IMAGES / self._photo(image_id) for image_id in ids]
+        if self.options.labels == "xml":
+            files += [root / ANNOTATIONS / f"{image_id}.xml" for image_id in ids]
+        if self.options.sbd is not None:
+            files += [self._sbd(root) / "cls" / f"{image_id}.mat" for image_id in ids]
+        folders = (root / folder for folder in self.options.mask_folders)
+        return Sources(tuple(tables), tuple(files), tuple(folder for folder in folders if folder.is_dir()))
+
+    def _list_files(self, root: Path, split: str) -> list[Path]:
+        """Return the list files that a split is read from, there or not."""
+        if split in self.options.lists:
+            return [root / self.options.lists[split].expanduser()]
+        path = root / LISTS / f"{split}.txt"
+        if split == "train_aug" and not path.is_file() and self.options.sbd is not None:
+            sbd = self._sbd(root)
+            own = [file for name in ("train", "val") for file in self._list_files(root, name)]
+            return [path, sbd / "train.txt", sbd / "val.txt", *own]
+        return [path]
 
     def root(self) -> Path:
         """Return the folder that holds JPEGImages: `root` itself, or the one below it that does.

@@ -220,7 +220,8 @@ def test_failures_of_a_per_image_stage_are_collected(photos: Path) -> None:
         wsseg(stage)
     kept = (photos / "images/p2.jpg").read_bytes()
     (photos / "images/p2.jpg").write_bytes(kept[:600])
-    done = wsseg("cam", code=4)
+    assert "1 file has changed: p2.jpg" in wsseg("cam", code=5).stderr
+    done = wsseg("cam", "--trust-data", code=4)
     assert "1 of 6 images failed" in done.stderr and "p2" in done.stderr
     assert len(list(Path("runs/tiny/cam").glob("*.safetensors"))) == 5
     assert not Path("runs/tiny/cam/done.json").exists()

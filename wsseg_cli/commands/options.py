@@ -123,6 +123,9 @@ UseOpt = Annotated[
         metavar="STAGE=DIR",
     ),
 ]
+TrustOpt = Annotated[
+    bool, typer.Option("--trust-data", help="Do not look whether the data are still those that prepare read.")
+]
 OverlaysOpt = Annotated[
     int, typer.Option("--overlays", min=0, help="Also write the first N as pictures over their photos.", metavar="N")
 ]

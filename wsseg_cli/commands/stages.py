@@ -24,6 +24,7 @@ from .options import (
     RunOpt,
     SetOpt,
     SplitOpt,
+    TrustOpt,
     UseOpt,
     command_line,
     open_run,
@@ -51,12 +52,13 @@ def prepare(
     ] = False,
     set_: SetOpt = None,
     force: ForceOpt = False,
+    trust_data: TrustOpt = False,
     dry_run: DryRunOpt = False,
     as_json: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
     """Read the data set, check every file, write the index and the data report."""
-    context = open_run(recipe, run, set_, force=force, dry_run=dry_run, quiet=quiet)
+    context = open_run(recipe, run, set_, force=force, dry_run=dry_run, quiet=quiet, trust_data=trust_data)
     result = run_stage("prepare", context, split=split, skip_bad=skip_bad)
     _tell(result, context, as_json, recipe, run, set_)
 
@@ -66,12 +68,13 @@ def train_cls(
     run: RunOpt = None,
     set_: SetOpt = None,
     force: ForceOpt = False,
+    trust_data: TrustOpt = False,
     dry_run: DryRunOpt = False,
     as_json: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
     """Train the classifier from image-level labels; goes on from the last checkpoint."""
-    context = open_run(recipe, run, set_, force=force, dry_run=dry_run, quiet=quiet)
+    context = open_run(recipe, run, set_, force=force, dry_run=dry_run, quiet=quiet, trust_data=trust_data)
     _tell(run_stage("train-cls", context), context, as_json, recipe, run, set_)
 
 
@@ -82,12 +85,13 @@ def cam(
     overlays: OverlaysOpt = 0,
     set_: SetOpt = None,
     force: ForceOpt = False,
+    trust_data: TrustOpt = False,
     dry_run: DryRunOpt = False,
     as_json: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
     """Compute class activation maps for the images of the train and score splits, or of --split."""
-    context = open_run(recipe, run, set_, force=force, dry_run=dry_run, quiet=quiet)
+    context = open_run(recipe, run, set_, force=force, dry_run=dry_run, quiet=quiet, trust_data=trust_data)
     result = run_stage("cam", context, split=split, overlays=overlays)
     _tell(result, context, as_json, recipe, run, set_, split)
 
@@ -100,12 +104,13 @@ def refine(
     overlays: OverlaysOpt = 0,
     set_: SetOpt = None,
     force: ForceOpt = False,
+    trust_data: TrustOpt = False,
     dry_run: DryRunOpt = False,
     as_json: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
     """Refine score maps; trains the refiner first if it is one that learns."""
-    context = open_run(recipe, run, set_, use, force=force, dry_run=dry_run, quiet=quiet)
+    context = open_run(recipe, run, set_, use, force=force, dry_run=dry_run, quiet=quiet, trust_data=trust_data)
     result = run_stage("refine", context, split=split, overlays=overlays)
     _tell(result, context, as_json, recipe, run, set_, split)
 
@@ -118,12 +123,13 @@ def pseudo(
     overlays: OverlaysOpt = 0,
     set_: SetOpt = None,
     force: ForceOpt = False,
+    trust_data: TrustOpt = False,
     dry_run: DryRunOpt = False,
     as_json: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
     """Turn score maps into pseudo-masks: background threshold or power, and a dense CRF if the recipe has one."""
-    context = open_run(recipe, run, set_, use, force=force, dry_run=dry_run, quiet=quiet)
+    context = open_run(recipe, run, set_, use, force=force, dry_run=dry_run, quiet=quiet, trust_data=trust_data)
     result = run_stage("pseudo", context, split=split, overlays=overlays)
     _tell(result, context, as_json, recipe, run, set_, split)
 
@@ -134,12 +140,13 @@ def train_seg(
     use: UseOpt = None,
     set_: SetOpt = None,
     force: ForceOpt = False,
+    trust_data: TrustOpt = False,
     dry_run: DryRunOpt = False,
     as_json: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
     """Train the segmentation network on the pseudo-masks; goes on from the last checkpoint."""
-    context = open_run(recipe, run, set_, use, force=force, dry_run=dry_run, quiet=quiet)
+    context = open_run(recipe, run, set_, use, force=force, dry_run=dry_run, quiet=quiet, trust_data=trust_data)
     _tell(run_stage("train-seg", context), context, as_json, recipe, run, set_)
 
 
@@ -155,12 +162,13 @@ def evaluate(
     ] = None,
     set_: SetOpt = None,
     force: ForceOpt = False,
+    trust_data: TrustOpt = False,
     dry_run: DryRunOpt = False,
     as_json: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
     """Evaluate score maps, pseudo-masks and the network against the ground truth: one confusion matrix per split."""
-    context = open_run(recipe, run, set_, use, force=force, dry_run=dry_run, quiet=quiet)
+    context = open_run(recipe, run, set_, use, force=force, dry_run=dry_run, quiet=quiet, trust_data=trust_data)
     chosen = what.value if what else None
     result = run_stage("eval", context, what=chosen, split=split, sweep=sweep, min_miou=min_miou)
     _tell(result, context, as_json, recipe, run, set_)
@@ -173,6 +181,7 @@ def run_command(
     end: Annotated[StageName | None, typer.Option("--to", help="Last stage to run.")] = None,
     set_: SetOpt = None,
     force: ForceOpt = False,
+    trust_data: TrustOpt = False,
     preflight: Annotated[
         bool,
         typer.Option(
@@ -185,7 +194,7 @@ def run_command(
     quiet: QuietOpt = False,
 ) -> None:
     """Run all stages that the recipe has, in order, then write the report; what is up to date is skipped."""
-    context = open_run(recipe, run, set_, force=force, dry_run=dry_run, quiet=quiet)
+    context = open_run(recipe, run, set_, force=force, dry_run=dry_run, quiet=quiet, trust_data=trust_data)
     results = run_all(
         context,
         start.value if start else None,
@@ -231,6 +240,8 @@ def _report(context: Context) -> Path | None:
 def _lines(result: Result) -> None:
     for line in result.lines:
         console.say(line)
+    for line in result.notes:
+        console.note(f"note: {line}")
 
 
 def _tell(

@@ -62,6 +62,7 @@ from .protocols import (
     TrainingJob,
     Transform,
 )
+from .sources import Sources
 
 if TYPE_CHECKING:
     from ..data.transforms import classification_transform, segmentation_transform
@@ -140,6 +141,7 @@ __all__ = [
     "ScoreMap",
     "Segmenter",
     "Share",
+    "Sources",
     "Targets",
     "TrainSettings",
     "Trainable",

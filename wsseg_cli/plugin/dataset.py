@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 from ..errors import DataError, PluginError
 from ..types import ClassNames, Json, Sample
 from .options import OptionsT, Plugin, PluginOptions
+from .sources import Sources, sources_named
 
 
 class DatasetOptions(PluginOptions):
@@ -72,6 +73,14 @@ class Dataset(Plugin[OptionsT]):
         return [
             f"{name}: no such file or folder {p}" for name, p in paths.items() if p.is_absolute() and not p.exists()
         ]
+
+    def sources(self, splits: Sequence[str]) -> Sources:
+        """Return what these splits are read from beside the pictures of their samples; changes of it are noticed later.
+
+        The default takes the files that options name, whatever looks like a table in the folders that they name, and
+        every picture in these.
+        """
+        return sources_named(self.options)
 
     def extra_folders(self) -> dict[str, Path]:
         """Return the folders of the option `extras` by name; relative ones count from the option `root`, if any.

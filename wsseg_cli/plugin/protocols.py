@@ -10,6 +10,7 @@ from ..settings import AugmentSettings, InferSettings, OptimSettings, TrainSetti
 from ..types import ByteArray, ClassNames, FloatArray, Normalization, Progress, ScoreMap
 from .dataset import Dataset, DatasetOptions
 from .options import NetworkOptions, OptionsT, Plugin, PluginOptions
+from .sources import Sources
 from .training_job import (
     Arrays,
     Batch,
@@ -51,6 +52,7 @@ __all__ = [
     "Refiner",
     "Requirements",
     "Segmenter",
+    "Sources",
     "Targets",
     "Trainable",
     "TrainingJob",

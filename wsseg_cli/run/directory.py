@@ -19,7 +19,7 @@ from ..recipe.loading import LoadedRecipe
 from ..recipe.renamed import same_names
 from ..recipe.sections import STAGES
 from ..types import Json
-from .fingerprint import asks, content_hash, differences, digest, reads_of
+from .fingerprint import as_recorded, asks, content_hash, differences, digest, reads_of
 from .lock import RunLock
 from .records import Finished, Started, now, read_done, read_stage, versions, write_json
 
@@ -96,10 +96,18 @@ class RunDir:
             if source in given:
                 reads[source] = {"folder": given[source]["hash"]}
             elif source == "prepare":
-                reads[source] = {"index": (self.done("prepare") or {}).get("index")}
+                reads[source] = self._prepared(stage)
             else:
                 reads[source] = self._node(source)
         return {"asks": asks(self.recipe.recipe, stage), "reads": reads}
+
+    def _prepared(self, stage: str) -> Json:
+        """Return what a stage depends on of prepare: the index, and the content of the pictures that it learns from."""
+        done = self.done("prepare") or {}
+        section = self.recipe.recipe.train_seg
+        truth = stage == "train-seg" and section is not None and section.masks == "ground_truth"
+        pictures = ("photos", "masks") if truth else ("photos",)
+        return {"index": done.get("index")} | {name: done[name] for name in pictures if name in done}  # type: ignore[literal-required]
 
     def _use_of(self, stage: str) -> dict[str, dict[str, str]]:
         """Return the folders that stand in for what `stage` reads: this command's, or those it was made with."""
@@ -142,6 +150,7 @@ class RunDir:
             return []
         node = self._node(stage)
         recorded = same_names(started, node)
+        node = as_recorded(node, recorded)
         if recorded == node:
             return []
         return list(dict.fromkeys(differences(stage, recorded, node))) or ["the form of its records"]

@@ -101,7 +101,8 @@ def differences(stage: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> I
         if before is None or after is None:
             yield f"{stage} {'now' if before is None else 'no longer'} reads {source}"
         elif "index" in before and "index" in after:
-            yield "the index of prepare has changed"
+            said = next(name for name in ("index", "photos", "masks") if before.get(name) != after.get(name))
+            yield f"the {said} of prepare {'has' if said == 'index' else 'have'} changed"
         elif "folder" in before or "folder" in after:
             words = [
                 f"the folder of --use {source}" if "folder" in x else f"the run's {source}" for x in (before, after)
@@ -113,6 +114,18 @@ def differences(stage: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> I
     for key in dict.fromkeys([*old_asks, *new_asks]):
         if old_asks.get(key) != new_asks.get(key):
             yield f"{key}: {_said(old_asks, key)} → {_said(new_asks, key)}"
+
+
+def as_recorded(node: Json, recorded: Mapping[str, Any]) -> Json:
+    """Return what is asked without the content of pictures where a record is older than that."""
+    reads: Json = {}
+    for source, entry in node["reads"].items():
+        before = recorded.get("reads", {}).get(source, {})
+        if source == "prepare":
+            reads[source] = {name: value for name, value in entry.items() if name == "index" or name in before}
+        else:
+            reads[source] = as_recorded(entry, before) if "reads" in entry else entry
+    return {**node, "reads": reads}
 
 
 def _said(values: Mapping[str, Any], key: str) -> str:

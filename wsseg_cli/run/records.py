@@ -54,6 +54,8 @@ class Node(TypedDict, total=False):
     asks: Json
     reads: dict[str, Node]
     index: str | None
+    photos: str
+    masks: str
     folder: str
 
 
@@ -80,6 +82,8 @@ class Finished(TypedDict, total=False):
     seconds: Seconds
     versions: dict[str, str]
     index: str
+    photos: str
+    masks: str
     counts: dict[str, Count]
     images: Count
     artefacts: list[str]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,15 @@ MODULES = {stage: stage.replace("-", "_") for stage in STAGES} | {"eval": "evalu
 
 @dataclass(frozen=True)
 class Context:
-    """What a stage is run with: the run, its recipe, and the flags of the command line."""
+    """What a stage is run with: the run, its recipe, the flags of the command line, and what is to be said aside."""
 
     run: RunDir
     recipe: LoadedRecipe
     force: bool = False
     dry_run: bool = False
     quiet: bool = False
+    trust_data: bool = False
+    notes: list[str] = field(default_factory=list)
 
     @property
     def prepared(self) -> Path:
@@ -37,12 +39,13 @@ class Context:
 
 @dataclass(frozen=True)
 class Result:
-    """What a stage brought: lines for people, data for programs, whether it was done already."""
+    """What a stage brought: lines for people, data for programs, whether it was done already, remarks."""
 
     stage: str
     lines: list[str] = field(default_factory=list)
     data: Json = field(default_factory=dict)
     skipped: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def run_stage(name: str, context: Context, **options: Any) -> Result:
@@ -57,12 +60,18 @@ def run_stage(name: str, context: Context, **options: Any) -> Result:
     context.recipe.section(name)
     if context.dry_run:
         state = context.run.look(name, force=context.force)
+        if context.run.done("prepare") and not context.force:
+            from .prepared import refuse_changes
+
+            refuse_changes(context, refresh=False)
         said = {"new": "would run", "continue": "would continue", "done": "is up to date"}[state]
         return Result(name, [f"{name} {said}"], {"state": state})
     with _locked(context):
         result: Result = stage.run(context, **options)
         _describe(context, result)
-    return result
+    notes = tuple(context.notes)
+    context.notes.clear()
+    return replace(result, notes=notes)
 
 
 def _describe(context: Context, result: Result) -> None:

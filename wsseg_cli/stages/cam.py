@@ -20,13 +20,13 @@ from .collect import check_extras
 from .per_image import LabelRule, device_and_workers, label_rule, run_each, splits_of
 from .pictures import write_overlays
 from .plugins import at_inference, method_of, trained, wants_strided
+from .prepared import prepared
 
 
 def run(context: Context, split: str | None = None, overlays: int = 0) -> Result:
     """Write cam/ID.safetensors for every image of the splits."""
-    context.run.require("prepare")
+    index = prepared(context, split)
     context.run.require("train-cls")
-    index = read_index(context.prepared)
     splits = splits_of(context, split)
     samples = index.samples(*splits)
     folder = context.run.folder("cam")

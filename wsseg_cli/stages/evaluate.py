@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.index import Index, read_index
+from ..data.index import Index
 from ..data.stores import MaskStore, ScoreStore
 from ..engine import processes
 from ..errors import CheckFailed, DataError, StageError
@@ -18,6 +18,7 @@ from . import Context, Result, begin
 from .counting import Kind, count
 from .network_masks import predict_split
 from .plugins import network_stage, predictor_of
+from .prepared import prepared
 from .protocol import protocol_of
 from .score_table import score_lines
 
@@ -40,8 +41,7 @@ def run(
     Raises:
         CheckFailed: a figure lies below `min_miou`. StageError: what is asked for has not been made.
     """
-    context.run.require("prepare")
-    index = read_index(context.prepared)
+    index = prepared(context, split)
     wanted = _wanted(context, index, what)
     begin(context, "eval")
     records: list[Evaluation] = []

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.images import look_at_photo, mask_values, read_saliency
-from ..data.index import WORK, Entry, Index, extra_index, read_index, write_index
+from ..data.index import WORK, Entry, Index, extra_index, write_index
 from ..data.stores import check_size, labels_in_mask
 from ..disk.writing import write_text
 from ..engine import processes
@@ -21,6 +21,7 @@ from . import Context, Result, begin, up_to_date
 from .collect import check_extras, collect
 from .data_report import data_report, report_lines
 from .looks import Looked, conversions, seen_in_masks
+from .prepared import prepared, refuse_changes, write_record
 
 _ALWAYS = ("left out", "labels that disagree with masks")
 """Facts that stand in the report even where they are 0."""
@@ -37,19 +38,21 @@ def run(context: Context, skip_bad: bool = False, split: str | None = None) -> R
     if split is not None and split not in section.splits:
         return _add_split(context, split, skip_bad)
     if begin(context, "prepare") == "done":
+        refuse_changes(context)
         return up_to_date("prepare")
     error: WssegError | None = None
     result = None
     if processes.is_main():
         try:
             data, roots = _open(context)
-            index, facts = _index(context, data, section.splits, skip_bad)
+            index, facts, samples = _index(context, data, section.splits, skip_bad)
             digest = write_index(folder, index, roots)
+            hashes = write_record(folder, data, samples, index, section.splits, roots)
             report = data_report(index, section, facts | data.facts())
             text = json.dumps(report, indent=1, ensure_ascii=False)
             write_text(folder / "report.json", text)
             counts = {name: len(index.samples(name)) for name in index.splits()}
-            context.run.finish("prepare", splits=section.splits, index=digest, counts=counts)
+            context.run.finish("prepare", splits=section.splits, index=digest, counts=counts, **hashes)
             result = Result("prepare", report_lines(report), report)
         except WssegError as caught:
             error = caught
@@ -70,7 +73,8 @@ def _open(context: Context) -> tuple[Dataset[Any], dict[str, Path]]:
 
 def _index(
     context: Context, data: Dataset[Any], splits: Sequence[str], skip_bad: bool, taken: Mapping[str, Path] | None = None
-) -> tuple[Index, Json]:
+) -> tuple[Index, Json, list[Sample]]:
+    """Return the index, what was seen, and all samples that the data set gave, the bad ones among them."""
     bad: dict[str, str] = {}
     data.bad = bad
     classes = data.classes()
@@ -113,7 +117,8 @@ def _index(
         **seen_in_masks(samples, looked, classes),
         **conversions(looked.values()),
     }
-    return Index(entries, classes), {name: value for name, value in facts.items() if value or name in _ALWAYS}
+    seen = {name: value for name, value in facts.items() if value or name in _ALWAYS}
+    return Index(entries, classes), seen, list(samples.values())
 
 
 def extras_for_training(
@@ -167,15 +172,17 @@ def _checker(samples: dict[str, Sample], classes: ClassNames) -> Work:
 
 def _add_split(context: Context, split: str, skip_bad: bool) -> Result:
     """Index another split beside the recipe's: nothing that is done becomes stale by it."""
-    context.run.require("prepare")
+    before = prepared(context)
     answer: Any = None
     if processes.is_main():
         try:
             data, roots = _open(context)
-            others = [entry for entry in read_index(context.prepared).entries.values() if split not in entry.splits]
+            others = [entry for entry in before.entries.values() if split not in entry.splits]
             taken = {entry.sample.image_id: entry.sample.image for entry in others}
-            index, _ = _index(context, data, [split], skip_bad, taken)
-            write_index(extra_index(context.prepared, split), index, roots)
+            index, _, samples = _index(context, data, [split], skip_bad, taken)
+            folder = extra_index(context.prepared, split)
+            write_index(folder, index, roots)
+            write_record(folder, data, samples, index, [split], roots)
             count = len(index.entries)
             answer = Result("prepare", [f"prepare    {split}: {count} images"], {"lists": {split: count}})
         except WssegError as error:

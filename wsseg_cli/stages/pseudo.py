@@ -22,6 +22,7 @@ from . import Context, Result, begin, up_to_date
 from .per_image import device_and_workers, run_each, splits_of
 from .pictures import write_overlays
 from .plugins import crf_image, method_of
+from .prepared import prepared
 
 CONFIDENT = "confident"
 """The folder beside the masks with those that a training reads, where `pseudo.confidence` is set."""
@@ -32,11 +33,10 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
 
     With `pseudo.confidence` also pseudo/confident/ID.png: the same with 255 where the CRF is unsure, for the training.
     """
-    context.run.require("prepare")
+    index = prepared(context, split)
     splits = splits_of(context, split)
     reads = "refine" if context.recipe.recipe.refine else "cam"
     context.run.require(reads, splits)
-    index = read_index(context.prepared)
     samples = index.samples(*splits)
     section = context.recipe.section("pseudo")
     folder = context.run.folder("pseudo")

@@ -26,6 +26,7 @@ from .collect import check_extras
 from .per_image import LabelRule, device_and_workers, label_rule, run_each, splits_of
 from .pictures import write_overlays
 from .plugins import at_inference, header_of, method_of, refiner_of, trained
+from .prepared import prepared
 
 
 def run(context: Context, split: str | None = None, overlays: int = 0) -> Result:
@@ -33,10 +34,9 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
 
     A refiner that learns trains first, in train/ of its folder.
     """
-    context.run.require("prepare")
+    index = prepared(context, split)
     splits = splits_of(context, split)
     context.run.require("cam", splits)
-    index = read_index(context.prepared)
     section = context.recipe.section("refine")
     parts = [
         _Part(context, index, stage, choice, number, section.store_stride)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..data.index import read_index
 from ..engine import checkpoint, processes
 from ..engine.fit import Loop, usable_samples
 from ..engine.frozen import write_frozen
@@ -17,12 +16,12 @@ from ..types import Json
 from . import Context, Result, begin, up_to_date
 from .collect import check_extras
 from .plugins import header_of, method_of
+from .prepared import prepared
 
 
 def run(context: Context) -> Result:
     """Write train-cls/model.safetensors and metrics.jsonl."""
-    context.run.require("prepare")
-    index = read_index(context.prepared)
+    index = prepared(context)
     section = context.recipe.section("train-cls")
     method = method_of(context, index.classes)
     _agree(method.required.trains, section)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..data.index import read_index
 from ..data.stores import MaskStore
 from ..engine import checkpoint, processes
 from ..engine.fit import Loop
@@ -12,19 +11,19 @@ from ..errors import DataError
 from ..plugin.protocols import TrainingJob
 from . import Context, Result, begin, up_to_date
 from .plugins import header_of, segmenter_of
+from .prepared import prepared
 from .pseudo import training_masks
 
 
 def run(context: Context) -> Result:
     """Write train-seg/model.safetensors and metrics.jsonl."""
-    context.run.require("prepare")
+    index = prepared(context)
     section = context.recipe.section("train-seg")
     train = context.recipe.recipe.dataset.train
     if section.masks == "pseudo":
         context.run.require("pseudo", train)
     if section.weights == "train_cls":
         context.run.require("train-cls")
-    index = read_index(context.prepared)
     segmenter = segmenter_of(context, index.classes)
     samples = index.samples(*train)
     if section.masks == "pseudo":
