@@ -30,7 +30,7 @@ class Published(NamedTuple):
 
 @cache
 def _data() -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(files(__package__).joinpath("texts.json").read_text("utf-8"))
+    content: dict[str, Any] = json.loads(files(__package__).joinpath("texts.json").read_text(encoding="utf-8"))
     return content
 
 
