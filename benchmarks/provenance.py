@@ -14,11 +14,14 @@ from wsseg_cli.stages import pseudo
 from wsseg_cli.types import ScoreMap
 
 METHODS = {
-    "methods": ("scores",),
+    "methods": (
+        *("scores", "logits", "training_step", "after_step"),
+        *("class_maps", "region_map", "local_crops", "refined_labels", "token_labels", "par"),
+    ),
     "refiners": ("refine", "walk_start", "confident_labels", "label_scores", "edge"),
     "segmenters": ("logits", "published_pixels"),
 }
-"""What the stages call, and what a refiner learns from, by kind of plugin."""
+"""What the stages call, and what a refiner or a step learns from, by kind of plugin."""
 
 
 class Provenance:
@@ -68,6 +71,8 @@ def _arrays(result: Any) -> list[np.ndarray]:
     if isinstance(result, ScoreMap):
         parts = [result.scores, result.classes, result.background, result.strided]
         return [part for part in parts if part is not None]
+    if isinstance(result, dict):
+        result = tuple(result.values())
     if isinstance(result, tuple):
         return [array for part in result for array in _arrays(part)]
     if hasattr(result, "detach"):

@@ -9,6 +9,7 @@ import json
 from math import prod
 from pathlib import Path
 
+import numpy as np
 import torch
 from golden_cases import golden_folder
 from torch import Tensor
@@ -39,6 +40,24 @@ def layout(name: str) -> dict[str, Tensor]:
 
 def write_header(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write a safetensors file of this layout whose numbers take no room on the disk."""
+    head, size = _head(tensors)
+    with path.open("wb") as file:
+        file.write(head)
+        file.truncate(len(head) + size)
+
+
+def write_random(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write a whole safetensors file of this layout; its numbers are one random block again and again."""
+    head, size = _head(tensors)
+    block = np.random.default_rng(0).standard_normal(1 << 21, np.float32).tobytes()
+    with path.open("wb") as file:
+        file.write(head)
+        for begin in range(0, size, len(block)):
+            file.write(block[: size - begin])
+
+
+def _head(tensors: dict[str, Tensor]) -> tuple[bytes, int]:
+    """Return the header of a file with these tensors as float32, and the bytes of their numbers."""
     header: dict[str, object] = {}
     end = 0
     for name, tensor in tensors.items():
@@ -46,6 +65,4 @@ def write_header(path: Path, tensors: dict[str, Tensor]) -> None:
         header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [begin, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        file.truncate(8 + len(text) + end)
+    return len(text).to_bytes(8, "little") + text, end

@@ -82,7 +82,7 @@ def test_links_and_pictures_lead_somewhere() -> None:
 
 def test_every_plugin_of_ours_is_described() -> None:
     pages = {"datasets": "own-data.md", "methods": "methods.md", "refiners": "methods.md", "segmenters": "methods.md"}
-    pages["backbones"] = "methods.md"
+    pages |= {"backbones": "methods.md", "mask_refiners": "methods.md"}
     for plugin in find():
         if plugin.package == "wsseg":
             text = (DOCS / pages[plugin.group]).read_text(encoding="utf-8")

@@ -41,6 +41,7 @@ SETUP = {
         "mkdir other; cp -r runs/quickstart/cam other/cams",
         "wsseg convert cams runs/quickstart/cam out_cam --form psa",
         "wsseg convert labels photos/labels.csv cls_labels.npy",
+        "mkdir superpixels; cp runs/quickstart/pseudo/*.png superpixels",
     ]
 }
 """What a page takes for granted, beside what all of them do: its commands have no order that would make it."""

@@ -12,9 +12,12 @@ MAX_MEGAPIXELS = "WSSEG_MAX_MEGAPIXELS"
 
 
 class Settings(BaseModel):
-    """Base of everything that a recipe is validated into: unknown keys, texts for numbers and NaN are refused."""
+    """Base of everything that a recipe is validated into: unknown keys, texts for numbers and NaN are refused.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    A validator is built when it is first used, once for a whole recipe: commands that read none start sooner.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True)
 
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -112,14 +115,27 @@ class InferSettings(Settings):
     flip: bool = Field(False, description="add the horizontal flip of every view")
 
 
-CRF_PRESETS = ("psa", "irn", "ppc", "deeplab", "deeplab_vgg16_v1", "deeplab_vgg16_v2", "seam_seg")
+CRF_PRESETS = (
+    "psa",
+    "irn",
+    "ppc",
+    "deeplab",
+    "deeplab_vgg16_v1",
+    "deeplab_vgg16_v2",
+    "seam_seg",
+    "toco",
+    "toco_cam",
+)
 """Names of the CRF presets; their values stand in `ops.crf.presets`, which a recipe cannot import without torch."""
 
 
 class CrfSettings(Settings):
     """A dense CRF by preset, single values overriding it."""
 
-    preset: str = Field("psa", description="psa, irn, ppc, deeplab, deeplab_vgg16_v1, deeplab_vgg16_v2 or seam_seg")
+    preset: str = Field(
+        "psa",
+        description="psa, irn, ppc, deeplab, deeplab_vgg16_v1, deeplab_vgg16_v2, seam_seg, toco or toco_cam",
+    )
     iterations: int | None = Field(None, ge=0, description="mean-field steps")
     gaussian_sxy: float | None = Field(None, gt=0, description="width of the smoothness kernel in pixels")
     gaussian_weight: float | None = Field(None, ge=0, description="weight of the smoothness kernel")
@@ -163,13 +179,15 @@ class TrainSettings(Settings):
         description="initial weights: none, package, hub, a path, a name of `wsseg weights list`, or train_cls (not in "
         "train_cls itself)"
     )
-    augment: AugmentSettings = Field(AugmentSettings(), description="random changes of the training images")
+    augment: AugmentSettings = Field(
+        default_factory=AugmentSettings, description="random changes of the training images"
+    )
     batch_size: int = Field(ge=1, description="images of one optimiser step, over all processes and parts")
     accumulate: int = Field(1, ge=1, description="parts of a step that run one after the other")
     max_steps: int | None = Field(None, ge=1, description="length of the training in steps (or epochs)")
     epochs: int | None = Field(None, ge=1, description="length of the training in epochs (or max_steps)")
     optim: OptimSettings = Field(description="optimiser")
-    schedule: ScheduleSettings = Field(ScheduleSettings(), description="learning-rate schedule")
+    schedule: ScheduleSettings = Field(default_factory=ScheduleSettings, description="learning-rate schedule")
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="arithmetic of the forward pass")
     sync_batch_norm: bool = Field(False, description="batch statistics over all processes")
     save_every: int | None = Field(None, ge=1, description="steps between checkpoints; null: a tenth of all")

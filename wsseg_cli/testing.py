@@ -25,9 +25,20 @@ from torch import Tensor, nn
 from .data.images import read_image, read_mask
 from .engine.frozen import computed
 from .errors import DataError
-from .plugin.protocols import Arrays, Batch, Dataset, Method, Plugin, PluginOptions, Refiner, Segmenter, Trainable
+from .plugin.protocols import (
+    Arrays,
+    Batch,
+    Dataset,
+    MaskRefiner,
+    Method,
+    Plugin,
+    PluginOptions,
+    Refiner,
+    Segmenter,
+    Trainable,
+)
 from .settings import AugmentSettings, InferSettings
-from .types import IGNORE, ByteArray, ClassNames, Progress, ScoreMap
+from .types import IGNORE, ByteArray, ClassNames, Progress, Sample, ScoreMap
 
 CLASSES = ClassNames(("cat", "dog", "cow"))
 """The classes of the made-up images."""
@@ -206,6 +217,27 @@ class RefinerTester(TrainableTester):
             with torch.enable_grad() if plugin.required.gradients else torch.inference_mode():
                 refined = plugin.refine(model, image, labels, coarse, InferSettings(), **self.extras(mask))
             check_score_map(refined, mask.shape, labels)
+
+
+class MaskRefinerTester(PluginTester):
+    """What holds for every mask refiner: it gives a mask of the image's size with values of its classes."""
+
+    plugin: ClassVar[type[MaskRefiner[Any]]]
+
+    def prepare(self, image_id: str, mask: ByteArray) -> None:
+        """Write what the plugin reads of an image; override it for files of your own."""
+
+    def test_refines_masks(self) -> None:
+        plugin = self.plugin(self.validated(), CLASSES)
+        for number, size in enumerate(((75, 90), (64, 41))):
+            _, mask = made_up(number, size)
+            sample = Sample(f"image {number}", Path(f"{number}.png"), ())
+            self.prepare(sample.image_id, mask)
+            assert plugin.missing([sample.image_id]) == []
+            refined = plugin.refine_mask(sample, mask.copy())
+            assert refined.shape == mask.shape and refined.dtype == np.uint8, "refined masks are (H, W) uint8"
+            assert refined[refined != IGNORE].max(initial=0) <= len(CLASSES), "values beyond the classes"
+            assert np.array_equal(refined, plugin.refine_mask(sample, mask.copy())), "the same mask gave another one"
 
 
 class SegmenterTester(TrainableTester):

@@ -1,28 +1,29 @@
-"""The data that flows between stages: Sample, ScoreMap, ClassNames, and what goes with them. No torch, no files."""
+"""The data that flows between stages: Sample, ScoreMap, ClassNames. No torch, no files, NumPy where it is used."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
-import numpy as np
-import numpy.typing as npt
+from .errors import DataError, near
 
-from .errors import DataError
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 IGNORE = 255
 """Mask value of a pixel that belongs to no class: neither trained on nor evaluated."""
 
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
-ByteArray = npt.NDArray[np.uint8]
+FloatArray: TypeAlias = "npt.NDArray[np.float32]"
+IntArray: TypeAlias = "npt.NDArray[np.int64]"
+ByteArray: TypeAlias = "npt.NDArray[np.uint8]"
 
 Json = dict[str, Any]
 """A JSON object: a record of a run, the header of a model file, what a command prints with --json."""
 
-_Label = TypeVar("_Label", int, npt.NDArray[np.int64])
+_Label = TypeVar("_Label", int, "npt.NDArray[np.int64]")
 
 
 @dataclass(frozen=True)
@@ -71,23 +72,25 @@ class ScoreMap:
     strided: FloatArray | None = None
 
     def full(
-        self, background: float | None = None, *, power: float | None = None, dtype: type[np.floating[Any]] = np.float32
+        self, background: float | None = None, *, power: float | None = None, half: bool = False
     ) -> npt.NDArray[Any]:
-        """Return the scores at image size with the background first, (1+K, H, W) of `dtype`.
+        """Return the scores at image size with the background first, (1+K, H, W) float32.
 
         background: a constant background score; power: background = (1 - max over classes) ** power. With neither,
-        the map's own background is used. dtype: the scores are resized in float32, rounded to it, and the background
-        is computed in it; float16 is the arithmetic of codes that go on with the maps that they stored.
+        the map's own background is used. half: resized in float32, then all in float16, as codes that store it compute.
 
         Raises:
             DataError: neither is given and the map has no background of its own.
         """
-        scores = resize_scores(self.scores, self.size).astype(dtype, copy=False)
+        import numpy as np
+
+        kind = np.float16 if half else np.float32
+        scores = resize_scores(self.scores, self.size).astype(kind, copy=False)
         if background is not None:
-            first = np.full(self.size, background, dtype)
+            first = np.full(self.size, background, kind)
         elif power is not None:
-            highest = scores.max(axis=0) if len(scores) else np.zeros(self.size, dtype)
-            first = np.power(dtype(1) - highest, dtype(power), dtype=dtype)
+            highest = scores.max(axis=0) if len(scores) else np.zeros(self.size, kind)
+            first = np.power(kind(1) - highest, kind(power), dtype=kind)
         elif self.background is not None:
             first = resize_scores(self.background[None], self.size)[0]
         else:
@@ -95,7 +98,7 @@ class ScoreMap:
                 f"score map of {self.image_id!r} has no background of its own; "
                 "set pseudo.background to {threshold: …} or {power: …}"
             )
-        return np.concatenate([first[None], scores]).astype(dtype, copy=False)
+        return np.concatenate([first[None], scores]).astype(kind, copy=False)
 
 
 def resize_scores(scores: FloatArray, size: tuple[int, int]) -> FloatArray:
@@ -103,6 +106,8 @@ def resize_scores(scores: FloatArray, size: tuple[int, int]) -> FloatArray:
 
     The same numbers as torch's `interpolate(mode="bilinear", align_corners=False)`, without torch.
     """
+    import numpy as np
+
     scores = np.asarray(scores, np.float32)
     if scores.shape[1:] == tuple(size):
         return scores
@@ -115,6 +120,8 @@ def resize_scores(scores: FloatArray, size: tuple[int, int]) -> FloatArray:
 
 
 def _neighbours(source: int, target: int) -> tuple[IntArray, IntArray, FloatArray]:
+    import numpy as np
+
     centre = np.maximum((np.arange(target, dtype=np.float64) + 0.5) * (source / target) - 0.5, 0.0)
     low = np.minimum(centre.astype(np.int64), source - 1)
     return low, np.minimum(low + 1, source - 1), (centre - low).astype(np.float32)
@@ -171,11 +178,7 @@ class ClassNames(Sequence[str]):
             DataError: no such class.
         """
         if name not in self.names:
-            import difflib
-
-            near = difflib.get_close_matches(name, self.names, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise DataError(f"unknown class {name!r}{hint}")
+            raise DataError(f"unknown class {name!r}{near(name, self.names)}")
         return self.names.index(name)
 
     def labels(self, names: Iterable[str]) -> tuple[int, ...]:
@@ -193,6 +196,8 @@ class ClassNames(Sequence[str]):
 
     def labels_in(self, mask: npt.NDArray[Any]) -> tuple[int, ...]:
         """Return the labels of the classes that a mask shows, ascending."""
+        import numpy as np
+
         values = np.unique(mask)
         return tuple(int(v) - 1 for v in values if 0 < v <= len(self.names))
 
@@ -230,6 +235,8 @@ class Normalization:
 
     def apply(self, image: npt.NDArray[Any]) -> FloatArray:
         """Return (H, W, 3) pixels 0..255 in RGB as the network's float32 input, still (H, W, 3)."""
+        import numpy as np
+
         pixels = np.asarray(image, np.float32)
         if self.order == "BGR":
             pixels = pixels[..., ::-1]
@@ -237,6 +244,8 @@ class Normalization:
 
     def invert(self, images: Any) -> Any:
         """Return RGB pixels in 0..255 (float) of a normalised tensor or array (..., 3, H, W)."""
+        import numpy as np
+
         red_first = [2, 1, 0] if self.order == "BGR" else [0, 1, 2]
         channels = [(images[..., c, :, :] * self.std[c] + self.mean[c]) * self.scale for c in red_first]
         if isinstance(images, np.ndarray):

@@ -58,7 +58,7 @@ def affinity_scores(
     scores = add_power_background(cams, alpha)
     if len(scores) == 1:
         return np.ones((1, *scores.shape[1:]), np.float32)
-    if crf_parameters(preset).unary == "scores":
+    if crf_parameters(preset).unary != "labels":
         return dense_crf(image, scores, preset, **crf)
     values = present_values(classes)
     return dense_crf(image, mask_from_scores(scores, classes), preset, labels=num_classes + 1, **crf)[values]

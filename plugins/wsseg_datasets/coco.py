@@ -17,7 +17,7 @@ from wsseg_cli.data.files import file_stem, stems_in, write_atomically
 from wsseg_cli.data.stores import write_mask
 from wsseg_cli.data.threads import in_threads
 from wsseg_cli.errors import DataError
-from wsseg_cli.plugin.protocols import Dataset, DatasetOptions, PluginOptions, Sources
+from wsseg_cli.plugin.protocols import Dataset, DatasetOptions, Sources
 from wsseg_cli.types import ClassNames, Json, Sample
 
 from .coco_instances import Instances, Picture, read_instances
@@ -27,35 +27,34 @@ from .places import below, existing, folder_of, refusals
 from .turns import Rule, decide, header, orientation_option
 
 
-class COCO(Dataset):
+class COCOOptions(DatasetOptions):
+    """Options of COCO."""
+
+    root: Path = Field(description="folder with annotations/ and the photos")
+    year: Literal[2014, 2017] = Field(2014, description="split `train` is train2014 or train2017")
+    annotations: dict[str, Path] = Field({}, description="split: instances JSON, where it lies elsewhere")
+    images: dict[str, Path] = Field({}, description="split: folder of its photos, where it lies elsewhere")
+    masks: Path | None = Field(None, description="folder of ready masks (EPS's release) in place of rendered ones")
+    render: bool = Field(True, description="render masks; false leaves images without, as for training alone")
+    overlap: Literal["last", "first", "smallest"] = Field(
+        "last", description="which object keeps a pixel that several claim: by order in the file, or by size"
+    )
+    crowd: Literal["paint", "ignore", "skip"] = Field("paint", description="crowd regions: as objects, 255, left out")
+    unlabelled: Literal["keep", "drop"] = Field(
+        "keep", description="images without an object; drop leaves them out of the splits, as published"
+    )
+    rename: dict[str, str | None] = rename_option()
+    orientation: Rule = orientation_option()
+    saliency: Path | None = Field(None, description="folder of saliency maps, one PNG an image")
+    workers: int | None = Field(None, ge=1, description="threads that render; by default one a core")
+
+
+class COCO(Dataset[COCOOptions]):
     """Objects of an instances JSON as image labels and as masks; categories numbered by ascending id."""
 
     paper = "Lin et al., ECCV 2014, https://arxiv.org/abs/1405.0312"
 
-    class Options(DatasetOptions):
-        """Options of COCO."""
-
-        root: Path = Field(description="folder with annotations/ and the photos")
-        year: Literal[2014, 2017] = Field(2014, description="split `train` is train2014 or train2017")
-        annotations: dict[str, Path] = Field({}, description="split: instances JSON, where it lies elsewhere")
-        images: dict[str, Path] = Field({}, description="split: folder of its photos, where it lies elsewhere")
-        masks: Path | None = Field(None, description="folder of ready masks (EPS's release) in place of rendered ones")
-        render: bool = Field(True, description="render masks; false leaves images without, as for training alone")
-        overlap: Literal["last", "first", "smallest"] = Field(
-            "last", description="which object keeps a pixel that several claim: by order in the file, or by size"
-        )
-        crowd: Literal["paint", "ignore", "skip"] = Field(
-            "paint", description="crowd regions: as objects, 255, left out"
-        )
-        unlabelled: Literal["keep", "drop"] = Field(
-            "keep", description="images without an object; drop leaves them out of the splits, as published"
-        )
-        rename: dict[str, str | None] = rename_option()
-        orientation: Rule = orientation_option()
-        saliency: Path | None = Field(None, description="folder of saliency maps, one PNG an image")
-        workers: int | None = Field(None, ge=1, description="threads that render; by default one a core")
-
-    def __init__(self, options: PluginOptions, work: Path) -> None:
+    def __init__(self, options: COCOOptions, work: Path) -> None:
         super().__init__(options, work)
         self._read: dict[str, Instances] = {}
         self._dropped: dict[str, int] = {}
@@ -195,9 +194,13 @@ class COCO(Dataset):
         folder = self._rendered(split)
         # sizes follow from the orientations that are applied
         sizes = hashlib.sha256(repr([picture.size for picture in pictures]).encode()).hexdigest()
-        names = {name: used for name, used in sorted(self.options.rename.items())}
-        rules = {"annotations": digest, "overlap": self.options.overlap, "crowd": self.options.crowd}
-        rules |= {"sizes": sizes, "rename": names}
+        rules = {
+            "annotations": digest,
+            "overlap": self.options.overlap,
+            "crowd": self.options.crowd,
+            "sizes": sizes,
+            "rename": dict(sorted(self.options.rename.items())),
+        }
         note = folder / "rules.json"
         if not note.is_file() or note.read_text(encoding="utf-8") != json.dumps(rules):
             shutil.rmtree(folder, ignore_errors=True)

@@ -35,35 +35,36 @@ class _Photo:
     names: tuple[str, ...]
 
 
-class Folder(Dataset):
+class FolderOptions(DatasetOptions):
+    """Options of a folder; relative paths other than `root` count from `root`."""
+
+    root: Path = Field(description="folder of the photos; may have sub-folders")
+    labels: Literal["masks"] | Path | None = Field(
+        None,
+        description="table of images and labels, CSV or JSONL; or the word masks: what these show; by default "
+        "sub-folders are classes, also below folders named train and val",
+    )
+    classes: tuple[str, ...] | None = Field(
+        None, min_length=1, description="class names in the order of mask values; by default all names, sorted"
+    )
+    rename: dict[str, str | None] = rename_option()
+    separator: str | None = separator_option()
+    masks: Path | None = Field(None, description="folder of mask PNGs; needs `classes`")
+    mask_name: str = mask_name_option()
+    saliency: Path | None = Field(None, description="folder of saliency PNGs named like the photos")
+    orientation: Rule = orientation_option()
+    lists: dict[str, Path] = Field({}, description="list file of each split, one image per line")
+    val_share: float = Field(
+        0.2, gt=0, lt=1, description="without `lists`: share of the photos in `val`, drawn by a hash of the id"
+    )
+
+
+class Folder(Dataset[FolderOptions]):
     """Photos in a folder, labels in labels.csv or .jsonl or by class folder; ids are paths without suffix.
 
     EXIF orientation is applied, unless masks or saliency maps have the size of the photos as they are stored: then they
     were made of pixels as stored.
     """
-
-    class Options(DatasetOptions):
-        """Options of a folder; relative paths other than `root` count from `root`."""
-
-        root: Path = Field(description="folder of the photos; may have sub-folders")
-        labels: Literal["masks"] | Path | None = Field(
-            None,
-            description="table of images and labels, CSV or JSONL; or the word masks: what these show; by default "
-            "sub-folders are classes, also below folders named train and val",
-        )
-        classes: tuple[str, ...] | None = Field(
-            None, min_length=1, description="class names in the order of mask values; by default all names, sorted"
-        )
-        rename: dict[str, str | None] = rename_option()
-        separator: str | None = separator_option()
-        masks: Path | None = Field(None, description="folder of mask PNGs; needs `classes`")
-        mask_name: str = mask_name_option()
-        saliency: Path | None = Field(None, description="folder of saliency PNGs named like the photos")
-        orientation: Rule = orientation_option()
-        lists: dict[str, Path] = Field({}, description="list file of each split, one image per line")
-        val_share: float = Field(
-            0.2, gt=0, lt=1, description="without `lists`: share of the photos in `val`, drawn by a hash of the id"
-        )
 
     def classes(self) -> ClassNames:
         """Return the class names.

@@ -12,7 +12,7 @@ from pydantic import Field
 from wsseg_cli.data.files import file_stem, write_atomically
 from wsseg_cli.data.label_table import PHOTO_SUFFIXES, without_suffix
 from wsseg_cli.errors import DataError
-from wsseg_cli.plugin.protocols import Dataset, DatasetOptions, PluginOptions
+from wsseg_cli.plugin.protocols import Dataset, DatasetOptions
 from wsseg_cli.types import ClassNames, Json, Sample
 
 from .arrow_tables import broken_tables
@@ -28,29 +28,26 @@ _NAMED = 10  # broken tables that a message names
 _LISTS = {"val": ("val", "validation"), "dev": ("dev", "validation")}
 
 
-class HuggingFace(Dataset):
+class HuggingFaceOptions(DatasetOptions):
+    """Options of a Hugging Face data set."""
+
+    path: str = Field(min_length=1, description="folder of an imagefolder or of parquet files, or a name on the hub")
+    config: str | None = Field(None, description="configuration of a data set on the hub that has several")
+    image: str = Field("image", description="column of the photos")
+    labels: str | None = Field(None, description=f"column of the labels; by default {' or '.join(_LABEL_COLUMNS)}")
+    mask: str | None = Field(None, description=f"column of the masks; by default {' or '.join(_MASK_COLUMNS)}")
+    id: str | None = Field(None, description="column of the image ids; by default the photos' file names")
+    saliency: Path | None = Field(None, description="folder of saliency PNGs, each named by its image's id")
+    classes: tuple[str, ...] = Field((), description="class names in order; needed for labels that are bare numbers")
+    rename: dict[str, str | None] = rename_option()
+    separator: str | None = separator_option()
+    orientation: Rule = orientation_option()
+
+
+class HuggingFace(Dataset[HuggingFaceOptions]):
     """Rows of image, labels and, if there is one, mask; labels as names or as ids."""
 
-    class Options(DatasetOptions):
-        """Options of a Hugging Face data set."""
-
-        path: str = Field(
-            min_length=1, description="folder of an imagefolder or of parquet files, or a name on the hub"
-        )
-        config: str | None = Field(None, description="configuration of a data set on the hub that has several")
-        image: str = Field("image", description="column of the photos")
-        labels: str | None = Field(None, description=f"column of the labels; by default {' or '.join(_LABEL_COLUMNS)}")
-        mask: str | None = Field(None, description=f"column of the masks; by default {' or '.join(_MASK_COLUMNS)}")
-        id: str | None = Field(None, description="column of the image ids; by default the photos' file names")
-        saliency: Path | None = Field(None, description="folder of saliency PNGs, each named by its image's id")
-        classes: tuple[str, ...] = Field(
-            (), description="class names in order; needed for labels that are bare numbers"
-        )
-        rename: dict[str, str | None] = rename_option()
-        separator: str | None = separator_option()
-        orientation: Rule = orientation_option()
-
-    def __init__(self, options: PluginOptions, work: Path) -> None:
+    def __init__(self, options: HuggingFaceOptions, work: Path) -> None:
         super().__init__(options, work)
         self._said: dict[str, str] = {}
 

@@ -12,7 +12,7 @@ from pydantic import Field
 from wsseg_cli.data.class_files import read_class_names
 from wsseg_cli.data.label_table import PHOTO_SUFFIXES, without_suffix
 from wsseg_cli.errors import DataError
-from wsseg_cli.plugin.protocols import Dataset, DatasetOptions, PluginOptions, Sources
+from wsseg_cli.plugin.protocols import Dataset, DatasetOptions, Sources
 from wsseg_cli.types import ClassNames, Json, Sample
 
 from .mask_files import MaskFiles, files_in
@@ -24,25 +24,26 @@ from .voc_xml import kept, labels_of, read_objects
 _FOLDERS = {"val": ["validation", "val"]}
 
 
-class RSEPM(Dataset):
+class RSEPMOptions(DatasetOptions):
+    """Options of this layout."""
+
+    root: Path = Field(description="folder with train/, train_aug/, validation/ …")
+    classes: Path | None = Field(
+        None, description="class names, JSON or text; by default all names in the annotations in alphabetical order"
+    )
+    difficult: bool = Field(True, description="objects marked difficult give labels, as published")
+    flat: bool = Field(False, description="objects whose box has no width or height give labels; published: no")
+    rename: dict[str, str | None] = rename_option()
+    saliency: Path | None = Field(None, description="folder of saliency maps, one PNG an image")
+    orientation: Rule = orientation_option()
+
+
+class RSEPM(Dataset[RSEPMOptions]):
     """Photos, masks and VOC annotations side by side, a folder a split; labels come from the annotations."""
 
     paper = "Jo, Yu and Kim, https://arxiv.org/abs/2204.06754"
 
-    class Options(DatasetOptions):
-        """Options of this layout."""
-
-        root: Path = Field(description="folder with train/, train_aug/, validation/ …")
-        classes: Path | None = Field(
-            None, description="class names, JSON or text; by default all names in the annotations in alphabetical order"
-        )
-        difficult: bool = Field(True, description="objects marked difficult give labels, as published")
-        flat: bool = Field(False, description="objects whose box has no width or height give labels; published: no")
-        rename: dict[str, str | None] = rename_option()
-        saliency: Path | None = Field(None, description="folder of saliency maps, one PNG an image")
-        orientation: Rule = orientation_option()
-
-    def __init__(self, options: PluginOptions, work: Path) -> None:
+    def __init__(self, options: RSEPMOptions, work: Path) -> None:
         super().__init__(options, work)
         self._classes: ClassNames | None = None
         self._said: dict[str, str] = {}

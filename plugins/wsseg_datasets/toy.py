@@ -34,17 +34,18 @@ Side = Annotated[int, Field(ge=64, le=1024)]
 _GROUND = "ground"  # text entry of a mask's PNG that names the kinds of ground in the scene
 
 
-class Toy(Dataset):
+class ToyOptions(DatasetOptions):
+    """Options of the toy scenes."""
+
+    train: int = Field(240, ge=1, le=FIRST_OF_VAL, description="number of training scenes")
+    val: int = Field(80, ge=1, le=FIRST_OF_VAL, description="number of validation scenes")
+    seed: int = Field(0, ge=0, description="data seed; scene i is a function of (seed, i) alone")
+    size: tuple[Side, Side] = Field(SIZE, description="width and height of a scene in pixels")
+    workers: int | None = Field(None, ge=1, description="processes that draw; by default one a core, at most 8")
+
+
+class Toy(Dataset[ToyOptions]):
     """Procedural scenes of six classes with the two traps of weak supervision: shared bodies and a context texture."""
-
-    class Options(DatasetOptions):
-        """Options of the toy scenes."""
-
-        train: int = Field(240, ge=1, le=FIRST_OF_VAL, description="number of training scenes")
-        val: int = Field(80, ge=1, le=FIRST_OF_VAL, description="number of validation scenes")
-        seed: int = Field(0, ge=0, description="data seed; scene i is a function of (seed, i) alone")
-        size: tuple[Side, Side] = Field(SIZE, description="width and height of a scene in pixels")
-        workers: int | None = Field(None, ge=1, description="processes that draw; by default one a core, at most 8")
 
     def classes(self) -> ClassNames:
         """Return the six classes."""
@@ -110,7 +111,7 @@ class Toy(Dataset):
         if not missing:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        draw = partial(write_scene, self.folder, self.options.seed, tuple(self.options.size))
+        draw = partial(write_scene, self.folder, self.options.seed, self.options.size)
         workers = self.options.workers or min(8, os.cpu_count() or 1)
         if workers == 1 or len(missing) < WORTH_A_POOL or not _main_can_be_spawned():
             for index in missing:

@@ -12,7 +12,7 @@ from pydantic import Field
 from wsseg_cli.data.files import stems_in
 from wsseg_cli.data.label_table import PHOTO_SUFFIXES, without_suffix
 from wsseg_cli.errors import DataError
-from wsseg_cli.plugin.protocols import Dataset, DatasetOptions, PluginOptions, Sources
+from wsseg_cli.plugin.protocols import Dataset, DatasetOptions, Sources
 from wsseg_cli.types import ClassNames, Json, Sample
 
 from .cls_labels import agreement
@@ -55,7 +55,35 @@ TRAIN_AUG = 10_582
 IMAGES, ANNOTATIONS, LISTS = "JPEGImages", "Annotations", "ImageSets/Segmentation"
 
 
-class Voc(Dataset):
+class VocOptions(DatasetOptions):
+    """Options of a VOC devkit; relative paths count from `root`."""
+
+    root: Path = Field(description="the devkit: VOCdevkit, or the folder in it that holds JPEGImages")
+    labels: Literal["xml", "masks"] = Field("xml", description="where image labels come from")
+    difficult: Literal["keep", "drop"] = Field("keep", description="xml: objects marked difficult")
+    masks: Path | tuple[Path, ...] = Field(
+        Path("SegmentationClass"),
+        description="folder of mask PNGs, or several: the first that has an image's counts",
+    )
+    saliency: Path | None = Field(None, description="folder of saliency PNGs named like the photos")
+    sbd: Path | None = Field(None, description="SBD's release, for the split train_aug and masks of its images")
+    cls_labels: Path | None = Field(
+        None, description="labels of other repositories (cls_labels.npy), which prepare compares with these"
+    )
+    lists: dict[str, Path] = Field({}, description="list files of your own by split; they take precedence")
+    classes: tuple[str, ...] = Field(CLASSES, min_length=1, description="class names in the order of mask values")
+    rename: dict[str, str | None] = rename_option()
+    mask_name: str = mask_name_option()
+    orientation: Rule = orientation_option()
+
+    @property
+    def mask_folders(self) -> tuple[Path, ...]:
+        """The folders of `masks`, relative to `root`."""
+        given = self.masks if isinstance(self.masks, tuple) else (self.masks,)
+        return tuple(folder.expanduser() for folder in given)
+
+
+class Voc(Dataset[VocOptions]):
     """VOC devkit: photos, splits, labels from XML annotations or from masks.
 
     EXIF orientation is ignored, as VOC's tools do, unless masks have the size of the turned photo.
@@ -63,34 +91,7 @@ class Voc(Dataset):
 
     paper = "Everingham et al., IJCV 2010, http://host.robots.ox.ac.uk/pascal/VOC/"
 
-    class Options(DatasetOptions):
-        """Options of a VOC devkit; relative paths count from `root`."""
-
-        root: Path = Field(description="the devkit: VOCdevkit, or the folder in it that holds JPEGImages")
-        labels: Literal["xml", "masks"] = Field("xml", description="where image labels come from")
-        difficult: Literal["keep", "drop"] = Field("keep", description="xml: objects marked difficult")
-        masks: Path | tuple[Path, ...] = Field(
-            Path("SegmentationClass"),
-            description="folder of mask PNGs, or several: the first that has an image's counts",
-        )
-        saliency: Path | None = Field(None, description="folder of saliency PNGs named like the photos")
-        sbd: Path | None = Field(None, description="SBD's release, for the split train_aug and masks of its images")
-        cls_labels: Path | None = Field(
-            None, description="labels of other repositories (cls_labels.npy), which prepare compares with these"
-        )
-        lists: dict[str, Path] = Field({}, description="list files of your own by split; they take precedence")
-        classes: tuple[str, ...] = Field(CLASSES, min_length=1, description="class names in the order of mask values")
-        rename: dict[str, str | None] = rename_option()
-        mask_name: str = mask_name_option()
-        orientation: Rule = orientation_option()
-
-        @property
-        def mask_folders(self) -> tuple[Path, ...]:
-            """The folders of `masks`, relative to `root`."""
-            given = self.masks if isinstance(self.masks, tuple) else (self.masks,)
-            return tuple(folder.expanduser() for folder in given)
-
-    def __init__(self, options: PluginOptions, work: Path) -> None:
+    def __init__(self, options: VocOptions, work: Path) -> None:
         super().__init__(options, work)
         self._said: dict[str, str] = {}
         self._found: dict[str, dict[str, tuple[int, ...]]] = {}
@@ -171,8 +172,8 @@ class Voc(Dataset):
         files = [root / IMAGES / self._photo(image_id) for image_id in ids]
         if self.options.labels == "xml":
             files += [root / ANNOTATIONS / f"{image_id}.xml" for image_id in ids]
-        if self.options.sbd is not None:
-            files += [self._sbd(root) / "cls" / f"{image_id}.mat" for image_id in ids]
+        if (sbd := self._sbd(root)) is not None:
+            files += [sbd / "cls" / f"{image_id}.mat" for image_id in ids]
         folders = (root / folder for folder in self.options.mask_folders)
         return Sources(tuple(tables), tuple(files), tuple(folder for folder in folders if folder.is_dir()))
 
@@ -181,8 +182,7 @@ class Voc(Dataset):
         if split in self.options.lists:
             return [root / self.options.lists[split].expanduser()]
         path = root / LISTS / f"{split}.txt"
-        if split == "train_aug" and not path.is_file() and self.options.sbd is not None:
-            sbd = self._sbd(root)
+        if split == "train_aug" and not path.is_file() and (sbd := self._sbd(root)) is not None:
             own = [file for name in ("train", "val") for file in self._list_files(root, name)]
             return [path, sbd / "train.txt", sbd / "val.txt", *own]
         return [path]
@@ -211,8 +211,8 @@ class Voc(Dataset):
         if split in self.options.lists:
             return self._read(root / self.options.lists[split].expanduser())
         path = root / LISTS / f"{split}.txt"
-        if split == "train_aug" and not path.is_file() and self.options.sbd is not None:
-            return merged_ids(sbd_ids(self._sbd(root)), self._ids(root, "train"), self._ids(root, "val"))
+        if split == "train_aug" and not path.is_file() and (sbd := self._sbd(root)) is not None:
+            return merged_ids(sbd_ids(sbd), self._ids(root, "train"), self._ids(root, "val"))
         if not path.is_file():
             there = ", ".join(sorted(stems_in(root / LISTS, ".txt") | set(self.options.lists))) or "none"
             hint = "; no devkit ships train_aug: set the option `sbd`, or" if split == "train_aug" else ";"
@@ -258,13 +258,14 @@ class Voc(Dataset):
         for files in self._mask_files(root):
             named = {i: files.of(i, self._photo(i)) for i in ids if i not in found}
             found |= {image_id: path for image_id, path in named.items() if path is not None}
-        if self.options.sbd is None:
+        sbd = self._sbd(root)
+        if sbd is None:
             return found
         rest = [image_id for image_id in ids if image_id not in found]
-        return found | sbd_masks(self._sbd(root), rest, self.work / "sbd")
+        return found | sbd_masks(sbd, rest, self.work / "sbd")
 
-    def _sbd(self, root: Path) -> Path:
-        return sbd_folder(root / self.options.sbd.expanduser())
+    def _sbd(self, root: Path) -> Path | None:
+        return None if self.options.sbd is None else sbd_folder(root / self.options.sbd.expanduser())
 
     def _saliency(self, root: Path) -> Path | None:
         if self.options.saliency is None:

@@ -30,7 +30,7 @@ from wsseg_cli.ops.masks import label_scores
 from wsseg_cli.recipe.sections import PseudoSettings
 from wsseg_cli.settings import InferSettings
 from wsseg_cli.stages.plugins import crf_image
-from wsseg_cli.stages.pseudo import arithmetic, pseudo_mask, pseudo_masks
+from wsseg_cli.stages.pseudo import pseudo_mask, pseudo_masks
 from wsseg_cli.types import ClassNames, ScoreMap
 
 
@@ -123,7 +123,7 @@ def test_confident_labels(case: Case) -> None:
     method, scores, image = clipes(case, ["cat"]), stored(case), case.inputs["image"]
     seen = crf_image(section.crf, method, image)
     assert section.crf is not None
-    probabilities = scores.full(**{k: v for k, v in arithmetic(section).items() if k != "threshold"})
+    probabilities = scores.full(power=said["background_power"], half=True)
     mask, learnt = pseudo_masks(scores, section, seen)
     by_name = {"": seen, "_file_pixels": image}
     got: dict[str, Any] = {
@@ -135,7 +135,7 @@ def test_confident_labels(case: Case) -> None:
     got["unary"] = unary_from_scores(probabilities, clip=crf_parameters(section.crf).clip)
     got["labels_file_pixels"] = pseudo_masks(scores, section, image)[1]
     for name, pixels in by_name.items():
-        q = label_scores(scores, **arithmetic(section), crf=section.crf, image=pixels)
+        q = label_scores(scores, power=said["background_power"], crf=section.crf, image=pixels, half=True)
         got[f"q{name}"] = q
     case.check_all(got)
 

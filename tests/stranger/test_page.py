@@ -58,7 +58,8 @@ runtime: {workers: 0, device: cpu}
 
 @pytest.mark.slow
 def test_a_method_that_learns_nothing(tmp_path: Path) -> None:
-    assert CODE is not None and len(CODE[1].splitlines()) < 50
+    assert CODE is not None
+    assert len(list(filter(str.strip, CODE[1].splitlines()))) <= 30, "the page promises thirty lines"
     source = tmp_path / "source"
     source.mkdir()
     (source / "wsseg_gradcam.py").write_text(CODE[1], encoding="utf-8")
@@ -96,6 +97,18 @@ def test_a_method_that_learns_nothing(tmp_path: Path) -> None:
     assert done.returncode == 2 and "train_cls.optim: is not used: method 'gradcam' learns nothing" in done.stderr
     done = wsseg("recipes", "check", "frozen.yaml", "--set", "train_cls.method.name=cam")
     assert done.returncode == 2 and "method 'cam' trains: give batch_size, optim" in done.stderr
+
+    seg = "train_seg={segmenter: {name: deeplabv1, options: {backbone: small, form: v1_caffe}}, weights: train_cls, "
+    seg += "batch_size: 4, max_steps: 1, optim: {name: sgd, lr: 0.1}}"
+    psa = "refine={refiner: [{name: psa, options: {backbone: small}, train: {weights: train_cls, batch_size: 4, "
+    psa += "max_steps: 1, optim: {name: sgd, lr: 0.1}}}]}"
+    pseudo = "pseudo={background: {threshold: 0.3}}"
+    for words in (("recipes", "check", "frozen.yaml"), ("run", "--recipe", "frozen.yaml", "--run", "other")):
+        done = wsseg(*words, "--set", seg, "--set", psa, "--set", pseudo)
+        assert done.returncode == 2 and not (tmp_path / "other").exists(), done.stderr
+        for at in ("train_seg.weights", "refine.refiner[0].train.weights"):
+            assert f"{at}: train_cls: method 'gradcam' learns nothing and keeps no network" in done.stderr, done.stderr
+        assert "such as train_cls.weights, 'runs/trained/train-cls/model.safetensors'" in done.stderr
 
     shutil.copyfile(tmp_path / "runs" / "frozen" / "cam" / "scene_00000.safetensors", tmp_path / "other.safetensors")
     shutil.copyfile(tmp_path / "other.safetensors", weights)

@@ -1,4 +1,4 @@
-"""wsseg convert: weights, labels, cams, masks. Other people's files in and out."""
+"""wsseg convert: weights, labels, cams, masks, proposals. Other people's files in and out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from ..convert.weights import ConvertedWeights
 
 app = typer.Typer(
-    help="Other people's files in and out: weights, labels, cams, masks.", no_args_is_help=True, rich_markup_mode=None
+    help="Other people's files in and out: weights, labels, cams, masks, proposals.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 _SHOWN = 12
@@ -70,6 +72,7 @@ def weights(
     counts = ", ".join(f"{count} {'fit' if state == 'fits' else state}" for state, count in result.counts.items())
     facts = [
         ("family", f"{result.family}{' (guessed)' if result.guessed else ''}"),
+        *([("inside", result.inside)] if result.inside else []),
         ("tensors", counts),
         ("network", "; ".join(complete) or f"none of ours has all of them; nearest: {result.networks[0].title}"),
         ("saw", result.saw),
@@ -172,6 +175,44 @@ def masks(
     _say_files(result.out, result.written, result.counts, result.failures, "value", as_json)
 
 
+@app.command("proposals", epilog="Example: wsseg convert proposals superpixels proposals")
+def proposals(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder of proposals.")],
+    out: Annotated[Path, typer.Argument(metavar="DST", help="Folder for the new files, one an image.")],
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--form",
+            help="sam (JSON of SAM or SA-1B), stack (a folder of PNGs an image), labels (a label image, as superpixels "
+            "are); told by the files.",
+            metavar="FORM",
+        ),
+    ] = None,
+    zero: Annotated[
+        str, typer.Option("--zero", help="What 0 is in a label image: region or none.", metavar="region|none")
+    ] = "region",
+    images: Annotated[
+        Path | None, typer.Option("--images", help="Folder of the photos, to check sizes and gaps.", metavar="DIR")
+    ] = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Convert mask proposals of any maker to run lengths, which the mask refiner sepl reads, and check them."""
+    from ..convert import proposals as module
+
+    result = module.run(source, out, form=form, zero=zero, images=images)  # type: ignore[arg-type]
+    if as_json:
+        failed = [{"file": str(path), "problem": problem} for path, problem in result.failures]
+        of_image = sum(number * count for number, count in result.counts.items())
+        said = {"out": result.out, "form": result.form, "written": result.written, "proposals": of_image}
+        console.say_json({**said, "failures": failed})
+    else:
+        numbers = sorted(result.counts.elements())
+        spread = f"{numbers[0]} to {numbers[-1]} an image" if numbers else "none"
+        rows = [("form", result.form), ("proposals", f"{sum(numbers)}, {spread}"), ("written", _files(result.written))]
+        console.say(console.table([*rows, ("to", str(result.out))]))
+    _refuse(result.written, result.failures, "image")
+
+
 def _say_files(
     out: Path, written: int, counts: Counter[int], failures: list[tuple[Path, str]], word: str, as_json: bool
 ) -> None:
@@ -187,10 +228,20 @@ def _say_files(
     else:
         rows = [(f"{word} {number}", _files(count)) for number, count in sorted(counts.items())]
         console.say(console.table([*rows, ("written", _files(written)), ("to", str(out))]))
+    _refuse(written, failures, "file")
+
+
+def _refuse(written: int, failures: list[tuple[Path, str]], word: str) -> None:
+    """Name what was not converted.
+
+    Raises:
+        DataError: there is some.
+    """
     if failures:
         shown = [problem for _, problem in failures[:_SHOWN]]
         shown += [f"… and {len(failures) - _SHOWN} more"] if len(failures) > _SHOWN else []
-        raise DataError("\n  ".join([f"{len(failures)} of {written + len(failures)} files were not converted", *shown]))
+        count = f"{len(failures)} of {written + len(failures)} {word}s were not converted"
+        raise DataError("\n  ".join([count, *shown]))
 
 
 def _weights_as_dict(result: ConvertedWeights) -> Json:
@@ -198,6 +249,7 @@ def _weights_as_dict(result: ConvertedWeights) -> Json:
         "out": result.out,
         "family": result.family,
         "guessed": result.guessed,
+        "inside": result.inside or None,
         "saw": result.saw,
         "counts": dict(result.counts),
         "networks": [

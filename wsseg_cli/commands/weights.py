@@ -37,7 +37,8 @@ NameArg = Annotated[
 def list_(as_json: JsonOpt = False) -> None:
     """List published start weights, and which are here.
 
-    With size, what they have seen, and the licence of the code that publishes them.
+    With size, the checksum that verifies the file, what they have seen, and the licence of the code that publishes
+    them. Without a checksum the names and shapes of the tensors are compared, and nothing else is known of the file.
     """
     rows = list(room.TABLE.values())
     own = sorted(path.stem for path in room.folder().glob("*.safetensors") if path.stem not in room.TABLE)
@@ -45,11 +46,19 @@ def list_(as_json: JsonOpt = False) -> None:
         console.say_json({"folder": room.folder(), "weights": [_as_dict(row) for row in rows], "own": own})
         return
     lines = [
-        (row.name, "here" if room.path_of(row.name).is_file() else "-", _size(row), _way(row), row.saw, row.licence)
+        (
+            row.name,
+            "here" if room.path_of(row.name).is_file() else "-",
+            _size(row),
+            _way(row),
+            row.sources[0].checked_by or "no checksum",
+            row.saw,
+            row.licence,
+        )
         for row in rows
     ]
-    lines += [(name, "here", "", "yours", "", "") for name in own]
-    console.say(console.table(lines, ("name", "here", "size", "how", "has seen", "licence")))
+    lines += [(name, "here", "", "yours", "", "", "") for name in own]
+    console.say(console.table(lines, ("name", "here", "size", "how", "verified by", "has seen", "licence")))
     console.note(f"In {room.folder()}. Next: wsseg weights get NAME; then `weights: NAME` in a recipe")
 
 
@@ -126,5 +135,8 @@ def _as_dict(row: Published) -> Json:
         "saw": row.saw,
         "licence": row.licence,
         "note": row.note or None,
-        "sources": [{key: value or None for key, value in vars(source).items()} for source in row.sources],
+        "sources": [
+            {key: value or None for key, value in (vars(source) | {"checked_by": source.checked_by}).items()}
+            for source in row.sources
+        ],
     }

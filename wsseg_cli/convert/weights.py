@@ -59,6 +59,7 @@ class ConvertedWeights:
         networks: networks that the tensors fill, or the one that they fit best.
         saw: what the weights have seen.
         keys: every tensor of file and network.
+        inside: the keys that the tensors stood under in the file, such as "model_state_dict"; "" for none.
     """
 
     out: Path
@@ -67,6 +68,7 @@ class ConvertedWeights:
     networks: list[Network]
     saw: str
     keys: list[Key]
+    inside: str = ""
 
     @property
     def counts(self) -> Counter[str]:
@@ -97,7 +99,8 @@ def run(
         raise RecipeError(f"{out}: weights are written as .safetensors")
     if out.exists() and not force:
         raise RecipeError(f"{out} is there already; another name, or --force")
-    published = {name: _plain(tensor) for name, tensor in read(source).items()}
+    found_in, inside = read_wrapped(source)
+    published = {name: _plain(tensor) for name, tensor in found_in.items()}
     chosen = family or guess_family(published)
     tensors = rename(published, chosen)
     found = networks(tensors, chosen)
@@ -113,7 +116,8 @@ def run(
         "normalization": asdict(found[0].normalization) if found[0].normalization else None,
     }
     _write(out, tensors, header)
-    return ConvertedWeights(out, chosen, family is None, found, words, keys_of(published, tensors, found[0]))
+    keys = keys_of(published, tensors, found[0])
+    return ConvertedWeights(out, chosen, family is None, found, words, keys, inside)
 
 
 def read(source: Path) -> dict[str, Tensor]:
@@ -122,17 +126,26 @@ def read(source: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: it cannot be read, is refused, or is the result of a conversion.
     """
+    return read_wrapped(source)[0]
+
+
+def read_wrapped(source: Path) -> tuple[dict[str, Tensor], str]:
+    """Return the tensors as `read` does, and the keys that they stood under in a file of PyTorch; "" for none.
+
+    Raises:
+        CheckpointError: as `read`.
+    """
     suffix = source.suffix.lower()
     if suffix == ".params":
-        return params.read(source)
+        return params.read(source), ""
     if suffix == ".caffemodel":
-        return caffemodel.read(source)
+        return caffemodel.read(source), ""
     if suffix == ".safetensors":
         tensors, header = read_tensors(source)
         if header:
             raise CheckpointError(f"{source} has our names already; a recipe's `weights` takes it as it is")
-        return tensors
-    return pth.read(source)
+        return tensors, ""
+    return pth.read_wrapped(source)
 
 
 def has_seen(

@@ -35,7 +35,8 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _STRIP = 1 << 22  # pixels
-_SIDEWAYS = (5, 6, 7, 8)
+SIDEWAYS = (5, 6, 7, 8)
+"""EXIF orientations that change height and width."""
 _EXIF_ORIENTATION = 0x0112
 for _name in ("Bmp", "Gif", "Jpeg", "Png", "Ppm", "Tiff", "WebP"):
     import_module(f"PIL.{_name}ImagePlugin")
@@ -177,7 +178,7 @@ def look_at_photo(path: Path, orientation: int = 1) -> tuple[tuple[int, int], st
         pixels = decode(picture, path)
         if picture.mode.startswith("I"):
             _upper_byte(np.asarray(pixels), path)
-    return ((width, height) if orientation in _SIDEWAYS else (height, width)), converted
+    return ((width, height) if orientation in SIDEWAYS else (height, width)), converted
 
 
 def conversion(picture: Image.Image, path: Path) -> str:

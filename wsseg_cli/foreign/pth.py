@@ -18,7 +18,7 @@ from torch import Tensor
 from ..disk.reading import open_regular
 from ..errors import CheckpointError
 
-_WRAPPERS = ("state_dict", "model")
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network")
 _DEEPEST = 4
 _PARALLEL = "module."
 _MOST_PICKLE, _MOST_FILES, _MOST_READS = 8 << 20, 50_000, 1_000_000
@@ -31,15 +31,24 @@ _HALF = (torch.float16, torch.bfloat16)
 def read(source: Path | str | BinaryIO) -> dict[str, Tensor]:
     """Return the tensors of a PyTorch checkpoint by name, on the CPU; nothing that the file says is executed.
 
-    {"state_dict": …} and {"model": …} are unwrapped, the "module." of a data-parallel network is taken off, half
+    {"state_dict": …} and its like are unwrapped, the "module." of a data-parallel network is taken off, half
     precision becomes float32. What stands beside the tensors (an epoch, a version) is left out.
 
     Raises:
         CheckpointError: the file cannot be read, is cut off, holds anything but tensors and plain containers, or has
             no tensors where a checkpoint has them.
     """
+    return read_wrapped(source)[0]
+
+
+def read_wrapped(source: Path | str | BinaryIO) -> tuple[dict[str, Tensor], str]:
+    """Return the tensors as `read` does, and the keys that they stood under, such as "model.state_dict"; "" for none.
+
+    Raises:
+        CheckpointError: as `read`.
+    """
     name = str(source) if isinstance(source, Path | str) else "the checkpoint"
-    entries = _unwrapped(load(source), name)
+    entries, keys = _unwrapped(load(source), name)
     _check_memory(entries, name)
     tensors = {key: _plain(key, value, name) for key, value in entries.items() if isinstance(value, Tensor)}
     if not tensors:
@@ -47,7 +56,7 @@ def read(source: Path | str | BinaryIO) -> dict[str, Tensor]:
         raise CheckpointError(f"{name} has no tensors where a checkpoint has them; it holds {found}")
     while all(key.startswith(_PARALLEL) for key in tensors):
         tensors = {key.removeprefix(_PARALLEL): value for key, value in tensors.items()}
-    return tensors
+    return tensors, ".".join(keys)
 
 
 def load(source: Path | str | BinaryIO) -> Any:
@@ -160,15 +169,31 @@ def _reason(error: Exception) -> str:
     return reason or type(error).__name__
 
 
-def _unwrapped(content: Any, name: str) -> dict[str, Any]:
-    for _ in range(_DEEPEST):  # a file may say that a dict holds itself
-        if not isinstance(content, Mapping):
-            break
-        inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
-        if inner is None:
-            return {str(key): value for key, value in content.items()}
-        content = inner
+def _unwrapped(content: Any, name: str) -> tuple[dict[str, Any], list[str]]:
+    """Return the entries of the innermost dict of a checkpoint, and the keys on the way there."""
+    keys: list[str] = []
+    while isinstance(content, Mapping) and len(keys) < _DEEPEST:  # a file may say that a dict holds itself
+        key = _wrapper(content)
+        if key is None:
+            return {str(key): value for key, value in content.items()}, keys
+        keys.append(key)
+        content = content[key]
     raise CheckpointError(f"{name} holds a {type(content).__name__}; expected a dict of tensors by name")
+
+
+def _wrapper(content: Mapping[Any, Any]) -> str | None:
+    """Return the key under which a dict holds its tensors: a usual one, or that of the only dict of tensors."""
+    for key in _WRAPPERS:
+        if isinstance(content.get(key), Mapping):
+            return key
+    if any(isinstance(value, Tensor) for value in content.values()):
+        return None
+    inner = [key for key, value in content.items() if isinstance(value, Mapping) and _has_tensors(value)]
+    return inner[0] if len(inner) == 1 and isinstance(inner[0], str) else None
+
+
+def _has_tensors(value: Mapping[Any, Any]) -> bool:
+    return any(isinstance(inner, Tensor) for inner in value.values())
 
 
 def _check_memory(entries: Mapping[str, Any], name: str) -> None:

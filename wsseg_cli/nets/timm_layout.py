@@ -56,8 +56,12 @@ class Layout:
     prefix: int | None
 
 
+Arguments = tuple[tuple[str, Any], ...]
+"""Arguments of timm's function for a network, by name; a tuple, so that layouts can be kept."""
+
+
 @cache
-def layout_of(name: str, output_stride: int | None = None) -> Layout:
+def layout_of(name: str, output_stride: int | None = None, more_arguments: Arguments = ()) -> Layout:
     """Return the layout of the network that timm calls `name`.
 
     Raises:
@@ -65,7 +69,9 @@ def layout_of(name: str, output_stride: int | None = None) -> Layout:
             size only, or gives no feature maps.
     """
     require(name)
-    arguments: dict[str, Any] = {} if output_stride is None else {"output_stride": output_stride}
+    arguments: dict[str, Any] = dict(more_arguments)
+    if output_stride is not None:
+        arguments["output_stride"] = output_stride
     with torch.device("meta"), torch.no_grad():
         model = _built(name, arguments)
         known = inspect.signature(type(model).__init__).parameters

@@ -106,6 +106,9 @@ class TimmOptions(BackboneOptions):
     output_stride: int | None = Field(
         None, ge=1, description="image pixels in one cell of conv6, in convolutional networks; null: timm's own"
     )
+    arguments: dict[str, bool | int | float | str] = Field(
+        {}, description="more that timm builds the network with, as {embed_dim: 96, depth: 6, num_heads: 3}"
+    )
     frozen: bool | str = Field(
         False,
         description="what never learns: conv3, conv4, conv5 (all up to it), batch_norm, statistics, whole",
@@ -125,7 +128,7 @@ class Timm(BackboneEntry[TimmOptions]):
         Raises:
             RecipeError: timm has no such network, or it cannot be a backbone with these options.
         """
-        return layout_of(self.model, self.options.output_stride)
+        return layout_of(self.model, self.options.output_stride, tuple(sorted(self.options.arguments.items())))
 
     @property
     def feature_maps(self) -> Mapping[str, int]:

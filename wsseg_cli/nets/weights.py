@@ -85,6 +85,11 @@ def onestage(tensors: Mapping[str, Tensor]) -> Tensors:
     return replaced(tensors, rules)
 
 
+def toco(tensors: Mapping[str, Tensor]) -> Tensors:
+    """Return our names of a network of ToCo; the encoder's own classifier, which it never uses, is dropped."""
+    return replaced(tensors, ((r"encoder\.head\.", None), (r"encoder\.", "backbone.")))
+
+
 def torchvision(tensors: Mapping[str, Tensor]) -> Tensors:
     """Return our names of torchvision's ResNet, without its classifier."""
     return under_backbone(replaced(tensors, [(r"fc\.", None)]), _RESNET)
@@ -142,6 +147,7 @@ FAMILIES: dict[str, Family] = {
     "eps": Family("EPS", psa),
     "irn": Family("IRN: classifier and boundary network", families.irn, (r"resnet50\.",)),
     "onestage": Family("single-stage segmentation", onestage, (r"shallow_mask\.|cls_branch\.",)),
+    "toco": Family("ToCo", toco, (r"encoder\.blocks\.", r"proj_head_t\.")),
     "rsepm": Family(
         "RecurSeed and EdgePredictMix", families.rsepm, (r"model\.layer1\.", "aspp|fc_edge"), (r"stage1\.",)
     ),
@@ -209,7 +215,13 @@ def guess_family(names: Collection[str]) -> str:
 
 def guess_backbone(names: Collection[str]) -> str | None:
     """Return the backbone that tensors of these names, ours, belong to; None if none of the published ones."""
-    marks = {"resnet38": "b4_5", "vgg16": "conv5_3", "resnet101": r"layer3\.22", "resnet50": r"layer3\.5"}
+    marks = {
+        "resnet38": "b4_5",
+        "vgg16": "conv5_3",
+        "resnet101": r"layer3\.22",
+        "resnet50": r"layer3\.5",
+        "timm/vit_base_patch16_224": r"blocks\.11",
+    }
     return next((name for name, mark in marks.items() if _any(rf"backbone\.{mark}\.", names)), None)
 
 

@@ -37,17 +37,17 @@ def mask_from_map(
     crf: MaskCrfSettings | None = None,
     image: ByteArray | None = None,
     device: str = "cpu",
-    dtype: type[np.floating[Any]] = np.float32,
+    half: bool = False,
 ) -> ByteArray:
     """Return the (H, W) mask of a score map, after a dense CRF if one is given. A map without a class is background.
 
-    threshold, power, dtype: the background score and the arithmetic, as in `ScoreMap.full`; by default the map's own.
+    threshold, power, half: the background score and the arithmetic, as in `ScoreMap.full`; by default the map's own.
     crf: with `image`, (H, W, 3) uint8 RGB, which it sees, the settings of the CRF.
 
     Raises:
         DataError: the map has no background of its own and none is given.
     """
-    full = label_scores(scores, threshold=threshold, power=power, crf=crf, image=image, device=device, dtype=dtype)
+    full = label_scores(scores, threshold=threshold, power=power, crf=crf, image=image, device=device, half=half)
     return mask_from_scores(full, scores.classes)
 
 
@@ -59,7 +59,7 @@ def label_scores(
     crf: MaskCrfSettings | None = None,
     image: ByteArray | None = None,
     device: str = "cpu",
-    dtype: type[np.floating[Any]] = np.float32,
+    half: bool = False,
 ) -> npt.NDArray[Any]:
     """Return the (1+K, H, W) scores whose highest is a pixel's label, as `mask_from_map` compares them.
 
@@ -70,7 +70,7 @@ def label_scores(
     """
     if len(scores.classes) == 0:
         return np.ones((1, *scores.size), np.float32)
-    full = scores.full(threshold, power=power, dtype=dtype)
+    full = scores.full(threshold, power=power, half=half)
     return full if crf is None or image is None else crf_marginals(image, full, crf, device)
 
 

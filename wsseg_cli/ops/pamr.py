@@ -47,7 +47,7 @@ def pamr(
     weights = pamr_affinity(images, dilations=dilations, sigma=sigma, eps=eps)
     for _ in range(iterations):
         refined = torch.zeros_like(masks)
-        for k, moved in enumerate(_rings(masks, dilations)):
+        for k, moved in enumerate(rings(masks, dilations)):
             refined.addcmul_(weights[:, k : k + 1], moved)
         masks = refined
     return masks
@@ -63,7 +63,7 @@ def pamr_affinity(
     row by row without the centre.
     """
     scale = eps + sigma * local_spread(images, dilations)
-    return torch.stack([-((images - moved).abs() / scale).mean(1) for moved in _rings(images, dilations)], 1).softmax(1)
+    return torch.stack([-((images - moved).abs() / scale).mean(1) for moved in rings(images, dilations)], 1).softmax(1)
 
 
 def local_spread(images: Tensor, dilations: Sequence[int] = DILATIONS) -> Tensor:
@@ -79,12 +79,12 @@ def local_spread(images: Tensor, dilations: Sequence[int] = DILATIONS) -> Tensor
 
 
 def _samples(images: Tensor, dilations: Sequence[int]) -> Iterator[Tensor]:
-    yield from _rings(images, dilations)
+    yield from rings(images, dilations)
     for _ in dilations:
         yield images
 
 
-def _rings(maps: Tensor, dilations: Sequence[int]) -> Iterator[Tensor]:
+def rings(maps: Tensor, dilations: Sequence[int]) -> Iterator[Tensor]:
     """Yield the maps moved to each neighbour; positions outside are those of the nearest pixel inside."""
     height, width = maps.shape[-2:]
     for dilation in dilations:

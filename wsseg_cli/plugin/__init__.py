@@ -47,6 +47,7 @@ from .protocols import (
     InitialWeights,
     Labels,
     Losses,
+    MaskRefiner,
     Method,
     NetworkOptions,
     NetworkT,
@@ -69,10 +70,12 @@ if TYPE_CHECKING:
     from ..ops.cam import multi_scale
     from ..ops.losses import multilabel_soft_margin
     from ..ops.views import multi_scale_logits
-    from .backbone import Backbone
+    from .backbone import Backbone, TokenBackbone, Tokens
 
 NEED_TORCH: dict[str, str] = {
     "Backbone": "wsseg_cli.plugin.backbone",
+    "TokenBackbone": "wsseg_cli.plugin.backbone",
+    "Tokens": "wsseg_cli.plugin.backbone",
     "classification_transform": "wsseg_cli.data.transforms",
     "multi_scale": "wsseg_cli.ops.cam",
     "multi_scale_logits": "wsseg_cli.ops.views",
@@ -120,6 +123,7 @@ __all__ = [
     "Labels",
     "Losses",
     "LrMultipliers",
+    "MaskRefiner",
     "Method",
     "NetworkOptions",
     "NetworkT",
@@ -143,6 +147,8 @@ __all__ = [
     "Share",
     "Sources",
     "Targets",
+    "TokenBackbone",
+    "Tokens",
     "TrainSettings",
     "Trainable",
     "TrainingError",

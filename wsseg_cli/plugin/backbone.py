@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -94,9 +95,9 @@ class Tokens:
     grid: tuple[int, int]
 
 
-class TokenBackbone(Backbone):
+class TokenBackbone(Backbone, ABC):
     """A backbone whose feature maps are the tokens of a plain transformer."""
 
+    @abstractmethod
     def tokens(self, images: Tensor, attention: bool = False) -> Tokens:
         """Return the tokens of every layer and, if asked for, the attention; images: (N, 3, H, W), normalised."""
-        raise NotImplementedError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, overload
 
@@ -17,6 +17,7 @@ KINDS: dict[str, type[protocols.Plugin[Any]]] = {
     "datasets": protocols.Dataset,
     "methods": protocols.Method,
     "refiners": protocols.Refiner,
+    "mask_refiners": protocols.MaskRefiner,
     "segmenters": protocols.Segmenter,
     "backbones": BackboneEntry,
 }
@@ -30,6 +31,7 @@ _ASKED: dict[str, tuple[str, ...]] = {
     "datasets": ("classes", "samples"),
     "methods": ("build_model", "scores"),
     "refiners": ("refine",),
+    "mask_refiners": ("refine_mask",),
     "segmenters": ("build_model", "logits"),
     "backbones": ("build",),
 }
@@ -82,13 +84,20 @@ def short_group(group: str) -> str:
 def find(group: str | None = None) -> list[Found]:
     """Return the installed plugins of one group, or of all, by group and name; reads metadata only."""
     groups = [short_group(group)] if group else list(KINDS)
-    return [plugin for one in groups for plugin in sorted(_entries(one), key=lambda p: (not p.builtin, p.name))]
+    installed = importlib.metadata.entry_points()  # reads the metadata of every package: once for all groups
+    found: list[Found] = []
+    for one in groups:
+        offered = _offered(one, installed.select(group=f"wsseg.{one}"))
+        found += sorted(offered, key=lambda plugin: (not plugin.builtin, plugin.name))
+    return found
 
 
-def _entries(group: str) -> Iterator[Found]:
-    for entry in importlib.metadata.entry_points(group=f"wsseg.{group}"):
-        package = entry.dist.name if entry.dist else "unknown package"
-        version = entry.dist.version if entry.dist else "?"
+def _offered(group: str, entries: Iterable[importlib.metadata.EntryPoint]) -> Iterator[Found]:
+    origins: dict[int, tuple[str, str]] = {}
+    for entry in entries:
+        if id(entry.dist) not in origins:  # a package parses its metadata again each time that it is asked
+            origins[id(entry.dist)] = (entry.dist.name, entry.dist.version) if entry.dist else ("unknown package", "?")
+        package, version = origins[id(entry.dist)]
         yield Found(group, entry.name, package, version, entry.value, entry)
 
 
@@ -121,6 +130,8 @@ def load(group: Literal["datasets"], name: str) -> type[protocols.Dataset[Any]]:
 def load(group: Literal["methods"], name: str) -> type[protocols.Method[Any, Any]]: ...
 @overload
 def load(group: Literal["refiners"], name: str) -> type[protocols.Refiner[Any, Any]]: ...
+@overload
+def load(group: Literal["mask_refiners"], name: str) -> type[protocols.MaskRefiner[Any]]: ...
 @overload
 def load(group: Literal["segmenters"], name: str) -> type[protocols.Segmenter[Any, Any]]: ...
 @overload

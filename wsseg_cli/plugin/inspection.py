@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import gc
 import importlib.machinery
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,7 @@ def look(target: str) -> tuple[str, str]:
         if file is None:
             return "", ""
         problem = _missing_import(module, file)
-        tree = ast.parse(file.read_bytes())
+        source = _source(file)
     except ModuleNotFoundError as error:
         return "", f"ModuleNotFoundError: {error}"
     except SyntaxError as error:
@@ -41,10 +43,10 @@ def look(target: str) -> tuple[str, str]:
     if problem:
         return "", problem
     name = attribute.split(".")[0]
-    names = _bound_names(tree)
-    if name and name not in names and "*" not in names:
+    if name and name not in source.names and "*" not in source.names:
         return "", f"AttributeError: module {module!r} has no attribute {name!r}"
-    return str(_plain_values(tree, name).get("paper", "")), ""
+    seen = source.classes.get(name)
+    return str(seen.values.get("paper", "")) if seen else "", ""
 
 
 def _file_of(module: str) -> Path | None:
@@ -75,7 +77,7 @@ def _missing_import(module: str, file: Path) -> str:
         if path is None:
             continue
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        for wanted in _imports(path, path.stat().st_mtime_ns, package):
+        for wanted in _absolute(_source(path).imports, package):
             if wanted in seen:
                 continue
             seen.add(wanted)
@@ -86,30 +88,75 @@ def _missing_import(module: str, file: Path) -> str:
     return ""
 
 
+@dataclass(frozen=True)
+class _Class:
+    """A class at the top of a module: its plain values, and what its `requirements` returns, if it has one."""
+
+    values: dict[str, Any]
+    asked: ast.expr | None
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What is kept of a file: its unconditional imports as (level, module), the names that it binds, its classes."""
+
+    imports: tuple[tuple[int, str], ...]
+    names: frozenset[str]
+    classes: dict[str, _Class]
+
+
+def _source(file: Path) -> _Source:
+    return _read(file, file.stat().st_mtime_ns)
+
+
 @cache  # plugins share modules, and parsing is most of the work
-def _imports(file: Path, _: int, package: str) -> tuple[str, ...]:
-    """Return the modules that stand in unconditional imports at the top of a file; `_` is when it was written."""
-    names: list[str] = []
-    for node in ast.parse(file.read_bytes(), filename=str(file)).body:
-        if isinstance(node, ast.Import):
-            names += (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            parts = package.split(".") if package else []
-            above = parts[: len(parts) - node.level + 1] if node.level else []
-            names.append(".".join([*above, *([node.module] if node.module else [])]))
-    return tuple(filter(None, names))
+def _read(file: Path, _: int) -> _Source:
+    """Return what a file says; `_` is when it was written.
+
+    Raises:
+        SyntaxError: it does not parse.
+    """
+    collecting = gc.isenabled()
+    gc.disable()  # a tree is thousands of objects that live for a moment: to look for cycles in it doubles the time
+    try:
+        body = ast.parse(file.read_bytes(), filename=str(file)).body
+        imports = [(0, alias.name) for node in body if isinstance(node, ast.Import) for alias in node.names]
+        imports += [(node.level, node.module or "") for node in body if isinstance(node, ast.ImportFrom)]
+        classes = {node.name: _class(node) for node in body if isinstance(node, ast.ClassDef)}
+        return _Source(tuple(imports), frozenset(_bound_names(body)), classes)
+    finally:
+        if collecting:
+            gc.enable()
 
 
-def _bound_names(tree: ast.Module) -> set[str]:
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ClassDef | ast.FunctionDef):
-            names.add(node.name)
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            names.update((alias.asname or alias.name).split(".")[0] for alias in node.names)
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            names.add(node.id)
-    return names
+def _class(node: ast.ClassDef) -> _Class:
+    functions = [item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "requirements"]
+    returned = [part.value for item in functions for part in item.body if isinstance(part, ast.Return)]
+    return _Class(_plain_values(node.body), returned[0] if returned else None)
+
+
+def _absolute(imports: Iterable[tuple[int, str]], package: str) -> Iterator[str]:
+    """Yield the names of imported modules as seen from a package."""
+    parts = package.split(".") if package else []
+    for level, module in imports:
+        above = parts[: len(parts) - level + 1] if level else []
+        if name := ".".join([*above, *([module] if module else [])]):
+            yield name
+
+
+def _bound_names(body: Iterable[ast.stmt]) -> Iterator[str]:
+    """Yield the names that statements at the top of a module bind."""
+    for statement in body:
+        if isinstance(statement, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield statement.name
+            continue
+        for node in ast.walk(statement):
+            if isinstance(node, ast.ClassDef | ast.FunctionDef):
+                yield node.name
+            elif isinstance(node, ast.Import | ast.ImportFrom):
+                yield from ((alias.asname or alias.name).split(".")[0] for alias in node.names)
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                yield node.id
 
 
 def requirements_seen(target: str, options: Mapping[str, Any]) -> Requirements | None:
@@ -121,16 +168,10 @@ def requirements_seen(target: str, options: Mapping[str, Any]) -> Requirements |
     module, _, name = target.partition(":")
     try:
         file = _file_of(module)
-        body = [node for node in ast.parse(file.read_bytes()).body if isinstance(node, ast.ClassDef)] if file else []
-        own = [item for node in body if node.name == name for item in node.body]
-        returned = [
-            node.value
-            for item in own
-            if isinstance(item, ast.FunctionDef) and item.name == "requirements"
-            for node in item.body
-            if isinstance(node, ast.Return)
-        ]
-        return _evaluated(returned[0], options) if returned else Requirements() if own else None
+        seen = _source(file).classes.get(name) if file else None
+        if seen is None:
+            return None
+        return _evaluated(seen.asked, options) if seen.asked else Requirements()
     except (OSError, ValueError, KeyError, TypeError, SyntaxError, ModuleNotFoundError):
         return None
 
@@ -164,15 +205,15 @@ def class_values(target: str) -> dict[str, Any]:
     module, _, name = target.partition(":")
     try:
         file = _file_of(module)
-        return _plain_values(ast.parse(file.read_bytes()), name) if file else {}
+        seen = _source(file).classes.get(name) if file else None
+        return dict(seen.values) if seen else {}
     except (OSError, ValueError, SyntaxError, ModuleNotFoundError):
         return {}
 
 
-def _plain_values(tree: ast.Module, name: str) -> dict[str, Any]:
+def _plain_values(body: Iterable[ast.stmt]) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    bodies = [node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name]
-    for item in (item for body in bodies for item in body):
+    for item in body:
         targets = item.targets if isinstance(item, ast.Assign) else [getattr(item, "target", None)]
         value = getattr(item, "value", None)
         # frozenset({"saliency"}) is no literal, its argument is

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Generic, TypeVar, get_args
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from ..settings import Settings
 
 
 class PluginOptions(Settings):
     """Base of every plugin's options: a frozen pydantic model that forbids unknown keys."""
+
+    model_config = ConfigDict(defer_build=False)  # a type that pydantic cannot check is an error when it is imported
 
 
 class NetworkOptions(PluginOptions):

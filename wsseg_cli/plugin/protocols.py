@@ -9,6 +9,7 @@ from ..errors import PluginError
 from ..settings import AugmentSettings, InferSettings, OptimSettings, TrainSettings
 from ..types import ByteArray, ClassNames, FloatArray, Normalization, Progress, ScoreMap
 from .dataset import Dataset, DatasetOptions
+from .mask_refiner import MaskRefiner
 from .options import NetworkOptions, OptionsT, Plugin, PluginOptions
 from .sources import Sources
 from .training_job import (
@@ -41,6 +42,7 @@ __all__ = [
     "InitialWeights",
     "Labels",
     "Losses",
+    "MaskRefiner",
     "Method",
     "NetworkOptions",
     "NetworkT",

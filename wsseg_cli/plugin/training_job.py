@@ -7,12 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-import numpy as np
-
 from ..settings import TrainSettings
 from ..types import ClassNames, Sample, ScoreMap
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor, nn
 
     from .protocols import Trainable
@@ -31,7 +30,7 @@ Losses = dict[str, "Tensor"]
 ParamGroups = list[dict[str, Any]]
 """The optimiser's parameter groups, `params` and what differs from the recipe's `optim` (`lr`, `weight_decay`)."""
 
-Transform = Callable[[Arrays, np.random.Generator], "dict[str, Tensor]"]
+Transform = Callable[[Arrays, "np.random.Generator"], "dict[str, Tensor]"]
 """(arrays of one sample, its own random generator) -> tensors of one sample; see `Trainable.train_transform`."""
 
 Targets = Mapping[str, Mapping[str, Any]]

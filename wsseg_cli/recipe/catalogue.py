@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
-from ..errors import PluginError
-from ..plugin.discovery import one
+from ..plugin.discovery import find
 from ..plugin.inspection import requirements_seen
 from ..plugin.protocols import Requirements, stated
 from ..types import Json
@@ -82,16 +81,14 @@ def supervision(recipe: Recipe) -> str:
 
 
 def _asked(group: str, choice: PluginChoice) -> Requirements | None:
-    target = _target(group, choice.name)
+    target = _targets().get((group, choice.name))
     return requirements_seen(target, choice.options) if target else None
 
 
 @cache  # many recipes name one plugin, and each look at the installed packages reads their metadata
-def _target(group: str, name: str) -> str:
-    try:
-        return one(group, name).target
-    except PluginError:
-        return ""
+def _targets() -> dict[tuple[str, str], str]:
+    """Return the entry points of all plugins by group and name; of two with one name the built-in one."""
+    return {(plugin.group, plugin.name): plugin.target for plugin in reversed(find())}
 
 
 def _without_comments(text: str) -> str:

@@ -15,6 +15,7 @@ from ..plugin import discovery
 from ..plugin.inspection import requirements_seen
 from ..plugin.protocols import (
     Dataset,
+    MaskRefiner,
     Method,
     PluginOptions,
     Refiner,
@@ -47,6 +48,9 @@ from .variables import filled, misspelt
 from .yaml_core import Address, Document
 
 __all__ = ["SECTION", "STAGES", "LoadedRecipe", "Recipe", "builtin", "check", "load", "locate"]
+
+WITH_NETWORK = ("train-cls", "refine", "train-seg")
+"""The stages whose plugin may have a network."""
 
 _S = TypeVar("_S", bound=BaseModel)
 
@@ -104,11 +108,13 @@ class LoadedRecipe:
     @overload
     def plugin(self, stage: Literal["refine"], number: int = -1) -> tuple[type[Refiner[Any, Any]], PluginOptions]: ...
     @overload
+    def plugin(self, stage: Literal["pseudo"]) -> tuple[type[MaskRefiner[Any]], PluginOptions]: ...
+    @overload
     def plugin(self, stage: Literal["train-seg"]) -> tuple[type[Segmenter[Any, Any]], PluginOptions]: ...
     @overload
     def plugin(self, stage: str, number: int = -1) -> tuple[type[Any], PluginOptions]: ...
     def plugin(self, stage: str, number: int = -1) -> tuple[type[Any], PluginOptions]:
-        """Return the plugin class of "prepare", "train-cls", "refine" or "train-seg" and its validated options.
+        """Return the plugin class of "prepare", "train-cls", "refine", "pseudo" or "train-seg" and validated options.
 
         number: place of a refiner among several, the last by default.
 
@@ -155,9 +161,9 @@ class LoadedRecipe:
             PluginError: a plugin is not there or is broken. RecipeError: its options do not fit.
         """
         found: dict[str, Requirements] = {}
-        for stage, (_, key, inner) in PLUGIN.items():
+        for stage, (_, key, _) in PLUGIN.items():
             section = getattr(self.recipe, key)
-            if section is None or not inner:
+            if section is None or stage not in WITH_NETWORK:
                 continue
             for number in range(len(section.chain) if stage == "refine" else 1):
                 choice, _ = self._choice(stage, section, number)
@@ -171,9 +177,9 @@ class LoadedRecipe:
         Plugins that are not there or are broken are left out: the stage that needs them says so.
         """
         found: dict[str, Requirements] = {}
-        for stage, (group, key, inner) in PLUGIN.items():
+        for stage, (group, key, _) in PLUGIN.items():
             section = getattr(self.recipe, key)
-            if section is None or not inner:
+            if section is None or stage not in WITH_NETWORK:
                 continue
             for number in range(len(section.chain) if stage == "refine" else 1):
                 choice, _ = self._choice(stage, section, number)

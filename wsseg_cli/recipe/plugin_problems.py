@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,7 +11,7 @@ from ..errors import PluginError, RecipeError
 from ..plugin import discovery
 from ..plugin.backbones import checked_entry, entry_class
 from ..plugin.protocols import Method, NetworkOptions, Plugin, PluginOptions, Predictor, Refiner
-from .problems import Problem, problems_of, validated_json
+from .problems import Problem, problems_of, show, validated_json
 from .sections import PLUGIN, EvalSettings, FrozenClsSettings
 from .yaml_core import Address, Document
 
@@ -79,6 +79,8 @@ def _problems_of_choice(document: Document, group: str, choice: Any, at: Address
         problems += _training(cls.requirements(validated).trains, choice["name"], section, place)
     elif validated is not None and issubclass(cls, Method):
         problems += _classifier(cls.requirements(validated).trains, choice["name"], section)
+        if not cls.requirements(validated).trains:
+            problems += _starts_from_nothing(document, choice["name"])
         problems += _masks(cls, choice["name"], document)
     return problems
 
@@ -90,6 +92,23 @@ def _classifier(trains: bool, name: str, section: Mapping[str, Any]) -> list[Pro
     if not trains:
         return [Problem(("train_cls", key), f"is not used: method {name!r} learns nothing") for key in given]
     return []
+
+
+def _starts_from_nothing(document: Document, name: str) -> list[Problem]:
+    """Return the trainings that would start from the network of a classifier that has none of its own."""
+
+    def starts(data: Any, at: Address) -> Iterator[Address]:
+        if isinstance(data, dict) and data.get("weights") == "train_cls":
+            yield (*at, "weights")
+        inner = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+        for key, value in inner:
+            yield from starts(value, (*at, key))
+
+    weights = document.data["train_cls"].get("weights")
+    why = f"train_cls: method {name!r} learns nothing and keeps no network to start from; name weights of your own"
+    why += f", such as train_cls.weights, {show(weights)}" if weights else ""
+    sections = ("refine", "train_seg")
+    return [Problem(address, why) for key in sections for address in starts(document.data.get(key), (key,))]
 
 
 def _masks(method: type[Method[Any, Any]], name: str, document: Document) -> list[Problem]:

@@ -25,9 +25,13 @@ PLUGIN: dict[str, tuple[str, str, str]] = {
     "prepare": ("datasets", "dataset", ""),
     "train-cls": ("methods", "train_cls", "method"),
     "refine": ("refiners", "refine", "refiner"),
+    "pseudo": ("mask_refiners", "pseudo", "refiner"),
     "train-seg": ("segmenters", "train_seg", "segmenter"),
 }
-"""The stages that run a plugin: its group, the section, and the key that names it (the section itself if "")."""
+"""The stages that run a plugin: its group, the section, and the key that names it (the section itself if "").
+
+Only that of `pseudo` may be absent where the section is there.
+"""
 
 
 def _as_tuple(value: Any) -> Any:
@@ -127,8 +131,10 @@ class LabelSources(Settings):
 class CamSettings(Settings):
     """Class activation maps."""
 
-    labels: LabelSources = Field(LabelSources(), description="whether image labels are given or predicted")
-    infer: InferSettings = Field(InferSettings(), description="test-time views")
+    labels: LabelSources = Field(
+        default_factory=LabelSources, description="whether image labels are given or predicted"
+    )
+    infer: InferSettings = Field(default_factory=InferSettings, description="test-time views")
     store_stride: int = Field(4, ge=1, description="how coarse the stored maps are; 1 is full resolution")
 
 
@@ -158,7 +164,7 @@ class RefineSettings(Settings):
         description="refiner that makes the score maps better, or a list of them: each reads the maps of the one before"
     )
     train: TrainSettings | None = Field(None, description="training of a refiner that learns")
-    infer: InferSettings = Field(InferSettings(), description="test-time views")
+    infer: InferSettings = Field(default_factory=InferSettings, description="test-time views")
     store_stride: int = Field(4, ge=1, description="how coarse the stored maps are; 1 is full resolution")
 
     @property
@@ -176,26 +182,14 @@ class RefineSettings(Settings):
         return self
 
 
-class BackgroundSettings(Settings):
-    """How background gets a score: a threshold or (1 - highest score) ** power."""
-
-    threshold: float | None = Field(None, ge=0, le=1, description="constant background score")
-    power: float | None = Field(None, gt=0, description="exponent alpha of (1 - highest score) ** alpha")
-
-    @model_validator(mode="after")
-    def _one_way(self) -> BackgroundSettings:
-        if (self.threshold is None) == (self.power is None):
-            raise ValueError("give exactly one of threshold and power, or null for the maps' own background")
-        return self
-
-
 class PseudoSettings(Settings):
     """Pseudo-masks from score maps."""
 
     background: BackgroundSettings | None = Field(
-        description="{threshold: …}, {power: …}, or null where the score maps bring a background of their own"
+        description="{threshold: …}, {low: …, high: …}, {power: …}, or null where the maps bring one of their own"
     )
     crf: MaskCrfSettings | None = Field(None, description="dense CRF, a preset's name or {preset: …, …}; null: none")
+    refiner: PluginChoice | None = Field(None, description="mask refiner, the last step; null: none")
     precision: Literal["fp32", "fp16"] = Field(
         "fp32",
         description="arithmetic of background, comparison and energies; fp16 as codes that go on with stored maps",
@@ -238,9 +232,13 @@ class ThresholdSettings(Settings):
 class EvalSettings(Settings):
     """How results are evaluated."""
 
-    infer: InferSettings = Field(InferSettings(), description="test-time views of the segmentation network")
+    infer: InferSettings = Field(
+        default_factory=InferSettings, description="test-time views of the segmentation network"
+    )
     crf: MaskCrfSettings | None = Field(None, description="dense CRF on the network's class scores; null: none")
-    thresholds: ThresholdSettings = Field(ThresholdSettings(), description="thresholds of the score-map curve")
+    thresholds: ThresholdSettings = Field(
+        default_factory=ThresholdSettings, description="thresholds of the score-map curve"
+    )
 
 
 class Recipe(Settings):
@@ -257,8 +255,10 @@ class Recipe(Settings):
     refine: RefineSettings | None = Field(None, description="refinement of score maps")
     pseudo: PseudoSettings | None = Field(None, description="pseudo-masks")
     train_seg: TrainSegSettings | None = Field(None, description="training of the segmentation network")
-    eval: EvalSettings = Field(EvalSettings(), description="how results are evaluated")
-    runtime: RuntimeSettings = Field(RuntimeSettings(), description="how the machine is used; changes no number")
+    eval: EvalSettings = Field(default_factory=EvalSettings, description="how results are evaluated")
+    runtime: RuntimeSettings = Field(
+        default_factory=RuntimeSettings, description="how the machine is used; changes no number"
+    )
 
     @property
     def stages(self) -> tuple[str, ...]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
+from yaml.composer import Composer
 
 from ..errors import RecipeError
 
@@ -36,16 +38,34 @@ class Document:
     lines: dict[Address, int | str] = field(default_factory=dict)
 
 
-class _Loader(yaml.SafeLoader):
-    """Composes nodes by the core rules; its constructors are never used."""
+class _Core:
+    """Composes nodes by the core rules; constructors are never used."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
 
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        event: Any = self.peek_event()
+    def compose_node(self: Any, parent: Any, index: Any) -> Any:
+        event = self.peek_event()
         if getattr(event, "tag", None) is not None:
             raise yaml.MarkedYAMLError(problem=f"the tag {event.tag!r} is not allowed", problem_mark=event.start_mark)
-        return super().compose_node(parent, index)
+        return Composer.compose_node(self, parent, index)
+
+
+class _Loader(_Core, yaml.SafeLoader):
+    """All of it in Python: slower, but its messages name the place."""
+
+
+_LOADERS: tuple[Any, ...] = (_Loader,)
+
+if yaml.__with_libyaml__:
+
+    class _FastLoader(_Core, Composer, yaml.CSafeLoader):
+        """The events of libyaml, composed in Python, where a text that is nested too deep is an error."""
+
+        def __init__(self, stream: str) -> None:
+            yaml.CSafeLoader.__init__(self, stream)
+            Composer.__init__(self)
+
+    _LOADERS = (_FastLoader, _Loader)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -57,7 +77,7 @@ class _Dumper(yaml.SafeDumper):
 
 def _add_rules() -> None:
     for tag, pattern, first in _RULES:
-        for cls in (_Loader, _Dumper):
+        for cls in (*_LOADERS, _Dumper):
             cls.add_implicit_resolver(tag, re.compile(f"^(?:{pattern})$"), ["" if c == "\0" else c for c in first])
 
 
@@ -71,7 +91,7 @@ def parse(text: str, source: str) -> Document:
         RecipeError: not YAML, a tag, a key that occurs twice, an alias inside itself, or aliases without end.
     """
     try:
-        root = yaml.compose(text, Loader=_Loader)
+        root = _compose(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -86,6 +106,15 @@ def parse(text: str, source: str) -> Document:
     if reader.twice:
         raise RecipeError("\n".join([f"{source} has keys that occur twice", *reader.twice]))
     return Document(data, reader.lines)
+
+
+def _compose(text: str) -> Any:
+    """Return the root node; what the fast loader refuses is read again for the other's message."""
+    *fast, last = _LOADERS
+    for loader in fast:
+        with contextlib.suppress(yaml.YAMLError):
+            return yaml.compose(text, Loader=loader)
+    return yaml.compose(text, Loader=last)
 
 
 def parse_value(text: str, source: str) -> Any:

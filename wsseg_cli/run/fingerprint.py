@@ -9,15 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from ..recipe.problems import show
-from ..recipe.sections import SECTION, PseudoSettings, Recipe
+from ..recipe.sections import SECTION, Recipe
 from ..settings import Settings
 from ..types import Json
 
-LATER: dict[str, Json] = {"schedule": {"warmup_start": 0.1, "final": 0.0}, "augment": {"opencv": "emulated"}}
-"""Keys of a training that came after the first records: at these values they are left out, and older records hold."""
-
-LATER_PSEUDO: Json = {"precision": "fp32", "confidence": None}
-"""The same of the section pseudo."""
+LATER: Json = {
+    "schedule.warmup_start": 0.1,
+    "schedule.final": 0.0,
+    "augment.opencv": "emulated",
+    "background.low": None,
+    "background.high": None,
+    "pseudo.refiner": None,
+    "pseudo.precision": "fp32",
+    "pseudo.confidence": None,
+}
+"""Ends of addresses that came after the first records: at these values they are left out, and older records hold."""
 
 
 def reads_of(recipe: Recipe, stage: str) -> tuple[str, ...]:
@@ -63,7 +69,11 @@ def asks(recipe: Recipe, stage: str) -> Json:
     if stage == "eval":
         values["dataset.score"] = list(recipe.dataset.scored)
         values["dataset.val"] = recipe.dataset.val
-    return values
+    return {address: value for address, value in values.items() if not _as_before(address, value)}
+
+
+def _as_before(address: str, value: Any) -> bool:
+    return any(address.endswith(key) and value == before for key, before in LATER.items())
 
 
 def _numbers(section: Settings) -> Json:
@@ -72,14 +82,8 @@ def _numbers(section: Settings) -> Json:
     for holder in (data, data.get("train")):
         if isinstance(holder, dict):
             holder.pop("save_every", None)
-            for part, defaults in LATER.items():
-                for key, default in defaults.items():
-                    if holder.get(part, {}).get(key) == default:
-                        del holder[part][key]
     if isinstance(data.get("crf"), dict):
         data["crf"].pop("backend", None)
-    if isinstance(section, PseudoSettings):
-        data = {key: value for key, value in data.items() if key not in LATER_PSEUDO or value != LATER_PSEUDO[key]}
     return data
 
 

@@ -18,7 +18,8 @@ from ..engine.frozen import load_trained
 from ..errors import CheckpointError, StageError
 from ..nets.inference import for_inference
 from ..plugin import discovery
-from ..plugin.protocols import Method, NetworkOptions, Predictor, Refiner, Segmenter, Trainable
+from ..plugin.protocols import MaskRefiner, Method, NetworkOptions, Predictor, Refiner, Segmenter, Trainable
+from ..recipe.loading import LoadedRecipe
 from ..recipe.renamed import with_new_names
 from ..recipe.sections import PLUGIN, Recipe
 from ..settings import MaskCrfSettings
@@ -58,6 +59,14 @@ def refiner_of(context: Context, classes: ClassNames, number: int = -1) -> Refin
     """
     cls, options = context.recipe.plugin("refine", number)
     return checked(cls(options, classes))
+
+
+def mask_refiner_of(recipe: LoadedRecipe, classes: ClassNames) -> MaskRefiner[Any] | None:
+    """Return the mask refiner of the recipe's pseudo section, None without one."""
+    if recipe.section("pseudo").refiner is None:
+        return None
+    cls, options = recipe.plugin("pseudo")
+    return cls(options, classes)
 
 
 def segmenter_of(context: Context, classes: ClassNames) -> Segmenter[Any, Any]:
@@ -176,7 +185,10 @@ def predictor_from(path: Path) -> Predictor[Any, Any]:
     except ValidationError as error:
         first = error.errors()[0]
         at = ".".join(map(str, first["loc"]))
-        raise CheckpointError(f"{path}: plugin {name!r} does not take its options: {at}: {first['msg']}") from None
+        raise CheckpointError(
+            f"{path}: plugin {name!r} does not take its options: {at}: {first['msg']}; "
+            f"wsseg {header.get('wsseg', '?')} wrote it: train it again, or use that version"
+        ) from None
     ours = asdict(plugin.normalization)
     if any(_listed(ours[key]) != _listed(pixels.get(key)) for key in ours):
         raise CheckpointError(f"{path}: trained on pixels {pixels}, but plugin {name!r} now gives {ours}")

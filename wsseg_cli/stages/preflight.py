@@ -16,19 +16,17 @@ from ..engine import checkpoint, hub_weights, processes
 from ..errors import CheckpointError, DataError, PluginError, RecipeError, WssegError
 from ..ops.opencv import MISSING
 from ..plugin.protocols import InitialWeights, Trainable
-from ..recipe.loading import LoadedRecipe
+from ..recipe.loading import WITH_NETWORK, LoadedRecipe
 from ..recipe.problems import Problem, render
 from ..recipe.sections import PLUGIN
 from ..recipe.yaml_core import Address
 from ..settings import TrainSettings
 from ..types import ClassNames
-from .plugins import checked
+from .plugins import checked, mask_refiner_of
+from .without_numbers import learns_from_one, without_numbers
 
 if TYPE_CHECKING:
     from torch import nn
-
-_ANY_SIDE = 256
-"""Pixels of an image's side where the recipe does not say."""
 
 _STAND_INS = ClassNames(["one", "two"])
 """Classes where the data set has not been read yet; how many there are changes the last layers alone."""
@@ -101,6 +99,8 @@ class Preflight:
             self._say(problem.address, problem.message)
         if "prepare" in self.stages and not unset["prepare"]:
             self._data()
+        if "pseudo" in self.stages and not unset["pseudo"]:
+            self._mask_refiner()
         for training in self._trainings:
             self._extras(training)
             for line in training.plugin.missing():
@@ -123,7 +123,7 @@ class Preflight:
         number: place of a refiner among several.
         """
         _, key, inner = PLUGIN.get(stage, ("", "", ""))
-        section = getattr(self.recipe.recipe, key) if inner else None
+        section = getattr(self.recipe.recipe, key) if stage in WITH_NETWORK else None
         if section is None or any(finding.address[:2] == (key, inner) for finding in self.found):
             return None
         place = self.recipe.address(stage, number)
@@ -135,7 +135,7 @@ class Preflight:
             plugin: Trainable[Any, Any] = checked(cls(options, self.classes or _STAND_INS))
             training = _Training(cast(_Stage, stage), choice.name, plugin, settings, at, number)
             if settings is not None and plugin.required.trains:
-                training.network = _without_numbers(plugin.build_model)
+                training.network = without_numbers(plugin.build_model)
         except WssegError as error:
             self._say((*place, "options"), str(error), type(error))
             return None
@@ -151,7 +151,7 @@ class Preflight:
         at = (*training.section, "batch_size")
         if settings.batch_size % parts:
             self._say(at, f"{settings.batch_size} is not divisible by {parts}, processes x accumulate")
-        elif settings.batch_size == parts and not settings.sync_batch_norm and not _learns_from_one(network, settings):
+        elif settings.batch_size == parts and not settings.sync_batch_norm and not learns_from_one(network, settings):
             self._say(
                 at,
                 f"one image at a time ({said}) gives a batch norm of this network a single value per channel, from "
@@ -182,6 +182,14 @@ class Preflight:
             self._say(("dataset", "options"), line, DataError)
         self._try(("dataset", "options", "extras"), cls(options, self.work).extra_folders)
 
+    def _mask_refiner(self) -> None:
+        try:
+            refiner = mask_refiner_of(self.recipe, self.classes or _STAND_INS)
+        except WssegError:
+            return  # said already
+        for line in refiner.missing() if refiner is not None else []:
+            self._say(("pseudo", "refiner", "options"), line, DataError)
+
     def _extras(self, training: _Training) -> None:
         """Find extras of images that a plugin reads and options of the data set name, but not in this recipe."""
         try:
@@ -201,7 +209,7 @@ class Preflight:
         """Bring what `weights: hub` names and no cache holds, after all else was found well, and look at it, too."""
         for training in self._trainings:
             for at, initial in self._initial(training):
-                network = _without_numbers(initial.network) if initial.weights == "hub" else None
+                network = without_numbers(initial.network) if initial.weights == "hub" else None
                 if network is not None:
                     self._try(at, partial(hub_weights.fetched, network, quiet))
                     self._try(at, partial(self._load, initial))
@@ -231,7 +239,7 @@ class Preflight:
         Raises:
             WssegError: what the training would have raised.
         """
-        network = _without_numbers(initial.network)
+        network = without_numbers(initial.network)
         if network is None:
             return
         if initial.weights == "train_cls":
@@ -264,36 +272,3 @@ def refuse(found: Sequence[Finding], recipe: LoadedRecipe) -> None:
 def lines(found: Sequence[Finding], recipe: LoadedRecipe) -> list[str]:
     """Return a text for each finding, in the order of the recipe's lines; details stand below, indented."""
     return [line.replace("\n", "\n  ") for line in render(found, recipe.document.lines)]
-
-
-def _without_numbers(build: Callable[[], nn.Module]) -> nn.Module | None:
-    """Return a network on the meta device; None if it cannot be built there."""
-    import torch
-    from torch.overrides import TorchFunctionMode
-
-    class Undrawn(TorchFunctionMode):
-        # on the meta device the first normal draw alone takes a second, for it imports torch's compiler
-        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            return args[0] if function is torch.Tensor.normal_ else function(*args, **(kwargs or {}))
-
-    try:
-        with torch.device("meta"), Undrawn():
-            return build()
-    except WssegError:
-        raise
-    except Exception:  # a stranger's network may compute with numbers when it is built; then its stage has the word
-        return None
-
-
-def _learns_from_one(network: nn.Module, settings: TrainSettings) -> bool:
-    """Return whether the network takes a batch of one image in training; batch norms of single cells do not."""
-    import torch
-
-    side = settings.augment.crop or _ANY_SIDE
-    try:
-        network.train()(torch.empty(1, 3, side, side, device="meta"))
-    except ValueError as error:
-        return "more than 1 value per channel" not in str(error)
-    except Exception:  # a forward pass that looks at its numbers cannot be followed without them
-        return True
-    return True

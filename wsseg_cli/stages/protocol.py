@@ -35,6 +35,8 @@ def protocol_of(context: Context, artefact: str, split: str, images: int) -> Jso
     if recipe.refine is not None and artefact != "cam":
         protocol["refiner"] = ", ".join(one.name for one in recipe.refine.chain)
     protocol["crf"] = _crf(recipe.pseudo.crf) if artefact == "pseudo" and recipe.pseudo else None
+    if artefact == "pseudo" and recipe.pseudo and recipe.pseudo.refiner:
+        protocol["mask refiner"] = recipe.pseudo.refiner.name
     if artefact == "pseudo" and recipe.pseudo and recipe.pseudo.background:
         protocol["background"] = recipe.pseudo.background.model_dump(exclude_none=True)
         if recipe.pseudo.precision != "fp32":

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,19 +13,21 @@ from ..data.index import read_index
 from ..data.stores import MaskStore, ScoreStore, stems_in
 from ..engine import processes
 from ..engine.each import Work
-from ..errors import DataError
+from ..errors import DataError, PluginError
 from ..ops.masks import label_scores, mask_from_scores, without_unsure
-from ..plugin.protocols import Method
+from ..plugin.protocols import MaskRefiner, Method
 from ..recipe.sections import PseudoSettings
-from ..types import ByteArray, ScoreMap
+from ..types import IGNORE, ByteArray, ClassNames, Sample, ScoreMap
 from . import Context, Result, begin, up_to_date
 from .per_image import device_and_workers, run_each, splits_of
 from .pictures import write_overlays
-from .plugins import crf_image, method_of
+from .plugins import crf_image, mask_refiner_of, method_of
 from .prepared import prepared
 
 CONFIDENT = "confident"
 """The folder beside the masks with those that a training reads, where `pseudo.confidence` is set."""
+
+_SHOWN = 5
 
 
 def run(context: Context, split: str | None = None, overlays: int = 0) -> Result:
@@ -40,12 +42,15 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
     samples = index.samples(*splits)
     section = context.recipe.section("pseudo")
     folder = context.run.folder("pseudo")
+    refiner = mask_refiner_of(context.recipe, index.classes)
+    if refiner is not None and (context.force or not context.run.done("pseudo")):
+        require(refiner, [sample.image_id for sample in samples])
     state = begin(context, "pseudo", splits)
     if state != "done":
         device, workers = device_and_workers(context)
         published = section.crf is not None and section.crf.image == "published"
         method = method_of(context, index.classes) if published else None
-        arguments = (context.prepared, context.run.source("pseudo", reads), folder, section, method, device)
+        arguments = (context.prepared, context.run.source("pseudo", reads), folder, section, method, refiner, device)
         run_each(context, "pseudo", samples, MaskStore(folder).missing, _computer, arguments, workers)
         if processes.is_main():
             context.run.finish("pseudo", splits, images=len(stems_in(folder, MaskStore.suffix)))
@@ -58,7 +63,13 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
 
 
 def _computer(
-    prepared: Path, source: Path, folder: Path, section: PseudoSettings, method: Method | None, device: str
+    prepared: Path,
+    source: Path,
+    folder: Path,
+    section: PseudoSettings,
+    method: Method | None,
+    refiner: MaskRefiner | None,
+    device: str,
 ) -> Work:
     """Return the function that writes the pseudo-mask of one image."""
     index = read_index(prepared)
@@ -77,11 +88,41 @@ def _computer(
         if section.crf:
             image = crf_image(section.crf, method, read_image(sample.image, sample.orientation))
         mask, learnt = pseudo_masks(score_map, section, image, device)
+        if refiner is not None:
+            unsure = (learnt == IGNORE) & (mask != IGNORE)
+            mask = refined_mask(refiner, sample, mask, index.classes)
+            learnt = np.where(unsure, np.uint8(IGNORE), mask)
         if section.confidence is not None:
             confident.write(image_id, learnt)  # first: an image counts as done by its mask
         masks.write(image_id, mask)
 
     return compute
+
+
+def require(refiner: MaskRefiner, image_ids: Sequence[str]) -> None:
+    """Check that what a mask refiner reads is there for all images, before the first mask is written.
+
+    Raises:
+        DataError: with the count and the first lines.
+    """
+    if lines := refiner.missing(image_ids):
+        more = [f"… and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+        raise DataError("\n  ".join([f"pseudo.refiner: {len(lines)} missing", *lines[:_SHOWN], *more]))
+
+
+def refined_mask(refiner: MaskRefiner, sample: Sample, mask: ByteArray, classes: ClassNames) -> ByteArray:
+    """Return what a mask refiner makes of the (H, W) mask of an image, its size and values checked.
+
+    Raises:
+        DataError: what it reads does not fit. PluginError: it gives no mask of the image.
+    """
+    size = mask.shape
+    refined = np.asarray(refiner.refine_mask(sample, mask))
+    if refined.shape != size or refined.dtype != np.uint8:
+        raise PluginError(f"{type(refiner).__name__} gives {refined.dtype} {refined.shape} for a mask uint8 {size}")
+    if (above := refined[(refined > len(classes)) & (refined != IGNORE)]).size:
+        raise PluginError(f"{type(refiner).__name__} gives the value {int(above.max())} with {len(classes)} classes")
+    return refined
 
 
 def pseudo_mask(
@@ -90,6 +131,7 @@ def pseudo_mask(
     """Return the (H, W) mask of class values that a recipe's `pseudo` section makes of a score map.
 
     image: (H, W, 3) uint8, what the CRF sees, needed with one. A map without a class is all background.
+    With a low and a high background, pixels that are background with the high one alone are 255 (ToCo, offline masks).
     """
     return pseudo_masks(scores, section, image, device)[0]
 
@@ -98,15 +140,22 @@ def pseudo_masks(
     scores: ScoreMap, section: PseudoSettings, image: ByteArray | None = None, device: str = "cpu"
 ) -> tuple[ByteArray, ByteArray]:
     """Return the mask as `pseudo_mask` does, and the one that a training reads: 255 below `pseudo.confidence`."""
-    full = label_scores(scores, **arithmetic(section), crf=section.crf, image=image, device=device)
+    power, constants = _background(section)
+    half = section.precision == "fp16"
+    full, *looser = (
+        label_scores(scores, threshold=one, power=power, crf=section.crf, image=image, device=device, half=half)
+        for one in constants
+    )
     mask = mask_from_scores(full, scores.classes)
+    for other in looser:
+        mask[(mask == 0) & (mask_from_scores(other, scores.classes) != 0)] = IGNORE
     return mask, mask if section.confidence is None else without_unsure(mask, full, section.confidence)
 
 
-def arithmetic(section: PseudoSettings) -> dict[str, Any]:
-    """Return what a `pseudo` section says of `ScoreMap.full`: the background score and the type of the numbers."""
-    background = section.background.model_dump() if section.background else {}
-    return background | {"dtype": np.float16 if section.precision == "fp16" else np.float32}
+def _background(section: PseudoSettings) -> tuple[float | None, tuple[float | None, ...]]:
+    """Return the power of the background and its constant scores, one mask each."""
+    background = section.background
+    return (None, (None,)) if background is None else (background.power, background.constants)
 
 
 def training_masks(folder: Path, section: PseudoSettings | None) -> Path:

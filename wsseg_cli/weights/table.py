@@ -1,6 +1,10 @@
 """The table of published start weights: who published them, as which file, what they have seen. Nothing is opened here.
 
 A new row needs nothing else: `wsseg weights get` and `weights:` in a recipe find it by its name.
+
+What is verified: torchvision's current addresses and sizes are those of the installed torchvision (a test compares
+them). No other address and size has been tried. Where `Source.checked_by` is empty, no checksum is known: such a file
+is known by the names and shapes of its tensors alone.
 """
 
 from __future__ import annotations
@@ -31,6 +35,13 @@ class Source:
     sha256: str = ""
     member: str = ""
     sha1: str = ""
+
+    @property
+    def checked_by(self) -> str:
+        """How a download of this file is verified: "sha256", "sha256 begins …", "sha1", or "" where it cannot be."""
+        if self.sha256:
+            return "sha256" if len(self.sha256) == 64 else f"sha256 begins {self.sha256}"
+        return "sha1" if self.sha1 else ""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,8 @@ WRAPS: dict[str, Callable[[Tensors], Any]] = {
     "half": lambda t: {name: value.half() if value.is_floating_point() else value for name, value in t.items()},
     "state_dict": lambda t: {"state_dict": t, "epoch": 3},
     "model": lambda t: {"model": {f"module.{name}": value for name, value in t.items()}, "optimizer": {"lr": 0.1}},
+    "model_state_dict": lambda t: {"model_state_dict": t, "optimizer_state_dict": {"state": {}, "param_groups": []}},
+    "net": lambda t: {"net": t, "acc": 91.5},
     "of_2018": lambda t: {name: value for name, value in t.items() if not name.endswith("num_batches_tracked")},
 }
 
@@ -64,6 +67,7 @@ def test_released_style_checkpoints(tmp_path: Path, published: Tensors, wrap: st
     source, out = saved(tmp_path, WRAPS[wrap](published)), tmp_path / "ours.safetensors"
     result = convert.run(source, out)
     assert (result.family, result.guessed, result.networks[0].title) == ("efficientnet-lite", True, f"backbone {LITE}")
+    assert result.inside == (wrap if wrap in ("state_dict", "model", "model_state_dict", "net") else "")
     model = on_backbone()
     assert checkpoint.load_initial(model, str(out)) == "ImageNet labels"
     for name, value in model.backbone.state_dict().items():
@@ -74,6 +78,11 @@ def test_released_style_checkpoints(tmp_path: Path, published: Tensors, wrap: st
     assert left == {"_fc.weight": "left out", "_fc.bias": "left out"}
     header = checkpoint.read_header(out)
     assert (header["family"], header["backbone"], header["source"]) == ("efficientnet-lite", LITE, "theirs.pth")
+
+
+def test_the_note_names_the_wrapper(tmp_path: Path, published: Tensors) -> None:
+    done = wsseg(saved(tmp_path, {"model_state_dict": published, "epoch": 3}), tmp_path / "ours.safetensors", "-q")
+    assert done.exit_code == 0 and re.search(r"^inside +model_state_dict$", done.stdout, re.M), done.stdout
 
 
 class Attack:

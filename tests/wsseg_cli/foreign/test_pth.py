@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsseg_cli.errors import CheckpointError
-from wsseg_cli.foreign.pth import load, read
+from wsseg_cli.foreign.pth import load, read, read_wrapped
 
 TENSORS = {"conv1a.weight": torch.arange(6.0).reshape(1, 2, 3), "bn7.num_batches_tracked": torch.tensor(3)}
 
@@ -49,6 +49,33 @@ def test_forms_of_a_checkpoint(tmp_path: Path, wrap: Any, zipped: bool) -> None:
     for name, want in TENSORS.items():
         assert tensors[name].dtype == want.dtype and torch.equal(tensors[name], want)
         assert not tensors[name].requires_grad
+
+
+STEP = {"step": torch.ones(1)}
+
+
+@pytest.mark.parametrize(
+    ("wrap", "inside"),
+    [
+        (lambda t: t, ""),
+        (lambda t: {"state_dict": t, "epoch": 3}, "state_dict"),
+        (
+            lambda t: {"model_state_dict": t, "optimizer_state_dict": {"state": {0: {"step": torch.ones(1)}}}},
+            "model_state_dict",
+        ),
+        (lambda t: {"net": t, "acc": 91.5}, "net"),
+        (lambda t: {"model": {"state_dict": t}}, "model.state_dict"),
+        (lambda t: {"encoder": t, "optimizer": {"state": {0: STEP}}}, "encoder"),
+    ],
+)
+def test_wrappers_are_taken_off_and_named(tmp_path: Path, wrap: Any, inside: str) -> None:
+    tensors, keys = read_wrapped(saved(tmp_path / "a.pth", wrap(TENSORS)))
+    assert list(tensors) == list(TENSORS) and keys == inside
+
+
+def test_two_networks_in_one_file_are_not_chosen_from(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"no tensors where.*student \(dict\), teacher \(dict\)"):
+        read(saved(tmp_path / "a.pth", {"student": TENSORS, "teacher": TENSORS}))
 
 
 def test_open_file_and_bfloat16(tmp_path: Path) -> None:
@@ -129,7 +156,8 @@ def test_truncated(tmp_path: Path, share: float, zipped: bool) -> None:
     [
         ([torch.ones(1)], "holds a list; expected a dict"),
         ({}, "it holds nothing"),
-        ({"net": {"w": torch.ones(1)}, "epoch": 3}, r"it holds net \(dict\), epoch \(int\)"),
+        ({"net": {"w": 1.0}, "epoch": 3}, r"it holds w \(float\)"),
+        ({"args": {"w": 1.0}, "epoch": 3}, r"it holds args \(dict\), epoch \(int\)"),
         ({"w": torch.ones(2).to_sparse()}, "sparse or quantised"),
     ],
 )

@@ -205,6 +205,14 @@ def test_attention_is_that_of_the_block(vit: TokenBackbone) -> None:
     torch.testing.assert_close(after, seen.layers[-1], rtol=1e-4, atol=1e-5)
 
 
+def test_a_token_backbone_has_to_give_tokens() -> None:
+    class Silent(TokenBackbone):
+        pass
+
+    with pytest.raises(TypeError, match=r"abstract method '?tokens'?"):
+        Silent()  # type: ignore[abstract]
+
+
 def test_gradients_pass_through_tokens(vit: TokenBackbone) -> None:
     seen = vit.tokens(torch.randn(1, 3, 32, 32), attention=True)
     (gradient,) = torch.autograd.grad(

@@ -34,10 +34,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def offer(monkeypatch: pytest.MonkeyPatch, *entries: Entry) -> None:
-    def entry_points(group: str) -> tuple[Entry, ...]:
+    def select(group: str) -> tuple[Entry, ...]:
         return entries if group == "wsseg.refiners" else ()
 
-    monkeypatch.setattr(importlib.metadata, "entry_points", entry_points)
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda: SimpleNamespace(select=select))
 
 
 def write(folder: Path, name: str, text: str) -> None:

@@ -7,17 +7,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
+from wsseg_cam.method import CAM
 from wsseg_deeplab.segmenter import DeepLabV2
 
+from wsseg_cli.data.tensor_files import write_tensors
 from wsseg_cli.engine import checkpoint
-from wsseg_cli.errors import StageError
+from wsseg_cli.errors import CheckpointError, StageError
 from wsseg_cli.main import app
 from wsseg_cli.recipe import loading
 from wsseg_cli.recipe.renamed import RENAMED, modernise, with_new_names
 from wsseg_cli.run.directory import RunDir
+from wsseg_cli.settings import InferSettings
 from wsseg_cli.stages.plugins import predictor_from
 from wsseg_cli.status import open_existing, status
 from wsseg_cli.types import ClassNames
@@ -123,3 +128,51 @@ def test_a_model_file_of_before_is_read(tmp_path: Path) -> None:
     torch.manual_seed(0)
     checkpoint.write_model(tmp_path / "old.safetensors", segmenter.build_model(), header)
     assert predictor_from(tmp_path / "old.safetensors").options == options
+
+
+def written(name: str) -> Path:
+    """Return a model file that wsseg wrote before the renaming, after two steps on toy scenes of 64 x 64 pixels."""
+    return Path(__file__).parents[2] / "model_files" / f"{name}_before_renaming.safetensors"
+
+
+def test_a_segmenter_that_was_written_before_the_renaming() -> None:
+    path = written("deeplabv1")
+    assert {"head_rate", "class_start"} <= checkpoint.read_header(path)["options"].keys()
+    segmenter = predictor_from(path)
+    assert segmenter.options.head_lr_multiplier == 2.0 and segmenter.options.head_init == "zero"
+    model = segmenter.build_model()
+    checkpoint.load_strictly(model, checkpoint.read_tensors(path)[0], "the old file")
+    logits = segmenter.logits(model.eval(), np.full((40, 50, 3), 128, np.uint8), InferSettings())
+    assert logits.shape[-3] == 7 and np.isfinite(logits).all()
+
+
+def test_predict_takes_a_model_that_was_written_before_the_renaming(tmp_path: Path) -> None:
+    Image.new("RGB", (50, 40), (90, 120, 60)).save(tmp_path / "photo.png")
+    words = ["predict", str(tmp_path / "photo.png"), "--out", str(tmp_path / "masks"), "--model"]
+    done = CliRunner().invoke(app, [*words, str(written("deeplabv1"))])
+    assert done.exit_code == 0 and (tmp_path / "masks" / "photo.png").is_file(), done.output
+    done = CliRunner().invoke(app, [*words, str(written("cam"))], env={"COLUMNS": "200"})
+    assert done.exit_code != 0 and "method 'cam' gives score maps, no masks" in done.stderr
+
+
+def test_a_classifier_that_was_written_before_the_renaming_is_a_start() -> None:
+    path = written("cam")
+    header = checkpoint.read_header(path)
+    assert {"rates", "class_start"} <= header["options"].keys()
+    options = CAM.Options.model_validate_json(json.dumps(with_new_names(header["options"], CAM.Options.model_fields)))
+    assert options.lr_multipliers == (1, 1, 2, 2)
+    model = CAM(options, ClassNames(header["classes"])).build_model()
+    checkpoint.load_initial(model, str(path))
+    tensors = checkpoint.read_tensors(path)[0]
+    assert all(torch.equal(value, tensors[name]) for name, value in model.state_dict().items())
+
+
+def test_a_model_with_an_option_that_is_gone_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    path = written("deeplabv1")
+    header = checkpoint.read_header(path)
+    header["options"]["taps"] = 3
+    tensors, _ = checkpoint.read_tensors(path)
+    write_tensors(tmp_path / "old.safetensors", tensors, header)
+    with pytest.raises(CheckpointError, match=r"^[^\n]*taps: Extra.*wsseg 0.1.0 wrote it: train it again") as caught:
+        predictor_from(tmp_path / "old.safetensors")
+    assert "\n" not in str(caught.value)

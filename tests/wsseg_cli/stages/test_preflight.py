@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from start_weights import SOURCES, layout, write_header
+from start_weights import SOURCES, layout, write_header, write_random
 from typer.testing import CliRunner
 
 from wsseg_cli.engine import checkpoint
@@ -82,13 +82,6 @@ BUILTIN = [file for file, _ in recipes.builtin()]
 WITH_FILES = [file for file in BUILTIN if named_weights(recipes.load(file))]
 
 
-def sparse_files(folder: Path, names: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in names:
-        write_header(folder / f"{name}.safetensors", layout(name))
-    monkeypatch.setenv("WEIGHTS", str(folder))
-    monkeypatch.setenv("WSSEG_WEIGHTS", str(folder))
-
-
 def test_there_are_recipes_with_files() -> None:
     assert len(WITH_FILES) > 15
     named = {name for file in WITH_FILES for name in named_weights(recipes.load(file))}
@@ -103,21 +96,46 @@ def test_the_head_of_a_recipe_says_where_its_weights_come_from(file: Path) -> No
     assert "wsseg weights get" in head
 
 
-@pytest.mark.parametrize("file", WITH_FILES, ids=lambda file: file.stem)
-def test_weights_of_the_layout_that_a_recipe_names_fit(
-    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def look_at_files(recipe: recipes.LoadedRecipe) -> list[preflight.Finding]:
+    """Return what preflight finds wrong, but for the data."""
+    look = Preflight(recipe)
+    look.files()
+    return [finding for finding in look.found if finding.address[0] != "dataset"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_whole_file_of_the_published_layout_fits_every_recipe_that_names_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = recipes.load(file)
-    sparse_files(tmp_path, sorted(named_weights(recipe)), monkeypatch)
-    look = Preflight(recipe)
-    look.files()
-    assert [finding for finding in look.found if finding.address[0] != "dataset"] == []
-    for path in tmp_path.glob("*.safetensors"):
-        path.unlink()
-    look = Preflight(recipe)
-    look.files()
-    missing = [finding for finding in look.found if finding.kind is CheckpointError]
-    assert {name for name in named_weights(recipe) if any(name in f.message for f in missing)} == named_weights(recipe)
+    monkeypatch.setenv("WSSEG_WEIGHTS", str(tmp_path))
+    path = tmp_path / f"{name}.safetensors"
+    asking = [recipe for recipe in map(recipes.load, WITH_FILES) if name in named_weights(recipe)]
+    assert asking
+    try:
+        write_random(path, layout(name))
+        for recipe in asking:
+            found = look_at_files(recipe)
+            others = named_weights(recipe) - {name}
+            # the recipe's other files are not there, and nothing else is wrong with it
+            assert all(f.kind is CheckpointError for f in found), found
+            assert {o for o in others for f in found if o in f.message} == others and len(found) >= len(others)
+            assert not [f for f in found if not any(o in f.message for o in others)], (recipe.path.name, found)
+    finally:
+        path.unlink(missing_ok=True)
+    missing = look_at_files(asking[0])
+    assert any(name in finding.message and finding.kind is CheckpointError for finding in missing)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_file_of_another_layout_fits_no_recipe(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WSSEG_WEIGHTS", str(tmp_path))
+    tensors = layout(name)
+    spoilt = next(n for n, t in tensors.items() if n.startswith("backbone.") and t.dim() == 4)
+    tensors[spoilt] = torch.empty(*tensors[spoilt].shape[:-1], 9, device="meta")
+    write_header(tmp_path / f"{name}.safetensors", tensors)
+    recipe = next(recipe for recipe in map(recipes.load, WITH_FILES) if name in named_weights(recipe))
+    assert any(spoilt.removeprefix("backbone.") in finding.message for finding in look_at_files(recipe))
 
 
 @pytest.mark.parametrize("stem", ["deep", "7x7"])

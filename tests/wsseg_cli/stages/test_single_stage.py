@@ -17,7 +17,7 @@ RECIPE = """\
 name: single
 dataset: {name: toy, options: {train: 8, val: 2}, train: train, val: val}
 train_cls:
-  method: {name: METHOD, options: {backbone: small, backbone_options: {width: 8}, OPTIONS}}
+  method: {name: METHOD, options: {OPTIONS}}
   weights: none
   batch_size: 4
   max_steps: 2
@@ -26,7 +26,13 @@ train_cls:
 runtime: {workers: 0, device: cpu}
 """
 
-OPTIONS = {"onestage": "channels: 16, pad_size: null", "rsepm": "decoder_width: 16, aspp_dilations: [1, 2, 3]"}
+SMALL = "backbone: small, backbone_options: {width: 8}"
+OPTIONS = {
+    "onestage": f"{SMALL}, channels: 16, pad_size: null",
+    "rsepm": f"{SMALL}, decoder_width: 16, aspp_dilations: [1, 2, 3]",
+    "toco": "backbone: timm/vit_tiny_patch16_224, backbone_options: {arguments: {img_size: 64, patch_size: 8, "
+    "embed_dim: 24, depth: 3, num_heads: 2}}, projection: [16, 8, 8], local_size: 16",
+}
 
 
 def wsseg(*words: str) -> str:
@@ -68,7 +74,7 @@ def test_export(tmp_path: Path, method: str) -> None:
 
 
 def test_a_classifier_gives_no_masks(tmp_path: Path) -> None:
-    recipe = trained(tmp_path, "cam", "dropout: 0")
+    recipe = trained(tmp_path, "cam", f"{SMALL}, dropout: 0")
     run = tmp_path / "run"
     done = CliRunner().invoke(app, ["predict", str(recipe), "--model", str(run), "--out", str(tmp_path / "out")])
     assert done.exit_code == 6 and "the network of method 'cam' gives score maps, no masks" in done.output

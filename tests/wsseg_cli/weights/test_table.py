@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from torchvision.models import get_model_weights
+from typer.testing import CliRunner
 
 from wsseg_cli import nets
 from wsseg_cli.errors import CheckpointError
+from wsseg_cli.main import app
 from wsseg_cli.nets.weights import FAMILIES
 from wsseg_cli.recipe.loading import builtin, load
 from wsseg_cli.weights import TABLE, WORDS, Source, by_name, published
@@ -40,6 +43,18 @@ def test_what_torchvision_says_of_its_files(name: str) -> None:
     source = TABLE[name].plain
     assert source is not None and source.address == entry.url
     assert source.mebibytes == round(entry.meta["_file_size"])
+
+
+def test_what_verifies_a_file_is_said() -> None:
+    checked = {row.name: row.sources[0].checked_by for row in TABLE.values()}
+    assert checked["resnet50_imagenet"] == "sha256 begins 0676ba61" and checked["resnet101s_imagenet"] == "sha1"
+    assert checked["vgg16_20M"] == checked["resnet38_imagenet"] == ""
+    done = CliRunner().invoke(app, ["weights", "list"])
+    for name, how in checked.items():
+        (line,) = [line for line in done.stdout.splitlines() if line.startswith(f"{name} ")]
+        assert (how or "no checksum") in line
+    rows = json.loads(CliRunner().invoke(app, ["weights", "list", "--json"]).stdout)["weights"]
+    assert {row["name"]: row["sources"][0]["checked_by"] or "" for row in rows} == checked
 
 
 def test_an_unknown_name() -> None:

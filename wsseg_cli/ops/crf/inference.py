@@ -13,7 +13,7 @@ from ...settings import CrfSettings
 from ...types import ByteArray, FloatArray, IntArray
 from .features import as_flat, merge_equal_rows
 from .presets import CrfParameters, crf_parameters
-from .unary import unary_from_labels, unary_from_scores
+from .unary import unary_from_labels, unary_from_scores, unary_from_softmax
 
 Backend = Literal["auto", "numba", "torch", "pydensecrf"]
 LARGEST_ENERGY = 1e30
@@ -77,6 +77,8 @@ def dense_crf(
     values = np.asarray(values)
     if parameters.unary == "scores":
         unary = unary_from_scores(values, clip=parameters.clip)
+    elif parameters.unary == "softmax":
+        unary = unary_from_softmax(values, clip=parameters.clip)
     else:
         rows = int(values.max(initial=0)) + 1
         if values.ndim == 3:

@@ -21,7 +21,9 @@ class CrfParameters(Settings):
     bilateral_srgb: float = Field(13.0, gt=0, description="colour width of the appearance kernel, 0..255")
     iterations: int = Field(10, ge=0, description="mean-field steps")
     feature_order: Literal["xy", "yx"] = Field("xy", description="order of the spatial features; moves the lattice")
-    unary: Literal["scores", "labels"] = Field("scores", description="energies from scores or from hard labels")
+    unary: Literal["scores", "softmax", "labels"] = Field(
+        "scores", description="energies from scores, from their softmax, or from hard labels"
+    )
     certainty: float = Field(0.7, gt=0, lt=1, description="probability that a hard label is right")
     clip: float = Field(1e-5, gt=0, le=1, description="lowest probability of a score")
 
@@ -36,9 +38,14 @@ PRESETS: dict[str, CrfParameters] = {
         gaussian_weight=2.0, gaussian_sxy=2.0, bilateral_weight=4.0, bilateral_sxy=65.0, bilateral_srgb=3.0
     ),
     "seam_seg": CrfParameters(bilateral_sxy=32.0, iterations=1),
+    "toco": CrfParameters(
+        gaussian_weight=1.0, gaussian_sxy=1.0, bilateral_weight=4.0, bilateral_sxy=121.0, bilateral_srgb=5.0
+    ),
+    "toco_cam": CrfParameters(bilateral_weight=4.0, bilateral_sxy=36.0, bilateral_srgb=3.0, unary="softmax"),
 }
 """psa: PSA, SEAM, EPS, SC-CAM, single stage. irn: IRN, PuzzleCAM, PPC's masks. ppc: PPC before AffinityNet.
-deeplab: DeepLabv2-ResNet101, RecurSeed, EPS where it compares. The VGG16 pair and seam_seg: test-time segmentation."""
+deeplab: DeepLabv2-ResNet101, RecurSeed, EPS where it compares. The VGG16 pair and seam_seg: test-time segmentation.
+toco: ToCo's test-time segmentation. toco_cam: its masks from score maps, which enter as a softmax of their values."""
 
 
 def crf_parameters(preset: str | CrfSettings | CrfParameters = "psa", **values: Any) -> CrfParameters:

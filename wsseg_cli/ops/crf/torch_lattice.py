@@ -54,11 +54,11 @@ def torch_mean_field(
 
 @dataclass(frozen=True)
 class TorchLattice:
-    """Permutohedral lattice (Adams, Baek & Davis 2010), normalised symmetrically.
+    """Permutohedral lattice (Adams, Baek & Davis 2010), normalised symmetrically unless it was built otherwise.
 
     Attributes:
         ids: (N, d+1) int64, vertices of each point's simplex.
-        weights: (N, d+1), barycentric weights over the root of the point's own response.
+        weights: (N, d+1), barycentric weights, normalised: over the root of the point's own response.
         points: (N * (d+1),) the points sorted by vertex; `point_weights` theirs; `starts` (M,) where a vertex begins.
         neighbours: (d+1, M+1, 3) int64, a vertex and its two neighbours along each axis; M, a row of zeros, where none.
     """
@@ -71,8 +71,12 @@ class TorchLattice:
     neighbours: Tensor
 
     @classmethod
-    def build(cls, features: Tensor) -> TorchLattice:
-        """Return the lattice of points with features (d, N) float32, each divided by its width."""
+    def build(cls, features: Tensor, normalised: bool = True) -> TorchLattice:
+        """Return the lattice of points with features (d, N) float32, each divided by its width.
+
+        Raises:
+            DataError: features too many widths apart for the lattice.
+        """
         d, n = features.shape
         blocks_of_four = -(-n // 4) * 4  # the published implementation fills up with zeros, which conduct
         padded = torch.nn.functional.pad(features, (0, blocks_of_four - n))
@@ -84,6 +88,8 @@ class TorchLattice:
         points = order // (d + 1)
         starts = torch.searchsorted(sorted_ids, torch.arange(len(vertices), device=ids.device))
         raw = cls(ids, weights, points, weights.flatten()[order], starts, neighbours)
+        if not normalised:
+            return raw
         response = raw.filter(torch.ones(n, 1, device=features.device))
         weights = weights / (response + 1e-20).sqrt()
         return cls(ids, weights, points, weights.flatten()[order], starts, neighbours)
@@ -96,6 +102,20 @@ class TorchLattice:
         for along in self.neighbours:
             on_vertices = embedding_bag(along, on_vertices, mode="sum", per_sample_weights=share)
         return embedding_bag(self.ids, on_vertices, mode="sum", per_sample_weights=self.weights)
+
+
+@torch.no_grad()
+def gaussian_filter(features: Tensor, values: Tensor) -> Tensor:
+    """Return values (N, C) summed under a Gaussian of the distance of features (d, N), by the lattice, not normalised.
+
+    Approximately sum_j exp(-|f_i - f_j|^2 / 2) x_j, its gain that of the published filter, the point itself among the
+    sum (Adams, Baek & Davis 2010). Features are divided by their widths already.
+
+    Raises:
+        DataError: features too many widths apart for the lattice.
+    """
+    slicing = 1 / (1 + 2.0 ** -len(features))
+    return TorchLattice.build(features, normalised=False).filter(values) * slicing
 
 
 def _embed(features: Tensor) -> tuple[Tensor, Tensor]:

@@ -36,6 +36,19 @@ def unary_from_scores(scores: npt.ArrayLike, *, clip: float = 1e-5, scale: float
     return np.negative(energies, out=energies).astype(np.float32, copy=False)
 
 
+def unary_from_softmax(scores: npt.ArrayLike, *, clip: float = 1e-5) -> FloatArray:
+    """Return the energies of the softmax over the labels of scores (L, H, W), as ToCo's masks from score maps.
+
+    Raises:
+        DataError: as `unary_from_scores`.
+    """
+    values = np.asarray(scores, np.float32)
+    if values.ndim == 3 and values.size:
+        values = np.exp(values - values.max(axis=0))
+        values /= values.sum(axis=0)
+    return unary_from_scores(values, clip=clip)
+
+
 def unary_from_labels(
     labels: npt.NDArray[np.integer], count: int, *, certainty: float = 0.7, zero_unsure: bool = False
 ) -> FloatArray:
