@@ -76,8 +76,8 @@ class ScoreMap:
     ) -> npt.NDArray[Any]:
         """Return the scores at image size with the background first, (1+K, H, W) float32.
 
-        background: a constant background score; power: background = (1 - max over classes) ** power. With neither,
-        the map's own background is used. half: resized in float32, then all in float16, as codes that store it compute.
+        background: a constant background score; power: (1 - max over classes) ** power; with neither, the map's own.
+        half: resized in float32, then all in float16, as codes compute that store it.
 
         Raises:
             DataError: neither is given and the map has no background of its own.
@@ -94,10 +94,8 @@ class ScoreMap:
         elif self.background is not None:
             first = resize_scores(self.background[None], self.size)[0]
         else:
-            raise DataError(
-                f"score map of {self.image_id!r} has no background of its own; "
-                "set pseudo.background to {threshold: …} or {power: …}"
-            )
+            said = "has no background of its own; set pseudo.background to {threshold: …} or {power: …}"
+            raise DataError(f"score map of {self.image_id!r} {said}")
         return np.concatenate([first[None], scores]).astype(kind, copy=False)
 
 

@@ -14,6 +14,7 @@ from ..settings import (
     Settings,
     TrainSettings,
 )
+from .background import BackgroundSettings
 
 STAGES: tuple[str, ...] = ("prepare", "train-cls", "cam", "refine", "pseudo", "train-seg", "eval")
 """The stages by the names of their commands, in order."""
