@@ -11,7 +11,8 @@ from wsseg_cli.data.palette import palette
 from wsseg_cli.ops.crf import CrfParameters, crf_parameters, dense_crf, labels_of
 from wsseg_cli.ops.crf_pixels import restored_pixels
 from wsseg_cli.ops.masks import crf_marginals
-from wsseg_cli.recipe.sections import BackgroundSettings, PseudoSettings
+from wsseg_cli.recipe.background import BackgroundSettings
+from wsseg_cli.recipe.sections import PseudoSettings
 from wsseg_cli.settings import MaskCrfSettings
 from wsseg_cli.stages.pseudo import pseudo_mask
 from wsseg_cli.types import IMAGENET, FloatArray, IntArray, ScoreMap

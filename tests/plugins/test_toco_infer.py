@@ -12,7 +12,8 @@ from wsseg_toco.method import ToCo
 
 from wsseg_cli.ops.masks import crf_scores, mask_from_scores, probabilities
 from wsseg_cli.recipe import loading
-from wsseg_cli.recipe.sections import BackgroundSettings, PseudoSettings
+from wsseg_cli.recipe.background import BackgroundSettings
+from wsseg_cli.recipe.sections import PseudoSettings
 from wsseg_cli.settings import InferSettings, MaskCrfSettings
 from wsseg_cli.stages.pseudo import pseudo_mask
 from wsseg_cli.types import Normalization, ScoreMap

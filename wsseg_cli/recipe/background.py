@@ -1,8 +1,10 @@
-"""How a recipe gives background a score."""
+"""How background gets a score in pseudo-masks: what the key `pseudo.background` may say."""
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from ..settings import Settings
 
@@ -31,3 +33,15 @@ class BackgroundSettings(Settings):
     def constants(self) -> tuple[float | None, ...]:
         """The constant scores that masks are made with: two where pixels are left out between them."""
         return (self.threshold,) if self.high is None else (self.high, self.low)
+
+
+def _background_form(background: Any) -> str:
+    return "literal['auto']" if isinstance(background, str) else BackgroundSettings.__name__
+
+
+Background = Annotated[
+    Annotated[BackgroundSettings, Tag(BackgroundSettings.__name__)]
+    | Annotated[Literal["auto"], Tag("literal['auto']")],
+    Discriminator(_background_form),
+]
+"""How background gets a score: as the recipe says, or "auto", a threshold that `pseudo` chooses and names."""

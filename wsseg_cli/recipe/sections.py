@@ -14,7 +14,7 @@ from ..settings import (
     Settings,
     TrainSettings,
 )
-from .background import BackgroundSettings
+from .background import Background
 
 STAGES: tuple[str, ...] = ("prepare", "train-cls", "cam", "refine", "pseudo", "train-seg", "eval")
 """The stages by the names of their commands, in order."""
@@ -186,8 +186,9 @@ class RefineSettings(Settings):
 class PseudoSettings(Settings):
     """Pseudo-masks from score maps."""
 
-    background: BackgroundSettings | None = Field(
-        description="{threshold: …}, {low: …, high: …}, {power: …}, or null where the maps bring one of their own"
+    background: Background | None = Field(
+        description="{threshold: …}, {low: …, high: …}, {power: …}, auto (a threshold that the stage chooses, "
+        "counting in masks of training images), or null where the maps bring one of their own"
     )
     crf: MaskCrfSettings | None = Field(None, description="dense CRF, a preset's name or {preset: …, …}; null: none")
     refiner: PluginChoice | None = Field(None, description="mask refiner, the last step; null: none")

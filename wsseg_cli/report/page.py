@@ -18,6 +18,7 @@ from . import compare, tables
 from .collect import RunFacts, collect
 from .plots import Line, line_plot
 from .sheet import Sheet, contact_sheet
+from .thresholds import three_thresholds
 
 
 def write_report(paths: Sequence[Path], out: Path | None = None, images: int = 4) -> Path:
@@ -60,6 +61,7 @@ def page(runs: Sequence[RunFacts], images: int = 4) -> str:
         protocol_rows=rows,
         losses=_losses(runs),
         curves=_curves(runs),
+        threshold=three_thresholds(runs[0], images) if len(runs) == 1 else None,
         groups=[_group(group, len(runs) > 1, images) for group in _same_data(runs)],
         times=tables.times(runs),
         versions=tables.versions(runs),

@@ -162,9 +162,9 @@ def _mask(run: RunFacts, artefact: str, split: str, image_id: str, classes: Clas
 
 def _card(runs: Sequence[RunFacts], split: str, sample: Sample, why: str, classes: ClassNames) -> Card:
     image = read_image(sample.image, sample.orientation)
-    given = [Picture("photo", _data_url(image))]
+    given = [picture_of("photo", image)]
     if sample.mask is not None:
-        given.append(Picture("truth", _data_url(mask_overlay(image, checked_mask(sample.mask, classes)))))
+        given.append(picture_of("truth", mask_overlay(image, checked_mask(sample.mask, classes))))
     strips = []
     for run in runs:
         pictures, last = [], ""
@@ -176,19 +176,20 @@ def _card(runs: Sequence[RunFacts], split: str, sample: Sample, why: str, classe
                 drawn = score_overlay(image, ScoreStore(path.parent)[sample.image_id])
             else:
                 drawn = mask_overlay(image, MaskStore(path.parent).read(sample.image_id, classes, image.shape[:2]))
-            pictures.append(Picture(_WORDS[artefact], _data_url(drawn)))
+            pictures.append(picture_of(_WORDS[artefact], drawn))
             last = artefact
         iou = _iou(run, last, split, sample, classes) if last else None
         strips.append(Strip(run.name, iou, pictures))
     return Card(sample.image_id, why, ", ".join(classes[label] for label in sample.labels), given, strips)
 
 
-def _data_url(picture: ByteArray) -> str:
+def picture_of(caption: str, picture: ByteArray) -> Picture:
+    """Return (H, W, 3) uint8 as a small JPEG in the page itself."""
     image = Image.fromarray(picture)
     image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     stream = io.BytesIO()
     image.save(stream, format="JPEG", quality=82, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+    return Picture(caption, "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii"))
 
 
 def _legend(classes: ClassNames) -> list[tuple[str, str]]:

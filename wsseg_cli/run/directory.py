@@ -104,8 +104,9 @@ class RunDir:
     def _prepared(self, stage: str) -> Json:
         """Return what a stage depends on of prepare: the index, and the content of the pictures that it learns from."""
         done = self.done("prepare") or {}
-        section = self.recipe.recipe.train_seg
-        truth = stage == "train-seg" and section is not None and section.masks == "ground_truth"
+        recipe = self.recipe.recipe
+        truth = stage == "train-seg" and recipe.train_seg is not None and recipe.train_seg.masks == "ground_truth"
+        truth |= stage == "pseudo" and recipe.pseudo is not None and recipe.pseudo.background == "auto"
         pictures = ("photos", "masks") if truth else ("photos",)
         return {"index": done.get("index")} | {name: done[name] for name in pictures if name in done}  # type: ignore[literal-required]
 

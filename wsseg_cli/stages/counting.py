@@ -24,9 +24,16 @@ _GROUPS_A_WORKER = 8
 
 
 def count(
-    context: Context, samples: Sequence[Sample], folder: Path, kind: Kind, thresholds: ThresholdSettings
+    context: Context,
+    samples: Sequence[Sample],
+    folder: Path,
+    kind: Kind,
+    thresholds: ThresholdSettings,
+    stage: str = "eval",
 ) -> Confusion | ThresholdCurve:
     """Return the counts over all samples: a curve for "scores", else one confusion matrix.
+
+    stage: the one that asks, whose folder gets failures.jsonl.
 
     Raises:
         DataError: images failed; their reasons are in failures.jsonl.
@@ -40,10 +47,10 @@ def count(
         _counter,
         (groups, context.prepared, folder, kind, thresholds),
         workers=workers,
-        label="eval",
+        label=stage,
         quiet=True,
     )
-    report_failures(context.run.folder("eval"), "eval", processes.gather_objects(list(done.failures.items())), len(ids))
+    report_failures(context.run.folder(stage), stage, processes.gather_objects(list(done.failures.items())), len(ids))
     parts = processes.gather_objects([done.results[name] for name in done.results])
     total: Confusion | ThresholdCurve = parts[0]
     for part in parts[1:]:

@@ -10,7 +10,7 @@ import numpy as np
 from ..data.index import Index
 from ..data.stores import MaskStore, ScoreStore
 from ..engine import processes
-from ..errors import CheckFailed, DataError, StageError
+from ..errors import CheckFailed, StageError
 from ..metrics import Confusion, ThresholdCurve
 from ..run.evaluation import Evaluation, Threshold, ThresholdFigures
 from ..types import Json, Sample
@@ -98,12 +98,14 @@ def _evaluate(context: Context, index: Index, artefact: str, split: str, chosen:
         folder = predict_split(context, index, samples, split)
     else:
         folder = _folder_with_all(context, artefact, samples, split)
-    with_mask = _with_mask(samples, split)
+    with_mask = [sample for sample in samples if sample.mask is not None]
     if not with_mask:
         return None
     kind = _kind(context, artefact, folder, with_mask[0])
     counts = count(context, with_mask, folder, kind, context.recipe.section("eval").thresholds)
-    protocol = protocol_of(context, artefact, split, len(samples))
+    protocol = protocol_of(context, artefact, split, len(with_mask))
+    if len(with_mask) < len(samples):
+        protocol["images without a mask"] = len(samples) - len(with_mask)
     if isinstance(counts, Confusion):
         return _record(artefact, split, protocol, counts, index)
     where = split if chosen is None else context.recipe.recipe.dataset.scored[0]
@@ -130,22 +132,6 @@ def _folder_with_all(context: Context, artefact: str, samples: Sequence[Sample],
             f"run `wsseg {_STAGE[artefact]} --split {split}` first"
         )
     return folder
-
-
-def _with_mask(samples: Sequence[Sample], split: str) -> list[Sample]:
-    """Return the samples of a split if they have masks, [] if none has.
-
-    Raises:
-        DataError: only some of them have one.
-    """
-    with_mask = [sample for sample in samples if sample.mask is not None]
-    if with_mask and len(with_mask) < len(samples):
-        lacking = next(sample.image_id for sample in samples if sample.mask is None)
-        raise DataError(
-            f"split {split!r}: {len(samples) - len(with_mask)} of {len(samples)} images have no mask, "
-            f"such as {lacking!r}"
-        )
-    return with_mask
 
 
 def _kind(context: Context, artefact: str, folder: Path, first: Sample) -> Kind:

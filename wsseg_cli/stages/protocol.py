@@ -6,6 +6,9 @@ from typing import Any
 
 from ..engine import checkpoint
 from ..plugin.protocols import stated
+from ..recipe.background import BackgroundSettings
+from ..recipe.sections import PseudoSettings
+from ..run.threshold import chosen
 from ..types import Json
 from . import Context
 from .per_image import label_rule
@@ -38,7 +41,7 @@ def protocol_of(context: Context, artefact: str, split: str, images: int) -> Jso
     if artefact == "pseudo" and recipe.pseudo and recipe.pseudo.refiner:
         protocol["mask refiner"] = recipe.pseudo.refiner.name
     if artefact == "pseudo" and recipe.pseudo and recipe.pseudo.background:
-        protocol["background"] = recipe.pseudo.background.model_dump(exclude_none=True)
+        protocol |= _background(context, recipe.pseudo)
         if recipe.pseudo.precision != "fp32":
             protocol["precision"] = recipe.pseudo.precision
     model = context.run.folder("train-cls") / checkpoint.MODEL
@@ -53,6 +56,13 @@ def _supervision(context: Context) -> str:
     if context.recipe.recipe.train_cls is None:
         return "unknown"
     return stated(set().union(*(asked.extras for asked in context.recipe.requirements().values())))
+
+
+def _background(context: Context, section: PseudoSettings) -> Json:
+    if isinstance(section.background, BackgroundSettings):
+        return {"background": section.background.model_dump(exclude_none=True)}
+    found = chosen(context.run.folder("pseudo"))
+    return {"background": {"threshold": found.threshold}, "threshold": found.said} if found else {}
 
 
 def _crf(section: Any) -> Any:

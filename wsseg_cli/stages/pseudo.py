@@ -19,6 +19,7 @@ from ..plugin.protocols import MaskRefiner, Method
 from ..recipe.sections import PseudoSettings
 from ..types import IGNORE, ByteArray, ClassNames, Sample, ScoreMap
 from . import Context, Result, begin, up_to_date
+from .background import settled
 from .per_image import device_and_workers, run_each, splits_of
 from .pictures import write_overlays
 from .plugins import crf_image, mask_refiner_of, method_of
@@ -46,11 +47,16 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
     if refiner is not None and (context.force or not context.run.done("pseudo")):
         require(refiner, [sample.image_id for sample in samples])
     state = begin(context, "pseudo", splits)
+    said: list[str] = []
+    found = None
     if state != "done":
         device, workers = device_and_workers(context)
         published = section.crf is not None and section.crf.image == "published"
         method = method_of(context, index.classes) if published else None
-        arguments = (context.prepared, context.run.source("pseudo", reads), folder, section, method, refiner, device)
+        source = context.run.source("pseudo", reads)
+        section, found = settled(context, section, index, source)
+        said = [f"           threshold {found.threshold:.2f}, {found.said}"] if found else []
+        arguments = (context.prepared, source, folder, section, method, refiner, device)
         run_each(context, "pseudo", samples, MaskStore(folder).missing, _computer, arguments, workers)
         if processes.is_main():
             context.run.finish("pseudo", splits, images=len(stems_in(folder, MaskStore.suffix)))
@@ -59,7 +65,9 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
     if state == "done":
         done = up_to_date("pseudo")
         return replace(done, lines=done.lines + pictures)
-    return Result("pseudo", [f"pseudo     {len(samples)}/{len(samples)}", *pictures], {"images": len(samples)})
+    lines = [f"pseudo     {len(samples)}/{len(samples)}", *said, *pictures]
+    facts = {"threshold": found.model_dump()} if found else {}
+    return Result("pseudo", lines, {"images": len(samples)} | facts)
 
 
 def _computer(
@@ -153,7 +161,13 @@ def pseudo_masks(
 
 
 def _background(section: PseudoSettings) -> tuple[float | None, tuple[float | None, ...]]:
-    """Return the power of the background and its constant scores, one mask each."""
+    """Return the power of the background and its constant scores, one mask each.
+
+    Raises:
+        DataError: it says "auto", which is for the stage to choose.
+    """
+    if section.background == "auto":
+        raise DataError("pseudo.background: auto needs the score maps of all training images; give a threshold")
     background = section.background
     return (None, (None,)) if background is None else (background.power, background.constants)
 

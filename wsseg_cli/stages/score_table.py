@@ -26,6 +26,7 @@ def score_lines(records: Sequence[Evaluation], reference: Mapping[str, Any] | No
             notes.append(f"threshold {first.threshold.value:.2f}, {first.threshold.chosen}")
         notes += _note(first.protocol, artefact)
         lines.append(f"           {artefact:<8}{cells}   {'; '.join(notes)}".rstrip())
+    lines += _without_mask(records)
     lines += _means(records)
     lines += _compared(records, reference)
     if sweep:
@@ -34,6 +35,15 @@ def score_lines(records: Sequence[Evaluation], reference: Mapping[str, Any] | No
                 lines.append(f"           {record.artefact} on {record.split}: threshold, mIoU")
                 lines += [f"           {p.threshold:8.2f} {_number(p.miou):>8}" for p in record.curve]
     return lines
+
+
+def _without_mask(records: Sequence[Evaluation]) -> list[str]:
+    lacking = {record.split: (record.protocol.get("images without a mask", 0), record.protocol) for record in records}
+    return [
+        f"           {split}: figures over the {protocol['images']} images with a mask; {count} have none"
+        for split, (count, protocol) in lacking.items()
+        if count
+    ]
 
 
 def _means(records: Sequence[Evaluation]) -> list[str]:
