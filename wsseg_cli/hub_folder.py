@@ -58,7 +58,7 @@ def write_hub_folder(
     header = header_of_file(model)
     files = [out / name for name in (README, MODEL, CONFIG)]
     if files[1].exists() and files[1].samefile(model):
-        raise RecipeError(f"--out {out}: the model itself lies there; choose another folder")
+        raise RecipeError(f"--out {out}: the model itself is in that folder; choose another one")
     write_atomically(files[1], lambda to: shutil.copyfile(model, to))
     write_json(files[2], _config(header, section))
     write_text(files[0], f"---\n{yaml_core.dump(_front(header, records, licence))}---\n\n{card}{_USE}")

@@ -39,7 +39,7 @@ class Run:
         self.path = Path(path)
         if not (self.path / "recipe.yaml").is_file():
             raise RecipeError(
-                f"{self.path} is no run: it holds no recipe.yaml; `wsseg run --recipe quickstart` makes one"
+                f"{self.path} is not a run: it has no recipe.yaml; `wsseg run --recipe quickstart` makes one"
             )
         self._run = open_existing(self.path)
         self._index = read_index(self.path / "prepare")

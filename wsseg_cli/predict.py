@@ -14,13 +14,14 @@ from .data.label_table import PHOTO_SUFFIXES
 from .data.overlays import mask_overlay
 from .data.stores import MaskStore
 from .engine import checkpoint, processes
-from .engine.each import Work, each, share
+from .engine.each import Work, each, one_thread, share
 from .errors import CheckpointError, DataError, RecipeError
 from .hub_folder import is_hub_folder, read_hub_folder
 from .ops.masks import crf_scores, mask_at_size
-from .ops.resize import pillow_resize
+from .ops.resize import shrunk
 from .recipe.sections import EvalSettings
 from .settings import RuntimeSettings
+from .stages.per_image import device_and_workers
 from .stages.pictures import write_picture
 from .stages.plugins import crf_image, network_stage, predictor_from, trained
 from .status import open_existing
@@ -60,7 +61,7 @@ def model_at(place: Path) -> Model:
     if not (place / "recipe.yaml").is_file():
         if is_hub_folder(place):
             return Model(place / checkpoint.MODEL, read_hub_folder(place))
-        raise CheckpointError(f"--model {place}: no run, it holds no recipe.yaml; give a run or a .safetensors file")
+        raise CheckpointError(f"--model {place}: not a run: it has no recipe.yaml; give a run or a .safetensors file")
     recipe = open_existing(place).recipe.recipe
     stage = network_stage(recipe)
     file = place / stage / checkpoint.MODEL
@@ -123,12 +124,13 @@ def predict(
     out: Path,
     *,
     overlay: bool = False,
-    longest: int = LONGEST,
+    longest: int | None = None,
     quiet: bool = False,
 ) -> tuple[list[Json], list[tuple[str, str]]]:
     """Write the mask of each photo as `out`/NAME.png, a palette PNG as large as the photo; return what was found.
 
-    overlay: also write `out`/overlays/NAME.png. longest: larger photos are scaled down to it for the network.
+    overlay: also write `out`/overlays/NAME.png. longest: larger photos are scaled down to it for the network, by
+    default to what the model's own `infer.longest` says, or to `LONGEST`.
     Returns a record of each photo (image, mask, size, areas as shares of its pixels) and (name, reason) of the others.
 
     Raises:
@@ -141,10 +143,11 @@ def predict(
             if target.resolve() in originals:
                 raise RecipeError(f"--out {out}: {target} is one of the photos; choose another folder")
     predictor_from(model.file)
-    device = str(processes.start(model.runtime.device))
-    workers = processes.worker_count(model.runtime) if device == "cpu" else 0
-    arguments = (model, dict(photos), out, overlay, longest, device)
-    done = each(share(list(photos)), _predictor, arguments, workers=workers, label="predict", quiet=quiet)
+    device, workers = device_and_workers(model.runtime)
+    side = longest or model.section.infer.longest or LONGEST
+    arguments = (model, dict(photos), out, overlay, side, device)
+    with one_thread():
+        done = each(share(list(photos)), _predictor, arguments, workers=workers, label="predict", quiet=quiet)
     records = {record["name"]: record for record in processes.gather_objects(list(done.results.values()))}
     failures = processes.gather_objects(list(done.failures.items()))
     return [records[name] for name in photos if name in records], failures
@@ -188,12 +191,3 @@ def read_upright(path: Path) -> ByteArray:
     with open_picture(path) as picture:
         orientation = exif_orientation(picture)
     return read_image(path, orientation)
-
-
-def shrunk(image: ByteArray, longest: int) -> ByteArray:
-    """Return the photo with its longer side at most `longest`; the same array where it is."""
-    height, width = image.shape[:2]
-    if max(height, width) <= longest:
-        return image
-    scale = longest / max(height, width)
-    return pillow_resize(image, (max(1, round(height * scale)), max(1, round(width * scale))))

@@ -44,7 +44,7 @@ class RunLog(logging.Handler):
             return
         lines, self._waiting = self._waiting, []
         try:
-            with open(self.run / FILE, "a", encoding="utf-8", errors="backslashreplace") as file:
+            with open(self.run / FILE, "a", encoding="utf-8", errors="backslashreplace", opener=_at_once) as file:
                 file.write("".join(lines))
         except OSError:
             pass  # a full disk is said by what matters; the log spoils no work
@@ -52,6 +52,11 @@ class RunLog(logging.Handler):
     def end(self, code: int) -> None:
         """Append the command's exit code and how long it took."""
         self.add("end", f"exit code {code} after {time.monotonic() - self._begun:.1f} s")
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open a file; a FIFO in its place is refused by the system, where it else would wait for a reader."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
 
 
 def command_line() -> str:

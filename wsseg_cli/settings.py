@@ -26,6 +26,7 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 NotNegativeInt = Annotated[int, Field(ge=0)]
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
+Longest = Annotated[int, Field(ge=32)] | None
 LrMultipliers = Annotated[
     tuple[NotNegative, NotNegative, NotNegative, NotNegative],
     Field(description="learning-rate multipliers of old weights, old biases, new weights, new biases"),
@@ -113,6 +114,9 @@ class InferSettings(Settings):
 
     scales: tuple[Positive, ...] = Field((1.0,), min_length=1, description="sizes of the views relative to the image")
     flip: bool = Field(False, description="add the horizontal flip of every view")
+    longest: Longest = Field(
+        None, description="longer side in pixels to which a larger image is shrunk, before `scales`; null: never"
+    )
 
 
 CRF_PRESETS = (
@@ -170,6 +174,15 @@ class MaskCrfSettings(CrfSettings):
     min_score: float | None = Field(
         None, ge=0, le=1, description="classes that nowhere in the image reach this score do not enter; null: all do"
     )
+    longest: Longest = Field(
+        None,
+        description="longer side in pixels to which a larger photo and its scores are shrunk for the CRF, whose widths "
+        "count in these pixels; null: never",
+    )
+
+
+ONE_LENGTH = "give exactly one of max_steps and epochs"
+"""What is wrong with a training that has two lengths, or none."""
 
 
 class TrainSettings(Settings):
@@ -195,7 +208,7 @@ class TrainSettings(Settings):
     @model_validator(mode="after")
     def _one_length(self) -> TrainSettings:
         if (self.max_steps is None) == (self.epochs is None):
-            raise ValueError("give exactly one of max_steps and epochs")
+            raise ValueError(ONE_LENGTH)
         if self.batch_size % self.accumulate:
             raise ValueError(f"batch_size {self.batch_size} is not divisible by accumulate {self.accumulate}")
         return self
@@ -204,7 +217,7 @@ class TrainSettings(Settings):
 class RuntimeSettings(Settings):
     """How the machine is used; changes no number and is no part of a fingerprint."""
 
-    workers: int | None = Field(None, ge=0, description="worker processes of loaders and loops; null: by cores")
+    workers: int | None = Field(None, ge=0, description="workers of loaders and loops; null: by the cores of this job")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where networks run")
     tracker: Literal["none", "tensorboard", "wandb", "mlflow", "comet_ml", "aim"] = Field(
         "none",

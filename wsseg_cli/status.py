@@ -12,6 +12,7 @@ from .data.sources import Changes
 from .errors import WssegError
 from .recipe.loading import load
 from .run.directory import PER_IMAGE, RunDir
+from .run.kept import kept_recipe
 from .run.lock import holder
 from .run.records import Finished, Started, metrics
 from .stages.prepared import data_changes
@@ -40,7 +41,7 @@ def open_existing(path: Path, recipe: str | None = None, overrides: list[str] | 
     """
     if recipe is not None:
         return RunDir(path, load(recipe, overrides or ()))
-    return RunDir(path, load(path / "recipe.yaml", overrides or (), old_names=True))
+    return RunDir(path, kept_recipe(path, overrides or ()))
 
 
 def working(run: RunDir) -> str:

@@ -47,8 +47,7 @@ CLASSES = ClassNames(("cat", "dog", "cow"))
 def made_up(number: int = 0, size: tuple[int, int] = (75, 90)) -> tuple[ByteArray, ByteArray]:
     """Return a noisy image (H, W, 3) and its mask (H, W), which shows classes 1 and 3 of `CLASSES`; uint8 both."""
     rng = np.random.default_rng(number)
-    height, width = size
-    mask = np.zeros(size, np.uint8)
+    (height, width), mask = size, np.zeros(size, np.uint8)
     mask[height // 5 : height // 2, width // 6 : width // 2] = 1
     mask[height // 2 :, 2 * width // 3 :] = 3
     colours = np.array([[110, 130, 120], [200, 80, 60], [0, 0, 0], [60, 90, 200]])
@@ -212,7 +211,7 @@ class RefinerTester(TrainableTester):
         image, mask = made_up()
         for labels in ((0, 2), (2,), (), None):
             kept = (0, 2) if labels is None else labels
-            maps = np.stack([(mask == label + 1) * 0.7 + 0.1 for label in kept] or [mask * 0.0])[: len(kept)]
+            maps = np.stack([0.7 * (mask == ClassNames.mask_value(n)) + 0.1 for n in kept] or [mask * 0.0])[: len(kept)]
             coarse = ScoreMap("", np.array(kept, np.int64), maps[:, ::4, ::4].astype(np.float32), mask.shape)
             with torch.enable_grad() if plugin.required.gradients else torch.inference_mode():
                 refined = plugin.refine(model, image, labels, coarse, InferSettings(), **self.extras(mask))

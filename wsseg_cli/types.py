@@ -72,12 +72,17 @@ class ScoreMap:
     strided: FloatArray | None = None
 
     def full(
-        self, background: float | None = None, *, power: float | None = None, half: bool = False
+        self,
+        background: float | None = None,
+        *,
+        power: float | None = None,
+        rows: slice = slice(None),
+        half: bool = False,
     ) -> npt.NDArray[Any]:
         """Return the scores at image size with the background first, (1+K, H, W) float32.
 
         background: a constant background score; power: (1 - max over classes) ** power; with neither, the map's own.
-        half: resized in float32, then all in float16, as codes compute that store it.
+        rows: those wanted of the image. half: resized in float32, then all in float16, as codes compute that store it.
 
         Raises:
             DataError: neither is given and the map has no background of its own.
@@ -85,42 +90,42 @@ class ScoreMap:
         import numpy as np
 
         kind = np.float16 if half else np.float32
-        scores = resize_scores(self.scores, self.size).astype(kind, copy=False)
+        scores = resize_scores(self.scores, self.size, rows).astype(kind, copy=False)
         if background is not None:
-            first = np.full(self.size, background, kind)
+            first = np.full(scores.shape[1:], background, kind)
         elif power is not None:
-            highest = scores.max(axis=0) if len(scores) else np.zeros(self.size, kind)
+            highest = scores.max(axis=0) if len(scores) else np.zeros(scores.shape[1:], kind)
             first = np.power(kind(1) - highest, kind(power), dtype=kind)
         elif self.background is not None:
-            first = resize_scores(self.background[None], self.size)[0]
+            first = resize_scores(self.background[None], self.size, rows)[0]
         else:
-            said = "has no background of its own; set pseudo.background to {threshold: …} or {power: …}"
-            raise DataError(f"score map of {self.image_id!r} {said}")
+            said = f"score map of {self.image_id!r} has no background of its own"
+            raise DataError(f"{said}; set pseudo.background to {{threshold: …}} or {{power: …}}")
         return np.concatenate([first[None], scores]).astype(kind, copy=False)
 
 
-def resize_scores(scores: FloatArray, size: tuple[int, int]) -> FloatArray:
+def resize_scores(scores: FloatArray, size: tuple[int, int], rows: slice = slice(None)) -> FloatArray:
     """Return (K, h, w) scores resized to (K, H, W), bilinear with half-pixel centres and no antialiasing.
 
-    The same numbers as torch's `interpolate(mode="bilinear", align_corners=False)`, without torch.
+    The same numbers as torch's `interpolate(mode="bilinear", align_corners=False)`, without torch. rows: those wanted.
     """
     import numpy as np
 
     scores = np.asarray(scores, np.float32)
     if scores.shape[1:] == tuple(size):
-        return scores
+        return scores[:, rows]
     if scores.shape[0] == 0:
-        return np.zeros((0, *size), np.float32)
-    low_y, high_y, part_y = _neighbours(scores.shape[1], size[0])
+        return np.zeros((0, *size), np.float32)[:, rows]
+    low_y, high_y, part_y = _neighbours(scores.shape[1], size[0], rows)
     low_x, high_x, part_x = _neighbours(scores.shape[2], size[1])
-    rows = scores[:, low_y] * (1 - part_y)[None, :, None] + scores[:, high_y] * part_y[None, :, None]
-    return (rows[:, :, low_x] * (1 - part_x) + rows[:, :, high_x] * part_x).astype(np.float32, copy=False)
+    upright = scores[:, low_y] * (1 - part_y)[None, :, None] + scores[:, high_y] * part_y[None, :, None]
+    return (upright[:, :, low_x] * (1 - part_x) + upright[:, :, high_x] * part_x).astype(np.float32, copy=False)
 
 
-def _neighbours(source: int, target: int) -> tuple[IntArray, IntArray, FloatArray]:
+def _neighbours(source: int, target: int, wanted: slice = slice(None)) -> tuple[IntArray, IntArray, FloatArray]:
     import numpy as np
 
-    centre = np.maximum((np.arange(target, dtype=np.float64) + 0.5) * (source / target) - 0.5, 0.0)
+    centre = np.maximum((np.arange(target, dtype=np.float64) + 0.5) * (source / target) - 0.5, 0.0)[wanted]
     low = np.minimum(centre.astype(np.int64), source - 1)
     return low, np.minimum(low + 1, source - 1), (centre - low).astype(np.float32)
 
@@ -156,7 +161,7 @@ class ClassNames(Sequence[str]):
                 f"`rename: {{{none[0]}: null}}` of the data set leaves it out"
             )
         if len(self.names) >= IGNORE:
-            raise DataError(f"{len(self.names)} classes do not fit a mask of one byte; at most {IGNORE - 1}")
+            raise DataError(f"{len(self.names)} classes do not fit into a mask of one byte; at most {IGNORE - 1}")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -215,6 +220,10 @@ class Progress:
         return self.step / self.max_steps
 
 
+def _places(order: str) -> tuple[int, int, int]:
+    return (2, 1, 0) if order == "BGR" else (0, 1, 2)
+
+
 @dataclass(frozen=True)
 class Normalization:
     """How a backbone wants its pixels: (pixel / scale - mean) / std, channels in `order`.
@@ -232,29 +241,26 @@ class Normalization:
     order: Literal["RGB", "BGR"] = "RGB"
 
     def apply(self, image: npt.NDArray[Any]) -> FloatArray:
-        """Return (H, W, 3) pixels 0..255 in RGB as the network's float32 input, still (H, W, 3)."""
+        """Return (H, W, 3) pixels 0..255 in RGB as the network's float32 input, still (H, W, 3), a view of 3 planes."""
         import numpy as np
 
-        pixels = np.asarray(image, np.float32)
-        if self.order == "BGR":
-            pixels = pixels[..., ::-1]
-        return (pixels / np.float32(self.scale) - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
+        planes = np.empty((3, *image.shape[:-1]), np.float32)
+        for plane, channel, mean, std in zip(planes, _places(self.order), self.mean, self.std, strict=True):
+            np.divide(image[..., channel].astype(np.float32), np.float32(self.scale), out=plane)
+            plane -= np.float32(mean)
+            plane /= np.float32(std)
+        return np.moveaxis(planes, 0, -1)
 
     def invert(self, images: Any) -> Any:
         """Return RGB pixels in 0..255 (float) of a normalised tensor or array (..., 3, H, W)."""
         import numpy as np
 
-        red_first = [2, 1, 0] if self.order == "BGR" else [0, 1, 2]
-        channels = [(images[..., c, :, :] * self.std[c] + self.mean[c]) * self.scale for c in red_first]
+        channels = [(images[..., c, :, :] * self.std[c] + self.mean[c]) * self.scale for c in _places(self.order)]
         if isinstance(images, np.ndarray):
             return np.stack(channels, axis=-3)
-        return _stack(channels)
+        import torch
 
-
-def _stack(channels: list[Any]) -> Any:
-    import torch
-
-    return torch.stack(channels, dim=-3)
+        return torch.stack(channels, dim=-3)
 
 
 IMAGENET = Normalization()

@@ -71,7 +71,7 @@ class IRNOptions(NetworkOptions):
     @model_validator(mode="after")
     def _values_fit(self) -> IRNOptions:
         if self.background > self.foreground:
-            raise ValueError(f"background {self.background} lies above foreground {self.foreground}")
+            raise ValueError(f"background {self.background} is above foreground {self.foreground}")
         try:
             unary = crf_parameters(self.crf).unary
         except RecipeError as error:

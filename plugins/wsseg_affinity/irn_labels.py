@@ -43,7 +43,7 @@ def irn_confident_labels(
         DataError: thresholds in the wrong order, or scores that are NaN.
     """
     if background > foreground:
-        raise DataError(f"background threshold {background} lies above the foreground threshold {foreground}")
+        raise DataError(f"background threshold {background} is above the foreground threshold {foreground}")
     if not len(classes):
         return np.zeros(image.shape[:2], np.uint8)
     if np.isnan(cams).any():

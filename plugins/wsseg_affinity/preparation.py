@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from wsseg_cli.engine import processes
-from wsseg_cli.engine.each import Work, each, share
+from wsseg_cli.engine.each import Work, Workers, each, share
 from wsseg_cli.engine.fit import usable_samples
 from wsseg_cli.errors import CheckpointError, DataError, RecipeError
 from wsseg_cli.plugin.protocols import NetworkT, Trainable, TrainingJob
@@ -37,13 +37,15 @@ def make_labels(
     samples = {sample.image_id: sample for sample in usable_samples(trainable, job)}
     todo = processes.agree(missing(samples))
     device = crf_device(crf)
-    workers = job.workers if device == "cpu" else 0
+    workers = Workers(job.workers if device == "cpu" else 0)
     given = (samples, score_maps(job), device, *arguments)
     done = each(share(todo), setup, given, workers=workers, label="labels")
     failures = processes.gather_objects(list(done.failures.items()))
     if failures:
         shown = "\n  ".join(f"{image_id}: {reason}" for image_id, reason in failures[:5])
-        raise DataError(f"labels of {len(failures)} of {len(samples)} images failed, the others are kept\n  {shown}")
+        raise DataError(
+            f"labels could not be made for {len(failures)} of {len(samples)} images; the others are kept\n  {shown}"
+        )
     processes.barrier()
 
 

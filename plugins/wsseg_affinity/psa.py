@@ -70,7 +70,7 @@ class PSAOptions(NetworkOptions):
     @model_validator(mode="after")
     def _values_fit(self) -> PSAOptions:
         if self.low_alpha > self.high_alpha:
-            raise ValueError(f"low_alpha {self.low_alpha} lies above high_alpha {self.high_alpha}")
+            raise ValueError(f"low_alpha {self.low_alpha} is above high_alpha {self.high_alpha}")
         try:
             crf_parameters(self.crf)
         except RecipeError as error:

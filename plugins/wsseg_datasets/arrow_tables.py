@@ -3,8 +3,41 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+from wsseg_cli.disk.reading import require_regular
+from wsseg_cli.disk.records import read_lines, read_record
+from wsseg_cli.errors import DataError
 
 _PATTERNS = ("*.parquet", "metadata.jsonl", "metadata.csv")
+
+
+def check_json(root: Path) -> None:
+    """Look through the JSON below `root` before Arrow does, which null for a row or deep nesting brings down.
+
+    Raises:
+        DataError: a line of JSON lines is no object, a `.json` file is no JSON, or either is nested without end.
+    """
+    for path in sorted(path for suffix in ("jsonl", "ndjson", "json") for path in root.rglob(f"*.{suffix}")):
+        _require_regular(path)
+        if path.suffix == ".json" and _is_json(path):
+            continue
+        for _ in read_lines(path, dict[str, Any], "expected an object a line"):
+            pass
+
+
+def _require_regular(path: Path) -> None:
+    try:
+        require_regular(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        return read_record(path, dict[str, Any] | list[Any], "") is not None  # type: ignore[arg-type]
+    except DataError:
+        return False
 
 
 def broken_tables(root: Path) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,9 +12,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from wsseg_cli.data.files import file_stem, stems_in, write_atomically
+from wsseg_cli.data.files import file_stem, stems_in
 from wsseg_cli.data.stores import write_mask
 from wsseg_cli.data.threads import in_threads
+from wsseg_cli.disk.reading import MEGABYTE, read_text
+from wsseg_cli.disk.writing import remove, write_text
 from wsseg_cli.errors import DataError
 from wsseg_cli.plugin.protocols import Dataset, DatasetOptions, Sources
 from wsseg_cli.types import ClassNames, Json, Sample
@@ -137,13 +138,13 @@ class COCO(Dataset[COCOOptions]):
 
     def _annotated(self, split: str) -> None:
         if not self._file(split).is_file():
-            raise DataError(f"{self._file(split)}: no such file; dataset.options.annotations says where it lies")
+            raise DataError(f"{self._file(split)}: no such file; set dataset.options.annotations to where it is")
 
     def _splits(self) -> list[str]:
         there = [split for split in ("train", "val") if self._file(split).is_file()]
         splits = list(dict.fromkeys([*self.options.annotations, *there, *self._read]))
         if not splits:
-            raise DataError(f"{self._file('train')}: no such file; dataset.options.annotations says where it lies")
+            raise DataError(f"{self._file('train')}: no such file; set dataset.options.annotations to where it is")
         return splits
 
     def _stem(self, split: str) -> str:
@@ -202,9 +203,9 @@ class COCO(Dataset[COCOOptions]):
             "rename": dict(sorted(self.options.rename.items())),
         }
         note = folder / "rules.json"
-        if not note.is_file() or note.read_text(encoding="utf-8") != json.dumps(rules):
-            shutil.rmtree(folder, ignore_errors=True)
-            write_atomically(note, lambda path: path.write_text(json.dumps(rules), encoding="utf-8"))
+        if _said_in(note) != json.dumps(rules):
+            remove(folder)
+            write_text(note, json.dumps(rules))
         there = stems_in(folder, ".png")
         missing = [picture for picture in pictures if file_stem(picture.image_id) not in there]
 
@@ -224,6 +225,14 @@ class COCO(Dataset[COCOOptions]):
         for found in problems:
             for entry, problem in found.items():
                 self.leave_out(entry, f"{self._file(split)}: {problem}; `render: false` asks for labels alone")
+
+
+def _said_in(note: Path) -> str | None:
+    """Return what a note of ours says; None where it is not there or is no text."""
+    try:
+        return read_text(note, MEGABYTE)
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def _beside(folder: Path, stem: str, image_id: str) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wsseg_cli.disk.reading import read_bytes
+from wsseg_cli.disk.records import parse_json
 from wsseg_cli.errors import DataError
 from wsseg_cli.types import IGNORE
 
@@ -68,9 +68,9 @@ def read_instances(path: Path, rename: Mapping[str, str | None], refuse: Callabl
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     try:
-        content = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: no JSON ({error})") from error
+        content = parse_json(data)
+    except ValueError as error:
+        raise DataError(f"{path}: not valid JSON ({error})") from error
     digest = hashlib.sha256(data).hexdigest()
     del data
     lists: list[list[Any]] = []
@@ -153,7 +153,7 @@ def whole(value: Any) -> int | None:
         return int(value)
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return int(value)
-    return value if isinstance(value, int) else None
+    return value if isinstance(value, int) and abs(value) < 1 << 63 else None
 
 
 def _key(value: Any) -> int | str | None:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from wsseg_cli.errors import DataError
+from wsseg_cli.foreign.coco_masks import Crowd, Overlap, class_mask, object_mask
 from wsseg_cli.types import IGNORE, ByteArray
 
 from .coco_instances import Painted, Picture
-from .coco_masks import Crowd, Overlap, class_mask, object_mask
 from .turns import Photo, Size
 
 _FAR = 1e9

@@ -75,7 +75,7 @@ class Folder(Dataset[FolderOptions]):
         if self.options.classes is not None:
             return ClassNames(self.options.classes)
         if self.options.masks is not None:
-            raise DataError("masks hold numbers: say in the option `classes` which names they stand for, from 1 on")
+            raise DataError("masks hold numbers; name the classes of the numbers from 1 on in the option `classes`")
         found = {name for photo in self._photos.values() for name in renamed(photo.names, self.options.rename)}
         names = sorted(found)
         if not names:
@@ -282,7 +282,7 @@ class Folder(Dataset[FolderOptions]):
             raise DataError(f"split {split!r}: {path} cannot be read ({error})") from None
         ids = [without_suffix(line.strip()) for line in lines if line.strip()]
         if not ids:
-            raise DataError(f"{path}: names no image")
+            raise DataError(f"{path}: lists no images")
         unknown = [image_id for image_id in ids if image_id not in self._photos]
         for image_id in unknown:
             self.leave_out(image_id, f"{path}: image {image_id!r:.120} is not in the data set")

@@ -48,7 +48,7 @@ class LabelColumn:
             return ClassNames(dict.fromkeys(renamed(self._own, self._rename)))
         names = {value for cell in cells for value in self._values(cell)}
         if not all(isinstance(name, str) for name in names):
-            raise DataError("labels are numbers without names; give their names in order as `classes`")
+            raise DataError("labels are numbers without names; give the names in order as the option `classes`")
         return ClassNames(sorted(set(renamed(names, self._rename))))
 
     def holds_vectors(self, cells: Sequence[Any], classes: ClassNames) -> bool:
@@ -78,7 +78,7 @@ class LabelColumn:
     def _of_row(self, row: list[Any], is_list: bool, classes: ClassNames) -> tuple[int, ...]:
         if self._field is None and twice_a_number(row):
             raise DataError(
-                f"labels {row!r:.60} have a number twice; expected class names or numbers, or 0 and 1 for each of "
+                f"labels {row!r:.60} repeat a number; expected class names or numbers, or 0 and 1 for each of "
                 f"{len(classes)} classes"
             )
         found: set[int] = set()
@@ -87,14 +87,14 @@ class LabelColumn:
             number = _number(value)
             if not isinstance(number, int):
                 if not isinstance(value, str):
-                    raise DataError(f"label {str(value)[:40]!r} is neither name nor number")
+                    raise DataError(f"label {str(value)[:40]!r} is neither a name nor a number")
                 names.append(value)
             elif number == -1 and not is_list:
                 continue
             elif self._own and 0 <= number < len(self._own):
                 names.append(self._own[number])
             elif not 0 <= number < len(classes):
-                raise DataError(f"label {number} with {len(classes)} classes")
+                raise DataError(f"label {number} is out of range for {len(classes)} classes")
             else:
                 found.add(number)
         used = [name for name in renamed(names, self._rename) if not means_no_class(name)]

@@ -15,7 +15,7 @@ from wsseg_cli.errors import DataError
 from wsseg_cli.plugin.protocols import Dataset, DatasetOptions
 from wsseg_cli.types import ClassNames, Json, Sample
 
-from .arrow_tables import broken_tables
+from .arrow_tables import broken_tables, check_json
 from .hf_labels import LabelColumn
 from .names import rename_option, separator_option
 from .places import below, folder_of, refusals
@@ -145,6 +145,8 @@ class HuggingFace(Dataset[HuggingFaceOptions]):
 
         if self._root is None and self._is_path:
             raise DataError(f"{self.options.path}: no such folder")
+        if self._root is not None:
+            check_json(self._root)
         datasets.disable_progress_bars()
         place = str(self._root or self.options.path)
         try:
@@ -166,7 +168,7 @@ class HuggingFace(Dataset[HuggingFaceOptions]):
         features = next(iter(data.values())).features
         if not isinstance(features.get(self.options.image), datasets.Image):
             there = ", ".join(f"{name} ({type(kind).__name__})" for name, kind in features.items())
-            raise DataError(f"no column {self.options.image!r} of pictures; there are {there}; `image` names it")
+            raise DataError(f"no column {self.options.image!r} of pictures; there are {there}; set the option `image`")
         return [name for name, kind in features.items() if isinstance(kind, datasets.Image)]
 
     @cached_property
@@ -275,12 +277,12 @@ class HuggingFace(Dataset[HuggingFaceOptions]):
         return below(folder, f"{image_id}.png", f"{self.options.path}: an image id")
 
     def _lying(self, path: str | None, where: str) -> Path:
-        place = Path(path or "").resolve()
+        place = None if not path or "\0" in path else Path(path).resolve()
         allowed = [self._root] if self._root else [self._cache.resolve()]
-        if not path or not any(place.is_relative_to(folder) for folder in allowed):
+        if place is None or not any(place.is_relative_to(folder) for folder in allowed):
             raise DataError(
                 f"{self.options.path}: {where} names the file {str(path)[:120]!r} outside of the data set; "
-                "write parquet with the pictures inside"
+                "write parquet files that contain the pictures"
             )
         return place
 

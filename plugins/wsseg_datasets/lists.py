@@ -33,7 +33,7 @@ def read_list(
         raise DataError(f"{path}: cannot be read as a list ({error})") from error
     lines = [line for line in text.splitlines() if line.strip()]
     if not lines:
-        raise DataError(f"{path}: names no image")
+        raise DataError(f"{path}: lists no images")
     ids = []
     for line in lines:
         image_id = id_of_line(line, known)

@@ -29,10 +29,10 @@ def relative(name: str, said_by: str) -> PurePosixPath:
     """
     path = PurePosixPath(name)
     if not name.strip() or path.is_absolute() or ".." in path.parts or not path.parts:
-        raise DataError(f"{said_by} names the file {name[:120]!r}; expected a path below its folder")
+        raise DataError(f"{said_by} names the file {name[:120]!r}; expected a path inside its folder")
     longest = max(len(part.encode("utf-8", "replace")) for part in path.parts)
     if longest > _LONGEST_PART or len(name) > _LONGEST or any(letter < " " or letter in ":\\" for letter in name):
-        raise DataError(f"{said_by} names the file {name[:120]!r}, which is no file name")
+        raise DataError(f"{said_by} names the file {name[:120]!r}, which is not a file name")
     return path
 
 

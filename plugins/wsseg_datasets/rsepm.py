@@ -117,7 +117,7 @@ class RSEPM(Dataset[RSEPMOptions]):
             raise DataError(f"{self.options.root}: no split {split!r}")
         folder = existing(self.options.root, names, f"split {split!r}")
         if not (folder / "image").is_dir():
-            raise DataError(f"{folder}: no folder image/; expected image/, mask/ and xml/")
+            raise DataError(f"{folder}: has no folder image/; expected image/, mask/ and xml/")
         return folder
 
     def _labels(self, path: Path, classes: ClassNames) -> tuple[int, ...]:

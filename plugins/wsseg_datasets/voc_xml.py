@@ -63,11 +63,11 @@ def parse_objects(data: bytes, said_by: str) -> list[Annotated]:
     """
     text = _text(data)
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        raise DataError(f"{said_by}: has a document type of its own, which VOC's annotations do not need")
+        raise DataError(f"{said_by}: declares a document type, which VOC's annotations do not need")
     try:
         root = ElementTree.fromstring(text)
     except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise DataError(f"{said_by}: no XML ({error})") from error
+        raise DataError(f"{said_by}: not valid XML ({error})") from error
     if root.tag.lower() != "annotation":
         raise DataError(f"{said_by}: is <{root.tag[:40]}>; expected an <annotation>")
     size = (_whole(root.findtext("size/width")) or 0, _whole(root.findtext("size/height")) or 0)

@@ -64,7 +64,7 @@ class DeepLabOptions(NetworkOptions):
     @classmethod
     def _smaller(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
         if any(not 0 < scale < 1 for scale in value or ()):
-            raise ValueError(f"scales between 0 and 1, the image itself is always seen (got {list(value or ())})")
+            raise ValueError(f"expected scales between 0 and 1; the full size is always seen (got {list(value or ())})")
         return value
 
 

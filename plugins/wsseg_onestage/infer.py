@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from wsseg_cli.ops.padded_views import class_gate, merge_padded, padded_views
 from wsseg_cli.ops.views import merge_views, view_batches
 from wsseg_cli.settings import InferSettings
-from wsseg_cli.types import ByteArray, FloatArray, Normalization, ScoreMap
+from wsseg_cli.types import ByteArray, ClassNames, FloatArray, Normalization, ScoreMap
 
 Forward = Callable[[Tensor], "tuple[Tensor, Tensor]"]
 """Normalised views (V, 3, h, w) -> class scores (V, C) before a sigmoid, masks (V, 1+C, h', w')."""
@@ -77,7 +77,7 @@ def log_scores(scores: ScoreMap, classes: int) -> FloatArray:
     """Return the logarithm of a score map's masks, (1+C, H, W), background first; closed classes are all but -inf."""
     smallest = np.finfo(np.float32).tiny
     full = np.full((1 + classes, *scores.size), smallest, np.float32)
-    full[np.concatenate([[0], scores.classes + 1])] = np.maximum(scores.full(), smallest)
+    full[np.concatenate([[0], ClassNames.mask_value(scores.classes)])] = np.maximum(scores.full(), smallest)
     return np.log(full)
 
 

@@ -19,7 +19,7 @@ def kept(coarse: ScoreMap, labels: tuple[int, ...] | None, image: ByteArray) -> 
     if tuple(coarse.size) != image.shape[:2]:
         raise DataError(
             f"score map of {coarse.image_id!r} is for an image of {coarse.size[0]} x {coarse.size[1]} pixels, the image"
-            f" has {image.shape[0]} x {image.shape[1]} (height x width); make the score maps anew: wsseg cam --force"
+            f" has {image.shape[0]} x {image.shape[1]} (height x width); make the score maps of this image again"
         )
     if labels is None:
         return coarse

@@ -70,7 +70,7 @@ class RecurSeedOptions(ClassifierOptions):
         if self.teacher == "average" and self.ema_decay is None:
             raise ValueError("teacher: average needs ema_decay, such as 0.999")
         if self.uncertain > self.certain:
-            raise ValueError(f"uncertain {self.uncertain} lies above certain {self.certain}")
+            raise ValueError(f"uncertain {self.uncertain} is above certain {self.certain}")
         return self
 
 

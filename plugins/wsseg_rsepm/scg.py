@@ -75,7 +75,7 @@ def high_order(features: Iterable[Tensor], parameters: ScgParameters, inside: Te
         joined = _columns_to_one(torch.maximum(first, second.mul_(parameters.second_weight)), _EPS)
         total = joined if total is None else total.add_(joined)
     if total is None:
-        raise ValueError("self-correlation of no feature map")
+        raise ValueError("self-correlation needs at least one feature map")
     return total
 
 

@@ -180,7 +180,7 @@ def recursion_losses(seen: Seen, targets: Targets, rules: StepRules) -> dict[str
 def mixed_batch(seen: Seen, targets: Targets, rules: StepRules) -> Mixed:
     """Return the batch with objects pasted into it, drawn from torch's generator."""
     if targets.mix_mask is None:
-        raise ValueError("no masks to mix")
+        raise ValueError("there are no masks to mix")
     pasting = draw_pasting(targets.mix_mask, seen.labels.shape[1])
     mask = torch.where(pasting.mixed[:, None, None], pasting.paste(targets.mix_mask), IGNORE)
     seeds = pasting.paste(targets.seeds)

@@ -20,7 +20,7 @@ from wsseg_cli.data.images import read_image
 from wsseg_cli.disk.records import OPEN, read_record
 from wsseg_cli.disk.writing import write_text
 from wsseg_cli.engine import processes
-from wsseg_cli.engine.each import Work, each, share
+from wsseg_cli.engine.each import Work, Workers, each, share
 from wsseg_cli.errors import CheckpointError, DataError
 from wsseg_cli.ops.pooling import global_average
 from wsseg_cli.ops.views import view
@@ -146,12 +146,12 @@ def pooled_features(
     """
     by_id = {sample.image_id: sample for sample in samples}
     device = next(backbone.parameters()).device
-    workers = workers if device.type == "cpu" else 0
-    done = each(share(list(by_id)), _extractor, (backbone.eval(), by_id, normalization), workers=workers, label=label)
+    helpers = Workers(workers) if device.type == "cpu" else Workers()
+    done = each(share(list(by_id)), _extractor, (backbone.eval(), by_id, normalization), workers=helpers, label=label)
     failures: dict[str, str] = dict(processes.gather_objects(list(done.failures.items())))
     if failures:
         named = "; ".join(f"{image_id}: {why}" for image_id, why in list(failures.items())[:5])
-        raise DataError(f"no features of {len(failures)} of {len(samples)} images: {named}")
+        raise DataError(f"features of {len(failures)} of {len(samples)} images could not be computed: {named}")
     features: dict[str, FloatArray] = dict(processes.gather_objects(list(done.results.items())))
     return np.stack([features[image_id] for image_id in by_id])
 
@@ -179,5 +179,5 @@ def _kept_features(path: Path, fingerprint: str, images: int) -> Any:
     except FileNotFoundError:
         return None
     if features is None or features.ndim != 2 or len(features) != images or not np.isfinite(features).all():
-        raise CheckpointError(f"{path}: no features of {images} images; {remedy}")
+        raise CheckpointError(f"{path} does not hold the features of {images} images; {remedy}")
     return features

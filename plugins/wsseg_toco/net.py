@@ -90,12 +90,11 @@ class ToCoNet(nn.Module):
         than a patch are filled up with zeros.
         """
         vit = self._vit
-        height, width = (max(int(side) // self.patch, 1) for side in images.shape[-2:])
-        short = [max(self.patch - int(side), 0) for side in images.shape[-2:]]
-        if any(short):
-            images = F.pad(images, (0, short[1], 0, short[0]))
+        if not torch.compiler.is_compiling():  # an export takes any size but these
+            images = self._filled_up(images)
+        height, width = (side // self.patch for side in images.shape[-2:])
         tokens = vit.patch_embed(images[..., : height * self.patch, : width * self.patch]).flatten(1, -2)
-        tokens = torch.cat([vit.cls_token.expand(len(tokens), -1, -1), tokens], 1)
+        tokens = torch.cat([vit.cls_token.expand(tokens.shape[0], -1, -1), tokens], 1)
         tokens = vit.norm_pre(tokens + resized_positions(vit.pos_embed, (height, width)))
         middle = tokens
         for number, block in enumerate(vit.blocks):
@@ -107,6 +106,10 @@ class ToCoNet(nn.Module):
             middle = tokens
         maps = [part[:, 1:].transpose(1, 2).unflatten(2, (height, width)) for part in (tokens, middle)]
         return Seen(tokens[:, 0], *maps)
+
+    def _filled_up(self, images: Tensor) -> Tensor:
+        below, beside = (max(self.patch - side, 0) for side in images.shape[-2:])
+        return F.pad(images, (0, beside, 0, below)) if below or beside else images
 
     def class_logits(self, seen: Seen) -> tuple[Tensor, Tensor]:
         """Return both classifiers' scores (N, C) before a sigmoid: channels of the maps pooled by their maximum."""
@@ -142,8 +145,6 @@ def resized_positions(positions: Tensor, grid: tuple[int, int]) -> Tensor:
     published. timm's own resizing is antialiased and gives other numbers.
     """
     side = round((positions.shape[1] - 1) ** 0.5)
-    if (side, side) == tuple(grid):
-        return positions
     square = positions[:, 1:].transpose(1, 2).unflatten(2, (side, side))
     square = F.interpolate(square, size=grid, mode="bicubic", align_corners=False)
     return torch.cat([positions[:, :1], square.flatten(2).transpose(1, 2)], 1)

@@ -106,7 +106,7 @@ def test_all_bad_images_are_named_at_once(photos: Path) -> None:
     [
         (Image.fromarray(np.zeros((90, 99), np.uint8)), "the mask is 99x90 pixels, its image 100x90"),
         (Image.new("RGB", (100, 90)), "a mask of mode RGB"),
-        (Image.fromarray(np.full((90, 100), 9, np.uint8)), "mask value 9 with 2 classes"),
+        (Image.fromarray(np.full((90, 100), 9, np.uint8)), "mask value 9 is out of range for 2 classes"),
     ],
     ids=["another size", "RGB", "value above the classes"],
 )
@@ -243,4 +243,4 @@ def test_a_value_of_a_mask_that_comes_from_elsewhere(photos: Path) -> None:
     for stage in ("prepare", "train-cls", "cam", "pseudo"):
         wsseg(stage)
     Image.fromarray(np.full((90, 100), 7, np.uint8)).save("runs/tiny/pseudo/p1.png")
-    assert "mask value 7 with 2 classes" in wsseg("eval", "--what", "pseudo", code=4).stderr
+    assert "mask value 7 is out of range for 2 classes" in wsseg("eval", "--what", "pseudo", code=4).stderr

@@ -39,5 +39,5 @@ def test_run_and_again(tmp_path: Path) -> None:
     refused = wsseg(recipe, "cam", "--set", "cam.infer.flip=false", code=5)
     assert "cam.infer.flip: true → false" in refused.stderr and "--force" in refused.stderr
     below = wsseg(recipe, "eval", "--what", "seg", "--min-miou", "99.5", code=1)
-    assert "below 99.5" in below.stderr
+    assert "seg on train: mIoU" in below.stderr and "seg on val: mIoU" in below.stderr and "below 99.5" in below.stderr
     assert json.loads(wsseg(recipe, "eval", "--what", "cam", "--json").stdout)["schema_version"] == 1

@@ -21,7 +21,7 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="name the readers and end")
     asked = parser.parse_args()
 
-    from hardening.campaign import OUTCOMES, Tally, campaign, table
+    from hardening.campaign import OUTCOMES, campaign, table
     from hardening.readers import READERS
 
     if asked.list:
@@ -30,12 +30,12 @@ def main() -> int:
     names = asked.reader or list(READERS)
     bad: list[str] = []
     if asked.n:
-        tallies: dict[str, Tally] = {}
-        for place, name in enumerate(names):
-            count = asked.n // len(names) + (place < asked.n % len(names))
-            tallies[name] = tally = campaign(name, count, asked.seed, asked.keep)
+        counts = {name: asked.n // len(names) + (place < asked.n % len(names)) for place, name in enumerate(names)}
+        tallies = {}
+        for name, tally in campaign(counts, asked.seed, asked.keep):
+            tallies[name] = tally
             said = ", ".join(f"{tally.counts[o]} {o}" for o in OUTCOMES if tally.counts[o])
-            print(f"{name}: {said}", file=sys.stderr, flush=True)
+            print(f"{name}: {said} in {tally.seconds:.0f} s", file=sys.stderr, flush=True)
             bad += tally.bad
         print(table(tallies))
     if asked.kills or asked.faults:
@@ -44,7 +44,7 @@ def main() -> int:
         for title, count, run in (("kills", asked.kills, kills), ("faults", asked.faults, faults)):
             if count:
                 lines, failed = run(count, asked.seed)
-                print("\n".join([title, *lines]))
+                print("\n".join([f"{title}, seed {asked.seed}", "", *lines, ""]))
                 bad += failed
     print("\n".join(bad), file=sys.stderr)
     return 1 if bad else 0

@@ -86,7 +86,14 @@ def _checkpoints() -> Iterator[Make]:
             new.writestr("archive/version", "3\n")
             new.writestr("archive/byteorder", "little")
 
+    def many_parts(to: Path) -> None:
+        with zipfile.ZipFile(to, "w") as new:
+            new.writestr("archive/data.pkl", b"\x80\x02" + b"]" * 4_000_000 + b".")
+            new.writestr("archive/version", "3\n")
+            new.writestr("archive/byteorder", "little")
+
     yield from _pickles()
+    yield many_parts
     yield stride_0
     yield many_views
     yield bomb

@@ -26,7 +26,7 @@ from wsseg_cli.nets.clip_names import openai_names
 from wsseg_cli.nets.weights import match, rename
 from wsseg_cli.ops.crf import unary_from_scores
 from wsseg_cli.ops.crf.presets import crf_parameters
-from wsseg_cli.ops.masks import label_scores
+from wsseg_cli.ops.masks import mask_and_marginals
 from wsseg_cli.recipe.sections import PseudoSettings
 from wsseg_cli.settings import InferSettings
 from wsseg_cli.stages.plugins import crf_image
@@ -135,7 +135,7 @@ def test_confident_labels(case: Case) -> None:
     got["unary"] = unary_from_scores(probabilities, clip=crf_parameters(section.crf).clip)
     got["labels_file_pixels"] = pseudo_masks(scores, section, image)[1]
     for name, pixels in by_name.items():
-        q = label_scores(scores, power=said["background_power"], crf=section.crf, image=pixels, half=True)
+        q = mask_and_marginals(scores, power=said["background_power"], crf=section.crf, image=pixels, half=True)[1]
         got[f"q{name}"] = q
     case.check_all(got)
 

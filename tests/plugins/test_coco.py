@@ -87,8 +87,8 @@ def changed(part: str, index: int, **values: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ("", "no JSON"),
-        ("[" * 100_000, "no JSON"),
+        ("", "not valid JSON"),
+        ("[" * 100_000, "not valid JSON"),
         ("[]", "instances format"),
         ({"categories": [], "images": [], "annotations": []}, "0 categories"),
         (changed("images", 0, file_name="../../etc/passwd"), "etc/passwd"),
@@ -109,6 +109,21 @@ def test_broken_files(tmp_path: Path, data: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         plugin.classes()
         list(plugin.samples("train"))
+
+
+@pytest.mark.parametrize("note", [b"\xff\xfe", b"", None])
+def test_masks_whose_note_is_damaged_are_rendered_anew(tmp_path: Path, note: bytes | None) -> None:
+    root = tree(tmp_path / "data", content())
+
+    def masks() -> dict[str, bytes]:
+        plugin = COCO(COCO.Options(root=root, workers=1), tmp_path / "work")
+        return {sample.image_id: sample.mask.read_bytes() for sample in plugin.samples("train") if sample.mask}
+
+    whole = masks()
+    [rules] = (tmp_path / "work").rglob("rules.json")
+    rules.unlink()
+    rules.mkdir() if note is None else rules.write_bytes(note)
+    assert masks() == whole and rules.read_text().startswith("{")
 
 
 def test_missing_splits(tmp_path: Path) -> None:

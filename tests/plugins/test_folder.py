@@ -248,7 +248,7 @@ def test_names_and_ids_that_mean_nothing(photos: Path) -> None:
     with pytest.raises(DataError, match="image 'trip/p99' is not in the data set"):
         list(folder(photos, labels=Path("labels.csv"), lists={"train": Path("list.txt")}).samples("train"))
     (photos / "labels.csv").write_text("image,labels\n../../etc/passwd.png,dog\n")
-    with pytest.raises(DataError, match="expected a path below its folder"):
+    with pytest.raises(DataError, match="expected a path inside its folder"):
         both(folder(photos, labels=Path("labels.csv")))
 
 

@@ -53,6 +53,17 @@ def test_exif(tmp_path: Path, orientation: int, with_masks: int) -> None:
     assert [s.orientation for s in stored.samples("train")] == [with_masks, with_masks]
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["null", "[1]", '{"file_name": ' + "[" * 5000 + "]" * 5000 + "}", '{"file_name": "a\\u0000b.jpg", "labels": []}'],
+)
+def test_lines_that_bring_arrow_down(tmp_path: Path, line: str) -> None:
+    table = imagefolder(tmp_path / "data") / "train" / "metadata.jsonl"
+    table.write_text(line + "\n" + table.read_text())
+    with pytest.raises(DataError, match=r"metadata\.jsonl|cannot read it|outside"):
+        list(plugin(tmp_path / "data", tmp_path / "work").samples("train"))
+
+
 def rows(root: Path, cells: list[dict[str, Any]], split: str = "train") -> Path:
     for number, cell in enumerate(cells):
         photo(root / split / f"{number}.jpg")
@@ -94,7 +105,7 @@ def test_vectors_are_told_over_all_lists(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("cells", "count"), [([[1, 0, 1, 0], [1, 0, 0, 1]], 2), ([[2, 2], [1, 0]], 1)])
 def test_a_number_that_stands_twice_is_refused(tmp_path: Path, cells: list[Any], count: int) -> None:
     data = plugin(rows(tmp_path / "data", [{"labels": cell} for cell in cells]), tmp_path / "work", classes=NAMES)
-    with pytest.raises(DataError, match=r"row 0: labels .* have a number twice"):
+    with pytest.raises(DataError, match=r"row 0: labels .* repeat a number"):
         labels_of(data)
     data.bad = {}
     assert len(labels_of(data)) == 2 - count and len(data.bad) == count
@@ -191,7 +202,7 @@ def test_what_does_not_fit(tmp_path: Path) -> None:
     root = parquet(tmp_path / "data", columns)
     with pytest.raises(DataError, match="without names"):
         plugin(root, tmp_path / "w").classes()
-    with pytest.raises(DataError, match="row 0: label 5 with 2 classes"):
+    with pytest.raises(DataError, match="row 0: label 5 is out of range for 2 classes"):
         list(plugin(root, tmp_path / "w", classes=("dog", "cat")).samples("train"))
     with pytest.raises(DataError, match="no column 'photo' of pictures; there are image"):
         plugin(root, tmp_path / "w", image="photo").classes()

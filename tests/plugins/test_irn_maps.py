@@ -141,7 +141,7 @@ def test_walked_zeros_stay_zero() -> None:
 
 def test_bad_thresholds_and_scores() -> None:
     image, keys = np.zeros((2, 2, 3), np.uint8), np.array([0])
-    with pytest.raises(DataError, match="lies above"):
+    with pytest.raises(DataError, match="is above"):
         irn_confident_labels(image, np.zeros((1, 2, 2), np.float32), keys, 0.1, 0.2)
     with pytest.raises(DataError, match="NaN"):
         irn_confident_labels(image, np.full((1, 2, 2), np.nan, np.float32), keys)

@@ -160,7 +160,7 @@ def test_parameter_groups() -> None:
 
 
 def test_what_cannot_be() -> None:
-    with pytest.raises(ValidationError, match="lies above foreground"):
+    with pytest.raises(ValidationError, match="is above foreground"):
         IRN.Options(foreground=0.1, background=0.2)
     with pytest.raises(ValidationError, match="starts from scores"):
         IRN.Options(crf="psa")

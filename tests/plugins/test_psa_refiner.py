@@ -175,7 +175,7 @@ def test_stride_without_building_the_network(backbone: str, options: dict[str, A
 
 
 def test_what_cannot_be() -> None:
-    with pytest.raises(ValidationError, match=r"low_alpha 8\.0 lies above high_alpha 4\.0"):
+    with pytest.raises(ValidationError, match=r"low_alpha 8\.0 is above high_alpha 4\.0"):
         PSA.Options(low_alpha=8, high_alpha=4)
     with pytest.raises(ValidationError, match="unknown CRF preset"):
         PSA.Options(crf="psi")
@@ -190,7 +190,7 @@ def test_what_cannot_be() -> None:
 def test_failed_labels_are_named_and_the_others_kept(tmp_path: Path) -> None:
     where = stage(tmp_path)
     bad = {**where.cams, "sub/1": replace(coarse(), size=(9, 9))}  # type: ignore[dict-item]
-    with pytest.raises(DataError, match=r"labels of 1 of 3 images failed(.|\n)*sub/1"):
+    with pytest.raises(DataError, match=r"labels could not be made for 1 of 3 images(.|\n)*sub/1"):
         refiner().train(replace(where, cams=bad), loop())
     assert len(list((tmp_path / "train" / "labels" / "high").iterdir())) == 2
     with pytest.raises(DataError, match="no score maps"):

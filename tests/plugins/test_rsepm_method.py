@@ -211,7 +211,7 @@ def test_backbones(backbone: str) -> None:
 def test_options_that_do_not_fit() -> None:
     with pytest.raises(ValidationError, match="needs ema_decay"):
         RecurSeedEPM.Options(teacher="average", ema_decay=None)
-    with pytest.raises(ValidationError, match=r"uncertain 0.1 lies above certain 0.05"):
+    with pytest.raises(ValidationError, match=r"uncertain 0.1 is above certain 0.05"):
         RecurSeedEPM.Options(certain=0.05)
     with pytest.raises(RecipeError, match="no feature map conv2"):
         method(backbone="vgg16", backbone_options={}, scg_feature_maps=("conv2",)).build_model()

@@ -81,5 +81,5 @@ def test_a_map_without_foreground_is_zero() -> None:
 
 
 def test_no_feature_map() -> None:
-    with pytest.raises(ValueError, match="no feature map"):
+    with pytest.raises(ValueError, match="at least one feature map"):
         high_order([], PUBLISHED)

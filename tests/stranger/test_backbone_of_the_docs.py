@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
+from installed import ROOT, Wsseg, command_line, install
 
 PYPROJECT = """\
 [build-system]
@@ -44,8 +39,6 @@ cam: {}
 runtime: {workers: 0, device: cpu}
 """
 
-Wsseg = Callable[..., "subprocess.CompletedProcess[str]"]
-
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -57,25 +50,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert page.count('pyramid = "my_backbones:Pyramid"') == 1
     (folder / "my_backbones.py").write_text(found[1], encoding="utf-8")
     (folder / "pyproject.toml").write_text(PYPROJECT, encoding="utf-8")
-    flags = ["--no-index", "--no-deps", "--no-build-isolation", "--disable-pip-version-check", "-q"]
-    command = [sys.executable, "-m", "pip", "install", *flags, "--target", str(folder / "site"), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return folder / "site"
+    return install(folder, folder / "site")
 
 
 @pytest.fixture
 def wsseg(site: Path, tmp_path: Path) -> Wsseg:
     """Return a function that runs the command line with the package in sight."""
-    path = os.pathsep.join([str(site), str(ROOT), str(ROOT / "plugins")])
-
-    def call(*words: str) -> subprocess.CompletedProcess[str]:
-        environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "wsseg_cli", *words]
-        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
-
     (tmp_path / "pyramid.yaml").write_text(RECIPE, encoding="utf-8")
-    return call
+    return command_line(site, tmp_path)
 
 
 def test_it_is_listed_and_described(wsseg: Wsseg) -> None:

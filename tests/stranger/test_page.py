@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from installed import ROOT, command_line, install
 
 from wsseg_cli.data.stores import ScoreStore
 from wsseg_cli.engine import checkpoint
 
-ROOT = Path(__file__).resolve().parents[2]
 CODE = re.search(r'```python\n("""Grad-CAM.*?)```', (ROOT / "docs" / "plugins.md").read_text("utf-8"), re.DOTALL)
 
 PROJECT = """\
@@ -64,16 +61,7 @@ def test_a_method_that_learns_nothing(tmp_path: Path) -> None:
     source.mkdir()
     (source / "wsseg_gradcam.py").write_text(CODE[1], encoding="utf-8")
     (source / "pyproject.toml").write_text(PROJECT, encoding="utf-8")
-    flags = ["--no-index", "--no-deps", "--no-build-isolation", "--disable-pip-version-check", "-q"]
-    command = [sys.executable, "-m", "pip", "install", *flags, "--target", str(tmp_path / "site"), str(source)]
-    subprocess.run(command, check=True, capture_output=True)
-
-    def wsseg(*words: str) -> subprocess.CompletedProcess[str]:
-        path = os.pathsep.join([str(tmp_path / "site"), str(ROOT), str(ROOT / "plugins")])
-        environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-        call = [sys.executable, "-m", "wsseg_cli", *words]
-        return subprocess.run(call, capture_output=True, text=True, cwd=tmp_path, env=environment)
-
+    wsseg = command_line(install(source, tmp_path / "site"), tmp_path)
     (tmp_path / "trained.yaml").write_text(TRAINED, encoding="utf-8")
     (tmp_path / "frozen.yaml").write_text(FROZEN, encoding="utf-8")
     done = wsseg("run", "--recipe", "trained.yaml", "--to", "train-cls")
@@ -113,7 +101,7 @@ def test_a_method_that_learns_nothing(tmp_path: Path) -> None:
     shutil.copyfile(tmp_path / "runs" / "frozen" / "cam" / "scene_00000.safetensors", tmp_path / "other.safetensors")
     shutil.copyfile(tmp_path / "other.safetensors", weights)
     done = wsseg("cam", "--recipe", "frozen.yaml", "--force")
-    assert done.returncode == 6 and "whose content has changed since" in done.stderr, done.stderr
+    assert done.returncode == 6 and "whose content has since changed" in done.stderr, done.stderr
     done = wsseg("train-cls", "--recipe", "frozen.yaml", "--force", "--set", "train_cls.weights=none")
     assert done.returncode == 6 and "would be random" in done.stderr, done.stderr
     assert "Traceback" not in done.stderr and json.loads((tmp_path / "runs/trained/train-cls/done.json").read_text())

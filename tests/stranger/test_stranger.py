@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from installed import Wsseg, command_line, install
 
 HERE = Path(__file__).resolve().parent
 
@@ -28,34 +26,20 @@ cam: {}
 runtime: {workers: 0, device: cpu}
 """
 
-Wsseg = Callable[..., "subprocess.CompletedProcess[str]"]
-
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder that holds the installed package."""
     folder = tmp_path_factory.mktemp("stranger")
     shutil.copytree(HERE / "package", folder / "source")
-    flags = ["--no-index", "--no-deps", "--no-build-isolation", "--disable-pip-version-check", "-q"]
-    command = [sys.executable, "-m", "pip", "install", *flags, "--target", str(folder / "site"), str(folder / "source")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return folder / "site"
+    return install(folder / "source", folder / "site")
 
 
 @pytest.fixture
 def wsseg(site: Path, tmp_path: Path) -> Wsseg:
     """Return a function that runs the command line with the package in sight."""
-    root = HERE.parents[1]
-    path = os.pathsep.join([str(site), str(root), str(root / "plugins")])
-
-    def call(*words: str) -> subprocess.CompletedProcess[str]:
-        environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "wsseg_cli", *words]
-        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
-
     (tmp_path / "stranger.yaml").write_text(RECIPE, encoding="utf-8")
-    return call
+    return command_line(site, tmp_path)
 
 
 def states(done: subprocess.CompletedProcess[str]) -> dict[tuple[str, str], dict[str, str]]:

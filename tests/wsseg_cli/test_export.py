@@ -100,7 +100,7 @@ def test_files_that_are_no_model(tmp_path: Path) -> None:
     header = checkpoint.read_header(good)
     cases: list[tuple[dict[str, Any], type[Exception], str]] = [
         ({"kind": "refiners"}, CheckpointError, "expected a segmentation network"),
-        ({"kind": "methods", "name": "cam"}, CheckpointError, "gives score maps, no masks"),
+        ({"kind": "methods", "name": "cam"}, CheckpointError, "gives score maps rather than masks"),
         ({"name": "deeplabv9"}, PluginError, "no plugin 'deeplabv9'"),
         ({"options": {"backbon": "small"}}, CheckpointError, "backbon"),
         ({"normalization": {**header["normalization"], "scale": 1.0}}, CheckpointError, "trained on pixels"),
@@ -114,7 +114,7 @@ def test_files_that_are_no_model(tmp_path: Path) -> None:
     done = wsseg("export", "onnx", str(tmp_path / "none.safetensors"))
     assert done.exit_code == 6 and "no such run or file" in done.stderr
     done = wsseg("export", "onnx", str(tmp_path))
-    assert done.exit_code == 6 and "no run" in done.stderr
+    assert done.exit_code == 6 and "not a run" in done.stderr
 
 
 @pytest.fixture(scope="module")

@@ -142,7 +142,10 @@ def test_a_file_alone_has_a_folder_too(run: Path, photo: Path, tmp_path: Path) -
     front = yaml.safe_load((Path(folder) / "README.md").read_text(encoding="utf-8").split("---\n")[1])
     assert "license" not in front and "model-index" not in front
     wsseg("predict", str(photo), "--model", folder, "--out", str(tmp_path / "out"))
-    assert "the model itself lies there" in wsseg("export", "hub", str(file), "--out", str(file.parent), code=2).stderr
+    assert (
+        "the model itself is in that folder"
+        in wsseg("export", "hub", str(file), "--out", str(file.parent), code=2).stderr
+    )
 
 
 @pytest.mark.parametrize(

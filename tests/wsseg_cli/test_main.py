@@ -51,7 +51,8 @@ def test_version() -> None:
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["cam"], 2, "Missing option"),
+        (["cam"], 2, "Missing option '--recipe' / '-r', or '--run'"),
+        (["cam", "--run", "none"], 2, "none is no run: it holds no recipe.yaml"),
         (["cam", "-r", "quickstart", "--spilt", "val"], 2, "--split"),
         (["camm"], 2, "cam"),
         (["cam", "-r", "quikstart"], 2, "did you mean 'quickstart'"),
@@ -62,7 +63,7 @@ def test_version() -> None:
         (["pseudo", "-r", "quickstart", "--use", "cam=none"], 5, "no such folder"),
         (["run", "-r", "quickstart", "--from", "refine"], 5, "--from refine"),
         (["run", "-r", "quickstart", "--from", "eval", "--to", "cam"], 5, "comes after"),
-        (["status", "runs/none"], 2, "is no run"),
+        (["status", "runs/none"], 2, "is not a run"),
         (["status"], 2, "no run under runs/"),
         (["plugins", "show", "epz"], 3, "no plugin 'epz'"),
         (["plugins", "show", "cam", "--group", "metods"], 2, "did you mean 'methods'"),

@@ -79,7 +79,7 @@ def test_what_is_not_there(run: Run, ask, said: str) -> None:
 
 
 def test_no_run(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="is no run"):
+    with pytest.raises(RecipeError, match="is not a run"):
         Run(tmp_path)
     folder = write_run(tmp_path / "run", truth=False)
     (folder / "recipe.yaml").write_text(RECIPE, encoding="utf-8")

@@ -153,7 +153,7 @@ def test_photos_of_the_same_name(model: Path, tmp_path: Path) -> None:
     ("words", "code", "message"),
     [
         (["a.png", "-m", "none"], 6, "no such run or file"),
-        (["a.png", "-m", "."], 6, "no run"),
+        (["a.png", "-m", "."], 6, "not a run"),
         (["a.png", "-m", "a.png"], 6, "not a readable safetensors file"),
         (["b*.png", "-m", "MODEL"], 4, "no file matches"),
         (["void", "-m", "MODEL"], 4, "holds no photos"),

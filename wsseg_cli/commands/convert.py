@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .. import console
-from ..errors import DataError
 from ..types import Json
+from .convert_masks import masks
+from .converted import files, refuse, say_files
 from .options import JsonOpt, QuietOpt
 
 if TYPE_CHECKING:
     from ..convert.weights import ConvertedWeights
 
 app = typer.Typer(
-    help="Other people's files in and out: weights, labels, cams, masks, proposals.",
+    help="Convert files of other projects: weights, labels, cams, masks, proposals.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-
-_SHOWN = 12
 
 
 def families(incomplete: str) -> list[str]:
@@ -53,11 +51,11 @@ def weights(
             metavar="TEXT",
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
     as_json: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
-    """Convert a released checkpoint; say key by key what fits, what is missing, what is extra."""
+    """Convert a released checkpoint and report key by key what fits, is missing or is left over."""
     from ..convert import weights as module
 
     result = module.run(source, out, family=family, saw=saw, force=force)
@@ -94,7 +92,10 @@ def labels(
         typer.Option("--classes", help="File with the class names, in the order of the vectors.", metavar="FILE"),
     ] = None,
     keys: Annotated[
-        str, typer.Option("--keys", help="How a new .npy names images: id, or number as in IRN.", metavar="id|number")
+        str,
+        typer.Option(
+            "--keys", help="How a new .npy names images: by id, or by number as IRN does.", metavar="id|number"
+        ),
     ] = "id",
     masks: Annotated[
         Path | None, typer.Option("--masks", help="Folder of masks to compare the labels with.", metavar="DIR")
@@ -122,57 +123,35 @@ def labels(
 
 @app.command("cams", epilog="Example: wsseg convert cams out_cam runs/my/cams")
 def cams(
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder of score maps, others' or ours.")],
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder of score maps, another project's or wsseg's.")],
     out: Annotated[Path, typer.Argument(metavar="DST", help="Folder for the new files.")],
     form: Annotated[
         str | None,
         typer.Option(
             "--form",
-            help="The others' form: psa, crf, irn, puzzlecam, recurseed; told by the keys when read.",
+            help="Format of the other project: psa, crf, irn, puzzlecam, recurseed; recognised by its keys.",
             metavar="FORM",
         ),
     ] = None,
     num_classes: Annotated[
         int | None, typer.Option("--num-classes", min=1, help="Refuse classes beyond.", metavar="C")
     ] = None,
-    stride: Annotated[int, typer.Option("--stride", min=1, help="Stride at which ours are stored.", metavar="N")] = 1,
+    stride: Annotated[
+        int, typer.Option("--stride", min=1, help="Stride at which the new score maps are stored.", metavar="N")
+    ] = 1,
     divide: Annotated[
         float, typer.Option("--divide", help="Divide the values, to bring them into [0, 1].", metavar="X")
     ] = 1.0,
     as_json: JsonOpt = False,
 ) -> None:
-    """Convert score maps of other repositories to ours, or ours to theirs."""
+    """Convert score maps between the formats of other projects and wsseg's."""
     from ..convert import cams as module
 
     result = module.run(source, out, form=form, num_classes=num_classes, stride=stride, divide=divide)  # type: ignore[arg-type]
-    _say_files(result.out, result.written, result.counts, result.failures, "class", as_json)
+    say_files(result.out, result.written, result.counts, result.failures, "class", as_json)
 
 
-@app.command("masks", epilog="Example: wsseg convert masks SegmentationClass masks --form rgb")
-def masks(
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder of masks.")],
-    out: Annotated[Path, typer.Argument(metavar="DST", help="Folder for the new files.")],
-    form: Annotated[
-        str | None,
-        typer.Option("--form", help="Form of SRC: palette, index, rgb, coco; told by the pixels.", metavar="FORM"),
-    ] = None,
-    to: Annotated[
-        str, typer.Option("--to", help="Form of DST: palette, index, rgb, coco.", metavar="FORM")
-    ] = "palette",
-    colours: Annotated[
-        Path | None,
-        typer.Option("--colours", help="JSON with [r, g, b] of each value; default: VOC's.", metavar="FILE"),
-    ] = None,
-    num_classes: Annotated[
-        int | None, typer.Option("--num-classes", min=1, help="Refuse values beyond.", metavar="C")
-    ] = None,
-    as_json: JsonOpt = False,
-) -> None:
-    """Convert masks: colours, COCO's category ids or plain values to palette PNGs, or back."""
-    from ..convert import masks as module
-
-    result = module.run(source, out, form=form, to=to, colours=colours, num_classes=num_classes)  # type: ignore[arg-type]
-    _say_files(result.out, result.written, result.counts, result.failures, "value", as_json)
+app.command("masks", epilog="Example: wsseg convert masks SegmentationClass masks --form rgb")(masks)
 
 
 @app.command("proposals", epilog="Example: wsseg convert proposals superpixels proposals")
@@ -208,40 +187,9 @@ def proposals(
     else:
         numbers = sorted(result.counts.elements())
         spread = f"{numbers[0]} to {numbers[-1]} an image" if numbers else "none"
-        rows = [("form", result.form), ("proposals", f"{sum(numbers)}, {spread}"), ("written", _files(result.written))]
+        rows = [("form", result.form), ("proposals", f"{sum(numbers)}, {spread}"), ("written", files(result.written))]
         console.say(console.table([*rows, ("to", str(result.out))]))
-    _refuse(result.written, result.failures, "image")
-
-
-def _say_files(
-    out: Path, written: int, counts: Counter[int], failures: list[tuple[Path, str]], word: str, as_json: bool
-) -> None:
-    """Print what a conversion of many files wrote.
-
-    Raises:
-        DataError: some could not be converted.
-    """
-    if as_json:
-        failed = [{"file": str(path), "problem": problem} for path, problem in failures]
-        by_number = {str(number): count for number, count in sorted(counts.items())}
-        console.say_json({"out": out, "written": written, "counts": by_number, "failures": failed})
-    else:
-        rows = [(f"{word} {number}", _files(count)) for number, count in sorted(counts.items())]
-        console.say(console.table([*rows, ("written", _files(written)), ("to", str(out))]))
-    _refuse(written, failures, "file")
-
-
-def _refuse(written: int, failures: list[tuple[Path, str]], word: str) -> None:
-    """Name what was not converted.
-
-    Raises:
-        DataError: there is some.
-    """
-    if failures:
-        shown = [problem for _, problem in failures[:_SHOWN]]
-        shown += [f"… and {len(failures) - _SHOWN} more"] if len(failures) > _SHOWN else []
-        count = f"{len(failures)} of {written + len(failures)} {word}s were not converted"
-        raise DataError("\n  ".join([count, *shown]))
+    refuse(result.written, result.failures, "image")
 
 
 def _weights_as_dict(result: ConvertedWeights) -> Json:
@@ -258,10 +206,6 @@ def _weights_as_dict(result: ConvertedWeights) -> Json:
         ],
         "keys": [{"state": k.state, "name": k.name, "shape": k.shape, "published": k.published} for k in result.keys],
     }
-
-
-def _files(count: int) -> str:
-    return f"{count} file{'' if count == 1 else 's'}"
 
 
 def _shape(shape: tuple[int, ...]) -> str:

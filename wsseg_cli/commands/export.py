@@ -1,4 +1,4 @@
-"""wsseg export: onnx, hub, voc-server."""
+"""wsseg export: masks, onnx, hub, voc-server."""
 
 from __future__ import annotations
 
@@ -12,11 +12,83 @@ from ..status import open_existing
 from .options import JsonOpt, SetOpt, run_names
 
 app = typer.Typer(
-    help="Export: onnx, hub, voc-server.",
-    short_help="Write a network as ONNX or for a hub, or masks for VOC's test server.",
+    help="Export: masks, onnx, hub, voc-server.",
+    short_help="Write masks for labelling tools or VOC's test server, a network as ONNX or for a hub.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+
+
+@app.command(
+    "masks", epilog="Example: wsseg export masks runs/quickstart --to label-studio --out tasks.json --ignore unsure"
+)
+def masks(
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="RUN|FOLDER", help="A run, or a folder of mask PNGs.", autocompletion=run_names),
+    ],
+    to: Annotated[str, typer.Option("--to", help="coco, cvat, label-studio or png.", metavar="TOOL")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            help="FILE.json of coco and label-studio; of cvat FILE.xml (CVAT for images 1.1) or FILE.zip (Segmentation "
+            "mask 1.1); a folder of png.",
+            metavar="PATH",
+        ),
+    ],
+    what: Annotated[
+        str | None,
+        typer.Option("--what", help="Masks of a run: pseudo or seg; default: pseudo if it has them.", metavar="WHAT"),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", help="A split of a run; default: all; of seg: val.", metavar="NAME")
+    ] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option("--classes", help="Of a folder: class names in the order of mask values.", metavar="FILE"),
+    ] = None,
+    photos: Annotated[
+        Path | None,
+        typer.Option("--photos", help="Of a folder: where the photos of its masks lie.", metavar="DIR"),
+    ] = None,
+    ignore: Annotated[
+        str | None,
+        typer.Option("--ignore", help="Label for the pixels of 255; default: they get none.", metavar="LABEL"),
+    ] = None,
+    instances: Annotated[
+        bool, typer.Option("--instances", help="A region for each connected component; default: for each class.")
+    ] = False,
+    scores: Annotated[
+        Path | None,
+        typer.Option("--scores", help="label-studio: JSON with a score by image id, to sort by.", metavar="FILE"),
+    ] = None,
+    prefix: Annotated[
+        str,
+        typer.Option(
+            "--prefix",
+            help="label-studio: what stands before a photo's name, such as '/data/local-files/?d=photos/'.",
+            metavar="URL",
+        ),
+    ] = "",
+    as_json: JsonOpt = False,
+) -> None:
+    """Write masks as labelling tools read them; `wsseg convert masks --from TOOL` brings back what was corrected.
+
+    What the tool's format cannot hold is said. Label Studio gets its labelling interface beside the tasks, CVAT the
+    labels for its constructor.
+    """
+    from ..convert import to_tools
+
+    choice = to_tools.Choice(ignore=ignore, instances=instances, scores=scores, prefix=prefix)
+    done = to_tools.run(source, out, to, choice, what=what, split=split, classes=classes, photos=photos)  # type: ignore[arg-type]
+    if as_json:
+        console.say_json({"out": done.out, "images": done.images, "classes": done.classes, "notes": done.notes})
+        return
+    console.say(f"masks      {done.images} masks of {len(done.classes)} classes in {done.out} for {to}")
+    for note in done.notes:
+        console.say(f"           {note}")
 
 
 @app.command("onnx", epilog="Example: wsseg export onnx runs/quickstart --out quickstart.onnx")
@@ -101,7 +173,7 @@ def voc_server(
     set_: SetOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
-    """Write a split's masks as VOC's test server takes them, folder and .tar.gz, count, sizes and values checked.
+    """Write a split's masks as VOC's test server takes them: a folder and a .tar.gz, count, sizes and values checked.
 
     Predict the split first: `wsseg prepare --split test`, `wsseg eval --what seg --split test`.
     """

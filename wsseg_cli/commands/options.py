@@ -17,6 +17,7 @@ from ..recipe import loading as recipes
 from ..recipe.problems import model_in
 from ..recipe.sections import STAGES, Recipe
 from ..run.directory import RunDir
+from ..run.kept import kept_recipe
 from ..runlog import open_log
 from ..stages import Context
 
@@ -79,11 +80,11 @@ def _keys(model: type[BaseModel], head: str) -> Iterator[str]:
 
 
 RecipeOpt = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--recipe",
         "-r",
-        help="A recipe: a YAML file, or a built-in name (`wsseg recipes list`).",
+        help="A recipe: a YAML file, or a built-in name (`wsseg recipes list`); default: the one that --run keeps.",
         autocompletion=recipe_names,
         metavar="NAME|PATH",
     ),
@@ -108,12 +109,12 @@ SetOpt = Annotated[
         autocompletion=recipe_keys,
     ),
 ]
-ForceOpt = Annotated[bool, typer.Option("--force", help="Throw away what is there and make it anew.")]
-DryRunOpt = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+ForceOpt = Annotated[bool, typer.Option("--force", help="Discard existing results and compute them again.")]
+DryRunOpt = Annotated[bool, typer.Option("--dry-run", help="Print what would be done without doing it.")]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")]
-QuietOpt = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no remarks; results only.")]
+QuietOpt = Annotated[bool, typer.Option("--quiet", "-q", help="Print results only, without progress or remarks.")]
 SplitOpt = Annotated[
-    str | None, typer.Option("--split", help="Work on this split, not on the recipe's.", metavar="NAME")
+    str | None, typer.Option("--split", help="Work on this split instead of the recipe's.", metavar="NAME")
 ]
 UseOpt = Annotated[
     list[str] | None,
@@ -126,13 +127,16 @@ UseOpt = Annotated[
 TrustOpt = Annotated[
     bool, typer.Option("--trust-data", help="Do not look whether the data are still those that prepare read.")
 ]
+SkipMissingOpt = Annotated[
+    bool, typer.Option("--skip-missing", help="Leave out images without a file in what is read, and say how many.")
+]
 OverlaysOpt = Annotated[
     int, typer.Option("--overlays", min=0, help="Also write the first N as pictures over their photos.", metavar="N")
 ]
 
 
 def open_run(
-    recipe: str,
+    recipe: str | None,
     run: Path | None,
     overrides: Sequence[str] | None,
     use: Sequence[str] | None = None,
@@ -140,10 +144,16 @@ def open_run(
 ) -> Context:
     """Return the context of a command: the recipe validated, the run opened, nothing written.
 
+    recipe: None takes the one that the run keeps.
+
     Raises:
-        RecipeError: the recipe or --use cannot be followed.
+        RecipeError: the recipe or --use cannot be followed, or neither a recipe nor a run is given.
     """
-    loaded = recipes.load(recipe, overrides or ())
+    if recipe is None and run is None:
+        raise RecipeError("Missing option '--recipe' / '-r', or '--run' with a run that is there: it keeps its recipe")
+    loaded = (
+        kept_recipe(run, overrides or ()) if recipe is None and run else recipes.load(recipe or "", overrides or ())
+    )
     folders: dict[str, Path] = {}
     for text in use or ():
         stage, sign, folder = text.partition("=")
@@ -161,9 +171,11 @@ def open_run(
     return Context(opened, loaded, **flags)
 
 
-def command_line(command: str, recipe: str, run: Path | None, overrides: Sequence[str] | None, *more: str) -> str:
+def command_line(
+    command: str, recipe: str | None, run: Path | None, overrides: Sequence[str] | None, *more: str
+) -> str:
     """Return a command as one would type it for the same recipe, run and overrides."""
-    words = ["wsseg", command, "--recipe", recipe]
+    words = ["wsseg", command, *(["--recipe", recipe] if recipe is not None else [])]
     words += ["--run", str(run)] if run is not None else []
     words += [word for text in overrides or () for word in ("--set", text)]
     return shlex.join([*words, *more])

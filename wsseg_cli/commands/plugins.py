@@ -34,7 +34,7 @@ def plugin_names(incomplete: str) -> list[str]:
 @app.command("list", epilog="Example: wsseg plugins list --strict")
 def list_(
     strict: Annotated[
-        bool, typer.Option("--strict", help="Really import each plugin; exit 1 if one is broken.")
+        bool, typer.Option("--strict", help="Import every plugin; exit with 1 if one is broken.")
     ] = False,
     as_json: JsonOpt = False,
 ) -> None:
@@ -96,8 +96,10 @@ def show(
 @app.command("new", epilog="Example: wsseg plugins new mine --kind refiner")
 def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the plugin, such as mine.")],
-    kind: Annotated[Kind, typer.Option("--kind", help="What it is.")] = Kind.method,  # type: ignore[attr-defined]
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where the folder wsseg-NAME goes.", metavar="DIR")] = Path(),
+    kind: Annotated[Kind, typer.Option("--kind", help="Kind of plugin.")] = Kind.method,  # type: ignore[attr-defined]
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Directory in which the folder wsseg-NAME is created.", metavar="DIR")
+    ] = Path(),
 ) -> None:
     """Write a plugin package that installs, passes its own tests and runs on the toy scenes as it is."""
     files = new_plugin(name, kind.value, out)

@@ -45,11 +45,17 @@ def predict(
         typer.Option("--scales", help="Sizes of the views, such as 0.5,1,1.5; default: as the run's eval."),
     ] = None,
     flip: Annotated[
-        bool | None, typer.Option("--flip/--no-flip", help="Also look at horizontal flips; default: as the run's eval.")
+        bool | None,
+        typer.Option("--flip/--no-flip", help="Add the horizontal flip of every view; default: as the run's eval."),
     ] = None,
     longest: Annotated[
-        int, typer.Option("--longest", min=32, help="Larger photos are scaled down to this for the network.")
-    ] = 1024,
+        int | None,
+        typer.Option(
+            "--longest",
+            min=32,
+            help="Larger photos are scaled down to this for the network; default: as the run's eval, or 1024.",
+        ),
+    ] = None,
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or mps.")] = None,
     as_json: JsonOpt = False,
     quiet: QuietOpt = False,

@@ -51,17 +51,17 @@ def show(name: NameArg) -> None:
 def copy(
     name: NameArg,
     to: Annotated[Path, typer.Argument(metavar="FILE", help="The new file.")],
-    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
-    """Copy a recipe to a file of your own, to edit it; its `name`, and so its run, is called like the file."""
+    """Copy a recipe to a file of your own, to edit it; its `name`, and so its run, follows the file's name."""
     source = recipes.locate(name)
     target = to / source.name if to.is_dir() else to
     if target.suffix != ".yaml":
-        raise RecipeError(f"{target}: name the copy *.yaml")
+        raise RecipeError(f"{target}: a copy must be called *.yaml")
     if target.exists() and not force:
-        raise RecipeError(f"{target} is there already; another name, or --force")
+        raise RecipeError(f"{target} already exists; choose another name or add --force")
     if not target.parent.is_dir():
-        raise RecipeError(f"there is no folder {target.parent}")
+        raise RecipeError(f"the folder {target.parent} does not exist")
     # the run of an edited copy would else lie in the original's folder, which then refuses other settings
     name = yaml_core.dump(target.stem).splitlines()[0]
     text = re.sub(r"^name:.*$", lambda _: f"name: {name}", source.read_text(encoding="utf-8"), count=1, flags=re.M)
@@ -79,7 +79,7 @@ def check(
         bool,
         typer.Option(
             "--files",
-            help="Look at environment variables, folders, lists and weights as well, as `wsseg run` does first; exit 6 "
+            help="Also check environment variables, folders, lists and weights, as `wsseg run` does first; exit 6 "
             "if weights are wrong, 4 if data is.",
         ),
     ] = False,

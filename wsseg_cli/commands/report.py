@@ -24,7 +24,7 @@ def report_command(
         ),
     ] = None,
     images: Annotated[
-        int, typer.Option("--images", min=0, help="How many best, worst and random images to show.", metavar="N")
+        int, typer.Option("--images", min=0, help="Number of best, worst and random images to show.", metavar="N")
     ] = 4,
     as_json: JsonOpt = False,
 ) -> None:

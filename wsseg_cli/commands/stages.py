@@ -1,19 +1,15 @@
-"""The seven stages, a command each, and `run`, which does them in order."""
+"""The seven stages, a command each."""
 
 from __future__ import annotations
 
-import shlex
 from enum import Enum
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from .. import console
-from ..errors import WssegError
-from ..recipe.sections import STAGES
-from ..run.directory import PER_IMAGE
-from ..stages import Context, Result, run_all, run_stage
+from ..errors import CheckFailed
+from ..stages import run_stage
+from ..stages.bars import parse_bars
 from .options import (
     DryRunOpt,
     ForceOpt,
@@ -23,12 +19,14 @@ from .options import (
     RecipeOpt,
     RunOpt,
     SetOpt,
+    SkipMissingOpt,
     SplitOpt,
     TrustOpt,
     UseOpt,
-    command_line,
     open_run,
 )
+from .telling import tell
+from .whole_run import run_command
 
 
 class What(str, Enum):
@@ -40,11 +38,8 @@ class What(str, Enum):
     seg = "seg"
 
 
-StageName = Enum("StageName", {name: name for name in STAGES}, type=str)  # type: ignore[misc]
-
-
 def prepare(
-    recipe: RecipeOpt,
+    recipe: RecipeOpt = None,
     run: RunOpt = None,
     split: SplitOpt = None,
     skip_bad: Annotated[
@@ -60,11 +55,11 @@ def prepare(
     """Read the data set, check every file, write the index and the data report."""
     context = open_run(recipe, run, set_, force=force, dry_run=dry_run, quiet=quiet, trust_data=trust_data)
     result = run_stage("prepare", context, split=split, skip_bad=skip_bad)
-    _tell(result, context, as_json, recipe, run, set_)
+    tell(result, context, as_json, recipe, run, set_)
 
 
 def train_cls(
-    recipe: RecipeOpt,
+    recipe: RecipeOpt = None,
     run: RunOpt = None,
     set_: SetOpt = None,
     force: ForceOpt = False,
@@ -75,11 +70,11 @@ def train_cls(
 ) -> None:
     """Train the classifier from image-level labels; goes on from the last checkpoint."""
     context = open_run(recipe, run, set_, force=force, dry_run=dry_run, quiet=quiet, trust_data=trust_data)
-    _tell(run_stage("train-cls", context), context, as_json, recipe, run, set_)
+    tell(run_stage("train-cls", context), context, as_json, recipe, run, set_)
 
 
 def cam(
-    recipe: RecipeOpt,
+    recipe: RecipeOpt = None,
     run: RunOpt = None,
     split: SplitOpt = None,
     overlays: OverlaysOpt = 0,
@@ -93,14 +88,15 @@ def cam(
     """Compute class activation maps for the images of the train and score splits, or of --split."""
     context = open_run(recipe, run, set_, force=force, dry_run=dry_run, quiet=quiet, trust_data=trust_data)
     result = run_stage("cam", context, split=split, overlays=overlays)
-    _tell(result, context, as_json, recipe, run, set_, split)
+    tell(result, context, as_json, recipe, run, set_, split)
 
 
 def refine(
-    recipe: RecipeOpt,
+    recipe: RecipeOpt = None,
     run: RunOpt = None,
     split: SplitOpt = None,
     use: UseOpt = None,
+    skip_missing: SkipMissingOpt = False,
     overlays: OverlaysOpt = 0,
     set_: SetOpt = None,
     force: ForceOpt = False,
@@ -110,16 +106,27 @@ def refine(
     quiet: QuietOpt = False,
 ) -> None:
     """Refine score maps; trains the refiner first if it is one that learns."""
-    context = open_run(recipe, run, set_, use, force=force, dry_run=dry_run, quiet=quiet, trust_data=trust_data)
+    context = open_run(
+        recipe,
+        run,
+        set_,
+        use,
+        force=force,
+        dry_run=dry_run,
+        quiet=quiet,
+        trust_data=trust_data,
+        skip_missing=skip_missing,
+    )
     result = run_stage("refine", context, split=split, overlays=overlays)
-    _tell(result, context, as_json, recipe, run, set_, split)
+    tell(result, context, as_json, recipe, run, set_, split)
 
 
 def pseudo(
-    recipe: RecipeOpt,
+    recipe: RecipeOpt = None,
     run: RunOpt = None,
     split: SplitOpt = None,
     use: UseOpt = None,
+    skip_missing: SkipMissingOpt = False,
     overlays: OverlaysOpt = 0,
     set_: SetOpt = None,
     force: ForceOpt = False,
@@ -129,15 +136,26 @@ def pseudo(
     quiet: QuietOpt = False,
 ) -> None:
     """Turn score maps into pseudo-masks: background threshold or power, and a dense CRF if the recipe has one."""
-    context = open_run(recipe, run, set_, use, force=force, dry_run=dry_run, quiet=quiet, trust_data=trust_data)
+    context = open_run(
+        recipe,
+        run,
+        set_,
+        use,
+        force=force,
+        dry_run=dry_run,
+        quiet=quiet,
+        trust_data=trust_data,
+        skip_missing=skip_missing,
+    )
     result = run_stage("pseudo", context, split=split, overlays=overlays)
-    _tell(result, context, as_json, recipe, run, set_, split)
+    tell(result, context, as_json, recipe, run, set_, split)
 
 
 def train_seg(
-    recipe: RecipeOpt,
+    recipe: RecipeOpt = None,
     run: RunOpt = None,
     use: UseOpt = None,
+    skip_missing: SkipMissingOpt = False,
     set_: SetOpt = None,
     force: ForceOpt = False,
     trust_data: TrustOpt = False,
@@ -146,19 +164,37 @@ def train_seg(
     quiet: QuietOpt = False,
 ) -> None:
     """Train the segmentation network on the pseudo-masks; goes on from the last checkpoint."""
-    context = open_run(recipe, run, set_, use, force=force, dry_run=dry_run, quiet=quiet, trust_data=trust_data)
-    _tell(run_stage("train-seg", context), context, as_json, recipe, run, set_)
+    context = open_run(
+        recipe,
+        run,
+        set_,
+        use,
+        force=force,
+        dry_run=dry_run,
+        quiet=quiet,
+        trust_data=trust_data,
+        skip_missing=skip_missing,
+    )
+    tell(run_stage("train-seg", context), context, as_json, recipe, run, set_)
 
 
 def evaluate(
-    recipe: RecipeOpt,
+    recipe: RecipeOpt = None,
     run: RunOpt = None,
-    what: Annotated[What | None, typer.Option("--what", help="Evaluate this alone; default: all there is.")] = None,
+    what: Annotated[
+        What | None, typer.Option("--what", help="Evaluate only this; default: everything that exists.")
+    ] = None,
     split: SplitOpt = None,
     use: UseOpt = None,
+    skip_missing: SkipMissingOpt = False,
     sweep: Annotated[bool, typer.Option("--sweep", help="Print the score of the maps at every threshold.")] = False,
     min_miou: Annotated[
-        float | None, typer.Option("--min-miou", min=0, max=100, help="Exit 1 if an mIoU (in %) is lower.", metavar="X")
+        str | None,
+        typer.Option(
+            "--min-miou",
+            help="Exit 1, after all is printed, if an mIoU (in %) is lower; cam=40,seg=30 sets a bar for each.",
+            metavar="X",
+        ),
     ] = None,
     set_: SetOpt = None,
     force: ForceOpt = False,
@@ -168,107 +204,23 @@ def evaluate(
     quiet: QuietOpt = False,
 ) -> None:
     """Evaluate score maps, pseudo-masks and the network against the ground truth: one confusion matrix per split."""
-    context = open_run(recipe, run, set_, use, force=force, dry_run=dry_run, quiet=quiet, trust_data=trust_data)
-    chosen = what.value if what else None
-    result = run_stage("eval", context, what=chosen, split=split, sweep=sweep, min_miou=min_miou)
-    _tell(result, context, as_json, recipe, run, set_)
-
-
-def run_command(
-    recipe: RecipeOpt,
-    run: RunOpt = None,
-    start: Annotated[StageName | None, typer.Option("--from", help="First stage to run.")] = None,
-    end: Annotated[StageName | None, typer.Option("--to", help="Last stage to run.")] = None,
-    set_: SetOpt = None,
-    force: ForceOpt = False,
-    trust_data: TrustOpt = False,
-    preflight: Annotated[
-        bool,
-        typer.Option(
-            "--preflight/--no-preflight",
-            help="Look first for all that would stop a later stage: folders, lists, variables, weights.",
-        ),
-    ] = True,
-    dry_run: DryRunOpt = False,
-    as_json: JsonOpt = False,
-    quiet: QuietOpt = False,
-) -> None:
-    """Run all stages that the recipe has, in order, then write the report; what is up to date is skipped."""
-    context = open_run(recipe, run, set_, force=force, dry_run=dry_run, quiet=quiet, trust_data=trust_data)
-    results = run_all(
-        context,
-        start.value if start else None,
-        end.value if end else None,
-        report=None if as_json else _lines,
-        preflight=preflight,
+    context = open_run(
+        recipe,
+        run,
+        set_,
+        use,
+        force=force,
+        dry_run=dry_run,
+        quiet=quiet,
+        trust_data=trust_data,
+        skip_missing=skip_missing,
     )
-    written = None if dry_run or not console.is_main_process() else _report(context)
-    if as_json:
-        stages = [{"stage": result.stage, "skipped": result.skipped} | result.data for result in results]
-        console.say_json({"run": str(context.run.path), "stages": stages, "report": written and str(written)})
-        return
-    if written is not None:
-        console.say(f"report     {written}")
-    if written is not None and not context.quiet:
-        console.note("\n".join(_next_after_run(context, written)))
-
-
-def _next_after_run(context: Context, report: Path) -> list[str]:
-    """Return what one wants of a run that has come so far: to look at it, and masks of other photos."""
-    from ..plugin.protocols import Predictor
-
-    recipe = context.recipe.recipe
-    lines = [f"Next: open {report} in a browser"]
-    stage = "train-seg" if recipe.train_seg is not None or recipe.train_cls is None else "train-cls"
-    gives_masks = stage == "train-seg" or issubclass(context.recipe.plugin("train-cls")[0], Predictor)
-    if gives_masks and context.run.done(stage) is not None:
-        lines.append(f"      wsseg predict PHOTO… --model {shlex.quote(str(context.run.path))}")
-    return lines
-
-
-def _report(context: Context) -> Path | None:
-    """Write the run's report and return its file; what stands in its way is said and spoils nothing."""
-    from ..report import write_report
-
-    try:
-        return write_report([context.run.path])
-    except WssegError as error:
-        console.note(f"no report: {error}")
-        return None
-
-
-def _lines(result: Result) -> None:
-    for line in result.lines:
-        console.say(line)
-    for line in result.notes:
-        console.note(f"note: {line}")
-
-
-def _tell(
-    result: Result,
-    context: Context,
-    as_json: bool,
-    recipe: str,
-    run: Path | None,
-    overrides: list[str] | None,
-    split: str | None = None,
-) -> None:
-    """Print the result of one stage, and the command that comes next."""
-    if as_json:
-        console.say_json({"stage": result.stage, "run": str(context.run.path), "skipped": result.skipped} | result.data)
-        return
-    _lines(result)
-    stages = context.recipe.recipe.stages
-    after = stages[stages.index(result.stage) + 1 :]
-    if context.quiet or context.dry_run:
-        return
-    if not after:
-        console.note(f"Next: wsseg status {context.run.path}")
-        return
-    # another split goes on through the per-image stages alone: nothing is trained on it
-    following = next((s for s in after if s in PER_IMAGE or s == "eval"), after[0]) if split else after[0]
-    more = ("--split", split) if split else ()
-    console.note(f"Next: {command_line(following, recipe, run, overrides, *more)}")
+    chosen = what.value if what else None
+    bars = parse_bars(min_miou) if min_miou is not None else None
+    result = run_stage("eval", context, what=chosen, split=split, sweep=sweep, min_miou=bars)
+    tell(result, context, as_json, recipe, run, set_)
+    if result.failure:
+        raise CheckFailed(result.failure)
 
 
 def register(app: typer.Typer) -> None:

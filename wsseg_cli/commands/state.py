@@ -23,7 +23,7 @@ OtherRecipeOpt = Annotated[
     typer.Option(
         "--recipe",
         "-r",
-        help="Compare with this recipe, not with the one that the run was last used with.",
+        help="Compare with this recipe instead of the one that the run last used.",
         metavar="NAME|PATH",
         autocompletion=recipe_names,
     ),
@@ -40,7 +40,7 @@ def status_command(
     shown = []
     for path in chosen:
         if recipe is None and not (path / "recipe.yaml").is_file():
-            raise RecipeError(f"{path} is no run: it holds no recipe.yaml")
+            raise RecipeError(f"{path} is not a run: it has no recipe.yaml")
         run = open_existing(path, recipe, set_)
         lines, busy = status(run), working(run)
         shown.append(

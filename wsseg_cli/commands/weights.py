@@ -20,7 +20,7 @@ app = typer.Typer(
     help="Published start weights by name: list, get, add, where.", no_args_is_help=True, rich_markup_mode=None
 )
 
-ForceOpt = Annotated[bool, typer.Option("--force", help="Make anew what is there.")]
+ForceOpt = Annotated[bool, typer.Option("--force", help="Replace what is there already.")]
 
 
 def weight_names(incomplete: str) -> list[str]:
@@ -73,7 +73,7 @@ def get(
 ) -> None:
     """Download, check and convert start weights.
 
-    A download that broke off goes on where it stopped. Recipes then find the weights by their name.
+    An interrupted download resumes where it stopped. Recipes then find the weights by their name.
     """
     from ..convert import start_weights
 
@@ -99,10 +99,10 @@ def add(
 @app.command("where", epilog="Example: wsseg weights where")
 def where(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Weights that are here.", autocompletion=weight_names)
+        str | None, typer.Argument(metavar="[NAME]", help="Name of weights that are here.", autocompletion=weight_names)
     ] = None,
 ) -> None:
-    """Print the folder of start weights, or one's file.
+    """Print the folder of start weights, or the file of one.
 
     The folder is WSSEG_WEIGHTS, by default in the user's data directory.
     """

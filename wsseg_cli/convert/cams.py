@@ -213,7 +213,7 @@ def _numbers(rows: npt.NDArray[Any], image_id: str) -> npt.NDArray[Any]:
 def _in_range(rows: npt.NDArray[Any], divide: float, image_id: str) -> FloatArray:
     scores = rows.astype(np.float32) / np.float32(divide)
     if not np.isfinite(scores).all():
-        raise DataError(f"image {image_id!r}: values that are not finite")
+        raise DataError(f"image {image_id!r}: has values that are not finite")
     low, high = (float(scores.min()), float(scores.max())) if scores.size else (0.0, 0.0)
     if low < -_SLACK or high > 1 + _SLACK:
         hint = "; SC-CAM's script writes 0 and 255, which --divide 255 mends" if high == 255 else ""
@@ -224,6 +224,6 @@ def _in_range(rows: npt.NDArray[Any], divide: float, image_id: str) -> FloatArra
 def _check_classes(scores: ScoreMap, num_classes: int | None) -> None:
     if num_classes is not None and len(scores.classes) and scores.classes[-1] >= num_classes:
         raise DataError(
-            f"image {scores.image_id!r}: class {int(scores.classes[-1])} with {num_classes} classes counted from 0; "
+            f"image {scores.image_id!r}: class {int(scores.classes[-1])} is out of range for {num_classes} classes; "
             "dicts that begin with the background are of the form crf"
         )

@@ -153,7 +153,7 @@ def compare(vectors: Mapping[str, FloatArray], masks: Path) -> Agreement:
 
 def _names(labels: Labels, source: Path) -> dict[str, list[str]]:
     if labels.classes is None:
-        raise RecipeError(f"{source} holds no class names; --classes FILE gives them, one a line, in the file's order")
+        raise RecipeError(f"{source} holds no class names; --classes FILE gives them, one per line, in the same order")
     return {i: [labels.classes[int(k)] for k in np.flatnonzero(vector)] for i, vector in labels.vectors.items()}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from ..data.images import decode, open_picture, read_mask
 from ..data.palette import voc_colours
 from ..data.stores import MaskStore
 from ..disk.reading import read_text
+from ..disk.records import parse_json
 from ..errors import DataError, RecipeError
 from ..types import IGNORE, ByteArray
 
@@ -32,12 +32,17 @@ _IGNORE_WORD = 65535
 
 @dataclass
 class ConvertedMasks:
-    """What was written: files, files by the values in them, and the files that were not, with the reason."""
+    """What was written: files, files by the values in them, and the files that were not, with the reason.
+
+    classes: the classes by ascending mask value, where the source says them. notes: what else is to be known.
+    """
 
     out: Path
     written: int = 0
     counts: Counter[int] = field(default_factory=Counter)
     failures: list[tuple[Path, str]] = field(default_factory=list)
+    classes: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
 
 
 def run(
@@ -76,7 +81,7 @@ def run(
             mask = values_of(path, form, table, nearest=colours is not None)
             beyond = mask[(mask != IGNORE) & (mask > (IGNORE if num_classes is None else num_classes))]
             if beyond.size:
-                raise DataError(f"{path}: value {int(beyond.max())} with {num_classes} classes")
+                raise DataError(f"{path}: value {int(beyond.max())} is out of range for {num_classes} classes")
             _write(out, image_id, mask, to, table)
         except DataError as error:
             result.failures.append((path, str(error)))
@@ -171,7 +176,10 @@ def values_of_categories(mask: ByteArray, said_by: str) -> ByteArray:
     values = table[mask]
     if (values < 0).any():
         wrong = sorted(set(mask[values < 0].tolist()))
-        raise DataError(f"{said_by}: {wrong[:8]} are no category ids of COCO's 80; plain values are of the form index")
+        raise DataError(
+            f"{said_by}: {wrong[:8]} are not category ids of COCO's 80 classes; "
+            "plain class indices are read with --form index"
+        )
     return values.astype(np.uint8)
 
 
@@ -182,8 +190,8 @@ def read_colours(path: Path) -> ByteArray:
         DataError: missing, or another form.
     """
     try:
-        content = json.loads(read_text(path, 1 << 20, "utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = parse_json(read_text(path, 1 << 20, "utf-8-sig"))
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as colours ({error})") from error
     rows = list(content.values()) if isinstance(content, dict) else content
     fits = isinstance(rows, list) and 1 < len(rows) <= IGNORE + 1
@@ -199,7 +207,7 @@ def _write(out: Path, image_id: str, mask: ByteArray, to: Form, colours: ByteArr
     if to == "coco":
         ids = np.concatenate([[0], _category_ids()])
         if (beyond := mask[(mask != IGNORE) & (mask >= len(ids))]).size:
-            raise DataError(f"image {image_id!r}: value {int(beyond.max())} is no class of COCO's 80")
+            raise DataError(f"image {image_id!r}: value {int(beyond.max())} is not one of COCO's 80 classes")
         pixels: ByteArray = np.where(mask == IGNORE, IGNORE, ids[np.where(mask == IGNORE, 0, mask)]).astype(np.uint8)
     elif to == "rgb":
         table = voc_colours()

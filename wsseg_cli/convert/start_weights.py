@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -79,14 +80,14 @@ def add(name: str, file: Path, *, force: bool = False) -> Placed:
 def _require_free(row: Published, force: bool) -> None:
     path = path_of(row.name)
     if path.exists() and not force:
-        raise RecipeError(f"{path} is there already; --force makes it anew")
+        raise RecipeError(f"{path} already exists; --force makes it again")
 
 
 def _source(row: Published, address: str | None) -> Source:
     """Return what is fetched: the table's plain file, or the one at `address`, known by its name."""
     if address is None:
         if row.plain is None:
-            raise CheckpointError(f"{row.name}: there is no plain address. {_by_hand(row)}")
+            raise CheckpointError(f"{row.name}: it cannot be fetched automatically. {_by_hand(row)}")
         return row.plain
     try:
         last = _last_part(address) if urlsplit(address).scheme in ("http", "https") else ""
@@ -149,7 +150,7 @@ def _unpacked(archive: Path, member: str, workshop: Path) -> Path:
             with opened.open(found) as stream, out.open("wb") as written:
                 while block := stream.read(1 << 20):
                     written.write(block)
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
         raise CheckpointError(f"{archive.name} is damaged ({error})") from error
     return out
 

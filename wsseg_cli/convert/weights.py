@@ -26,8 +26,8 @@ have it. left out: not written, since no network of ours has it (a classifier of
 _SHOWN = 12
 _IMAGENET = "ImageNet labels"
 _IMAGENET_CLASSES = 1000
-_UNKNOWN = "unknown; say it with --saw"
-_REST = "the rest is unknown, say it with --saw"
+_UNKNOWN = "unknown; name it with --saw"
+_REST = "the rest is unknown; name it with --saw"
 _CAFFE = ("caffe", "deeplab-vgg16", "deeplab-vgg16-aspp")
 # families of which one backbone without classifier was published, ImageNet's
 _ONLY_IMAGENET = ("mxnet", "psa", *_CAFFE)
@@ -98,7 +98,7 @@ def run(
     if out.suffix != ".safetensors":
         raise RecipeError(f"{out}: weights are written as .safetensors")
     if out.exists() and not force:
-        raise RecipeError(f"{out} is there already; another name, or --force")
+        raise RecipeError(f"{out} already exists; choose another name or add --force")
     found_in, inside = read_wrapped(source)
     published = {name: _plain(tensor) for name, tensor in found_in.items()}
     chosen = family or guess_family(published)
@@ -143,7 +143,7 @@ def read_wrapped(source: Path) -> tuple[dict[str, Tensor], str]:
     if suffix == ".safetensors":
         tensors, header = read_tensors(source)
         if header:
-            raise CheckpointError(f"{source} has our names already; a recipe's `weights` takes it as it is")
+            raise CheckpointError(f"{source} already has wsseg's names; a recipe's `weights` can name it as it is")
         return tensors, ""
     return pth.read_wrapped(source)
 
@@ -209,7 +209,7 @@ def _require_backbone(source: Path, family: str, tensors: Mapping[str, Tensor], 
     if not found:
         names = ", ".join(sorted(tensors)[:5])
         raise CheckpointError(
-            f"{source}: as a checkpoint of {family} it has the backbone of none of our backbones ({names}, …); "
+            f"{source}: as a checkpoint of {family} it matches none of our backbones ({names}, …); "
             "is --from the right family?"
         )
     match = found[0].match

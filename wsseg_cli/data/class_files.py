@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from itertools import dropwhile
 from pathlib import Path
-from typing import Any
 
 from ..disk.reading import read_text
+from ..disk.records import parse_json
 from ..errors import DataError
 from ..types import ClassNames, means_no_class
 
@@ -30,7 +29,7 @@ def read_class_names(path: Path) -> ClassNames:
     names = _of_json(path, text) if path.suffix.lower() == ".json" else _of_lines(text)
     names = list(dropwhile(means_no_class, names))
     if not names:
-        raise DataError(f"{path}: names no class; expected one a line, or a JSON list")
+        raise DataError(f"{path}: lists no classes; expected one per line, or a JSON list")
     try:
         return ClassNames(names)
     except DataError as error:
@@ -39,9 +38,9 @@ def read_class_names(path: Path) -> ClassNames:
 
 def _of_json(path: Path, text: str) -> list[str]:
     try:
-        content: Any = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: no JSON ({error})") from error
+        content = parse_json(text)
+    except ValueError as error:
+        raise DataError(f"{path}: not valid JSON ({error})") from error
     names = content.get("class_names") if isinstance(content, dict) else content
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
         raise DataError(f'{path}: expected a list of class names, or {{"class_names": [...]}}')

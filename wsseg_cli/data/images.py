@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from functools import lru_cache
 from importlib import import_module
@@ -14,13 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
+from ..disk.limits import max_pixels
 from ..disk.reading import require_regular
-from ..errors import DataError, RecipeError
-from ..settings import MAX_MEGAPIXELS
+from ..errors import DataError
 from ..types import ByteArray
-
-DEFAULT_MEGAPIXELS = 100
-"""Larger pictures are refused on their header: they need gigabytes in a network, and small files can claim any size."""
 
 PngImagePlugin.MAX_TEXT_CHUNK = 64 << 20  # editors write texts and colour profiles above Pillow's limit of 1 MB
 PngImagePlugin.MAX_TEXT_MEMORY = 64 << 20
@@ -44,22 +40,6 @@ _FORMATS = tuple(name for name in ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", 
 """Pictures that are read; Pillow's others, such as EPS, would start programs or are none of ours."""
 Image.MAX_IMAGE_PIXELS = None  # `check_pixels` is the limit
 _FILTERS = Lock()  # the filters of warnings are one for all threads
-
-
-def max_pixels() -> int:
-    """Return the pixels of the largest picture that is read.
-
-    Raises:
-        RecipeError: the environment variable holds no positive number.
-    """
-    said = os.environ.get(MAX_MEGAPIXELS) or str(DEFAULT_MEGAPIXELS)
-    try:
-        limit = float(said)
-    except ValueError:
-        limit = 0.0
-    if not 0 < limit < 1e5:
-        raise RecipeError(f"{MAX_MEGAPIXELS}={said[:40]}: expected megapixels, such as {DEFAULT_MEGAPIXELS}")
-    return int(limit * 1e6)
 
 
 def check_pixels(path: Path, pixels: int) -> None:

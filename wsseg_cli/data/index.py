@@ -178,7 +178,7 @@ def _entries(path: Path, classes: ClassNames, roots: Mapping[str, Path]) -> Iter
             raise DataError(f"{where}: image id {row['id'][:80]!r} occurs twice; {REMEDY}")
         seen.add(row["id"])
         if row["labels"] != sorted(set(row["labels"])) or (row["labels"] and row["labels"][-1] >= len(classes)):
-            raise DataError(f"{where}: `labels`: expected ascending ones below {len(classes)}; {REMEDY}")
+            raise DataError(f"{where}: `labels`: expected ascending class numbers below {len(classes)}; {REMEDY}")
         sample = Sample(
             image_id=row["id"],
             image=_absolute(row["image"], roots, where),
@@ -194,5 +194,5 @@ def _entries(path: Path, classes: ClassNames, roots: Mapping[str, Path]) -> Iter
 def _absolute(place: str, roots: Mapping[str, Path], where: str) -> Path:
     name, _, rest = place.partition(":")
     if (name and name not in roots) or "\0" in place:
-        raise DataError(f"{where}: {place[:80]!r} is below no root of roots.json; {REMEDY}")
+        raise DataError(f"{where}: {place[:80]!r} is not below any root in roots.json; {REMEDY}")
     return roots[name] / rest if name else Path(rest)

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..disk.reading import read_bytes
+from ..disk.records import parse_json
 from ..disk.writing import write_text
 from ..errors import DataError
 from .label_cells import are_multi_hot, names_in_cell, twice_a_number
@@ -74,7 +75,7 @@ def read_label_table(
         known = table.setdefault(image, [])
         known += [name for name in names if name not in known]
     if not table:
-        raise DataError(f"{path}: names no image")
+        raise DataError(f"{path}: lists no images")
     return table
 
 
@@ -104,7 +105,7 @@ def write_label_table(path: Path, table: Mapping[str, Iterable[str]]) -> None:
         for image, names in table.items():
             cell = ";".join(names)
             if names_in_cell(cell) != list(names):
-                raise DataError(f"{path}: {cell!r:.120} cannot be parted again in a cell; write .jsonl")
+                raise DataError(f"{path}: {cell!r:.120} could not be split again on reading; write .jsonl")
             writer.writerow([image, cell])
         text = buffer.getvalue()
     else:
@@ -144,7 +145,7 @@ def _csv_rows(rows: _Rows, text: str) -> list[tuple[str, list[str]]]:
                 continue
             cells.append((reader.line_num, image, row))
     except csv.Error as error:
-        raise DataError(f"{rows.path}, line {reader.line_num}: no CSV ({error})") from None
+        raise DataError(f"{rows.path}, line {reader.line_num}: not valid CSV ({error})") from None
     if labels_at is None:
         return _one_hot(rows, header, image_at, cells)
     listed = [(line, image, rows.names(row[labels_at]) if len(row) > labels_at else []) for line, image, row in cells]
@@ -207,8 +208,8 @@ def _json_rows(rows: _Rows, text: str) -> list[tuple[str, list[str]]]:
         if not line.strip():
             continue
         try:
-            entry: Any = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            entry = parse_json(line)
+        except ValueError as error:
             rows.refuse(number, f"no JSON ({error})")
             continue
         cells = {str(name).lower(): value for name, value in entry.items()} if isinstance(entry, dict) else {}

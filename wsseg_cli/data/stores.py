@@ -33,13 +33,15 @@ class ScoreStore(Mapping[str, ScoreMap]):
         there = stems_in(self.folder, self.suffix)
         return [image_id for image_id in image_ids if file_stem(image_id) not in there]
 
-    def write(self, scores: ScoreMap, stride: int = 1) -> None:
+    def write(self, scores: ScoreMap, stride: int = 1, seen: tuple[int, int] | None = None) -> None:
         """Write a score map, clipped to [0, 1] and resized to ((H-1)//stride+1, (W-1)//stride+1), as float16.
 
-        A second resolution, `strided`, is written beside it as it is.
+        seen: (H, W) at which the network saw the image, by default the image's own. A second resolution, `strided`, is
+        written beside it as it is.
         """
         height, width = scores.size
-        size = ((height - 1) // stride + 1, (width - 1) // stride + 1)
+        rows, columns = seen or scores.size
+        size = ((rows - 1) // stride + 1, (columns - 1) // stride + 1)
         arrays = {
             "classes": np.asarray(scores.classes, np.int64),
             "scores": np.ascontiguousarray(_stored(scores.scores, size)),
@@ -86,7 +88,7 @@ def _stored(scores: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.clip(resize_scores(scores, size), 0.0, 1.0).astype(np.float16)
 
 
-_REMEDY = "delete it and run the stage again"
+_REMEDY = "delete it and run the command that made it again"
 _REFUSAL = Refusal(_REMEDY, what="score map")
 _FRACTIONS = {"F16", "F32", "F64"}
 _COARSEST = 64  # pixels of the image to one stored value; what is coarser is a damaged size
@@ -107,7 +109,7 @@ def read_scores(path: Path, image_id: str | None = None) -> ScoreMap:
     classes, scores = arrays["classes"].astype(np.int64), arrays["scores"].astype(np.float32)
     more = {name: arrays[name].astype(np.float32) for name in ("background", "strided") if name in arrays}
     if len(classes) and (classes[0] < 0 or classes[-1] >= IGNORE - 1 or (np.diff(classes) <= 0).any()):
-        raise DataError(f"{path}: classes {classes.tolist()[:20]}; expected ascending ones from 0 on; {_REMEDY}")
+        raise DataError(f"{path}: classes {classes.tolist()[:20]}; expected ascending class numbers from 0; {_REMEDY}")
     if not all(np.isfinite(values).all() for values in (scores, *more.values())):
         raise DataError(f"{path}: scores that are not finite; {_REMEDY}")
     said = header.get("image_id")
@@ -132,7 +134,7 @@ def _checked_size(path: Path) -> tuple[int, int]:
         if name in specs:
             _check_map(path, name, specs[name], count[0], size)
     if "background" in specs and specs["background"].shape != shape[1:]:
-        raise DataError(f"{path}: a background of shape {specs['background'].shape} to scores {shape}; {_REMEDY}")
+        raise DataError(f"{path}: background of shape {specs['background'].shape}, scores of shape {shape}; {_REMEDY}")
     if (1 + count[0]) * size[0] * size[1] > _MOST_VALUES:
         raise DataError(f"{path}: {count[0]} classes at the size {size} are more than memory holds; {_REMEDY}")
     check_pixels(path, size[0] * size[1])
@@ -144,7 +146,7 @@ def _check_map(path: Path, name: str, spec: TensorSpec, count: int, size: list[A
     if len(shape) != 3 or shape[0] != count or spec.dtype not in _FRACTIONS:
         raise DataError(f"{path}: {count} classes but {name} of shape {shape} ({spec.dtype}); {_REMEDY}")
     if not all(type(n) is int and 1 <= m <= n <= _COARSEST * m for n, m in zip(size, shape[1:], strict=True)):
-        raise DataError(f"{path}: size {str(size)[:60]} does not go with {name} of shape {shape}; {_REMEDY}")
+        raise DataError(f"{path}: size {str(size)[:60]} does not match {name} of shape {shape}; {_REMEDY}")
 
 
 class MaskStore:
@@ -222,7 +224,9 @@ def check_size(path: Path, what: str, found: tuple[int, ...], wanted: tuple[int,
 
 
 def _above(path: Path, value: int, classes: ClassNames) -> DataError:
-    return DataError(f"{path}: mask value {value} with {len(classes)} classes (0 is background, {IGNORE} ignore)")
+    return DataError(
+        f"{path}: mask value {value} is out of range for {len(classes)} classes (0 is background, {IGNORE} ignore)"
+    )
 
 
 def write_mask(path: Path, mask: ByteArray) -> None:

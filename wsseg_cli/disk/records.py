@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 from ..errors import DataError, WssegError
 from .reading import MEGABYTE, read_bytes
@@ -39,6 +40,15 @@ def parse_record(data: bytes | str, kind: type[_T], where: str, remedy: str, err
     except ValidationError as wrong:
         raise error(f"{where}: {_said(wrong)}; {remedy}") from None
     return value
+
+
+def parse_json(data: bytes | str) -> Any:
+    """Return the value of JSON text of other people: nested at most 200 deep, so that whatever walks or shows it can.
+
+    Raises:
+        ValueError: no JSON, nested deeper, half a surrogate pair, or a number of thousands of digits.
+    """
+    return from_json(data)
 
 
 def check_record(value: Any, kind: type[_T], where: str, remedy: str, error: type[WssegError] = DataError) -> _T:

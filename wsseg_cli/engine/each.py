@@ -10,7 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..data.threads import in_threads
 from ..errors import StageError, WssegError
@@ -25,6 +25,13 @@ _FEW = 12  # below this many images a for each worker, starting processes costs 
 
 _work: Work | None = None
 _log = logging.getLogger(__name__)
+
+
+class Workers(NamedTuple):
+    """Who does the images: worker processes, or threads of this process; 0 or 1 is this process alone."""
+
+    number: int = 0
+    threads: bool = False
 
 
 @dataclass
@@ -45,30 +52,29 @@ def each(
     setup: Callable[..., Work],
     arguments: tuple[Any, ...] = (),
     *,
-    workers: int = 0,
-    threads: bool = False,
+    workers: Workers = Workers(),
     label: str = "",
     total: int | None = None,
     quiet: bool = False,
 ) -> Done:
     """Do `setup(*arguments)(image_id)` for each image, in order of completion.
 
-    With `workers` > 1 each worker process calls `setup` once, so `setup` is a top-level function and `arguments` pickle
-    (between our own processes; nothing of it comes from a file). Every worker, and this process where it works itself,
-    computes with one thread on the CPU, so the results do not depend on the number of workers. Images that raise a
-    WssegError are collected as failures; anything else is a bug and stops the loop.
-
-    threads: the workers are threads of this process, for work that is decoding and the like: it lets go of the
-    interpreter's lock and has no use for torch, whose start in every worker would take longer than most data sets do.
+    Each worker process calls `setup` once, so `setup` is a top-level function and `arguments` pickle (between our own
+    processes; nothing of it comes from a file). Threads share what one call of `setup` returns. They are for work that
+    lets go of the interpreter's lock: decoding, and networks on a GPU, which computes one image while the views of
+    the next are made and the maps of the last are written. At most as many images are in memory as there are workers.
+    Every worker, and this process where it works itself, computes with one thread on the CPU, so the results do not
+    depend on the number of workers. Images that raise a WssegError are collected as failures; anything else is a bug
+    and stops the loop.
 
     total: what the progress line counts to, those done before among them.
     """
     done = Done()
     total = len(image_ids) if total is None else total
-    _log.debug("%s: %d images in %d processes", label, len(image_ids), max(1, workers))
+    _log.debug("%s: %d images by %s", label, len(image_ids), workers)
     with ProgressLine(label, total, start=total - len(image_ids), quiet=quiet or not processes.is_main()) as line:
-        outcomes = _in_threads if threads else _outcomes
-        for image_id, result, failure in outcomes(image_ids, setup, arguments, workers):
+        outcomes = _in_threads if workers.threads else _outcomes
+        for image_id, result, failure in outcomes(image_ids, setup, arguments, workers.number):
             if failure is not None:
                 done.failures[image_id] = failure
             else:
@@ -115,8 +121,8 @@ def _outcomes(
             yield from (future.result() for future in finished)
     except BrokenProcessPool:
         raise StageError(
-            "a worker process died, perhaps for want of memory; what is done is kept, "
-            "run the same command again, with `--set runtime.workers=1` if it repeats"
+            "a worker process died, perhaps because memory ran out; what is done is kept. "
+            "Run the same command again, with `--set runtime.workers=1` if it happens again"
         ) from None
     except BaseException:
         # nobody waits for the images under way: a file of theirs is whole or not there, and they are done next time

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.loader import steps_per_epoch, training_batches
-from ..errors import DataError, RecipeError, TrainingError
+from ..errors import DataError, RecipeError
 from ..ops import opencv
 from ..plugin.protocols import Batch, Losses, NetworkT, Trainable, TrainingJob
 from ..settings import RuntimeSettings, TrainSettings
@@ -20,6 +20,7 @@ from . import checkpoint, hub_weights, processes, train_state
 from .frozen import frozen_weights
 from .interrupt import Interrupt
 from .live import log_pictures
+from .losses import LossWatch, PartLosses
 from .memory import explained
 from .metrics_log import MetricsLog
 from .optim import build_optimizer, set_learning_rates
@@ -111,24 +112,29 @@ class Loop:
             world=processes.world(),
             pin=device.type == "cuda",
         )
-        label = job.dir.name
+        label, on_cpu = job.dir.name, device.type == "cpu"
         quiet = self.quiet or not processes.is_main()
         shown = ProgressLine(label, max_steps, start=begun, word="step", unit_size=s.batch_size, quiet=quiet)
-        with shown as line, Interrupt(sigterm=processes.world() == 1) as interrupt:
+        losses = LossWatch(job.dir)
+        with shown as line, Interrupt() as interrupt:
             for step, parts in enumerate(batches, begun):
                 progress = Progress(step, max_steps, step // per_epoch, job.seed)
                 set_learning_rates(optimizer, s.schedule, progress)
                 # Dropout and other draws are a function of (seed, step, process): no random state to store.
                 torch.manual_seed(_seed_of(job.seed, step, processes.rank()))
-                losses = self._step(step_module, accelerator, parts, progress, s, device, scaler, job.dir)
+                losses.add(step, self._step(step_module, accelerator, parts, progress, s, device, scaler))
                 _update(optimizer, scaler)
                 trainable.after_step(model, progress)
                 done = step + 1
-                if done % self.runtime.log_every == 0 or done == max_steps or done == 1:
-                    log.write(done, losses, max(group["lr"] for group in optimizer.param_groups))
-                line.advance(1, **losses)
-                stop = interrupt.asked if processes.world() == 1 else None
-                if (done % save_every == 0 or stop is not None) and done < max_steps and processes.is_main():
+                stop = processes.agree_to_stop(interrupt.asked)
+                saves = (done % save_every == 0 or stop is not None) and done < max_steps
+                logs = done % self.runtime.log_every == 0 or done in (1, max_steps)
+                if saves or logs or on_cpu:
+                    line.show(**losses.look())
+                line.advance()
+                if logs:
+                    log.write(done, losses.last, max(group["lr"] for group in optimizer.param_groups))
+                if saves and processes.is_main():
                     log.flush()
                     train_state.write(job.dir, done, model, optimizer, scaler)
                 if (done % save_every == 0 or done == max_steps) and processes.is_main():
@@ -187,22 +193,19 @@ class Loop:
         settings: TrainSettings,
         device: torch.device,
         scaler: Any,
-        folder: Path,
-    ) -> dict[str, float]:
-        """Run forward and backward of all parts of one step; return the losses, averaged over the parts."""
-        sums: dict[str, float] = {}
+    ) -> list[PartLosses]:
+        """Run forward and backward of all parts of one step; return the losses of each part."""
+        seen: list[PartLosses] = []
         for number, batch in enumerate(parts):
             last = number == len(parts) - 1
             batch = {n: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for n, v in batch.items()}
             with nullcontext() if last else accelerator.no_sync(step_module):
                 with _autocast(device, settings.precision):
                     losses = step_module(batch, progress)
-                values = _checked(losses, batch, progress, folder)
+                seen.append(PartLosses.of(losses, batch["image_id"]))
                 total = sum(losses.values()) / len(parts)
                 (scaler.scale(total) if scaler else total).backward()  # type: ignore[union-attr]
-            for name, value in values.items():
-                sums[name] = sums.get(name, 0.0) + value / len(parts)
-        return sums
+        return seen
 
 
 def usable_samples(trainable: Trainable[Any, Any], job: TrainingJob) -> list[Sample]:
@@ -259,22 +262,3 @@ def _autocast(device: torch.device, precision: str) -> AbstractContextManager[An
     if precision == "fp32":
         return nullcontext()
     return torch.autocast(device.type, _DTYPES[precision])
-
-
-def _checked(losses: Mapping[str, Tensor], batch: Batch, progress: Progress, folder: Path) -> dict[str, float]:
-    """Return the losses as numbers.
-
-    Raises:
-        TrainingError: one is not finite; names it, the step, the images and the last checkpoint.
-    """
-    names = list(losses)
-    values = torch.stack([losses[name].detach().float().reshape(()) for name in names]).tolist()
-    for name, value in zip(names, values, strict=True):
-        if value != value or value in (float("inf"), float("-inf")):
-            last = train_state.last_folder(folder)
-            raise TrainingError(
-                f"loss `{name}` is {value} at step {progress.step}; images {', '.join(batch['image_id'])}; "
-                f"last good checkpoint: {last.name if last else 'none'}. A smaller learning rate "
-                "(`--set` …`optim.lr=`) or `precision: fp32` often helps"
-            )
-    return dict(zip(names, values, strict=True))

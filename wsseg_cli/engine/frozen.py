@@ -99,7 +99,7 @@ def frozen_weights(header: Mapping[str, Any], path: Path, model: nn.Module) -> s
             )
         if sha256_of(file) != frozen["sha256"]:
             raise CheckpointError(
-                f"{path} names frozen weights {file}, whose content has changed since; put the file back, or run "
+                f"{path} names frozen weights {file}, whose content has since changed; put the file back, or run "
                 "`wsseg train-cls --force`"
             )
     return weights

@@ -18,12 +18,12 @@ def file_of(model: nn.Module) -> HubFile:
     """Return the file that `weights: hub` means for a network.
 
     Raises:
-        CheckpointError: no hub holds weights of its backbone.
+        CheckpointError: no hub has weights for its backbone.
     """
     backbone = getattr(model, "backbone", None)
     if backbone is None or not hasattr(backbone, "hub_file"):
         name = type(model if backbone is None else backbone).__name__
-        raise CheckpointError(f"weights: hub: no hub holds weights of {name}; `wsseg weights list` shows others")
+        raise CheckpointError(f"weights: hub: no hub has weights for {name}; `wsseg weights list` shows others")
     found: HubFile = backbone.hub_file()
     return found
 

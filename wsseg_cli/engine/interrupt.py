@@ -11,18 +11,19 @@ from ..signals import Terminated, terminate
 
 
 class Interrupt:
-    """While inside, the first Ctrl-C or SIGTERM only sets `asked`; a second one ends at once."""
+    """While inside, the first Ctrl-C or SIGTERM only sets `asked`; a second one ends at once.
 
-    def __init__(self, sigterm: bool = True) -> None:
-        """sigterm: also wait after SIGTERM, if this process answers it at all (see `raise_on_sigterm`)."""
+    SIGTERM waits only in a process that answers it at all (see `raise_on_sigterm`).
+    """
+
+    def __init__(self) -> None:
         self.asked: type[KeyboardInterrupt] | None = None
         self._before: dict[int, Any] = {}
-        self._sigterm = sigterm
 
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():
             self._before[signal.SIGINT] = signal.signal(signal.SIGINT, self._ask)
-            if self._sigterm and signal.getsignal(signal.SIGTERM) is terminate:
+            if signal.getsignal(signal.SIGTERM) is terminate:
                 self._before[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._ask)
         return self
 

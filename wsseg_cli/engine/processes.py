@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ..data.threads import cores
 from ..errors import StageError
 from ..settings import RuntimeSettings
+from ..signals import Terminated
 
 if TYPE_CHECKING:  # `prepare` asks who is main, and does without the start of torch
     import torch
@@ -28,7 +30,7 @@ def start(device: str = "auto") -> torch.device:
     state = PartialState(cpu=on_cpu(device))
     if state.num_processes != world():
         raise StageError(
-            f"{world()} processes were started, but on {state.device} each works for itself; "
+            f"{world()} processes were started, but on {state.device} each would work on its own; "
             "start one, or add `--set runtime.device=cpu`"
         )
     _log.debug("process %d of %d computes on %s", rank(), world(), state.device)
@@ -79,6 +81,30 @@ def agree(value: Any) -> Any:
     return value
 
 
+def agree_to_stop(asked: type[KeyboardInterrupt] | None) -> type[KeyboardInterrupt] | None:
+    """Return what any process was asked, the same in all of them: all stop after the same step.
+
+    The processes speak through gloo, which does not wait for a GPU.
+    """
+    if world() == 1:
+        return asked
+    import torch
+
+    number = torch.tensor(_REQUESTS.index(asked))
+    torch.distributed.all_reduce(number, torch.distributed.ReduceOp.MAX, group=_host_group())
+    return _REQUESTS[int(number)]
+
+
+_REQUESTS = (None, KeyboardInterrupt, Terminated)
+
+
+@cache
+def _host_group() -> Any:
+    import torch
+
+    return torch.distributed.new_group(backend="gloo")
+
+
 def gather_objects(values: list[Any]) -> list[Any]:
     """Return the lists of all processes as one, in the order of the processes."""
     if world() == 1:
@@ -110,7 +136,7 @@ def sum_over_processes(x: Tensor) -> Tensor:
 
 
 def worker_count(runtime: RuntimeSettings) -> int:
-    """Return the worker processes of this process: the recipe's, or the cores shared between processes, at most 8."""
+    """Return the workers of this process: the recipe's, or the cores of the job, shared between its processes."""
     if runtime.workers is not None:
         return runtime.workers
-    return max(1, min(8, cores() // world()))
+    return max(1, cores() // world())

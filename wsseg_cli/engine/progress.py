@@ -63,6 +63,10 @@ class ProgressLine:
         if not self.quiet and self.live and self.count > self.start:
             print(self.text(), file=sys.stderr, flush=True)
 
+    def show(self, **numbers: float) -> None:
+        """Show `numbers` beside the count from the next advance on."""
+        self.numbers.update(numbers)
+
     def advance(self, by: int = 1, **numbers: float) -> None:
         """Count `by` more done and show `numbers` beside the count."""
         self.count += by

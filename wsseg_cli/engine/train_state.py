@@ -90,7 +90,7 @@ def resume(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, sca
     for key, value in [*values.items(), *content["scalars"].items()]:
         number, _, name = key.partition(".")
         if not number.isdecimal() or not name or len(number) > 9:
-            raise CheckpointError(f"{last}: {key[:80]!r} is no value of an optimiser; {remedy}")
+            raise CheckpointError(f"{last}: {key[:80]!r} is not a value of an optimiser; {remedy}")
         state.setdefault(int(number), {})[name] = value
     _check_state(last, state, optimizer, remedy)
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
@@ -105,7 +105,7 @@ def _check_state(last: Path, state: Mapping[int, Mapping[str, Any]], optimizer: 
     names = {frozenset(values) for values in state.values()}
     for number, values in state.items():
         if number >= len(parameters) or len(names) > 1:
-            raise CheckpointError(f"{last}: values of another optimiser or network; {remedy}")
+            raise CheckpointError(f"{last}: the values belong to another optimiser or network; {remedy}")
         for name, value in values.items():
             wanted = parameters[number].shape
             if isinstance(value, Tensor) and value.dim() and (value.shape != wanted or not value.is_floating_point()):
@@ -118,7 +118,7 @@ def _load_scaler(scaler: Any, values: Mapping[str, Any], last: Path, remedy: str
     try:
         scaler.load_state_dict(dict(values))
     except (KeyError, RuntimeError) as error:
-        raise CheckpointError(f"{last}: values of another loss scaling ({error}); {remedy}") from None
+        raise CheckpointError(f"{last}: the values belong to another loss scaling ({error}); {remedy}") from None
 
 
 def drop(folder: Path) -> None:

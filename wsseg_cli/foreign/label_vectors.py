@@ -33,7 +33,7 @@ def read_label_vectors(path: Path) -> dict[str, FloatArray]:
         if isinstance(vector, list) and all(isinstance(number, int | float) for number in vector):
             vector = np.array(vector)
         if not isinstance(vector, np.ndarray) or vector.ndim != 1 or vector.dtype.kind not in "biuf":
-            raise DataError(f"{path}: image {key!r:.80} has no vector of labels")
+            raise DataError(f"{path}: image {key!r:.80} has no label vector")
         length = len(vector) if length is None else length
         if len(vector) != length or not np.isin(vector, (0, 1)).all():
             raise DataError(f"{path}: image {key!r:.80}: expected {length} values, each 0 or 1")

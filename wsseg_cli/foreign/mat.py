@@ -150,7 +150,10 @@ def _numbers(array: _Array, order: str) -> np.ndarray | None:
     count, data = math.prod(array.sides), array.rest[0].data
     if count * dtype.itemsize != len(data):
         raise _Broken(f"an array of the sides {array.sides} in {len(data):,} bytes")
-    values = np.frombuffer(data, dtype).reshape(array.sides, order="F")
+    try:
+        values = np.frombuffer(data, dtype).reshape(array.sides, order="F")
+    except ValueError as error:  # shapes of no numbers that numpy does not take
+        raise _Broken(f"an array of the sides {array.sides}") from error
     # numbers of a class double are stored in the smallest type that holds them
     return values.astype(np.float64) if array.kind in _FRACTIONS else values
 

@@ -26,6 +26,8 @@ _MARK = object()
 _WIDEST = 1 << 127
 MOST_OPERATIONS = 5_000_000
 """Opcodes of the longest stream; the labels of all of COCO's images, a vector each, take three million."""
+_DEEPEST = 200_000
+"""Values that may wait for their container; `pickle` hands them on by the thousand."""
 
 
 class Refused(ValueError):
@@ -79,10 +81,12 @@ def interpret(
             if count > MOST_OPERATIONS:
                 raise Refused(f"has more than {MOST_OPERATIONS:,} parts")
             machine.step(opcode.name, argument)
+            if len(machine.stack) > _DEEPEST:
+                raise Refused(f"has more than {_DEEPEST:,} parts that belong to nothing")
     except Refused:
         raise
     except (ValueError, TypeError, IndexError, KeyError, OverflowError, MemoryError, AttributeError) as error:
-        raise Refused(f"is no whole pickle ({type(error).__name__}: {str(error)[:80]})") from error
+        raise Refused(f"is not a complete pickle ({type(error).__name__}: {str(error)[:80]})") from error
     raise Refused("ends before its end mark")
 
 
@@ -96,6 +100,8 @@ def count_of(shape: Any) -> int:
         raise Refused("holds an array with a broken shape")
     if len(shape) > 32:
         raise Refused("holds an array of more than 32 axes")
+    if math.prod(max(side, 1) for side in shape) >= 1 << 60:  # numpy refuses it, of no elements as well
+        raise Refused("holds an array with a broken shape")
     return math.prod(shape)
 
 
@@ -114,8 +120,6 @@ class _Machine:
             "PROTO": lambda: None,
             "FRAME": lambda: None,
             "MARK": lambda: push(_MARK),
-            "POP": self.stack.pop,
-            "POP_MARK": self._to_mark,
             "EMPTY_DICT": lambda: push({}),
             "EMPTY_LIST": lambda: push([]),
             "EMPTY_TUPLE": lambda: push(()),
@@ -158,7 +162,7 @@ class _Machine:
 
     def _tuple(self, count: int) -> None:
         if len(self.stack) < count:
-            raise Refused("is no whole pickle (empty stack)")
+            raise Refused("is not a complete pickle (empty stack)")
         self.stack[-count:] = [tuple(self.stack[-count:])]
 
     def _dict(self) -> None:
@@ -195,13 +199,13 @@ class _Machine:
 
     def _list(self) -> list[Any]:
         if type(self.stack[-1]) is not list:
-            raise Refused("appends to what is no list")
+            raise Refused("appends to something that is not a list")
         return self.stack[-1]
 
     @staticmethod
     def _set(target: Any, items: list[Any]) -> None:
         if type(target) is not dict or len(items) % 2:
-            raise Refused("sets items of what is no dict")
+            raise Refused("sets items of something that is not a dict")
         for key, value in zip(items[::2], items[1::2], strict=True):
             # a tuple of tuples of … as a key would hash for ever
             if not isinstance(key, (str, int, float, bytes)):
@@ -221,7 +225,7 @@ class _Machine:
     def _reduce(self) -> None:
         arguments, named = self.stack.pop(), self.stack.pop()
         if not isinstance(named, Named) or named.build is None or type(arguments) is not tuple:
-            raise Refused("calls what is no constructor; nothing was executed")
+            raise Refused("calls something that is not a known constructor; nothing was executed")
         self.stack.append(named.build(*arguments))
 
     def _build(self) -> None:

@@ -49,7 +49,7 @@ class _Reader:
         magic = self.numbers("<Q")[0] if self.left >= 8 else 0
         if magic != _LIST:
             raise CheckpointError(
-                f"{self.path} is no MXNet .params file: it starts with {magic:#x}, expected {_LIST:#x}"
+                f"{self.path} is not an MXNet .params file: it starts with {magic:#x}, expected {_LIST:#x}"
             )
         _, count = self.numbers("<QQ")
         self.need(count * 4, f"{count} arrays")
@@ -104,7 +104,7 @@ class _Reader:
         try:
             return self.take(length).decode()
         except UnicodeDecodeError as error:
-            raise CheckpointError(f"a name in {self.path} is no text; the file is damaged") from error
+            raise CheckpointError(f"a name in {self.path} is not text; the file is damaged") from error
 
     def numbers(self, layout: str) -> tuple[int, ...]:
         size = struct.calcsize(layout)

@@ -21,7 +21,7 @@ from ..errors import CheckpointError
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network")
 _DEEPEST = 4
 _PARALLEL = "module."
-_MOST_PICKLE, _MOST_FILES, _MOST_READS = 8 << 20, 50_000, 1_000_000
+_MOST_PICKLE, _MOST_FILES, _MOST_READS = 4 << 20, 50_000, 1_000_000
 _LONGEST_LINE, _FREE = 1 << 20, 256 << 20  # bytes
 _OBJECT = re.compile(r"GLOBAL ([\w.]+)")
 _ADVICE = re.compile(r"Please use|In PyTorch 2\.6|Re-running|Weights only load failed")
@@ -94,7 +94,7 @@ def _loaded(file: BinaryIO, name: str) -> Any:
                 "executed. Save its state_dict alone, where the file was made, and convert that."
             ) from error
         raise CheckpointError(
-            f"{name} is damaged or no PyTorch checkpoint ({_reason(error)}); is the download complete?"
+            f"{name} is damaged or not a PyTorch checkpoint ({_reason(error)}); is the download complete?"
         ) from error
 
 
@@ -121,11 +121,15 @@ class _Counted(io.RawIOBase):
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.left = file, _MOST_READS
+        here = file.tell()
+        self.size = file.seek(0, os.SEEK_END)
+        file.seek(here)
 
     def read(self, size: int = -1) -> bytes:
         """Read as the file does."""
         self._count()
-        return self.file.read(size)
+        left = max(0, self.size - self.file.tell())  # memory for the whole of `size` would be taken first
+        return self.file.read(left if size is None or size < 0 else min(size, left))
 
     def readline(self, size: int | None = -1) -> bytes:  # type: ignore[override]
         """Read a line as the file does."""

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DataError
-from ..types import IGNORE, IntArray
+from ..types import IGNORE, ClassNames, IntArray
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -88,7 +88,7 @@ class Confusion:
         where = f" of image {image_id!r}" if image_id else ""
         mask, prediction = checked_mask(mask, self.num_classes, f"mask{where}"), np.asarray(prediction)
         if mask.shape != prediction.shape:
-            raise DataError(f"prediction{where} is {prediction.shape}, the mask is {mask.shape}; expected one size")
+            raise DataError(f"prediction{where} is {prediction.shape}, the mask is {mask.shape}; expected equal sizes")
         prediction = checked_mask(prediction, self.num_classes, f"prediction{where}")
         outside = self.num_classes + 1
         kept = mask != IGNORE
@@ -234,7 +234,7 @@ def counted_values(labels: Iterable[int], num_classes: int) -> npt.NDArray[np.bo
     for label in labels:
         if not 0 <= label < num_classes:
             raise DataError(f"label {label} is not one of the {num_classes} foreground classes (0..{num_classes - 1})")
-        counted[label + 1] = True
+        counted[ClassNames.mask_value(label)] = True
     return counted
 
 

@@ -31,7 +31,7 @@ def threshold_range(start: float, stop: float, step: float) -> list[float]:
         DataError: the step is not positive or stop lies below start.
     """
     if not step > 0 or not stop >= start:
-        raise DataError(f"thresholds from {start} to {stop} in steps of {step} make no range")
+        raise DataError(f"thresholds from {start} to {stop} in steps of {step} do not make a range")
     return [start + step * i for i in range(int((stop - start) / step + 1e-6) + 1)]
 
 
@@ -89,7 +89,7 @@ class ThresholdCurve:
         if len(classes) and not 0 <= classes.min() <= classes.max() < self.num_classes:
             raise DataError(f"classes {classes.tolist()}{where} are not all 0..{self.num_classes - 1}")
         if len(np.unique(classes)) < len(classes):
-            raise DataError(f"classes {classes.tolist()}{where} name one class twice")
+            raise DataError(f"classes {classes.tolist()}{where} repeat a class")
         order = np.argsort(classes)
         outside, bins = self.num_classes + 1, len(self._edges) + 1
         values = np.append(classes[order] + 1, 0)

@@ -212,7 +212,7 @@ def _built(name: str, arguments: Mapping[str, Any]) -> nn.Module:
 def _indices(name: str, model: nn.Module) -> tuple[int, ...]:
     """Return which intermediate results are feature maps: the last four levels, or a quarter of the depth each."""
     if not hasattr(model, "forward_intermediates"):
-        raise RecipeError(f"timm/{name} gives no feature maps, timm has no forward_intermediates for it")
+        raise RecipeError(f"timm/{name} gives no feature maps: timm has no forward_intermediates for it")
     info: Any = model.feature_info
     levels = info if isinstance(info, list) else info.info
     count = len(levels)
@@ -241,7 +241,7 @@ def _probed(
                 way != "final" or maps[-1].shape[2:] == _raw(model, images, indices)
             ):
                 return multiple, way, called, maps
-    raise RecipeError(f"timm/{name} takes images of its own size only, or gives no feature maps") from problem
+    raise RecipeError(f"timm/{name} only takes images of its own size, or gives no feature maps") from problem
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from ..settings import MaskCrfSettings
 from ..types import IGNORE, ByteArray, ClassNames, FloatArray, ScoreMap, resize_scores
 from .crf import dense_crf
+from .resize import pillow_resize, shrunk_size, strips
 
 
 def present_values(classes: npt.ArrayLike) -> ByteArray:
@@ -47,11 +49,12 @@ def mask_from_map(
     Raises:
         DataError: the map has no background of its own and none is given.
     """
-    full = label_scores(scores, threshold=threshold, power=power, crf=crf, image=image, device=device, half=half)
-    return mask_from_scores(full, scores.classes)
+    return mask_and_marginals(scores, threshold=threshold, power=power, crf=crf, image=image, device=device, half=half)[
+        0
+    ]
 
 
-def label_scores(
+def mask_and_marginals(
     scores: ScoreMap,
     *,
     threshold: float | None = None,
@@ -60,23 +63,27 @@ def label_scores(
     image: ByteArray | None = None,
     device: str = "cpu",
     half: bool = False,
-) -> npt.NDArray[Any]:
-    """Return the (1+K, H, W) scores whose highest is a pixel's label, as `mask_from_map` compares them.
-
-    With a CRF these are its marginals, which sum to one. A map without a class gives ones for the background.
-
-    Raises:
-        DataError: as `mask_from_map`.
-    """
+) -> tuple[ByteArray, FloatArray | None]:
+    """Return the mask as `mask_from_map` does, and the CRF's marginals, (1+K, h, w); None where no CRF was asked."""
     if len(scores.classes) == 0:
-        return np.ones((1, *scores.size), np.float32)
-    full = scores.full(threshold, power=power, half=half)
-    return full if crf is None or image is None else crf_marginals(image, full, crf, device)
+        return np.zeros(scores.size, np.uint8), None
+    if crf is None or image is None:
+        parts = (scores.full(threshold, power=power, rows=rows, half=half) for rows in strips(scores.size))
+        return np.concatenate([mask_from_scores(part, scores.classes) for part in parts]), None
+    small = replace(scores, size=shrunk_size(scores.size, crf.longest))
+    marginals = crf_marginals(image, small.full(threshold, power=power, half=half), crf, device)
+    return mask_at_size(marginals, scores.size, scores.classes), marginals
 
 
-def without_unsure(mask: ByteArray, scores: npt.NDArray[Any], confidence: float) -> ByteArray:
-    """Return the (H, W) mask with 255 where the highest of its (1+K, H, W) scores lies below `confidence`."""
-    return np.where(scores.max(axis=0) < confidence, np.uint8(IGNORE), mask)
+def without_unsure(mask: ByteArray, marginals: FloatArray | None, confidence: float) -> ByteArray:
+    """Return the (H, W) mask with 255 where the highest of its marginals (1+K, h, w) lies below `confidence`.
+
+    Where the CRF saw a smaller image the highest are resized. None: nothing competed, and all is sure.
+    """
+    if marginals is None:
+        return mask
+    highest = resize_scores(marginals.max(axis=0)[None], (int(mask.shape[0]), int(mask.shape[1])))[0]
+    return np.where(highest < confidence, np.uint8(IGNORE), mask)
 
 
 def crf_scores(
@@ -84,11 +91,12 @@ def crf_scores(
 ) -> npt.NDArray[Any]:
     """Return a network's (1+C, H, W) logits as they are, or the dense CRF's marginals of their softmax.
 
-    image: (H, W, 3) uint8 RGB of the same size, which the CRF sees.
+    image: (H, W, 3) uint8 RGB of the same size, which the CRF sees. Marginals have the size that `crf.longest` leaves.
     """
     if crf is None:
         return logits
-    return crf_marginals(image, probabilities(logits), crf, device)
+    size = shrunk_size((int(image.shape[0]), int(image.shape[1])), crf.longest)
+    return crf_marginals(image, resize_scores(probabilities(logits), size), crf, device)
 
 
 def probabilities(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -99,27 +107,25 @@ def probabilities(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def crf_marginals(image: ByteArray, scores: FloatArray, crf: MaskCrfSettings, device: str = "cpu") -> FloatArray:
-    """Return the marginals of (L, H, W) scores under a stage's CRF, 0 for labels that stay below its `min_score`.
+    """Return the marginals of (L, h, w) scores under a stage's CRF, 0 for labels that stay below its `min_score`.
 
-    image: (H, W, 3) uint8 RGB of the same size, which the CRF sees. Where all labels stay below, all enter.
+    image: (H, W, 3) uint8 RGB, which the CRF sees at the size of the scores. Where all labels stay below, all enter.
     """
+    seen = pillow_resize(image, (int(scores.shape[1]), int(scores.shape[2])))
     enters = np.ones(len(scores), bool)
     if crf.min_score is not None:
         enters = scores.max(axis=(1, 2)) >= crf.min_score
         enters |= not enters.any()
     marginals = np.zeros(scores.shape, np.float32)
-    marginals[enters] = dense_crf(image, scores[enters], crf, backend=crf.backend, device=device)
+    marginals[enters] = dense_crf(seen, scores[enters], crf, backend=crf.backend, device=device)
     return marginals
 
 
-def mask_at_size(scores: FloatArray, size: tuple[int, int]) -> ByteArray:
-    """Return the (H, W) mask of (1+C, h, w) scores resized to `size`, with one class in memory at a time."""
-    if scores.shape[1:] == size:
-        return mask_from_scores(scores)
-    best = resize_scores(scores[:1], size)[0]
-    mask = np.zeros(size, np.uint8)
-    for value in range(1, len(scores)):
-        here = resize_scores(scores[value : value + 1], size)[0]
-        higher = here > best
-        best[higher], mask[higher] = here[higher], value
-    return mask
+def mask_at_size(scores: npt.NDArray[Any], size: tuple[int, int], classes: npt.ArrayLike | None = None) -> ByteArray:
+    """Return the (H, W) mask of (1+K, h, w) scores resized to `size`, a strip in memory at a time.
+
+    classes: as in `mask_from_scores`.
+    """
+    if scores.shape[1:] == tuple(size):
+        return mask_from_scores(scores, classes)
+    return np.concatenate([mask_from_scores(resize_scores(scores, size, rows), classes) for rows in strips(size)])

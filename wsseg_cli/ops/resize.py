@@ -5,6 +5,7 @@ Which library resized, and whether before or after normalising, moves a publishe
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -53,6 +54,27 @@ def pillow_resize(array: ByteArray, size: Size, kernel: Kernel = "bicubic") -> B
         return array
     height, width = size
     return np.asarray(Image.fromarray(array).resize((width, height), _PILLOW[kernel]))
+
+
+def shrunk_size(size: Size, longest: int | None) -> Size:
+    """Return (H, W) with the longer side at most `longest`; the same where it is, or where `longest` is None."""
+    if longest is None or max(size) <= longest:
+        return size
+    scale = longest / max(size)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def shrunk(array: ByteArray, longest: int | None) -> ByteArray:
+    """Return an image (H, W, 3) or map (H, W) at its `shrunk_size`; the same array where that is its own."""
+    size = shrunk_size((int(array.shape[0]), int(array.shape[1])), longest)
+    # a copy, since torch takes no array that cannot be written to
+    return array if array.shape[:2] == size else np.array(pillow_resize(array, size))
+
+
+def strips(size: tuple[int, int], pixels: int = 1 << 20) -> Iterator[slice]:
+    """Return the rows of an image (H, W) in strips of about so many pixels, for what would take memory as a whole."""
+    step = max(1, pixels // size[1])
+    return (slice(top, min(top + step, size[0])) for top in range(0, size[0], step))
 
 
 def opencv_resize(

@@ -39,7 +39,7 @@ class Backbone(nn.Module):
             CheckpointError: there is none.
         """
         raise CheckpointError(
-            f"weights: hub: no hub holds weights of {type(self).__name__}; `wsseg weights list` shows those with a name"
+            f"weights: hub: no hub has weights for {type(self).__name__}; `wsseg weights list` shows those with a name"
         )
 
     def from_hub(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -124,4 +124,4 @@ class BackboneEntry(Plugin[BackboneOptionsT], Generic[BackboneOptionsT]):
 
         `wsseg_cli.nets.backbone` then sets its `normalization` and holds what the option `frozen` names.
         """
-        raise PluginError(f"{type(self).__name__} builds no network")
+        raise PluginError(f"{type(self).__name__} does not implement `build`")

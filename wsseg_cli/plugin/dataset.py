@@ -25,7 +25,7 @@ class DatasetOptions(PluginOptions):
     def _names(cls, extras: dict[str, Path]) -> dict[str, Path]:
         for name in extras:
             if not name.isidentifier() or name in ("image", "label", "labels", "mask", "saliency", "infer", "model"):
-                raise ValueError(f"{name!r} cannot name an extra: a word of its own, letters, digits and '_'")
+                raise ValueError(f"{name!r} cannot name an extra: use letters, digits and '_', no taken name")
         return extras
 
 
@@ -52,7 +52,7 @@ class Dataset(Plugin[OptionsT]):
 
     def classes(self) -> ClassNames:
         """Return the names of the foreground classes."""
-        raise PluginError(f"{type(self).__name__} does not say its classes")
+        raise PluginError(f"{type(self).__name__} does not implement `classes`")
 
     def samples(self, split: str) -> Iterator[Sample]:
         """Yield the samples of split `split`; a single entry that cannot be used goes to `leave_out`.
@@ -60,7 +60,7 @@ class Dataset(Plugin[OptionsT]):
         Raises:
             DataError: no such split, or nothing of it can be read.
         """
-        raise PluginError(f"{type(self).__name__} has no samples")
+        raise PluginError(f"{type(self).__name__} does not implement `samples`")
 
     def missing(self, splits: Sequence[str]) -> list[str]:
         """Return what is not there of the folders and files that these splits need, a line each; opens no photo.

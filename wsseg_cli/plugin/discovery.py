@@ -159,7 +159,7 @@ def load_found(plugin: Found) -> type[protocols.Plugin[Any]]:
         raise PluginError(f"plugin {plugin.name!r} ({plugin.origin}) does not load: {reason}") from error
     problem = _broken_promise(plugin.group, cls)
     if problem:
-        raise PluginError(f"plugin {plugin.name!r} ({plugin.origin}) is no {plugin.group[:-1]}: {problem}")
+        raise PluginError(f"plugin {plugin.name!r} ({plugin.origin}) is not a valid {plugin.group[:-1]}: {problem}")
     return cls
 
 

@@ -90,7 +90,7 @@ class Trainable(Plugin[OptionsT], Generic[OptionsT, NetworkT]):
 
     def build_model(self) -> NetworkT:
         """Return the network with random weights; the backbone stands under the attribute `backbone`."""
-        raise PluginError(f"{type(self).__name__} has no network")
+        raise PluginError(f"{type(self).__name__} does not implement `build_model`")
 
     def initial_weights(self, settings: TrainSettings | None) -> list[InitialWeights]:
         """Return all weights that are loaded before this plugin is of use, for a look at them before the first stage.
@@ -130,14 +130,14 @@ class Trainable(Plugin[OptionsT], Generic[OptionsT, NetworkT]):
         mask (H, W) uint8 and other extras, "extra/<name>" (H, W) uint8; each target under "target/<name>". Out: image
         (3, h, w) float32 normalised, label, saliency and other extras (1, h, w) in [0, 1], mask (h, w) int64, targets.
         """
-        raise PluginError(f"{type(self).__name__} has no train_transform")
+        raise PluginError(f"{type(self).__name__} does not implement `train_transform`")
 
     def training_step(self, model: NetworkT, batch: Batch, progress: Progress) -> Losses:
         """Return the named, already weighted losses of one batch; the loop adds them up.
 
         batch: the tensors of `train_transform` stacked, `image_id`: list of N names, `index`: (N,) place in the split.
         """
-        raise PluginError(f"{type(self).__name__} has no training_step")
+        raise PluginError(f"{type(self).__name__} does not implement `training_step`")
 
     def published_pixels(self, image: ByteArray) -> ByteArray:
         """Return what the paper's code shows its dense CRF, (H, W, 3) uint8, by default the image itself.
@@ -176,7 +176,7 @@ class Trainable(Plugin[OptionsT], Generic[OptionsT, NetworkT]):
     def _of_backbone(self) -> NetworkOptions:
         if not isinstance(self.options, NetworkOptions):
             raise PluginError(
-                f"the options of {type(self).__name__} name no backbone: derive them from NetworkOptions, or say "
+                f"the options of {type(self).__name__} name no backbone: derive them from NetworkOptions, or implement "
                 "`build_model` and `normalization` yourself"
             )
         return self.options
@@ -194,7 +194,7 @@ class Predictor(Trainable[OptionsT, NetworkT]):
 
     def logits(self, model: NetworkT, image: ByteArray, infer: InferSettings) -> FloatArray:
         """Return the class scores of one image before softmax, (1+C, H, W) float32, background first."""
-        raise PluginError(f"{type(self).__name__} has no logits")
+        raise PluginError(f"{type(self).__name__} does not implement `logits`")
 
 
 class Method(Trainable[OptionsT, NetworkT]):
@@ -219,7 +219,7 @@ class Method(Trainable[OptionsT, NetworkT]):
         image: (H, W, 3) uint8 RGB. labels: the image's, or None: the method decides. An empty tuple gives no class.
         extras: (H, W) uint8 by name, those of `requirements(options).inference`; a method takes what it asks for.
         """
-        raise PluginError(f"{type(self).__name__} has no scores")
+        raise PluginError(f"{type(self).__name__} does not implement `scores`")
 
 
 class Refiner(Trainable[OptionsT, NetworkT]):
@@ -244,7 +244,7 @@ class Refiner(Trainable[OptionsT, NetworkT]):
 
         model: the trained network; None where nothing is learnt. extras: as in `Method.scores`.
         """
-        raise PluginError(f"{type(self).__name__} does not refine")
+        raise PluginError(f"{type(self).__name__} does not implement `refine`")
 
 
 class Segmenter(Predictor[OptionsT, NetworkT]):

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..disk.reading import read_text
 from ..errors import RecipeError, near
 from . import yaml_core
 from .problems import show
@@ -60,7 +61,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Document:
         RecipeError: the file cannot be read, is no YAML mapping, or an override does not apply.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, yaml_core.LARGEST, "utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} cannot be read: {error}") from error
     document = yaml_core.parse(text, path.name)

@@ -22,6 +22,7 @@ from ..plugin.protocols import (
     Requirements,
     Segmenter,
 )
+from ..settings import ONE_LENGTH
 from .files import builtin, locate, read
 from .plugin_problems import options_of, plugin_problems
 from .problems import Problem, problems_of, render, validated_json
@@ -45,7 +46,7 @@ from .sections import (
 )
 from .unused import unused
 from .variables import filled, misspelt
-from .yaml_core import Address, Document
+from .yaml_core import Address, Document, spell
 
 __all__ = ["SECTION", "STAGES", "LoadedRecipe", "Recipe", "builtin", "check", "load", "locate"]
 
@@ -251,9 +252,19 @@ def _core(document: Document) -> tuple[Recipe | None, list[Problem]]:
     try:
         recipe = validated_json(Recipe, document.data)
     except ValidationError as error:
-        return None, [*problems_of(error, Recipe), *malformed]
+        return None, [*(_with_way(problem, document) for problem in problems_of(error, Recipe)), *malformed]
     why = [Problem(address, f"is not used: {reason}") for address, reason in unused(recipe)]
     return recipe, [*malformed, *why]
+
+
+def _with_way(problem: Problem, document: Document) -> Problem:
+    """Return a problem with the --set that mends it, where one brought it about."""
+    if problem.message == ONE_LENGTH:
+        for given, other in (("max_steps", "epochs"), ("epochs", "max_steps")):
+            if document.lines.get((*problem.address, given)) == "--set":
+                way = f"--set {spell((*problem.address, other))}=null"
+                return Problem((*problem.address, given), f"{ONE_LENGTH}; `{way}` takes the other one away")
+    return problem
 
 
 def _error(path: Path, problems: Sequence[Problem], document: Document) -> RecipeError:

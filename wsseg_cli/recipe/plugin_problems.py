@@ -116,7 +116,7 @@ def _masks(method: type[Method[Any, Any]], name: str, document: Document) -> lis
     section = document.data.get("eval")
     if issubclass(method, Predictor) or document.data.get("train_seg") or not isinstance(section, dict):
         return []
-    why = f"is not used: no train_seg section, and method {name!r} gives score maps, no masks"
+    why = f"is not used: no train_seg section, and method {name!r} gives score maps rather than masks"
     default = EvalSettings().model_dump(mode="json")
     return [Problem(("eval", key), why) for key in ("infer", "crf") if section.get(key, default[key]) != default[key]]
 

@@ -179,7 +179,7 @@ class RefineSettings(Settings):
     @model_validator(mode="after")
     def _trained_one_by_one(self) -> RefineSettings:
         if isinstance(self.refiner, tuple) and self.train is not None:
-            raise ValueError("train: each refiner of a list has a train of its own")
+            raise ValueError("train: each refiner in a list takes its own `train`")
         return self
 
 
@@ -227,7 +227,7 @@ class ThresholdSettings(Settings):
     @model_validator(mode="after")
     def _ascending(self) -> ThresholdSettings:
         if self.stop < self.start:
-            raise ValueError(f"stop {self.stop} lies below start {self.start}")
+            raise ValueError(f"stop {self.stop} is below start {self.start}")
         return self
 
 

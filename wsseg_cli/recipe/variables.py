@@ -21,7 +21,12 @@ def misspelt(data: Any, at: Address, problems: list[Problem]) -> None:
         for index, value in enumerate(data):
             misspelt(value, (*at, index), problems)
     elif isinstance(data, str) and "${" in _VARIABLE.sub("", data):
-        problems.append(Problem(at, f"{show(data)} is no ${{NAME}} of letters, digits and '_'"))
+        problems.append(
+            Problem(
+                at,
+                f"{show(data)} has a `${{` that does not begin a variable: use ${{NAME}} with letters, digits and '_'",
+            )
+        )
 
 
 def filled(data: Any, at: Address, missing: list[Problem]) -> Any:

@@ -15,6 +15,9 @@ from ..errors import RecipeError
 Address = tuple[str | int, ...]
 """Where a value stands: keys and list positions from the root down."""
 
+LARGEST = 256 << 10
+"""Bytes of the largest recipe; a thorough one has ten thousand, and a megabyte takes the parser half a minute."""
+
 MOST_VALUES = 20_000
 """A recipe has a few hundred values; more means that aliases multiply."""
 
@@ -100,7 +103,7 @@ def parse(text: str, source: str) -> Document:
     except yaml.YAMLError as error:
         raise RecipeError(f"{source} cannot be read as YAML: {error}") from error
     except RecursionError as error:
-        raise RecipeError(f"{source} is nested too deep") from error
+        raise RecipeError(f"{source} is nested too deeply") from error
     reader = _Reader(source)
     data = reader.value(root, (), ()) if root is not None else None
     if reader.twice:
@@ -141,7 +144,7 @@ class _Reader:
         if self.count > MOST_VALUES:
             raise RecipeError(f"{self.source} has more than {MOST_VALUES} values; do its aliases multiply?")
         if id(node) in parents:
-            raise RecipeError(f"{self.source} line {node.start_mark.line + 1}: an alias stands inside its own anchor")
+            raise RecipeError(f"{self.source} line {node.start_mark.line + 1}: an alias refers to the anchor around it")
         self.lines.setdefault(address, node.start_mark.line + 1)
         inside = (*parents, id(node))
         if isinstance(node, yaml.ScalarNode):

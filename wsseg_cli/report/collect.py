@@ -12,10 +12,10 @@ from ..disk.reading import read_text
 from ..errors import DataError, RecipeError, StageError
 from ..recipe import yaml_core
 from ..recipe.sections import STAGES
+from ..run.evaluation import Evaluation
 from ..run.records import metrics, read_done, read_stage
-from .records import DataReport, Record, read_data_report, read_eval
+from .records import DataReport, read_data_report, read_eval
 
-LARGEST_RECIPE = 16 << 20  # bytes
 ARTEFACTS = ("cam", "refine", "pseudo", "seg")
 """What can be evaluated and shown, in the order of the stages."""
 
@@ -52,20 +52,20 @@ class RunFacts:
     stages: Sequence[StageFacts]
     data: DataReport
     losses: Sequence[Losses]
-    results: Sequence[Record]
+    results: Sequence[Evaluation]
     index: Index | None
     index_hash: str
     notes: Sequence[str] = field(default_factory=tuple)
 
-    def result(self, artefact: str, split: str) -> Record | None:
+    def result(self, artefact: str, split: str) -> Evaluation | None:
         """Return the record of an artefact on a split, None if it was not evaluated."""
-        found = (r for r in self.results if r["artefact"] == artefact and r["split"] == split)
+        found = (r for r in self.results if r.artefact == artefact and r.split == split)
         return next(found, None)
 
     @property
     def artefacts(self) -> list[str]:
         """Artefacts that were evaluated, in the order of the stages."""
-        there = {record["artefact"] for record in self.results}
+        there = {record.artefact for record in self.results}
         return [name for name in ARTEFACTS if name in there]
 
     @property
@@ -78,7 +78,7 @@ class RunFacts:
     @property
     def splits(self) -> list[str]:
         """Splits that anything was evaluated on."""
-        return list(dict.fromkeys(record["split"] for record in self.results))
+        return list(dict.fromkeys(record.split for record in self.results))
 
 
 def collect(paths: Sequence[Path]) -> list[RunFacts]:
@@ -95,11 +95,11 @@ def collect(paths: Sequence[Path]) -> list[RunFacts]:
 def _collect(path: Path, name: str) -> RunFacts:
     recipe_file = path / "recipe.yaml"
     if not recipe_file.is_file():
-        raise RecipeError(f"{path} is no run: it holds no recipe.yaml; `wsseg run --recipe quickstart` makes one")
+        raise RecipeError(f"{path} is not a run: it has no recipe.yaml; `wsseg run --recipe quickstart` makes one")
     try:
-        text = read_text(recipe_file, LARGEST_RECIPE)
+        text = read_text(recipe_file, yaml_core.LARGEST)
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{recipe_file} cannot be read ({error}); any command on the run writes it anew") from None
+        raise RecipeError(f"{recipe_file} cannot be read ({error}); any command on the run writes it again") from None
     recipe = yaml_core.parse(text, str(recipe_file)).data
     notes: list[str] = []
     try:
@@ -153,7 +153,7 @@ def _losses(folder: Path) -> list[Losses]:
     return parts
 
 
-def _results(folder: Path) -> list[Record]:
+def _results(folder: Path) -> list[Evaluation]:
     records = [read_eval(path) for artefact in ARTEFACTS for path in sorted(folder.glob(f"{artefact}-*.json"))]
     order = {"train": 0, "val": 1}
-    return sorted(records, key=lambda r: (ARTEFACTS.index(r["artefact"]), order.get(r["split"], 2), r["split"]))
+    return sorted(records, key=lambda r: (ARTEFACTS.index(r.artefact), order.get(r.split, 2), r.split))

@@ -47,7 +47,7 @@ def _score(run: RunFacts, first: RunFacts, artefact: str, split: str) -> Score:
 
 def _miou(run: RunFacts, artefact: str, split: str) -> float | None:
     record = run.result(artefact, split)
-    return None if record is None else record["miou"]
+    return None if record is None else record.miou
 
 
 def recipe_differences(runs: Sequence[RunFacts]) -> dict[str, list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def write_report(paths: Sequence[Path], out: Path | None = None, images: int = 4
     text = page(collect(paths), images)
     target = out or (paths[0] / "report.html" if len(paths) == 1 else Path("report.html"))
     if not target.parent.is_dir():
-        raise RecipeError(f"there is no folder {target.parent}")
+        raise RecipeError(f"the folder {target.parent} does not exist")
     write_text(target, text)
     return target
 
@@ -145,16 +146,17 @@ def _curves(runs: Sequence[RunFacts]) -> list[tuple[str, Markup]]:
     lines, errors = [], []
     splits = list(dict.fromkeys(split for run in runs for split in run.splits))
     for number, run in enumerate(runs):
-        for place, record in enumerate(r for r in run.results if r.get("curve")):
-            name = f"{tables.TITLES[record['artefact']]}, {record['split']}"
+        for place, record in enumerate(r for r in run.results if r.curve):
+            curve = record.curve or []
+            name = f"{tables.TITLES[record.artefact]}, {record.split}"
             label = f"{run.name}: {name}" if len(runs) > 1 else name
-            points = [(p["threshold"], p["miou"]) for p in record["curve"] if p["miou"] is not None]
-            colour = number if len(runs) > 1 else run.artefacts.index(record["artefact"])
-            mark = record.get("threshold", {}).get("value")
-            lines.append(Line(label, points, colour, splits.index(record["split"]), mark))
-            if len(runs) == 1 and record["split"] == splits[0]:
-                over = [(p["threshold"], 100 * p["over"]) for p in record["curve"]]
-                under = [(p["threshold"], 100 * p["under"]) for p in record["curve"]]
+            points = [(p.threshold, p.miou) for p in curve if p.miou is not None]
+            colour = number if len(runs) > 1 else run.artefacts.index(record.artefact)
+            mark = record.threshold.value if record.threshold else None
+            lines.append(Line(label, points, colour, splits.index(record.split), mark))
+            if len(runs) == 1 and record.split == splits[0]:
+                over = [(p.threshold, 100 * p.over) for p in curve if isfinite(p.over)]
+                under = [(p.threshold, 100 * p.under) for p in curve if isfinite(p.under)]
                 errors += [Line(f"{name}: too much", over, place, 0), Line(f"{name}: too little", under, place, 1)]
     plots = [("mIoU by background threshold", line_plot(lines, "threshold", "mIoU"))]
     plots.append(("Foreground where there is none, and missed, in %", line_plot(errors, "threshold", "per cent")))

@@ -156,7 +156,7 @@ def _mask(run: RunFacts, artefact: str, split: str, image_id: str, classes: Clas
         return MaskStore(folder).read(image_id, classes)
     scores = ScoreStore(folder)[image_id]
     record = run.result(artefact, split)
-    threshold = record["threshold"]["value"] if record and "threshold" in record else None
+    threshold = record.threshold.value if record and record.threshold else None
     return mask_from_map(scores, threshold=0.3 if threshold is None and scores.background is None else threshold)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..run.evaluation import Evaluation
 from ..types import Json
 from .collect import ARTEFACTS, RunFacts
 
@@ -21,7 +22,7 @@ class Column:
     artefact: str
     split: str
     run: str
-    record: Mapping[str, Any]
+    record: Evaluation
 
     @property
     def title(self) -> str:
@@ -48,10 +49,10 @@ def columns(runs: Sequence[RunFacts]) -> list[Column]:
 
 def class_rows(found: Sequence[Column]) -> list[Json]:
     """Return the rows of the table of classes, the mean first; the best of each split's values is marked."""
-    names = list(dict.fromkeys(name for column in found for name in column.record["iou"]))
+    names = list(dict.fromkeys(name for column in found for name in column.record.iou))
     rows = []
     for name in ["mean", *names]:
-        values = [c.record["miou"] if name == "mean" else c.record["iou"].get(name) for c in found]
+        values = [c.record.miou if name == "mean" else c.record.iou.get(name) for c in found]
         best: dict[str, float] = {}
         for value, column in zip(values, found, strict=True):
             best[column.split] = max(best.get(column.split, -1.0), -1.0 if value is None else value)
@@ -73,25 +74,25 @@ def scores(run: RunFacts) -> list[Json]:
         cards.append(
             {
                 "title": TITLES[artefact],
-                "miou": number(first["miou"]),
-                "split": first["split"],
-                "others": [(r["split"], number(r["miou"])) for r in records[1:]],
-                "share": first["miou"] or 0,
-                "background": first.get("all_background_miou") or 0,
+                "miou": number(first.miou),
+                "split": first.split,
+                "others": [(r.split, number(r.miou)) for r in records[1:]],
+                "share": first.miou or 0,
+                "background": first.all_background_miou or 0,
                 "published": published(run, first),
             }
         )
     return cards
 
 
-def published(run: RunFacts, record: Mapping[str, Any]) -> str:
+def published(run: RunFacts, record: Evaluation) -> str:
     """Return the published number and our difference, an empty text where the recipe holds none."""
     reference = run.recipe.get("reference") or {}
-    theirs = reference.get(record["artefact"]) if isinstance(reference, Mapping) else None
-    value = theirs.get(record["split"]) if isinstance(theirs, Mapping) else None
-    if not isinstance(value, int | float) or not 0 <= value <= 100 or record["miou"] is None:
+    theirs = reference.get(record.artefact) if isinstance(reference, Mapping) else None
+    value = theirs.get(record.split) if isinstance(theirs, Mapping) else None
+    if not isinstance(value, int | float) or not 0 <= value <= 100 or record.miou is None:
         return ""
-    return f"{value:.1f} ({record['miou'] - value:+.1f})"
+    return f"{value:.1f} ({record.miou - value:+.1f})"
 
 
 def protocols(runs: Sequence[RunFacts]) -> tuple[list[str], list[list[str]]]:
@@ -101,13 +102,13 @@ def protocols(runs: Sequence[RunFacts]) -> tuple[list[str], list[list[str]]]:
     rows = []
     for run in runs:
         for record in run.results:
-            said = record.get("protocol", {})
-            title = TITLES[record["artefact"]]
+            said = record.protocol
+            title = TITLES[record.artefact]
             rows.append(
                 [
                     f"{run.name}: {title}" if len(runs) > 1 else title,
-                    record["split"],
-                    number(record["miou"], 2),
+                    record.split,
+                    number(record.miou, 2),
                     published(run, record),
                     _threshold(record),
                     str(said.get("images", "")),
@@ -124,9 +125,9 @@ def protocols(runs: Sequence[RunFacts]) -> tuple[list[str], list[list[str]]]:
     return [head[i] for i in used], [[row[i] for i in used] for row in rows]
 
 
-def _threshold(record: Mapping[str, Any]) -> str:
-    found = record.get("threshold")
-    return f"{found['value']:.2f}, {found['chosen']}" if found else ""
+def _threshold(record: Evaluation) -> str:
+    found = record.threshold
+    return f"{found.value:.2f}, {found.chosen}" if found else ""
 
 
 def _views(infer: Mapping[str, Any] | None) -> str:
@@ -146,8 +147,8 @@ def _supervision(word: str) -> str:
 
 def confusion(column: Column, named: bool = False) -> Json:
     """Return a confusion matrix for the page: rows in per cent of the class's pixels, and the largest confusions."""
-    matrix = column.record["confusion"]
-    names = list(column.record["iou"])
+    matrix = column.record.confusion
+    names = list(column.record.iou)
     totals = [sum(row) for row in matrix]
     shares = [[100 * v / t if t else 0.0 for v in row] for row, t in zip(matrix, totals, strict=True)]
     worst = sorted(

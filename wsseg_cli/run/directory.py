@@ -13,13 +13,14 @@ from typing import Any, Literal
 from .. import __version__
 from ..disk.reading import read_text
 from ..disk.writing import remove, settle, sweep, write_text, writing
-from ..errors import StageError
+from ..errors import RecipeError, StageError
 from ..recipe import yaml_core
 from ..recipe.loading import LoadedRecipe
 from ..recipe.renamed import same_names
 from ..recipe.sections import STAGES
 from ..types import Json
 from .fingerprint import as_recorded, asks, content_hash, differences, digest, reads_of
+from .kept import KEPT, kept_recipe
 from .lock import RunLock
 from .records import Finished, Started, now, read_done, read_stage, versions, write_json
 
@@ -176,14 +177,27 @@ class RunDir:
             return "new"
         if changed:
             lines = "\n  ".join(changed)
-            raise StageError(
-                f"{self.folder(stage)} was made with other settings\n  {lines}"
-                f"\n  `--force` makes it anew; `--run OTHER` keeps it"
-            )
+            raise StageError(f"{self.folder(stage)} was made with other settings\n  {lines}\n  {self._ways(stage)}")
         done = self.done(stage)
         if done is None:
             return "continue"
         return "done" if set(splits) <= set(done.get("lists", ())) else "continue"
+
+    def _ways(self, stage: str, first: bool = False) -> str:
+        """Return what can be done about a stage that was made otherwise; first: before another one goes on from it."""
+        command = "refine" if stage in self.recipe.recipe.refine_parts else stage
+        anew = f"`wsseg {command} --force` first, or another --run" if first else "`--force` makes it anew"
+        try:
+            kept = kept_recipe(self.path)
+            as_kept = kept.recipe != self.recipe.recipe and not RunDir(self.path, kept, self.use).changes(stage)
+        except RecipeError:
+            as_kept = False
+        if as_kept:
+            return (
+                f"to keep it, leave out --recipe and --set: `--run {self.path}` alone takes the recipe that the run "
+                f"keeps; to make it anew: `wsseg {command} --force`"
+            )
+        return f"run {anew}" if first else f"{anew}; `--run OTHER` keeps it"
 
     def begin(self, stage: str, splits: Sequence[str] = (), force: bool = False) -> State:
         """Start a stage, or find that it is done: "new", "continue" or "done".
@@ -249,9 +263,7 @@ class RunDir:
         changed = self.changes(stage)
         if changed:
             lines = "\n  ".join(changed)
-            raise StageError(
-                f"{self.folder(stage)} is stale\n  {lines}\n  run `wsseg {stage} --force` first, or use another --run"
-            )
+            raise StageError(f"{self.folder(stage)} is stale\n  {lines}\n  {self._ways(stage, first=True)}")
         done = self.done(stage)
         if done is None:
             raise StageError(f"{self.folder(stage)} is not finished: {run}")
@@ -273,8 +285,9 @@ class RunDir:
             f"# The resolved recipe of this run, for people; read from {self.recipe.path.name}, wsseg {__version__}.\n"
         )
         text = head + yaml_core.dump(recipe.model_dump(mode="json"))
-        path = self.path / "recipe.yaml"
-        if not path.is_file() or _text_of(path) != text:
+        path = self.path / KEPT
+        # of a recipe that is the run's own, the head still says where it came from
+        if not path.is_file() or (_text_of(path) or "").partition("\n")[2] != text.partition("\n")[2]:
             write_text(path, text)
 
 

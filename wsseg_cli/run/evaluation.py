@@ -4,25 +4,56 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator, with_config
+from typing_extensions import TypedDict
 
+from ..disk.records import OPEN
 from ..disk.writing import write_text
 from ..types import Json
+from .records import Count
+
+Artefact = Literal["cam", "refine", "pseudo", "seg"]
+"""What can be evaluated."""
+
+Percent = Annotated[float, Field(ge=0, le=100)] | None
+_Number = Annotated[float, Field(ge=-1e30, le=1e30)]
+
+
+class _Views(TypedDict, total=False):
+    scales: list[_Number]
+    flip: bool
+
+
+@with_config(OPEN)
+class _Protocol(TypedDict, total=False):
+    """The parts of a protocol whose form is known; stages and plugins add others."""
+
+    images: Count
+    labels: str
+    infer: _Views | None
+    crf: dict[str, str | int | float] | None
+    background: dict[str, _Number] | None
+    refiner: str | None
+    supervision: str
 
 
 class Threshold(BaseModel):
     """The background threshold of a score map's figures, and on which masks it was chosen."""
 
-    value: float
+    value: _Number
     chosen: str
 
 
 class ThresholdFigures(BaseModel):
-    """Figures at one background threshold; `over` and `under` are the mean false positives and negatives in [0, 1]."""
+    """Figures at one background threshold; `over` and `under` are the mean false positives and negatives in [0, 1].
 
-    threshold: float
-    miou: float | None
+    They are NaN where no class has a pixel.
+    """
+
+    threshold: _Number
+    miou: Percent
     over: float
     under: float
 
@@ -39,21 +70,27 @@ class Evaluation(BaseModel):
         confusion: (1+C, 1+C) pixel counts, rows the ground truth.
     """
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
     schema_version: int = 1
-    artefact: str
+    artefact: Artefact
     split: str
-    protocol: Json
+    protocol: Json = {}
     threshold: Threshold | None = None
     curve: list[ThresholdFigures] | None = None
-    miou: float | None
-    iou: dict[str, float | None]
-    precision: dict[str, float | None]
-    recall: dict[str, float | None]
-    pixel_accuracy: float | None
-    all_background_miou: float | None
-    confusion: list[list[int]]
+    miou: Percent
+    iou: dict[str, Percent]
+    precision: dict[str, Percent] = {}
+    recall: dict[str, Percent] = {}
+    pixel_accuracy: Percent = None
+    all_background_miou: Percent = None
+    confusion: list[list[Count]]
+
+    @field_validator("protocol", mode="before")
+    @classmethod
+    def _known_parts(cls, protocol: Any) -> Any:
+        TypeAdapter(_Protocol).validate_json(json.dumps(protocol))
+        return protocol
 
     def as_dict(self) -> Json:
         """Return it as plain data, in the order of the fields; threshold and curve only where there are any."""

@@ -84,6 +84,9 @@ def _numbers(section: Settings) -> Json:
             holder.pop("save_every", None)
     if isinstance(data.get("crf"), dict):
         data["crf"].pop("backend", None)
+    for holder in (data.get("infer"), data.get("crf")):
+        if isinstance(holder, dict) and holder.get("longest", 0) is None:
+            del holder["longest"]  # as in `LATER`
     return data
 
 

@@ -54,7 +54,7 @@ class RunLock:
             if self._made():
                 return
             self._clear_if_dead()
-        raise StageError(f"{self.path} is taken by one process after the other; try again")
+        raise StageError(f"{self.path} is being taken by other processes in turn; try again")
 
     def _made(self) -> bool:
         """Make the lock file with its content in one step; return whether there was none."""
@@ -86,7 +86,7 @@ class RunLock:
         found = _holder(self.path)
         if found is not None and _alive(found):
             raise StageError(
-                f"process {found['pid']} on {found['host']} works in {self.path.parent} since {found['since']}"
+                f"process {found['pid']} on {found['host']} has worked in {self.path.parent} since {found['since']}"
                 f"\n  wait for it, or use another --run; if it is gone, remove {self.path}"
             )
         # renamed first: of two processes that find the same dead lock only one can take it away

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from .. import __version__
+from ..disk.writing import new_folder
 from ..errors import PluginError
 from ..plugin.discovery import find
 
@@ -21,6 +22,7 @@ def new_plugin(name: str, kind: str = "method", parent: Path = Path()) -> list[P
 
     Raises:
         PluginError: the name cannot be a plugin's, is taken, or the folder is there already.
+        DataError: the package cannot be written.
     """
     if kind not in KINDS:
         raise PluginError(f"no kind of plugin {kind!r}; there are {', '.join(KINDS)}")
@@ -28,12 +30,12 @@ def new_plugin(name: str, kind: str = "method", parent: Path = Path()) -> list[P
         raise PluginError(f"{name!r} cannot name a plugin: a lower-case letter, then letters, digits and '_'")
     taken = [plugin for plugin in find(f"{kind}s") if plugin.name == name]
     if taken:
-        raise PluginError(f"the {kind} {name!r} is there already, in {taken[0].origin}; take another name")
+        raise PluginError(f"the {kind} {name!r} already exists, in {taken[0].origin}; choose another name")
     folder = parent / f"wsseg-{name.replace('_', '-')}"
     if folder.exists():
-        raise PluginError(f"{folder} is there already; move it away or take another name")
+        raise PluginError(f"{folder} already exists; move it away or choose another name")
     if not parent.is_dir():
-        raise PluginError(f"there is no folder {parent}")
+        raise PluginError(f"the folder {parent} does not exist")
     files = {
         "pyproject.toml": "pyproject.toml.j2",
         "README.md": "README.md.j2",
@@ -43,10 +45,11 @@ def new_plugin(name: str, kind: str = "method", parent: Path = Path()) -> list[P
         f"{name}_toy.yaml": "recipe.yaml.j2",
     }
     texts = {target: _filled(template, name, kind) for target, template in files.items()}
-    for target, text in texts.items():
-        path = folder / target
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+    with new_folder(folder) as place:
+        for target, text in texts.items():
+            path = place / target
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
     return [folder / target for target in texts]
 
 

@@ -29,6 +29,7 @@ class Context:
     dry_run: bool = False
     quiet: bool = False
     trust_data: bool = False
+    skip_missing: bool = False
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -39,13 +40,17 @@ class Context:
 
 @dataclass(frozen=True)
 class Result:
-    """What a stage brought: lines for people, data for programs, whether it was done already, remarks."""
+    """What a stage brought: lines for people, data for programs, whether it was done already, remarks.
+
+    failure: what of a check that was asked for did not hold; the numbers are there nevertheless.
+    """
 
     stage: str
     lines: list[str] = field(default_factory=list)
     data: Json = field(default_factory=dict)
     skipped: bool = False
     notes: tuple[str, ...] = ()
+    failure: str = ""
 
 
 def run_stage(name: str, context: Context, **options: Any) -> Result:

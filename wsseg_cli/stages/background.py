@@ -26,7 +26,7 @@ from ..run.threshold import COUNTS_AS, FILE, ChosenThreshold, chosen
 from ..types import Sample
 from . import Context
 from .counting import count
-from .per_image import device_and_workers, report_failures
+from .per_image import cpu_workers, report_failures
 
 
 def settled(
@@ -77,7 +77,7 @@ def _mean_of_highest(context: Context, samples: Sequence[Sample], source: Path) 
 
     Images without a class, and maps that are 0 everywhere, say nothing of objects and are left out.
     """
-    _, workers = device_and_workers(context)
+    workers = cpu_workers(context.recipe.section("runtime"))
     ids = [sample.image_id for sample in samples]
     done = each(share(ids), _averager, (source,), workers=workers, label="pseudo", quiet=True)
     report_failures(

@@ -13,6 +13,7 @@ from ..data.stores import ScoreStore
 from ..engine import checkpoint, processes
 from ..engine.each import Work
 from ..errors import StageError
+from ..ops.resize import shrunk
 from ..plugin.protocols import Method
 from ..recipe.sections import CamSettings
 from . import Context, Result, begin, up_to_date
@@ -38,7 +39,7 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
         model_file = context.run.folder("train-cls") / checkpoint.MODEL
         if not model_file.is_file():
             raise StageError(f"{model_file} is missing; run `wsseg train-cls --force`")
-        device, workers = device_and_workers(context)
+        device, workers = device_and_workers(context.recipe.section("runtime"), gradients=method.required.gradients)
         strided = method.gives_strided and wants_strided(context, index.classes)
         arguments = (method, model_file, context.prepared, folder, section, label_rule(context), strided, device)
         run_each(context, "cam", samples, ScoreStore(folder).missing, _computer, arguments, workers)
@@ -69,11 +70,13 @@ def _computer(
 
     def compute(image_id: str) -> None:
         sample = index.entries[image_id].sample
-        image = read_image(sample.image, sample.orientation)
-        extras = extras_of(sample, method.required.inference)
+        whole, longest = read_image(sample.image, sample.orientation), section.infer.longest
+        image = shrunk(whole, longest)
+        extras = {name: shrunk(one, longest) for name, one in extras_of(sample, method.required.inference).items()}
         with at_inference(method):
             scores = method.scores(model, image, rule.labels(index, image_id), section.infer, **extras)
         kept = scores.strided if strided else None
-        store.write(replace(scores, image_id=image_id, strided=kept), section.store_stride)
+        seen, size = scores.size, (int(whole.shape[0]), int(whole.shape[1]))
+        store.write(replace(scores, image_id=image_id, strided=kept, size=size), section.store_stride, seen)
 
     return compute

@@ -66,7 +66,7 @@ def _of_split(data: Dataset[Any], name: str) -> dict[str, Sample]:
         labels = tuple(sorted(set(sample.labels)))
         samples[sample.image_id] = replace(sample, labels=labels, extras={**maps, **sample.extras})
     if not samples and not data.bad:
-        raise DataError(f"split {name!r} names no image")
+        raise DataError(f"split {name!r} lists no images")
     return samples
 
 

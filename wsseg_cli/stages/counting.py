@@ -12,10 +12,11 @@ from ..engine import processes
 from ..engine.each import Work, each, share
 from ..metrics import Confusion, ThresholdCurve, threshold_range
 from ..ops.masks import mask_from_map
+from ..ops.resize import strips
 from ..recipe.sections import ThresholdSettings
 from ..types import ByteArray, Sample
 from . import Context
-from .per_image import device_and_workers, report_failures
+from .per_image import cpu_workers, report_failures
 
 Kind = Literal["masks", "scores", "own background"]
 """What a folder holds: masks, score maps scored at every threshold, score maps with a background score."""
@@ -38,9 +39,9 @@ def count(
     Raises:
         DataError: images failed; their reasons are in failures.jsonl.
     """
-    _, workers = device_and_workers(context)
+    workers = cpu_workers(context.recipe.section("runtime"))
     ids = [sample.image_id for sample in samples]
-    size = max(1, len(ids) // (_GROUPS_A_WORKER * max(1, workers)))
+    size = max(1, len(ids) // (_GROUPS_A_WORKER * max(1, workers.number)))
     groups = {str(number): ids[at : at + size] for number, at in enumerate(range(0, len(ids), size))}
     done = each(
         share(list(groups)),
@@ -68,8 +69,10 @@ def _counter(
     def curve_of(group: str) -> ThresholdCurve:
         total = ThresholdCurve(threshold_range(thresholds.start, thresholds.stop, thresholds.step), len(classes))
         for image_id in groups[group]:
-            scores = ScoreStore(folder)[image_id]
-            total.add(truth_of(image_id), scores.classes, scores.full(0.0)[1:], image_id=image_id)
+            scores, truth = ScoreStore(folder)[image_id], truth_of(image_id)
+            fits = tuple(scores.size) == truth.shape  # else one call says what does not
+            for rows in strips(scores.size) if fits else [slice(None)]:
+                total.add(truth[rows], scores.classes, scores.full(0.0, rows=rows)[1:], image_id=image_id)
         return total
 
     def confusion_of(group: str) -> Confusion:

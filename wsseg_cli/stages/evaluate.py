@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,20 +10,19 @@ import numpy as np
 from ..data.index import Index
 from ..data.stores import MaskStore, ScoreStore
 from ..engine import processes
-from ..errors import CheckFailed, StageError
+from ..errors import StageError
 from ..metrics import Confusion, ThresholdCurve
 from ..run.evaluation import Evaluation, Threshold, ThresholdFigures
 from ..types import Json, Sample
 from . import Context, Result, begin
+from .bars import ARTEFACTS, below
 from .counting import Kind, count
 from .network_masks import predict_split
+from .per_image import with_file
 from .plugins import network_stage, predictor_of
 from .prepared import prepared
 from .protocol import protocol_of
 from .score_table import score_lines
-
-ARTEFACTS = ("cam", "refine", "pseudo", "seg")
-"""What can be evaluated, in the order of the stages."""
 
 _STAGE = {"cam": "cam", "refine": "refine", "pseudo": "pseudo", "seg": "train-seg"}
 """The stage that makes each; masks of a recipe without train_seg are asked for by `what` alone."""
@@ -34,12 +33,14 @@ def run(
     what: str | None = None,
     split: str | None = None,
     sweep: bool = False,
-    min_miou: float | None = None,
+    min_miou: Mapping[str, float] | None = None,
 ) -> Result:
     """Write eval/WHAT-SPLIT.json for everything that is there, or for what `what` and `split` name.
 
+    min_miou: bars as `parse_bars` gives them; what lies below is the result's `failure`.
+
     Raises:
-        CheckFailed: a figure lies below `min_miou`. StageError: what is asked for has not been made.
+        StageError: what is asked for has not been made.
     """
     index = prepared(context, split)
     wanted = _wanted(context, index, what)
@@ -60,9 +61,8 @@ def run(
         context.run.finish("eval", artefacts=[f"{r.artefact}-{r.split}" for r in records])
     processes.barrier()
     lines = score_lines(records, context.recipe.recipe.reference, sweep)
-    if min_miou is not None:
-        _check(records, min_miou, lines)
-    return Result("eval", lines, {"results": [record.as_dict() for record in records]})
+    failure = "" if min_miou is None else below(records, min_miou)
+    return Result("eval", lines, {"results": [record.as_dict() for record in records]}, failure=failure)
 
 
 def _wanted(context: Context, index: Index, what: str | None) -> list[str]:
@@ -97,7 +97,7 @@ def _evaluate(context: Context, index: Index, artefact: str, split: str, chosen:
     if artefact == "seg":
         folder = predict_split(context, index, samples, split)
     else:
-        folder = _folder_with_all(context, artefact, samples, split)
+        folder, samples = _folder_with_all(context, artefact, samples, split)
     with_mask = [sample for sample in samples if sample.mask is not None]
     if not with_mask:
         return None
@@ -117,21 +117,24 @@ def _evaluate(context: Context, index: Index, artefact: str, split: str, chosen:
     return record
 
 
-def _folder_with_all(context: Context, artefact: str, samples: Sequence[Sample], split: str) -> Path:
-    """Return the folder of an artefact's score maps or masks.
+def _folder_with_all(
+    context: Context, artefact: str, samples: Sequence[Sample], split: str
+) -> tuple[Path, list[Sample]]:
+    """Return the folder of an artefact's score maps or masks, and the samples that have a file in it.
 
     Raises:
-        StageError: images of the split are missing in it.
+        StageError: images of the split are missing in it. DataError: so they are in a folder that --use gave.
     """
-    folder = context.run.source("eval", _STAGE[artefact])
+    stage = _STAGE[artefact]
+    folder = context.run.source("eval", stage)
     store = ScoreStore(folder) if artefact in ("cam", "refine") else MaskStore(folder)
-    missing = store.missing([sample.image_id for sample in samples])
-    if missing:
+    there = with_file(context, stage, samples, store)
+    if len(there) < len(samples) and not context.skip_missing:
         raise StageError(
-            f"{len(missing)} of {len(samples)} images of split {split!r} are not in {folder}; "
-            f"run `wsseg {_STAGE[artefact]} --split {split}` first"
+            f"{len(samples) - len(there)} of {len(samples)} images of split {split!r} are not in {folder}; "
+            f"run `wsseg {stage} --split {split}` first"
         )
-    return folder
+    return folder, there
 
 
 def _kind(context: Context, artefact: str, folder: Path, first: Sample) -> Kind:
@@ -182,13 +185,3 @@ def _curve(counts: ThresholdCurve) -> list[ThresholdFigures]:
 
 def _percent(value: float) -> float | None:
     return None if value != value else round(100 * float(value), 3)
-
-
-def _check(records: Sequence[Evaluation], bound: float, lines: Sequence[str]) -> None:
-    if not records:
-        raise CheckFailed(f"--min-miou {bound}: no split has masks, so nothing was evaluated")
-    last = records[-1].artefact
-    for record in records:
-        if record.artefact == last and (record.miou is None or record.miou < bound):
-            text = "\n".join(lines)
-            raise CheckFailed(f"{text}\n{last} on {record.split}: mIoU {record.miou} is below {bound}")

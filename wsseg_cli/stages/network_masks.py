@@ -11,7 +11,8 @@ from ..data.index import Index, read_index
 from ..data.stores import MaskStore
 from ..engine import checkpoint, processes
 from ..engine.each import Work
-from ..ops.masks import crf_scores, mask_from_scores
+from ..ops.masks import crf_scores, mask_at_size
+from ..ops.resize import shrunk
 from ..plugin.protocols import Predictor
 from ..recipe.sections import EvalSettings
 from ..types import Sample
@@ -29,7 +30,7 @@ def predict_split(context: Context, index: Index, samples: Sequence[Sample], spl
     predictor = predictor_of(context, index.classes)
     model_file = context.run.folder(network_stage(context.recipe.recipe)) / checkpoint.MODEL
     folder = context.run.folder("eval") / f"seg-{split}"
-    device, workers = device_and_workers(context)
+    device, workers = device_and_workers(context.recipe.section("runtime"))
     section = context.recipe.section("eval")
     arguments = (predictor, model_file, context.prepared, folder, section, device)
     run_each(context, "eval", samples, MaskStore(folder).missing, _predictor, arguments, workers)
@@ -49,10 +50,12 @@ def _predictor(
 
     def predict(image_id: str) -> None:
         sample = index.entries[image_id].sample
-        image = read_image(sample.image, sample.orientation)
+        whole = read_image(sample.image, sample.orientation)
+        image = shrunk(whole, section.infer.longest)
         with torch.inference_mode():
             logits = predictor.logits(model, image, section.infer)
         seen = crf_image(section.crf, predictor, image)
-        masks.write(image_id, mask_from_scores(crf_scores(logits, seen, section.crf, device)))
+        scores = crf_scores(logits, seen, section.crf, device)
+        masks.write(image_id, mask_at_size(scores, (whole.shape[0], whole.shape[1])))
 
     return predict

@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from ..data.index import Index
+from ..data.stores import MaskStore, ScoreStore
 from ..disk.writing import remove, write_text
 from ..engine import processes
-from ..engine.each import Work, each, share
+from ..engine.each import Work, Workers, each, one_thread, share
 from ..errors import DataError
+from ..settings import RuntimeSettings
 from ..types import Sample
 from . import Context
+
+_IN_FLIGHT = 4
+"""Images at once on a GPU unless `runtime.workers` says otherwise: it has work meanwhile, and memory for them."""
 
 
 def splits_of(context: Context, split: str | None) -> tuple[str, ...]:
@@ -52,11 +57,23 @@ def label_rule(context: Context) -> LabelRule:
     return LabelRule(frozenset((*data.train, *data.scored)), train, val)
 
 
-def device_and_workers(context: Context) -> tuple[str, int]:
-    """Return where networks run and how many worker processes help; a GPU is fed by this process alone."""
-    runtime = context.recipe.section("runtime")
+def device_and_workers(runtime: RuntimeSettings, *, gradients: bool = False) -> tuple[str, Workers]:
+    """Return where networks run, and who feeds them.
+
+    On a CPU worker processes, each with a network of its own; on another device threads of this process, which share
+    one. gradients: images are differentiated one after the other, since the network holds what that needs.
+    """
     device = str(processes.start(runtime.device))
-    return device, processes.worker_count(runtime) if device == "cpu" else 0
+    if device == "cpu":
+        return device, Workers(processes.worker_count(runtime))
+    asked = runtime.workers or min(_IN_FLIGHT, processes.worker_count(runtime))
+    return device, Workers(1 if gradients else asked, threads=True)
+
+
+def cpu_workers(runtime: RuntimeSettings) -> Workers:
+    """Return who does what needs no network: worker processes on all cores, whatever the device is."""
+    processes.start(runtime.device)
+    return Workers(processes.worker_count(runtime))
 
 
 def run_each(
@@ -66,7 +83,7 @@ def run_each(
     missing: Callable[[Sequence[str]], list[str]],
     setup: Callable[..., Work],
     arguments: tuple[Any, ...],
-    workers: int,
+    workers: Workers,
 ) -> None:
     """Do the missing images of this process, then let all processes agree that nothing failed.
 
@@ -76,17 +93,40 @@ def run_each(
     ids = [sample.image_id for sample in samples]
     mine = share(ids)
     todo = processes_share(missing(ids))
-    done = each(
-        todo,
-        setup,
-        arguments,
-        workers=workers,
-        label=stage,
-        quiet=context.quiet,
-        total=len(mine) if len(todo) < len(mine) else len(todo),
-    )
+    with one_thread():
+        done = each(
+            todo,
+            setup,
+            arguments,
+            workers=workers,
+            label=stage,
+            quiet=context.quiet,
+            total=len(mine) if len(todo) < len(mine) else len(todo),
+        )
     failures = processes.gather_objects(list(done.failures.items()))
     report_failures(context.run.folder(stage), stage, failures, len(ids))
+
+
+def with_file(context: Context, reads: str, samples: Sequence[Sample], store: ScoreStore | MaskStore) -> list[Sample]:
+    """Return the samples that have a file in what the stage reads; `--skip-missing` leaves out the others, and says so.
+
+    reads: the stage that made the files, or the folder of --use in its place. What the run itself has not got is the
+    caller's to refuse: it knows the command that makes it.
+
+    Raises:
+        DataError: a folder that --use gave lacks files, or has none of them.
+    """
+    lacking = set(store.missing([sample.image_id for sample in samples]))
+    there = [sample for sample in samples if sample.image_id not in lacking]
+    if not lacking:
+        return there
+    first = next(sample.image_id for sample in samples if sample.image_id in lacking)
+    said = f"{len(lacking)} of {len(samples)} images have no file in {store.folder}"
+    if context.skip_missing and there:
+        context.notes.append(f"{said}, such as {first!r}: left out")
+    elif context.skip_missing or reads in context.run.use:
+        raise DataError(f"{said}, such as {first!r}; put them there, or leave these images out with `--skip-missing`")
+    return there
 
 
 def processes_share(missing: Sequence[str]) -> list[str]:
@@ -111,6 +151,6 @@ def report_failures(folder: Path, stage: str, failures: Sequence[tuple[str, str]
     shown = "\n  ".join(f"{image_id}: {reason}" for image_id, reason in failures[:5])
     more = f"\n  … and {len(failures) - 5} more" if len(failures) > 5 else ""
     raise DataError(
-        f"{stage}: {len(failures)} of {count} images failed, the others are done "
+        f"{stage}: {len(failures)} of {count} images failed; the others are done "
         f"(all reasons in {path})\n  {shown}{more}"
     )

@@ -95,13 +95,32 @@ def predictor_of(context: Context, classes: ClassNames) -> Predictor[Any, Any]:
     method = method_of(context, classes)
     if not isinstance(method, Predictor):
         name = context.recipe.section("train-cls").method.name
-        raise StageError(f"the recipe has no train_seg section, and method {name!r} gives score maps, no masks")
+        raise StageError(f"the recipe has no train_seg section, and method {name!r} gives score maps rather than masks")
     return method
 
 
 def wants_strided(context: Context, classes: ClassNames) -> bool:
     """Return whether the recipe's first refiner begins from the second resolution of a score map."""
     return context.recipe.recipe.refine is not None and refiner_of(context, classes, 0).required.strided
+
+
+def classifier(context: Context, section: str) -> Path:
+    """Return the model file of train-cls, from which another training starts.
+
+    section: address of that training in the recipe.
+
+    Raises:
+        StageError: it is not there; names the way without it.
+    """
+    if context.run.started("train-cls") is None:
+        cls = context.recipe.recipe.train_cls
+        other = cls.weights if cls is not None else "none"
+        raise StageError(
+            f"{context.run.folder('train-cls')} is missing, and `{section}.weights: train_cls` starts from it: run "
+            f"`wsseg train-cls` first, or start from other weights with `--set {section}.weights={other}`"
+        )
+    context.run.require("train-cls")
+    return context.run.folder("train-cls") / checkpoint.MODEL
 
 
 T = TypeVar("T", bound="Trainable[Any, Any]")
@@ -175,8 +194,8 @@ def predictor_from(path: Path) -> Predictor[Any, Any]:
     cls = discovery.load(kind, name)
     if not issubclass(cls, Predictor):
         raise CheckpointError(
-            f"{path}: the network of method {name!r} gives score maps, no masks; expected a segmentation network "
-            "(`wsseg train-seg`)"
+            f"{path}: the network of method {name!r} gives score maps rather than masks; "
+            "expected a segmentation network (`wsseg train-seg`)"
         )
     try:
         today = with_new_names(header["options"], cls.Options.model_fields)

@@ -13,13 +13,14 @@ from ..data.index import WORK, Entry, Index, extra_index, write_index
 from ..data.stores import check_size, labels_in_mask
 from ..disk.writing import write_text
 from ..engine import processes
-from ..engine.each import Work, each
+from ..engine.each import Work, Workers, each
 from ..errors import DataError, WssegError
 from ..plugin.protocols import Dataset
 from ..types import IGNORE, ClassNames, Json, Sample
 from . import Context, Result, begin, up_to_date
 from .collect import check_extras, collect
 from .data_report import data_report, report_lines
+from .large_photos import size_warning
 from .looks import Looked, conversions, seen_in_masks
 from .prepared import prepared, refuse_changes, write_record
 
@@ -49,6 +50,8 @@ def run(context: Context, skip_bad: bool = False, split: str | None = None) -> R
             digest = write_index(folder, index, roots)
             hashes = write_record(folder, data, samples, index, section.splits, roots)
             report = data_report(index, section, facts | data.facts())
+            sizes = [entry.size for entry in index.entries.values()]
+            report["warnings"] += size_warning(context.recipe.recipe, sizes)
             text = json.dumps(report, indent=1, ensure_ascii=False)
             write_text(folder / "report.json", text)
             counts = {name: len(index.samples(name)) for name in index.splits()}
@@ -92,8 +95,7 @@ def _index(
         list(samples),
         _checker,
         (samples, classes),
-        workers=processes.worker_count(runtime),
-        threads=True,
+        workers=Workers(processes.worker_count(runtime), threads=True),
         label="prepare",
         quiet=context.quiet,
     )
@@ -156,7 +158,7 @@ def _checker(samples: dict[str, Sample], classes: ClassNames) -> Work:
         size, converted = look_at_photo(sample.image, sample.orientation)
         for label in sample.labels:
             if not 0 <= label < len(classes):
-                raise DataError(f"{image_id!r}: label {label} with {len(classes)} classes")
+                raise DataError(f"{image_id!r}: label {label} is out of range for {len(classes)} classes")
         in_mask, ignored = None, False
         if sample.mask is not None:
             in_mask = labels_in_mask(sample.mask, classes, size)

@@ -9,6 +9,7 @@ from ..plugin.protocols import stated
 from ..recipe.background import BackgroundSettings
 from ..recipe.sections import PseudoSettings
 from ..run.threshold import chosen
+from ..settings import InferSettings
 from ..types import Json
 from . import Context
 from .per_image import label_rule
@@ -23,7 +24,11 @@ def protocol_of(context: Context, artefact: str, split: str, images: int) -> Jso
     recipe = context.recipe.recipe
     protocol: Json = {"split": split, "images": images, "classes": "mean over classes and background"}
     if artefact == "seg":
-        protocol |= {"labels": "none", "infer": recipe.eval.infer.model_dump(mode="json"), "crf": _crf(recipe.eval.crf)}
+        protocol |= {
+            "labels": "none",
+            "infer": _views(recipe.eval.infer),
+            "crf": _crf(recipe.eval.crf),
+        }
         header = checkpoint.read_header(context.run.folder(network_stage(recipe)) / checkpoint.MODEL)
         protocol["initial weights"] = header.get("weights", "unknown")
         truth = header.get("masks") == "ground_truth"
@@ -33,7 +38,7 @@ def protocol_of(context: Context, artefact: str, split: str, images: int) -> Jso
         return protocol | {"folder": str(context.run.use[artefact]), "labels": "unknown", "supervision": "unknown"}
     protocol["labels"] = label_rule(context).source(split)
     if recipe.cam is not None:
-        protocol["infer"] = recipe.cam.infer.model_dump(mode="json")
+        protocol["infer"] = _views(recipe.cam.infer)
         protocol["store_stride"] = recipe.cam.store_stride
     if recipe.refine is not None and artefact != "cam":
         protocol["refiner"] = ", ".join(one.name for one in recipe.refine.chain)
@@ -49,6 +54,10 @@ def protocol_of(context: Context, artefact: str, split: str, images: int) -> Jso
         protocol["initial weights"] = checkpoint.read_header(model).get("weights", "unknown")
     protocol["supervision"] = _supervision(context)
     return protocol
+
+
+def _views(infer: InferSettings) -> Json:
+    return infer.model_dump(mode="json", exclude_none=True)
 
 
 def _supervision(context: Context) -> str:

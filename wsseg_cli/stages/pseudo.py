@@ -14,13 +14,13 @@ from ..data.stores import MaskStore, ScoreStore, stems_in
 from ..engine import processes
 from ..engine.each import Work
 from ..errors import DataError, PluginError
-from ..ops.masks import label_scores, mask_from_scores, without_unsure
+from ..ops.masks import mask_and_marginals, without_unsure
 from ..plugin.protocols import MaskRefiner, Method
 from ..recipe.sections import PseudoSettings
 from ..types import IGNORE, ByteArray, ClassNames, Sample, ScoreMap
 from . import Context, Result, begin, up_to_date
 from .background import settled
-from .per_image import device_and_workers, run_each, splits_of
+from .per_image import cpu_workers, device_and_workers, run_each, splits_of, with_file
 from .pictures import write_overlays
 from .plugins import crf_image, mask_refiner_of, method_of
 from .prepared import prepared
@@ -41,8 +41,10 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
     reads = "refine" if context.recipe.recipe.refine else "cam"
     context.run.require(reads, splits)
     samples = index.samples(*splits)
-    section = context.recipe.section("pseudo")
+    section, runtime = context.recipe.section("pseudo"), context.recipe.section("runtime")
     folder = context.run.folder("pseudo")
+    if context.skip_missing or reads in context.run.use:
+        samples = with_file(context, reads, samples, ScoreStore(context.run.source("pseudo", reads)))
     refiner = mask_refiner_of(context.recipe, index.classes)
     if refiner is not None and (context.force or not context.run.done("pseudo")):
         require(refiner, [sample.image_id for sample in samples])
@@ -50,7 +52,9 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
     said: list[str] = []
     found = None
     if state != "done":
-        device, workers = device_and_workers(context)
+        device, workers = "cpu", cpu_workers(runtime)
+        if section.crf is not None and section.crf.backend == "torch":
+            device, workers = device_and_workers(runtime)
         published = section.crf is not None and section.crf.image == "published"
         method = method_of(context, index.classes) if published else None
         source = context.run.source("pseudo", reads)
@@ -150,14 +154,13 @@ def pseudo_masks(
     """Return the mask as `pseudo_mask` does, and the one that a training reads: 255 below `pseudo.confidence`."""
     power, constants = _background(section)
     half = section.precision == "fp16"
-    full, *looser = (
-        label_scores(scores, threshold=one, power=power, crf=section.crf, image=image, device=device, half=half)
+    (mask, marginals), *looser = (
+        mask_and_marginals(scores, threshold=one, power=power, crf=section.crf, image=image, device=device, half=half)
         for one in constants
     )
-    mask = mask_from_scores(full, scores.classes)
-    for other in looser:
-        mask[(mask == 0) & (mask_from_scores(other, scores.classes) != 0)] = IGNORE
-    return mask, mask if section.confidence is None else without_unsure(mask, full, section.confidence)
+    for other, _ in looser:
+        mask[(mask == 0) & (other != 0)] = IGNORE
+    return mask, mask if section.confidence is None else without_unsure(mask, marginals, section.confidence)
 
 
 def _background(section: PseudoSettings) -> tuple[float | None, tuple[float | None, ...]]:

@@ -15,17 +15,19 @@ from ..engine import checkpoint, processes
 from ..engine.each import Work
 from ..engine.fit import Loop
 from ..errors import RecipeError, StageError
+from ..ops.cam import STRIDE
+from ..ops.resize import shrunk, strided_size
 from ..plugin.protocols import Refiner, TrainingJob
 from ..recipe.sections import RefinerChoice
 from ..run.directory import State
 from ..run.fingerprint import reads_of
 from ..settings import InferSettings
-from ..types import Sample
+from ..types import ByteArray, Sample, ScoreMap, resize_scores
 from . import Context, Result, begin, up_to_date
 from .collect import check_extras
-from .per_image import LabelRule, device_and_workers, label_rule, run_each, splits_of
+from .per_image import LabelRule, cpu_workers, device_and_workers, label_rule, run_each, splits_of, with_file
 from .pictures import write_overlays
-from .plugins import at_inference, header_of, method_of, refiner_of, trained
+from .plugins import at_inference, classifier, header_of, method_of, refiner_of, trained
 from .prepared import prepared
 
 
@@ -43,6 +45,8 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
         for number, (stage, choice) in enumerate(zip(context.recipe.recipe.refine_parts, section.chain, strict=True))
     ]
     samples = index.samples(*splits)
+    if context.skip_missing or "cam" in context.run.use:
+        samples = with_file(context, "cam", samples, ScoreStore(context.run.source(parts[0].stage, "cam")))
     anew = _first_anew(context, parts) if context.force else len(parts)
     states = [part.run(samples, splits, force=number >= anew) for number, part in enumerate(parts)]
     store = ScoreStore(context.run.folder("refine"))
@@ -73,7 +77,7 @@ class _Part:
 
     def run(self, samples: Sequence[Sample], splits: tuple[str, ...], force: bool) -> State:
         """Refine what is missing; return what was there before."""
-        context = self.context
+        context, runtime = self.context, self.context.recipe.section("runtime")
         refiner = refiner_of(context, self.index.classes, self.number)
         state = begin(replace(context, force=force), self.stage, splits)
         if state == "done":
@@ -85,7 +89,9 @@ class _Part:
         check_extras(self.choice.name, refiner.required.inference, samples)
         if refiner.required.trains:
             self._train(refiner, source)
-        device, workers = device_and_workers(context)
+        device, workers = "cpu", cpu_workers(runtime)
+        if refiner.required.trains:
+            device, workers = device_and_workers(runtime, gradients=refiner.required.gradients)
         model_file = folder / "train" / checkpoint.MODEL if refiner.required.trains else None
         infer = self.choice.infer or InferSettings()
         arguments = (refiner, model_file, context.prepared, source, folder, infer, self.store_stride)
@@ -96,19 +102,23 @@ class _Part:
         processes.barrier()
         return state
 
+    @property
+    def _training(self) -> str:
+        """Address of the refiner's training in the recipe."""
+        alone = len(self.context.recipe.recipe.refine_parts) == 1
+        return "refine.train" if alone else f"refine.refiner.{self.number}.train"
+
     def _train(self, refiner: Refiner[Any, Any], source: Path) -> None:
         context, settings = self.context, self.choice.train
         if settings is None:
-            at = (
-                "refine.train"
-                if len(context.recipe.recipe.refine_parts) == 1
-                else f"refine.refiner.{self.number}.train"
-            )
-            raise RecipeError(f"refiner {self.choice.name!r} has to be trained: give {at}")
+            raise RecipeError(f"refiner {self.choice.name!r} has to be trained: give {self._training}")
         samples = self.index.samples(*context.recipe.recipe.dataset.train)
+        if context.skip_missing:
+            lacking = set(ScoreStore(source).missing([sample.image_id for sample in samples]))
+            samples = [sample for sample in samples if sample.image_id not in lacking]
         check_extras(self.choice.name, refiner.required.training, samples)
         runtime = context.recipe.section("runtime")
-        backbone = context.run.folder("train-cls") / checkpoint.MODEL if settings.weights == "train_cls" else None
+        backbone = classifier(context, self._training) if settings.weights == "train_cls" else None
         header = header_of(context, "refine", self.choice.name, refiner)
         job = TrainingJob(
             dir=context.run.folder(self.stage) / "train",
@@ -155,10 +165,23 @@ def _computer(
 
     def compute(image_id: str) -> None:
         sample = index.entries[image_id].sample
-        image = read_image(sample.image, sample.orientation)
+        whole = read_image(sample.image, sample.orientation)
+        image = shrunk(whole, infer.longest)
         labels, extras = rule.labels(index, image_id), extras_of(sample, refiner.required.inference)
+        smaller = {name: shrunk(one, infer.longest) for name, one in extras.items()}
         with at_inference(refiner):
-            scores = refiner.refine(model, image, labels, coarse[image_id], infer, **extras)
-        store.write(replace(scores, image_id=image_id), store_stride)
+            before = _seen_at(coarse[image_id], whole, image)
+            scores = refiner.refine(model, image, labels, before, infer, **smaller)
+        size = (int(whole.shape[0]), int(whole.shape[1]))
+        store.write(replace(scores, image_id=image_id, size=size), store_stride, scores.size)
 
     return compute
+
+
+def _seen_at(scores: ScoreMap, whole: ByteArray, image: ByteArray) -> ScoreMap:
+    """Return the score map of a photo as one of the photo shrunk for inference; the same where it is not."""
+    if image.shape == whole.shape or tuple(scores.size) != whole.shape[:2]:
+        return scores
+    size = (int(image.shape[0]), int(image.shape[1]))
+    strided = None if scores.strided is None else resize_scores(scores.strided, strided_size(size, STRIDE))
+    return replace(scores, size=size, strided=strided)

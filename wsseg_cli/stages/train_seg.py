@@ -10,7 +10,8 @@ from ..engine.fit import Loop
 from ..errors import DataError
 from ..plugin.protocols import TrainingJob
 from . import Context, Result, begin, up_to_date
-from .plugins import header_of, segmenter_of
+from .per_image import with_file
+from .plugins import classifier, header_of, segmenter_of
 from .prepared import prepared
 from .pseudo import training_masks
 
@@ -22,17 +23,19 @@ def run(context: Context) -> Result:
     train = context.recipe.recipe.dataset.train
     if section.masks == "pseudo":
         context.run.require("pseudo", train)
-    if section.weights == "train_cls":
-        context.run.require("train-cls")
+    backbone = classifier(context, "train_seg") if section.weights == "train_cls" else None
     segmenter = segmenter_of(context, index.classes)
     samples = index.samples(*train)
     if section.masks == "pseudo":
         source = context.run.source("train-seg", "pseudo")
         masks = MaskStore(training_masks(source, context.recipe.recipe.pseudo))
-        missing = masks.missing([sample.image_id for sample in samples])
-        if missing:
-            raise DataError(f"{len(missing)} of {len(samples)} images have no pseudo-mask, such as {missing[0]!r}")
-        samples = [replace(sample, mask=masks.path(sample.image_id)) for sample in samples]
+        there = with_file(context, "pseudo", samples, masks)
+        if len(there) < len(samples) and not context.skip_missing:
+            raise DataError(
+                f"{len(samples) - len(there)} of {len(samples)} images have no pseudo-mask; run `wsseg pseudo --force` "
+                "first, or leave them out with `--skip-missing`"
+            )
+        samples = [replace(sample, mask=masks.path(sample.image_id)) for sample in there]
     else:
         lacking = [sample.image_id for sample in samples if sample.mask is None]
         if lacking:
@@ -40,7 +43,6 @@ def run(context: Context) -> Result:
     if begin(context, "train-seg") == "done":
         return up_to_date("train-seg")
     folder = context.run.folder("train-seg")
-    backbone = context.run.folder("train-cls") / checkpoint.MODEL if section.weights == "train_cls" else None
     header = header_of(context, "train-seg", section.segmenter.name, segmenter) | {"masks": section.masks}
     loop = Loop(context.recipe.section("runtime"), header=header, backbone=backbone, quiet=context.quiet)
     job = TrainingJob(

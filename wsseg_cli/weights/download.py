@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .. import __version__
+from ..disk.reading import read_text
 from ..errors import CheckpointError, WssegError
 
 Show = Callable[[int, int], None]
@@ -68,7 +69,7 @@ def _fetch(address: str, part: Path, copies: int, show: Show | None) -> None:
         try:
             return _go_on(address, part, copies, show)
         except ValueError as error:  # letters that no address has
-            raise CheckpointError(f"{address!r} is no address ({error})") from error
+            raise CheckpointError(f"{address!r} is not a valid address ({error})") from error
         except (OSError, http.client.HTTPException, _CutOff) as error:
             if isinstance(error, OSError) and error.errno in _FULL:
                 raise _full(part, error.strerror or "no space left") from error
@@ -96,7 +97,7 @@ def require_hash(file: Path, expected: str, said_by: str, kind: str = "sha256") 
         whole = expected if len(expected) == len(found) else f"{expected}…"
         raise CheckpointError(
             f"{said_by}: the {kind.upper()} is {found}, expected {whole}; "
-            "the file was damaged on its way, or is another one"
+            "the file was damaged in transit, or is a different file"
         )
 
 
@@ -127,8 +128,7 @@ def _go_on(address: str, part: Path, copies: int, show: Show | None) -> None:
     tag = part.with_name(f"{part.name}.etag")
     if begun:
         headers["Range"] = f"bytes={begun}-"
-        if tag.is_file():
-            headers["If-Range"] = tag.read_text(encoding="utf-8")
+        headers |= _if_unchanged(tag)
     try:
         answer = urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
@@ -160,6 +160,15 @@ def _go_on(address: str, part: Path, copies: int, show: Show | None) -> None:
         if total and done < total:
             raise _CutOff
     tag.unlink(missing_ok=True)
+
+
+def _if_unchanged(tag: Path) -> dict[str, str]:
+    """Return the header that asks for the rest of a file only if it is still the one that `tag` names."""
+    try:
+        said = read_text(tag, 1 << 12, "ascii")
+    except (OSError, UnicodeDecodeError):
+        return {}
+    return {"If-Range": said} if said.isprintable() else {}
 
 
 def _size(part: Path) -> int:

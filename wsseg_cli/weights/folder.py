@@ -46,7 +46,7 @@ def locate(value: str) -> Path:
         CheckpointError: no file of that name or path, with the command that brings it; or VALUE is a word.
     """
     if value in WORDS:
-        raise CheckpointError(f"weights: {value} is no file")
+        raise CheckpointError(f"weights: {value} is not a file")
     if not by_name(value):
         if not _is_file(Path(value)):
             what = "is a folder; give a .safetensors file" if Path(value).is_dir() else "no such file"
@@ -59,8 +59,8 @@ def locate(value: str) -> Path:
         raise CheckpointError(f"weights: {value} is not in {folder()} yet; bring it there: wsseg weights get {value}")
     known = [*WORDS, *TABLE, *sorted(p.stem for p in folder().glob(f"*{_SUFFIX}"))]
     raise CheckpointError(
-        f"weights: {value!r:.80} is no file, no name in {folder()}, and no published weights{near(value, known)}; "
-        "`wsseg weights list` shows the names"
+        f"weights: {value!r:.80} is neither a file, nor a name in {folder()}, nor published weights"
+        f"{near(value, known)}; `wsseg weights list` shows the names"
     )
 
 

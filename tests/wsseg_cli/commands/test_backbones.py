@@ -58,7 +58,7 @@ def test_a_pattern_looks_into_timms_networks() -> None:
     shown = rows("timm/resnet18*")
     assert set(shown) == {"timm/resnet18", "timm/resnet18d"}
     assert shown["timm/resnet18"]["feature_maps"] == {"conv3": 4, "conv4": 8, "conv5": 16, "conv6": 32}
-    assert "takes images of its own size only" in rows("hiera_tiny_224")["timm/hiera_tiny_224"]["weights"]
+    assert "only takes images of its own size" in rows("hiera_tiny_224")["timm/hiera_tiny_224"]["weights"]
     assert {"timm/tf_efficientnet_lite0", "efficientnet_lite0"} <= set(rows("efficientnet_lite0"))
 
 

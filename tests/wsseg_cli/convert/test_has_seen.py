@@ -16,8 +16,8 @@ from wsseg_cli.engine import checkpoint
 from wsseg_cli.main import app
 from wsseg_cli.nets import weights
 
-REST = "the rest is unknown, say it with --saw"
-UNKNOWN = "unknown; say it with --saw"
+REST = "the rest is unknown; name it with --saw"
+UNKNOWN = "unknown; name it with --saw"
 
 
 def wsseg(*words: object) -> Any:

@@ -89,7 +89,7 @@ def test_get_brings_weights_that_a_recipe_finds_by_name(server: Served, publishe
     header = checkpoint.read_header(path_of("plain"))
     assert header["sha256"] == TABLE["plain"].sources[0].sha256 and header["address"].endswith("/lite.pth")
     again = wsseg("get", "plain")
-    assert again.exit_code == 2 and "is there already; --force" in again.stderr and len(server.asked) == 1
+    assert again.exit_code == 2 and "already exists; --force" in again.stderr and len(server.asked) == 1
     assert wsseg("get", "plain", "--force", "--quiet").stderr == ""
 
 
@@ -141,7 +141,7 @@ def test_a_mirror(server: Served, published: bytes) -> None:
         "http://h/..",
     ):
         assert wsseg("get", "paged", "--from", address).exit_code == 2
-    assert "is no address" in wsseg("get", "paged", "--from", f"{server.address}/ü.pth").stderr
+    assert "is not a valid address" in wsseg("get", "paged", "--from", f"{server.address}/ü.pth").stderr
 
 
 def test_no_network(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,7 +245,7 @@ def test_list(server: Served) -> None:
     assert rows["plain"]["path"] == str(path_of("plain")) and rows["paged"]["path"] is None and said["own"] == ["own"]
     assert rows["resnet50_imagenet"]["sources"][0]["sha256"] == "0676ba61"
     assert wsseg("where", "plain").stdout.strip() == str(path_of("plain"))
-    with pytest.raises(RecipeError, match="is there already"):
+    with pytest.raises(RecipeError, match="already exists"):
         start_weights.get("plain")
 
 

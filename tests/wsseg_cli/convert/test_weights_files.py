@@ -134,7 +134,7 @@ def test_family_that_cannot_be_told(tmp_path: Path, published: Tensors) -> None:
     source, out = saved(tmp_path, {"encoder.weight": torch.ones(1)}), tmp_path / "ours.safetensors"
     with pytest.raises(CheckpointError, match="no known family"):
         convert.run(source, out)
-    with pytest.raises(CheckpointError, match=r"backbone of none of our backbones \(encoder\.weight"):
+    with pytest.raises(CheckpointError, match=r"matches none of our backbones \(encoder\.weight"):
         convert.run(source, out, family="psa")
     with pytest.raises(CheckpointError, match="unknown family of checkpoints 'pas'"):
         convert.run(source, out, family="pas")
@@ -146,11 +146,11 @@ def test_where_it_is_written(tmp_path: Path, published: Tensors) -> None:
         convert.run(source, tmp_path / "ours.pth")
     convert.run(source, out, saw="my photos")
     assert checkpoint.load_initial(on_backbone(), str(out)) == "my photos"
-    with pytest.raises(RecipeError, match="is there already; another name, or --force"):
+    with pytest.raises(RecipeError, match="already exists; choose another name or add --force"):
         convert.run(source, out)
     convert.run(source, out, force=True)
     assert checkpoint.read_header(out)["saw"] == "ImageNet labels"
-    with pytest.raises(CheckpointError, match="has our names already"):
+    with pytest.raises(CheckpointError, match="already has wsseg's names"):
         convert.run(out, tmp_path / "again.safetensors")
     assert sorted(path.name for path in out.parent.iterdir()) == ["ours.safetensors"]
 

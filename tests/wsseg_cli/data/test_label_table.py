@@ -158,7 +158,7 @@ def test_other_encodings_are_refused_with_the_way_out(tmp_path: Path) -> None:
     [
         ("photo,labels\na.jpg,dog\n", "columns image and labels; found 'photo', 'labels'"),
         ("image,labels\na.jpg,dog,cat\n", "line 2: 3 cells under 2 columns"),
-        ("image,labels\n", "names no image"),
+        ("image,labels\n", "lists no images"),
         ("", "found nothing"),
     ],
 )

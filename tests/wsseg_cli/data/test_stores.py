@@ -68,7 +68,7 @@ def test_masks_and_what_they_may_hold(tmp_path: Path) -> None:
     assert (store.read("m", classes, (2, 2)) == mask).all()
     with pytest.raises(DataError, match="the mask is 2x2 pixels, its image 3x2"):
         store.read("m", classes, (2, 3))
-    with pytest.raises(DataError, match="mask value 2 with 1 classes"):
+    with pytest.raises(DataError, match="mask value 2 is out of range for 1 classes"):
         checked_mask(store.path("m"), ClassNames(["cat"]))
     with pytest.raises(StageError, match="no mask for image 'n'"):
         store.read("n", classes)

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from wsseg_cli.engine.each import Work, each
+from wsseg_cli.engine.each import Work, Workers, each
 from wsseg_cli.errors import DataError
 
 
@@ -25,7 +25,7 @@ def test_results_and_failures() -> None:
 
 @pytest.mark.slow
 def test_workers_do_the_same() -> None:
-    done = each([str(n) for n in range(40)], squares, (1,), workers=2, quiet=True)
+    done = each([str(n) for n in range(40)], squares, (1,), workers=Workers(2), quiet=True)
     assert {n: value for n, (value, _) in done.results.items()} == {str(n): n**2 + 1 for n in range(40) if n != 13}
     assert os.getpid() not in {pid for _, pid in done.results.values()}
     assert done.failures == {"13": "13 is broken"}
@@ -33,11 +33,11 @@ def test_workers_do_the_same() -> None:
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
 def test_threads_do_the_same(workers: int) -> None:
-    done = each([str(n) for n in range(40)], squares, (1,), workers=workers, threads=True, quiet=True)
+    done = each([str(n) for n in range(40)], squares, (1,), workers=Workers(workers, threads=True), quiet=True)
     assert done.results == {str(n): (n**2 + 1, os.getpid()) for n in range(40) if n != 13}
     assert done.failures == {"13": "13 is broken"}
     with pytest.raises(ValueError, match="invalid literal"):
-        each(["1", "x"], squares, (0,), workers=workers, threads=True, quiet=True)
+        each(["1", "x"], squares, (0,), workers=Workers(workers, threads=True), quiet=True)
 
 
 def test_a_bug_is_not_hidden() -> None:

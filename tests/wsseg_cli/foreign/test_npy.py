@@ -171,11 +171,15 @@ def test_part_that_holds_itself() -> None:
     assert got[0] is got
 
 
+SMALL = {"keys": torch.tensor([1]), "cam": np.ones((1, 2, 2), np.float32), "n": 3}
+# pickled once: a tensor's pickle holds the address of its storage, and its length varies from one to the next
+WHOLE = [saved(SMALL), pickle.dumps(SMALL, 2), npy_bytes({1: np.ones(2)})]
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_mutated_files_are_read_or_refused(data: st.DataObject) -> None:
-    small = {"keys": torch.tensor([1]), "cam": np.ones((1, 2, 2), np.float32), "n": 3}
-    whole = bytearray(data.draw(st.sampled_from([saved(small), pickle.dumps(small, 2), npy_bytes({1: np.ones(2)})])))
+    whole = bytearray(data.draw(st.sampled_from(WHOLE)))
     for _ in range(data.draw(st.integers(1, 4))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     whole = whole[: data.draw(st.integers(0, len(whole)))] if data.draw(st.booleans()) else whole
@@ -183,6 +187,19 @@ def test_mutated_files_are_read_or_refused(data: st.DataObject) -> None:
         warnings.simplefilter("ignore")
         with contextlib.suppress(Refused):
             npy.parse(bytes(whole))
+
+
+def test_no_elements_in_a_shape_beyond_measure() -> None:
+    said, huge = b"(0, 2), }                           ", b"(0, 549755813888, 549755813888), }  "
+    assert npy.parse(saved(np.empty((0, 2)))).shape == (0, 2)
+    with pytest.raises(Refused, match="broken shape"):
+        npy.parse(saved(np.empty((0, 2))).replace(said, huge))
+
+
+@pytest.mark.parametrize("waiting", [b"]", b"(", b"N"])
+def test_values_that_belong_to_nothing(waiting: bytes) -> None:
+    with pytest.raises(Refused, match="belong to nothing"):
+        npy.parse(b"\x80\x02" + waiting * 300_000 + b".")
 
 
 def test_missing_file(tmp_path: Path) -> None:

@@ -50,8 +50,8 @@ def test_no_names_and_empty_arrays(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "no MXNet .params file"),
-        (b"PK\3\4" + bytes(40), "no MXNet .params file"),
+        (b"", "not an MXNet .params file"),
+        (b"PK\3\4" + bytes(40), "not an MXNet .params file"),
         (listed(dense((2,), 3, b"\1\2", storage=1)), "is sparse"),
         (listed(dense((2,), 99, b"\1\2")), "type 99"),
         (listed(dense((-2,), 3, b"\1\2")), r"shape \(-2,\)"),

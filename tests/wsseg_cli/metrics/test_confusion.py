@@ -138,7 +138,7 @@ def test_a_predicted_255_is_refused_if_asked() -> None:
         (byte([0, 21]), byte([0, 0]), "mask has the value 21; expected 0..20 or 255"),
         (byte([0, 0]), byte([0, 77]), "prediction has the value 77"),
         (np.array([[-1]]), byte([0]), "value -1"),
-        (byte([0, 0]), byte([0]), "expected one size"),
+        (byte([0, 0]), byte([0]), "expected equal sizes"),
         (np.zeros((2, 2, 3), np.uint8), byte([0]), "not colours"),
         (np.zeros((2, 2)), np.zeros((2, 2)), "expected .* integers"),
     ],

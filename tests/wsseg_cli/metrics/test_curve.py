@@ -177,7 +177,7 @@ def test_bad_thresholds(thresholds: list[float]) -> None:
         ([0], np.zeros((1, 3, 2), np.float32), "size of the mask"),
         ([0, 1], np.zeros((1, 2, 2), np.float32), "one map a class"),
         ([20], np.zeros((1, 2, 2), np.float32), "not all 0..19"),
-        ([1, 1], np.zeros((2, 2, 2), np.float32), "twice"),
+        ([1, 1], np.zeros((2, 2, 2), np.float32), "repeat a class"),
     ],
 )
 def test_bad_scores_are_named(classes: list[int], scores: np.ndarray, message: str) -> None:
@@ -191,5 +191,5 @@ def test_nothing_counted() -> None:
 
 
 def test_bad_ranges() -> None:
-    with pytest.raises(DataError, match="make no range"):
+    with pytest.raises(DataError, match="do not make a range"):
         threshold_range(0, 1, 0)

@@ -92,8 +92,8 @@ def test_output_stride() -> None:
     [
         ("timm/resnet19", r"timm has no network 'resnet19'; did you mean 'resnet1\d.*'\?"),
         ("timm/resnet18.a1_in2k", r"timm has no weights 'a1_in2k' of resnet18; there are .*did you mean 'a1_in1k'"),
-        ("timm/hiera_tiny_224", r"timm/hiera_tiny_224 takes images of its own size only"),
-        ("timm/levit_128s", r"timm/levit_128s takes images of its own size only, or gives no feature maps"),
+        ("timm/hiera_tiny_224", r"timm/hiera_tiny_224 only takes images of its own size"),
+        ("timm/levit_128s", r"timm/levit_128s only takes images of its own size, or gives no feature maps"),
     ],
 )
 def test_what_is_refused(name: str, message: str) -> None:

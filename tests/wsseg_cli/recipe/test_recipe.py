@@ -105,7 +105,7 @@ def test_all_problems_at_once_with_lines(file: Path) -> None:
         ("train_cls.optim.betas=[0.8, 0.9]", "train_cls.optim.betas: is not used"),
         ("train_seg.optim.momentum=0.5", "train_seg.optim.momentum: is not used"),
         ("train_cls.schedule.milestones=[0.5]", "train_cls.schedule.milestones: is not used"),
-        ("dataset.options.root=${A B}", "is no ${NAME}"),
+        ("dataset.options.root=${A B}", "use ${NAME}"),
         ("pseudo.crf=3", "pseudo.crf: must be a mapping"),
         ("pseudo.crf=paa", "pseudo.crf.preset: unknown CRF preset 'paa'; did you mean 'psa'?"),
     ],

@@ -152,7 +152,7 @@ def test_predict_takes_a_model_that_was_written_before_the_renaming(tmp_path: Pa
     done = CliRunner().invoke(app, [*words, str(written("deeplabv1"))])
     assert done.exit_code == 0 and (tmp_path / "masks" / "photo.png").is_file(), done.output
     done = CliRunner().invoke(app, [*words, str(written("cam"))], env={"COLUMNS": "200"})
-    assert done.exit_code != 0 and "method 'cam' gives score maps, no masks" in done.stderr
+    assert done.exit_code != 0 and "method 'cam' gives score maps rather than masks" in done.stderr
 
 
 def test_a_classifier_that_was_written_before_the_renaming_is_a_start() -> None:

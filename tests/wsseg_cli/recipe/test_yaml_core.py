@@ -76,7 +76,7 @@ def test_anchors_are_allowed() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: &x [*x]", "inside its own anchor"),
+        ("a: &x [*x]", "the anchor around it"),
         ("a: [1", "line 1"),
         ("a: b: c", "line 1"),
         ("? [a, b]\n: 1", "must be one word"),

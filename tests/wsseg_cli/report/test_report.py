@@ -82,10 +82,10 @@ def test_photos_that_are_gone_are_said(run: Path) -> None:
 
 
 def test_no_run(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="is no run"):
+    with pytest.raises(RecipeError, match="is not a run"):
         write_report([tmp_path / "none"])
     done = CliRunner().invoke(app, ["report", str(tmp_path)])
-    assert done.exit_code == 2 and "holds no recipe.yaml" in done.stderr
+    assert done.exit_code == 2 and "has no recipe.yaml" in done.stderr
 
 
 def test_command(run: Path, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_command(tmp_path: Path) -> None:
     assert str(tmp_path / "wsseg-mine" / "wsseg_mine" / "method.py") in done.stdout.splitlines()
     assert "pip install -e" in done.stderr
     again = CliRunner().invoke(app, ["plugins", "new", "mine", "--out", str(tmp_path)])
-    assert again.exit_code == 3 and "is there already" in again.stderr
+    assert again.exit_code == 3 and "already exists" in again.stderr
 
 
 @pytest.mark.parametrize("name", ["Mine", "1st", "a-b", "class", "", "a" * 41, "../x"])
@@ -95,11 +95,11 @@ def test_names_that_cannot_be(tmp_path: Path, name: str) -> None:
 
 
 def test_taken_names_and_wrong_kinds(tmp_path: Path) -> None:
-    with pytest.raises(PluginError, match="is there already"):
+    with pytest.raises(PluginError, match="already exists"):
         new_plugin("cam", "method", tmp_path)
     with pytest.raises(PluginError, match="no kind of plugin"):
         new_plugin("mine", "loader", tmp_path)
-    with pytest.raises(PluginError, match="no folder"):
+    with pytest.raises(PluginError, match="does not exist"):
         new_plugin("mine", "method", tmp_path / "none")
 
 

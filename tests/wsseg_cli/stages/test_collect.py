@@ -71,7 +71,7 @@ def test_ids_that_the_run_has_already() -> None:
             {"train": [sample("a", mask=Path("m/1.png"))], "val": [sample("b", mask=Path("m/1.png"))]},
             "one map for all of them.*folder of the split's name",
         ),
-        ({"train": [sample("a")], "val": []}, "'val' names no image"),
+        ({"train": [sample("a")], "val": []}, "'val' lists no images"),
         ({"train": ["x"]}, "x is broken"),
     ],
 )

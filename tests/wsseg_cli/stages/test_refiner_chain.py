@@ -92,7 +92,7 @@ def test_what_a_chain_cannot_be(tmp_path: Path) -> None:
     given = written(tmp_path, CHAIN)[:2]
     both = "refine.train={weights: none, batch_size: 2, max_steps: 1, optim: {lr: 0.1}}"
     done = wsseg("recipes", "check", str(tmp_path / "r.yaml"), "--set", both)
-    assert done.exit_code == 2 and "each refiner of a list has a train of its own" in done.output
+    assert done.exit_code == 2 and "each refiner in a list takes its own `train`" in done.output
     done = wsseg("recipes", "check", str(tmp_path / "r.yaml"), "--set", "refine.refiner=[]")
     assert done.exit_code == 2 and "at least 1 item" in done.output
     done = wsseg("recipes", "check", str(tmp_path / "r.yaml"), "--set", "refine.refiner=[{name: psa}, {name: crff}]")

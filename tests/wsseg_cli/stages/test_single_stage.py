@@ -77,7 +77,7 @@ def test_a_classifier_gives_no_masks(tmp_path: Path) -> None:
     recipe = trained(tmp_path, "cam", f"{SMALL}, dropout: 0")
     run = tmp_path / "run"
     done = CliRunner().invoke(app, ["predict", str(recipe), "--model", str(run), "--out", str(tmp_path / "out")])
-    assert done.exit_code == 6 and "the network of method 'cam' gives score maps, no masks" in done.output
+    assert done.exit_code == 6 and "the network of method 'cam' gives score maps rather than masks" in done.output
     done = CliRunner().invoke(app, ["eval", "--recipe", str(recipe), "--run", str(run), "--what", "seg"])
     assert done.exit_code == 5 and "no train_seg section" in done.output
     done = CliRunner().invoke(app, ["recipes", "check", str(recipe), "--set", "eval.infer.flip=true"])

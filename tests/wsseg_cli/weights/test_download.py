@@ -88,7 +88,7 @@ def test_file_that_changed_on_the_server_is_fetched_anew(
 
 @pytest.mark.parametrize("expected", ["00" * 32, "0123abcd"], ids=["whole", "beginning"])
 def test_wrong_checksum(server: Served, tmp_path: Path, expected: str) -> None:
-    with pytest.raises(CheckpointError, match=rf"SHA256 is {HASH}, expected {expected}.*damaged on its way"):
+    with pytest.raises(CheckpointError, match=rf"SHA256 is {HASH}, expected {expected}.*damaged in transit"):
         download(f"{server.address}/w.pth", tmp_path / "w.pth", sha256=expected)
     assert files(tmp_path) == []
 

@@ -43,7 +43,7 @@ def test_an_account_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_words_are_no_files() -> None:
     for word in WORDS:
         assert not by_name(word)
-        with pytest.raises(CheckpointError, match=f"{word} is no file"):
+        with pytest.raises(CheckpointError, match=f"{word} is not a file"):
             locate(word)
 
 
@@ -67,8 +67,8 @@ def test_a_path_stays_a_path(tmp_path: Path) -> None:
         ("resnet50_imagenet", r"is not in .*weights yet; bring it there: wsseg weights get resnet50_imagenet"),
         ("resnet50_imagnet", "did you mean 'resnet50_imagenet'"),
         ("packge", "did you mean 'package'"),
-        ("", "'' is no file"),
-        ("n" * 400, "is no file"),
+        ("", "'' is neither a file"),
+        ("n" * 400, "is neither a file"),
         ("old/resnet50_imagenet.safetensors", r"no such file; `weights: resnet50_imagenet` finds it by name after"),
         ("old/mine.safetensors", "no such file$"),
         (".", "is a folder"),

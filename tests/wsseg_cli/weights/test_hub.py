@@ -117,11 +117,11 @@ def test_weights_of_another_network(server: Served) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("resnet38", {}, "no hub holds weights of ResNet38; `wsseg weights list`"),
+        ("resnet38", {}, "no hub has weights for ResNet38; `wsseg weights list`"),
         ("resnet101", {"stem": "deep"}, "7x7 stem; with stem: deep use `weights: resnet101s_imagenet`"),
         ("resnet50", {"normalization": "caffe"}, r"set backbone_options \{normalization: imagenet\}"),
         ("vgg16", {}, "has no fc6 and fc7 of 1024 channels"),
-        ("small", {}, "no hub holds weights of"),
+        ("small", {}, "no hub has weights for"),
     ],
 )
 def test_backbones_that_no_hub_has(name: str, options: dict[str, Any], message: str) -> None:

@@ -12,14 +12,15 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from wsseg_cli.errors import DataError
-from wsseg_cli.types import IGNORE, ByteArray
+from ..disk.limits import max_pixels
+from ..errors import DataError
+from ..types import IGNORE, ByteArray
 
 Overlap = Literal["last", "first", "smallest"]
 Crowd = Literal["paint", "ignore", "skip"]
 
 _FAR = 1e6  # pixels; a coordinate beyond is no place in a photo
-_PIXELS = 1 << 28
+_ROUND = 10_000  # pixels that an outline may have beside four for each of its image
 
 
 def class_mask(
@@ -71,7 +72,7 @@ class _Canvas:
 
     def __init__(self, size: tuple[int, int]) -> None:
         height, width = self.size = size
-        if height < 1 or width < 1 or height * width > _PIXELS:
+        if height < 1 or width < 1 or height * width > max_pixels():
             raise DataError(f"an image of {width}x{height} pixels cannot have a mask")
         self.inside = np.zeros(height * width, np.uint8)
         self.turns = np.zeros(height * width + 1, np.uint8)
@@ -85,8 +86,10 @@ class _Canvas:
             _fill_runs(self.inside, _runs(segmentation, self.size))
             self.low, self.high = 0, len(self.inside) - 1
         elif isinstance(segmentation, list) and segmentation:
-            for polygon in segmentation:
-                low, high = _turns(_corners(polygon), *self.size, self.turns)
+            outlines = [_corners(polygon) for polygon in segmentation]
+            _check_length(outlines, self.size)
+            for corners in outlines:
+                low, high = _turns(corners, *self.size, self.turns)
                 _fill_turns(self.inside, self.turns, low, high)
                 self.low, self.high = min(self.low, low), max(self.high, high)
         else:
@@ -97,8 +100,8 @@ class _Canvas:
 def _corners(polygon: Any) -> npt.NDArray[np.float64]:
     try:
         flat = np.asarray(polygon, np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError("a polygon of something else than numbers") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError("a polygon with values that are not numbers") from error
     if flat.ndim != 1 or len(flat) < 6 or len(flat) % 2:
         raise DataError(f"a polygon of {flat.size} numbers; expected x and y of at least three corners")
     if not np.isfinite(flat).all() or np.abs(flat).max() > _FAR:
@@ -106,15 +109,22 @@ def _corners(polygon: Any) -> npt.NDArray[np.float64]:
     return flat.reshape(-1, 2)
 
 
+def _check_length(outlines: Sequence[npt.NDArray[np.float64]], size: tuple[int, int]) -> None:
+    """Refuse an object around which a walk would take minutes: every pixel of its outline is a step."""
+    length = sum(float(np.abs(np.roll(corners, -1, axis=0) - corners).max(axis=1).sum()) for corners in outlines)
+    if length > 4 * size[0] * size[1] + _ROUND:
+        raise DataError(f"polygons with an outline of {length:,.0f} pixels in an image of {size[1]}x{size[0]}")
+
+
 def _runs(segmentation: dict[str, Any], size: tuple[int, int]) -> npt.NDArray[np.int64]:
     counts, said = segmentation.get("counts"), segmentation.get("size")
     if said != list(size):
-        raise DataError(f"run lengths of size {said}; the image has {list(size)}")
+        raise DataError(f"run lengths of size {said!r:.60}; the image has {list(size)}")
     if isinstance(counts, (str, bytes)):
         lengths = _unpacked(counts.encode() if isinstance(counts, str) else counts)
     else:
         if not isinstance(counts, list) or not all(type(count) is int for count in counts):
-            raise DataError("run lengths of something else than whole numbers")
+            raise DataError("run lengths that are not whole numbers")
         lengths = counts
     total = size[0] * size[1]
     if any(not 0 <= length <= total for length in lengths) or sum(lengths) != total:
@@ -133,7 +143,7 @@ def _unpacked(text: bytes) -> list[int]:
     for letter in text:
         bits = letter - 48
         if not 0 <= bits < 64 or shift > 60:
-            raise DataError("run lengths in no form of COCO's")
+            raise DataError("run lengths in a form that COCO does not use")
         value |= (bits & 31) << shift
         shift += 5
         if bits & 32:
@@ -145,6 +155,20 @@ def _unpacked(text: bytes) -> list[int]:
     if shift:
         raise DataError("run lengths that end within a number")
     return lengths
+
+
+def packed(lengths: Sequence[int]) -> str:
+    """Return run lengths in COCO's text form, the inverse of what `object_mask` reads."""
+    letters = []
+    for index, length in enumerate(lengths):
+        value = length - lengths[index - 2] if index > 2 else length
+        while True:
+            bits, value = value & 31, value >> 5
+            done = value == (-1 if bits & 16 else 0)
+            letters.append(chr((bits if done else bits | 32) + 48))
+            if done:
+                break
+    return "".join(letters)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from dev_data import dev_data
 from golden_cases import Case, golden
-from wsseg_datasets.coco_masks import class_mask, object_mask
 
 from wsseg_cli.errors import DataError
+from wsseg_cli.foreign.coco_masks import class_mask, object_mask
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools
 
@@ -80,6 +80,18 @@ def theirs(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
         return tools.decode(tools.merge(tools.frPyObjects(segmentation, *size)))
     packed = segmentation if not isinstance(segmentation["counts"], list) else tools.frPyObjects(segmentation, *size)
     return tools.decode(packed)
+
+
+@pytest.mark.parametrize("corner", [9e5, 10**400])
+def test_outlines_without_end(corner: Any) -> None:
+    with pytest.raises(DataError, match=r"outline of|values that are not numbers"):
+        object_mask([[0, 0, corner, corner, 0, corner] * 50], (16, 20))
+
+
+def test_no_larger_than_a_picture_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WSSEG_MAX_MEGAPIXELS", "0.001")
+    with pytest.raises(DataError, match="1001x1 pixels"):
+        object_mask([[0, 0, 5, 5, 0, 5]], (1, 1001))
 
 
 def test_random_polygons_equal_pycocotools() -> None:

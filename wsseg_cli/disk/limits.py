@@ -1,0 +1,27 @@
+"""How large a picture may be that is read."""
+
+from __future__ import annotations
+
+import os
+
+from ..errors import RecipeError
+from ..settings import MAX_MEGAPIXELS
+
+DEFAULT_MEGAPIXELS = 100
+"""Larger pictures are refused on their header: they need gigabytes in a network, and small files can claim any size."""
+
+
+def max_pixels() -> int:
+    """Return the pixels of the largest picture that is read.
+
+    Raises:
+        RecipeError: the environment variable holds no positive number.
+    """
+    said = os.environ.get(MAX_MEGAPIXELS) or str(DEFAULT_MEGAPIXELS)
+    try:
+        limit = float(said)
+    except ValueError:
+        limit = 0.0
+    if not 0 < limit < 1e5:
+        raise RecipeError(f"{MAX_MEGAPIXELS}={said[:40]}: expected megapixels, such as {DEFAULT_MEGAPIXELS}")
+    return int(limit * 1e6)
