@@ -72,36 +72,31 @@ class ScoreMap:
     strided: FloatArray | None = None
 
     def full(
-        self,
-        background: float | None = None,
-        *,
-        power: float | None = None,
-        rows: slice = slice(None),
-        half: bool = False,
-    ) -> npt.NDArray[Any]:
+        self, background: float | None = None, *, power: float | None = None, rows: slice = slice(None)
+    ) -> FloatArray:
         """Return the scores at image size with the background first, (1+K, H, W) float32.
 
-        background: a constant background score; power: (1 - max over classes) ** power; with neither, the map's own.
-        rows: those wanted of the image. half: resized in float32, then all in float16, as codes compute that store it.
+        background: a constant background score; power: background = (1 - max over classes) ** power. With neither,
+        the map's own background is used. rows: those wanted of the image, all by default.
 
         Raises:
             DataError: neither is given and the map has no background of its own.
         """
         import numpy as np
 
-        kind = np.float16 if half else np.float32
-        scores = resize_scores(self.scores, self.size, rows).astype(kind, copy=False)
+        scores = resize_scores(self.scores, self.size, rows)
+        height, width = scores.shape[1:]
         if background is not None:
-            first = np.full(scores.shape[1:], background, kind)
+            first = np.full((height, width), background, np.float32)
         elif power is not None:
-            highest = scores.max(axis=0) if len(scores) else np.zeros(scores.shape[1:], kind)
-            first = np.power(kind(1) - highest, kind(power), dtype=kind)
+            highest = scores.max(axis=0) if len(scores) else np.zeros((height, width), np.float32)
+            first = np.power(1.0 - highest, np.float32(power), dtype=np.float32)
         elif self.background is not None:
             first = resize_scores(self.background[None], self.size, rows)[0]
         else:
             said = f"score map of {self.image_id!r} has no background of its own"
             raise DataError(f"{said}; set pseudo.background to {{threshold: …}} or {{power: …}}")
-        return np.concatenate([first[None], scores]).astype(kind, copy=False)
+        return np.concatenate([first[None], scores]).astype(np.float32, copy=False)
 
 
 def resize_scores(scores: FloatArray, size: tuple[int, int], rows: slice = slice(None)) -> FloatArray:

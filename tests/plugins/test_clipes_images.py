@@ -26,7 +26,7 @@ from wsseg_cli.nets.clip_names import openai_names
 from wsseg_cli.nets.weights import match, rename
 from wsseg_cli.ops.crf import unary_from_scores
 from wsseg_cli.ops.crf.presets import crf_parameters
-from wsseg_cli.ops.masks import mask_and_marginals
+from wsseg_cli.ops.masks import full_scores, mask_and_marginals
 from wsseg_cli.recipe.sections import PseudoSettings
 from wsseg_cli.settings import InferSettings
 from wsseg_cli.stages.plugins import crf_image
@@ -123,7 +123,7 @@ def test_confident_labels(case: Case) -> None:
     method, scores, image = clipes(case, ["cat"]), stored(case), case.inputs["image"]
     seen = crf_image(section.crf, method, image)
     assert section.crf is not None
-    probabilities = scores.full(power=said["background_power"], half=True)
+    probabilities = full_scores(scores, None, said["background_power"], half=True)
     mask, learnt = pseudo_masks(scores, section, seen)
     by_name = {"": seen, "_file_pixels": image}
     got: dict[str, Any] = {

@@ -43,7 +43,7 @@ def mask_from_map(
 ) -> ByteArray:
     """Return the (H, W) mask of a score map, after a dense CRF if one is given. A map without a class is background.
 
-    threshold, power, half: the background score and the arithmetic, as in `ScoreMap.full`; by default the map's own.
+    threshold, power, half: the background score and the arithmetic, as in `full_scores`; by default the map's own.
     crf: with `image`, (H, W, 3) uint8 RGB, which it sees, the settings of the CRF.
 
     Raises:
@@ -68,11 +68,27 @@ def mask_and_marginals(
     if len(scores.classes) == 0:
         return np.zeros(scores.size, np.uint8), None
     if crf is None or image is None:
-        parts = (scores.full(threshold, power=power, rows=rows, half=half) for rows in strips(scores.size))
+        parts = (full_scores(scores, threshold, power, half, rows) for rows in strips(scores.size))
         return np.concatenate([mask_from_scores(part, scores.classes) for part in parts]), None
     small = replace(scores, size=shrunk_size(scores.size, crf.longest))
-    marginals = crf_marginals(image, small.full(threshold, power=power, half=half), crf, device)
+    marginals = crf_marginals(image, full_scores(small, threshold, power, half), crf, device)
     return mask_at_size(marginals, scores.size, scores.classes), marginals
+
+
+def full_scores(
+    scores: ScoreMap, threshold: float | None, power: float | None, half: bool, rows: slice = slice(None)
+) -> npt.NDArray[Any]:
+    """Return `ScoreMap.full` of a map with classes, (1+K, H, W) float32.
+
+    half: the resized scores are rounded to float16, in which the background is computed and all are returned: the
+    arithmetic of codes that go on with the maps that they stored.
+    """
+    full = scores.full(threshold, power=power, rows=rows)
+    if half:
+        full = full.astype(np.float16)
+        if power is not None:
+            full[0] = np.power(np.float16(1) - full[1:].max(axis=0), np.float16(power), dtype=np.float16)
+    return full
 
 
 def without_unsure(mask: ByteArray, marginals: FloatArray | None, confidence: float) -> ByteArray:
