@@ -13,19 +13,19 @@ from .data.images import exif_orientation, open_picture, read_image
 from .data.label_table import PHOTO_SUFFIXES
 from .data.overlays import mask_overlay
 from .data.stores import MaskStore
+from .data.strips import Pixels
 from .engine import checkpoint, processes
 from .engine.each import Work, each, one_thread, share
 from .errors import CheckpointError, DataError, RecipeError
 from .hub_folder import is_hub_folder, read_hub_folder
-from .ops.masks import crf_scores, mask_at_size
-from .ops.resize import shrunk
 from .recipe.sections import EvalSettings
 from .settings import RuntimeSettings
 from .stages.per_image import device_and_workers
 from .stages.pictures import write_picture
-from .stages.plugins import crf_image, network_stage, predictor_from, trained
+from .stages.plugins import network_stage, predictor_from, trained
+from .stages.windows import network_mask
 from .status import open_existing
-from .types import ByteArray, Json
+from .types import ByteArray, FloatArray, Json
 
 LONGEST = 1024
 """Photos larger than this are scaled down for the network: it learnt from smaller ones, and memory is finite."""
@@ -130,7 +130,7 @@ def predict(
     """Write the mask of each photo as `out`/NAME.png, a palette PNG as large as the photo; return what was found.
 
     overlay: also write `out`/overlays/NAME.png. longest: larger photos are scaled down to it for the network, by
-    default to what the model's own `infer.longest` says, or to `LONGEST`.
+    default to what the model's own `infer.longest` says, or to `LONGEST` without windows.
     Returns a record of each photo (image, mask, size, areas as shares of its pixels) and (name, reason) of the others.
 
     Raises:
@@ -144,7 +144,8 @@ def predict(
                 raise RecipeError(f"--out {out}: {target} is one of the photos; choose another folder")
     predictor_from(model.file)
     device, workers = device_and_workers(model.runtime)
-    side = longest or model.section.infer.longest or LONGEST
+    infer = model.section.infer
+    side = longest or infer.longest or (LONGEST if infer.tile is None else None)
     arguments = (model, dict(photos), out, overlay, side, device)
     with one_thread():
         done = each(share(list(photos)), _predictor, arguments, workers=workers, label="predict", quiet=quiet)
@@ -153,33 +154,34 @@ def predict(
     return [records[name] for name in photos if name in records], failures
 
 
-def _predictor(model: Model, photos: Mapping[str, Path], out: Path, overlay: bool, longest: int, device: str) -> Work:
+def _predictor(
+    model: Model, photos: Mapping[str, Path], out: Path, overlay: bool, longest: int | None, device: str
+) -> Work:
     """Return the function that writes the mask of one photo."""
-    import torch
-
     predictor = predictor_from(model.file)
     network = trained(predictor, model.file, device, fast=True)
     names = predictor.classes.with_background
 
     def work(name: str) -> Json:
-        image = read_upright(photos[name])
-        small = shrunk(image, longest)
-        with torch.inference_mode():
-            logits = predictor.logits(network, small, model.section.infer)
-        seen = crf_image(model.section.crf, predictor, small)
-        scores = crf_scores(logits, seen, model.section.crf, device)
-        mask = mask_at_size(scores, (image.shape[0], image.shape[1]))
+        pixels = Pixels(photos[name])
+        mask, seen_at = network_mask(predictor, network, model.section, pixels, longest, device)
         MaskStore(out).write(name, mask)
         record = {"name": name, "image": str(photos[name]), "mask": str(MaskStore(out).path(name))}
         if overlay:
             picture = MaskStore(out / "overlays").path(name)
-            write_picture(picture, mask_overlay(image, mask))
+            write_picture(picture, mask_overlay(pixels.whole(), mask))
             record["overlay"] = str(picture)
-        counts = np.bincount(mask.ravel(), minlength=len(names))
-        areas = {names[value]: round(float(counts[value] / mask.size), 6) for value in np.flatnonzero(counts)}
-        return {**record, "size": list(mask.shape), "seen_at": list(small.shape[:2]), "areas": areas}
+        shares = _shares(mask)
+        areas = {names[value]: round(float(shares[value]), 6) for value in np.flatnonzero(shares)}
+        return {**record, "size": list(mask.shape), "seen_at": list(seen_at), "areas": areas}
 
     return work
+
+
+def _shares(mask: ByteArray) -> FloatArray:
+    """Return the share of each value in a mask; counted in parts, since counting makes eight bytes of each pixel."""
+    counts = sum(np.bincount(mask[top : top + 512].ravel(), minlength=256) for top in range(0, len(mask), 512))
+    return np.asarray(counts / mask.size)
 
 
 def read_upright(path: Path) -> ByteArray:

@@ -117,6 +117,16 @@ class InferSettings(Settings):
     longest: Longest = Field(
         None, description="longer side in pixels to which a larger image is shrunk, before `scales`; null: never"
     )
+    tile: int | None = Field(
+        None, ge=256, description="larger images are looked at in windows of this side, blended; null: as a whole"
+    )
+    overlap: int = Field(128, ge=0, description="pixels that neighbouring windows share at least")
+
+    @model_validator(mode="after")
+    def _windows_advance(self) -> InferSettings:
+        if self.tile is not None and self.tile - self.overlap < 128:
+            raise ValueError(f"overlap {self.overlap}: windows of {self.tile} need 128 pixels beyond it")
+        return self
 
 
 CRF_PRESETS = (

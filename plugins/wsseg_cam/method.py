@@ -30,6 +30,7 @@ class CAM(Classifier[PlainCamOptions, CamNet]):
 
     paper = "Zhou et al., CVPR 2016, https://arxiv.org/abs/1512.04150; as in PSA, Ahn and Kwak, CVPR 2018"
     gives_strided = True
+    sees_windows = True
 
     def build_model(self) -> CamNet:
         """Return the classifier."""

@@ -36,6 +36,7 @@ class EPS(Classifier[EPSOptions, EpsNet]):
     """Explicit pseudo-pixel supervision: foreground and background of the maps must explain a saliency map."""
 
     paper = "Lee et al., CVPR 2021, https://arxiv.org/abs/2105.08965"
+    sees_windows = True
 
     @classmethod
     def requirements(cls, options: EPSOptions) -> Requirements:

@@ -23,6 +23,7 @@ class PPC(Classifier[PPCOptions, PpcSeamNet | PpcEpsNet]):
     """Pixel-to-prototype contrast on SEAM or EPS."""
 
     paper = "Du et al., CVPR 2022, https://arxiv.org/abs/2110.07110"
+    sees_windows = True
 
     @classmethod
     def requirements(cls, options: PPCOptions) -> Requirements:

@@ -49,6 +49,7 @@ class PuzzleCAM(Classifier[PuzzleCAMOptions, PuzzleClassifier]):
 
     paper = "Jo and Yu, ICIP 2021, https://arxiv.org/abs/2101.11253"
     gives_strided = True
+    sees_windows = True
 
     def build_model(self) -> PuzzleClassifier:
         """Return the classifier."""

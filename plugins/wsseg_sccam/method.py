@@ -55,6 +55,7 @@ class SCCAM(Classifier[SCCAMOptions, SubcategoryNet]):
     """Sub-category exploration: classes and clusters within them are learnt together, three times over."""
 
     paper = "Chang et al., CVPR 2020, https://arxiv.org/abs/2008.01183"
+    sees_windows = True
 
     def build_model(self) -> SubcategoryNet:
         """Return the network of a round."""

@@ -32,6 +32,7 @@ class SEAM(Classifier[SEAMOptions, SeamNet]):
     """Self-supervised equivariant attention: two sizes of an image, a pixel correlation module."""
 
     paper = "Wang et al., CVPR 2020, https://arxiv.org/abs/2004.04581"
+    sees_windows = True
 
     @classmethod
     def requirements(cls, options: SEAMOptions) -> Requirements:

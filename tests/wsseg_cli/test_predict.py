@@ -16,9 +16,11 @@ from wsseg_deeplab.segmenter import DeepLabV2
 
 from wsseg_cli import main as cli
 from wsseg_cli import predict
+from wsseg_cli.data.strips import Pixels
 from wsseg_cli.engine import checkpoint
 from wsseg_cli.ops.masks import mask_at_size
 from wsseg_cli.stages.plugins import predictor_from, trained
+from wsseg_cli.stages.windows import mask_in_windows
 from wsseg_cli.types import ClassNames, resize_scores
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,6 +118,28 @@ def test_large_photos_are_seen_smaller(model: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0 and "1 scaled down" in done.stdout
     assert mask(tmp_path / "out" / "a.png").shape == (80, 120)
     assert json.loads(wsseg(*words, "--json").stdout)["images"][0]["seen_at"] == [40, 60]
+
+
+def test_large_photos_in_windows(model: Path, tmp_path: Path) -> None:
+    photo(tmp_path / "a.tif", size=(304, 1104))
+    words = ["predict", str(tmp_path / "a.tif"), "-m", str(model), "-o", str(tmp_path / "out"), "--json"]
+    words += ["--tile", "256", "--overlap", "64"]
+    done = wsseg(*words)
+    assert done.exit_code == 0, done.output
+    (record,) = json.loads(done.stdout)["images"]
+    assert record["size"] == record["seen_at"] == [304, 1104] and sum(record["areas"].values()) == pytest.approx(1)
+    segmenter = predictor_from(model)
+    infer = predict.Model(model).section.infer.model_copy(update={"tile": 256, "overlap": 64})
+    pixels = Pixels(tmp_path / "a.tif")
+    want = mask_in_windows(segmenter, trained(segmenter, model, "cpu"), infer, pixels)
+    assert (mask(tmp_path / "out" / "a.png") == want).mean() > 0.999
+    (record,) = json.loads(wsseg(*words, "--longest", "552").stdout)["images"]
+    assert record["seen_at"] == [152, 552] and mask(tmp_path / "out" / "a.png").shape == (304, 1104)
+    (record,) = json.loads(wsseg(*words, "--crf", "psa", "--longest", "400").stdout)["images"]
+    assert record["seen_at"] == [110, 400]
+    for wrong in (["--overlap", "200"], ["--tile", "100"]):
+        done = wsseg(*words, *wrong)
+        assert done.exit_code == 2 and "--tile, --overlap" in done.stderr
 
 
 def test_scores_enlarged_class_by_class_are_scores_enlarged() -> None:

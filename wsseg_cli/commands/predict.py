@@ -53,8 +53,18 @@ def predict(
         typer.Option(
             "--longest",
             min=32,
-            help="Larger photos are scaled down to this for the network; default: as the run's eval, or 1024.",
+            help="Larger photos are scaled down to this for the network, before windows are cut; default: as "
+            "the run's eval, or 1024 without windows.",
         ),
+    ] = None,
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            "--tile", min=0, help="Larger photos are looked at in windows of this side, 0: none; default: as the run's."
+        ),
+    ] = None,
+    overlap: Annotated[
+        int | None, typer.Option("--overlap", min=0, help="Pixels that neighbouring windows share at least.")
     ] = None,
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or mps.")] = None,
     as_json: JsonOpt = False,
@@ -70,6 +80,7 @@ def predict(
 
     chosen = prediction.model_at(model)
     section = _views(chosen.section, crf, scales, flip)
+    section = _windows(section, tile, overlap)
     runtime = chosen.runtime
     if device is not None:
         runtime = _validated(type(runtime), {**runtime.model_dump(), "device": device}, "--device")
@@ -108,6 +119,19 @@ def _views(section: EvalSettings, crf: str | None, scales: str | None, flip: boo
         values["crf"] = None if crf == "none" else crf
     flags = " ".join(name for name, value in (("--crf", crf), ("--scales", scales)) if value is not None)
     return _validated(EvalSettings, values, flags)
+
+
+def _windows(section: EvalSettings, tile: int | None, overlap: int | None) -> EvalSettings:
+    """Return the settings with the windows that the command line asks for; a tile of 0 asks for none.
+
+    Raises:
+        RecipeError: a value that a recipe would not take either.
+    """
+    values: Json = section.infer.model_dump()
+    values |= {} if tile is None else {"tile": tile or None}
+    values |= {} if overlap is None else {"overlap": overlap}
+    infer = _validated(type(section.infer), values, "--tile, --overlap")
+    return section.model_copy(update={"infer": infer})
 
 
 def _validated(kind: type[Any], values: Json, flags: str) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -11,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..settings import InferSettings
-from ..types import ByteArray, FloatArray, Normalization, ScoreMap
+from ..types import ByteArray, FloatArray, IntArray, Normalization, ScoreMap
 from .resize import strided_size
 from .views import merge_views, view_batches
+from .windows import Span, blended, spans, weights
 
 Norm = Literal["max", "min_max", "none"]
 
@@ -101,35 +103,101 @@ def multi_scale(
     least `class_threshold`. forward: normalised views (V, 3, h, w) -> raw maps (V, C', h', w'), by default the model;
     the model is expected in eval mode and says the device. activation: raw maps -> maps of the C foreground classes
     (V, C, h', w'), by default ReLU. logits: raw maps -> class logits (V, C), by default their spatial mean.
-    """
-    forward = forward or model
-    activation = activation or F.relu
-    logits = logits or (lambda maps: maps.mean((2, 3)))
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    size = (int(image.shape[0]), int(image.shape[1]))
 
+    An image larger than `infer.tile` is looked at in windows. Their sums over the views are blended before `norm`;
+    their logits are weighted by the share of the image that each speaks for; there is no `strided` then.
+    """
+    looks = _Looks(model, infer, normalization, forward or model, activation or F.relu, logits or _spatial_mean)
+    size = (int(image.shape[0]), int(image.shape[1]))
     if labels is not None and not labels:
         return _empty(size)
-    keep = None if labels is None else torch.tensor(sorted(labels), device=device)
-    maps, probabilities = [], []
-    for batch in view_batches(image, infer, normalization):
-        raw = forward(batch.to(device))
-        active = activation(raw).float()
-        if keep is None:
-            probabilities.append(logits(raw).float().sigmoid())
-            maps.append(active)
-        else:
-            maps.append(active[:, keep])  # absent classes would be multiplied by 0
-    if keep is None:
-        keep = torch.nonzero(torch.cat(probabilities).mean(0) >= class_threshold)[:, 0]
-        maps = [m[:, keep] for m in maps]
-    classes = keep.cpu().numpy().astype(np.int64)
-    if not len(classes):
+    known = None if labels is None else torch.tensor(sorted(labels), device=looks.device)
+    if infer.tile is not None and max(size) > infer.tile:
+        keep = looks.predicted_in_windows(image, class_threshold) if known is None else known
+        together = looks.blended(image, keep, multiple) if len(keep) else None
+        return _empty(size) if together is None else ScoreMap("", _numbers(keep), _normed(together, norm), size)
+    maps, keep = looks.maps(image, known, class_threshold)
+    if not len(keep):
         return _empty(size)
-    together = merge_views(maps, (-(-size[0] // multiple) * multiple, -(-size[1] // multiple) * multiple))
-    fused = _normed(together[:, : size[0], : size[1]], norm)
+    fused = _normed(_merged(maps, size, multiple), norm)
     strided = None if stride is None else _normed(merge_views(maps, strided_size(size, stride)), norm)
-    return ScoreMap("", classes, fused, size, strided=strided)
+    return ScoreMap("", _numbers(keep), fused, size, strided=strided)
+
+
+@dataclass(frozen=True)
+class _Looks:
+    """A network and how it looks at an image."""
+
+    model: nn.Module
+    infer: InferSettings
+    normalization: Normalization
+    forward: Callable[[Tensor], Tensor]
+    activation: Callable[[Tensor], Tensor]
+    logits: Callable[[Tensor], Tensor]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next((p.device for p in self.model.parameters()), torch.device("cpu"))
+
+    def raw(self, image: ByteArray) -> Iterator[Tensor]:
+        """Yield the raw maps of each scale's views."""
+        for batch in view_batches(image, self.infer, self.normalization):
+            yield self.forward(batch.to(self.device))
+
+    def maps(self, image: ByteArray, keep: Tensor | None, threshold: float) -> tuple[list[Tensor], Tensor]:
+        """Return the active maps of each scale's views, of the classes `keep`, and these; None: of those predicted."""
+        maps, probabilities = [], []
+        for raw in self.raw(image):
+            active = self.activation(raw).float()
+            if keep is None:
+                probabilities.append(self.logits(raw).float().sigmoid())
+            # absent classes would be multiplied by 0
+            maps.append(active if keep is None else active[:, keep])
+        if keep is None:
+            keep = torch.nonzero(torch.cat(probabilities).mean(0) >= threshold)[:, 0]
+            maps = [m[:, keep] for m in maps]
+        return maps, keep
+
+    def predicted_in_windows(self, image: ByteArray, threshold: float) -> Tensor:
+        """Return the classes whose sigmoid score, averaged over the views, reaches `threshold`."""
+        tile, overlap = self.infer.tile or max(image.shape), self.infer.overlap
+        rows, columns = spans(image.shape[0], tile, overlap), spans(image.shape[1], tile, overlap)
+        down, right = weights(rows, overlap), weights(columns, overlap)
+        total: Tensor | None = None
+        for (top, bottom), height in zip(rows, down, strict=True):
+            for (left, stop), width in zip(columns, right, strict=True):
+                share = float(height.sum() * width.sum()) / (image.shape[0] * image.shape[1])
+                views = torch.cat([self.logits(raw).float() for raw in self.raw(image[top:bottom, left:stop])])
+                total = views * share if total is None else total + views * share
+        found = torch.zeros(0) if total is None else total.sigmoid().mean(0)
+        return torch.nonzero(found >= threshold)[:, 0]
+
+    def blended(self, image: ByteArray, keep: Tensor, multiple: int) -> Tensor:
+        """Return the sums over the views of all windows in one, (K, H, W)."""
+        whole = np.zeros((len(keep), *image.shape[:2]), np.float32)
+
+        def scores(rows: Span, columns: Span) -> FloatArray:
+            window = image[rows[0] : rows[1], columns[0] : columns[1]]
+            size = (int(window.shape[0]), int(window.shape[1]))
+            return _merged(self.maps(window, keep, 0)[0], size, multiple).cpu().numpy()
+
+        for rows, columns, part in blended(whole.shape[1:], self.infer.tile or 0, self.infer.overlap, scores):
+            whole[:, rows[0] : rows[1], columns[0] : columns[1]] = part
+        return torch.from_numpy(whole)
+
+
+def _spatial_mean(maps: Tensor) -> Tensor:
+    return maps.mean((2, 3))
+
+
+def _merged(maps: list[Tensor], size: tuple[int, int], multiple: int) -> Tensor:
+    together = merge_views(maps, (-(-size[0] // multiple) * multiple, -(-size[1] // multiple) * multiple))
+    return together[:, : size[0], : size[1]]
+
+
+def _numbers(classes: Tensor) -> IntArray:
+    return classes.cpu().numpy().astype(np.int64)
 
 
 def _normed(maps: Tensor, norm: Norm) -> FloatArray:

@@ -206,6 +206,9 @@ class Method(Trainable[OptionsT, NetworkT]):
     gives_strided: ClassVar[bool] = False
     """True if its score maps bring `ScoreMap.strided`, the second resolution that some refiners begin from."""
 
+    sees_windows: ClassVar[bool] = False
+    """True if `scores` looks at an image larger than `infer.tile` in windows, as `ops.cam.multi_scale` does."""
+
     @classmethod
     def requirements(cls, options: OptionsT) -> Requirements:
         """Return what is asked: by default the last feature map of the backbone."""

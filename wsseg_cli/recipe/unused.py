@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..settings import OptimSettings, ScheduleSettings, Settings, TrainSettings
+from ..settings import InferSettings, OptimSettings, ScheduleSettings, Settings, TrainSettings
 from .sections import Recipe
 from .yaml_core import Address
 
@@ -25,6 +25,11 @@ def unused(recipe: Recipe) -> list[tuple[Address, str]]:
         found += [(("eval", key), "no train_seg section") for key in ("infer", "crf") if _said(recipe.eval, key)]
     if recipe.cam is None and recipe.refine is None and _said(recipe.eval, "thresholds"):
         found.append((("eval", "thresholds"), "no cam section"))
+    if recipe.refine:
+        places: list[tuple[Address, InferSettings | None]] = [(("refine", "infer"), recipe.refine.infer)]
+        if isinstance(recipe.refine.refiner, tuple):
+            places += [(("refine", "refiner", n, "infer"), one.infer) for n, one in enumerate(recipe.refine.refiner)]
+        found += [((*at, "tile"), "refiners look at whole images") for at, infer in places if infer and infer.tile]
     return found
 
 

@@ -133,7 +133,9 @@ def _threshold(record: Evaluation) -> str:
 def _views(infer: Mapping[str, Any] | None) -> str:
     if not infer:
         return ""
-    return " ".join(f"{scale:g}" for scale in infer.get("scales", ())) + (", flipped too" if infer.get("flip") else "")
+    windows = f", in windows of {infer['tile']}" if infer.get("tile") else ""
+    flipped = ", flipped too" if infer.get("flip") else ""
+    return " ".join(f"{scale:g}" for scale in infer.get("scales", ())) + flipped + windows
 
 
 def _crf(crf: Mapping[str, Any] | None) -> str:

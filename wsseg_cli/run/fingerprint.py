@@ -17,6 +17,8 @@ LATER: Json = {
     "schedule.warmup_start": 0.1,
     "schedule.final": 0.0,
     "augment.opencv": "emulated",
+    "infer.tile": None,
+    "infer.overlap": 128,
     "background.low": None,
     "background.high": None,
     "pseudo.refiner": None,

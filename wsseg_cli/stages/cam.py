@@ -12,7 +12,7 @@ from ..data.loader import extras_of
 from ..data.stores import ScoreStore
 from ..engine import checkpoint, processes
 from ..engine.each import Work
-from ..errors import StageError
+from ..errors import RecipeError, StageError
 from ..ops.resize import shrunk
 from ..plugin.protocols import Method
 from ..recipe.sections import CamSettings
@@ -41,6 +41,7 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
             raise StageError(f"{model_file} is missing; run `wsseg train-cls --force`")
         device, workers = device_and_workers(context.recipe.section("runtime"), gradients=method.required.gradients)
         strided = method.gives_strided and wants_strided(context, index.classes)
+        _check_windows(section, context.recipe.section("train-cls").method.name, method.sees_windows, strided)
         arguments = (method, model_file, context.prepared, folder, section, label_rule(context), strided, device)
         run_each(context, "cam", samples, ScoreStore(folder).missing, _computer, arguments, workers)
         if processes.is_main():
@@ -51,6 +52,18 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
         done = up_to_date("cam")
         return replace(done, lines=done.lines + pictures)
     return Result("cam", [f"cam        {len(samples)}/{len(samples)}", *pictures], {"images": len(samples)})
+
+
+def _check_windows(section: CamSettings, method: str, sees_windows: bool, strided: bool) -> None:
+    """Refuse windows that nobody would look at.
+
+    Raises:
+        RecipeError: the method looks at whole images, or the refiner begins from maps that are made of such.
+    """
+    if section.infer.tile is not None and not sees_windows:
+        raise RecipeError(f"cam.infer.tile: method {method!r} looks at whole images; leave it out")
+    if section.infer.tile is not None and strided:
+        raise RecipeError("cam.infer.tile: the refiner begins from a second map, which is made of whole images")
 
 
 def _computer(

@@ -6,19 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data.images import read_image
 from ..data.index import Index, read_index
 from ..data.stores import MaskStore
+from ..data.strips import Pixels
 from ..engine import checkpoint, processes
 from ..engine.each import Work
-from ..ops.masks import crf_scores, mask_at_size
-from ..ops.resize import shrunk
 from ..plugin.protocols import Predictor
 from ..recipe.sections import EvalSettings
 from ..types import Sample
 from . import Context
 from .per_image import device_and_workers, run_each
-from .plugins import crf_image, network_stage, predictor_of, trained
+from .plugins import network_stage, predictor_of, trained
+from .windows import network_mask
 
 
 def predict_split(context: Context, index: Index, samples: Sequence[Sample], split: str) -> Path:
@@ -42,20 +41,14 @@ def _predictor(
     predictor: Predictor[Any, Any], model_file: Path, prepared: Path, folder: Path, section: EvalSettings, device: str
 ) -> Work:
     """Return the function that writes the network's mask of one image."""
-    import torch
-
     index = read_index(prepared)
     masks = MaskStore(folder)
     model = trained(predictor, model_file, device, fast=True)
 
     def predict(image_id: str) -> None:
         sample = index.entries[image_id].sample
-        whole = read_image(sample.image, sample.orientation)
-        image = shrunk(whole, section.infer.longest)
-        with torch.inference_mode():
-            logits = predictor.logits(model, image, section.infer)
-        seen = crf_image(section.crf, predictor, image)
-        scores = crf_scores(logits, seen, section.crf, device)
-        masks.write(image_id, mask_at_size(scores, (whole.shape[0], whole.shape[1])))
+        pixels = Pixels(sample.image, sample.orientation)
+        mask, _ = network_mask(predictor, model, section, pixels, section.infer.longest, device)
+        masks.write(image_id, mask)
 
     return predict

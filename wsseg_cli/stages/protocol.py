@@ -57,7 +57,8 @@ def protocol_of(context: Context, artefact: str, split: str, images: int) -> Jso
 
 
 def _views(infer: InferSettings) -> Json:
-    return infer.model_dump(mode="json", exclude_none=True)
+    """Return the settings of the views, of windows only where there are some."""
+    return infer.model_dump(mode="json", exclude_none=True, exclude={"overlap"} if infer.tile is None else None)
 
 
 def _supervision(context: Context) -> str:
