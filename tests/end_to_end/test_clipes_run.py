@@ -93,6 +93,6 @@ def test_from_photos_to_a_network(tmp_path: Path) -> None:
 
     # hostile: other weights under the same name, a model file of another list of classes
     tiny_clip.write(recipe.parent / "clip.safetensors", seed=1)
-    assert "whose content has changed since" in wsseg(recipe, "cam", "--force", code=6).stderr
+    assert "whose content has since changed" in wsseg(recipe, "cam", "--force", code=6).stderr
     gone = wsseg(recipe, "run", "--run", "other", "--set", "train_cls.weights=nowhere.safetensors", code=6)
     assert "train_cls.weights: nowhere.safetensors: no such file" in gone.stderr and "nothing was begun" in gone.stderr

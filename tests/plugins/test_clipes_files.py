@@ -161,7 +161,7 @@ def test_the_model_file_keeps_features_and_no_weights(tmp_path: Path) -> None:
         load_trained(method.build_model(), path)
     checkpoint.tensor_files.write_tensors(path, tensors, header)
     tiny_clip.write(weights, seed=1)
-    with pytest.raises(CheckpointError, match="whose content has changed since"):
+    with pytest.raises(CheckpointError, match="whose content has since changed"):
         load_trained(method.build_model(), path)
     with pytest.raises(CheckpointError, match="would be random"):
         write_frozen(path, method, "none", {})
