@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny_clip
 from PIL import Image
 
 from wsseg_cli import testing
@@ -32,6 +33,7 @@ TESTERS: dict[str, type[testing.PluginTester]] = {
 VIT = {"img_size": 64, "patch_size": 8, "embed_dim": 24, "depth": 3, "num_heads": 2}
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "methods.cam": [SMALL],
+    "methods.clipes": [{"texts": "voc", "sizes": tiny_clip.SIZES, "precision": kind} for kind in ("fp32", "fp16")],
     "methods.eps": [SMALL],
     "methods.onestage": [{**SMALL, "channels": 16, "pad_size": None, "warmup_epochs": 0}],
     "methods.ppc": [{**SMALL, "base": base, "view_size": 32, "grid": 4} for base in ("seam", "eps")],

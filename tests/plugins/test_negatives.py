@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from wsseg_cli.plugin import discovery
+from wsseg_cli.plugin.requirements import learns
 from wsseg_cli.recipe.loading import load
 from wsseg_cli.testing import CLASSES, MethodTester
 from wsseg_cli.types import Progress
 
-METHODS = sorted({plugin.name for plugin in discovery.find("methods") if plugin.builtin})
+METHODS = sorted(p.name for p in discovery.find("methods") if p.builtin and learns(discovery.load_found(p)))
 RECIPES = ["quickstart" if name == "cam" else f"quickstart_{name}" for name in METHODS]
 
 

@@ -17,11 +17,12 @@ from ..errors import PluginError
 from ..nets import deeplab
 from ..nets.weights import Match, guess_backbone, match
 from ..plugin.discovery import find, load_found
-from ..plugin.protocols import Plugin
+from ..plugin.protocols import NetworkOptions, Plugin
 from ..types import ClassNames, Normalization
 
 BACKBONE = "backbone."
 FORM = "deeplab "
+OWN = "a backbone of its own"
 
 # The options of a backbone that change names.
 _VARIANTS: dict[str, dict[str, Any]] = {
@@ -84,6 +85,9 @@ def networks(tensors: Mapping[str, Tensor], family: str = "") -> list[Network]:
     option at a time; the number of classes is taken from the tensors.
     """
     guess = guess_backbone(tensors)
+    own = [] if guess else [n for n in _without_a_choice(tensors) if not (n.match.missing or n.match.extra)]
+    if own:
+        return own
     backbones = (
         [guess] if guess else [name for name in _KNOWN_BY_SHAPES if any(n.startswith(BACKBONE) for n in tensors)]
     )
@@ -142,6 +146,17 @@ def _plugins(backbone: str) -> Iterator[tuple[str, str, Build]]:
             continue
         for words, options in _choices(cls, backbone):
             yield f"{plugin.group[:-1]} {plugin.name}", words, partial(_built_by, cls, options)
+
+
+def _without_a_choice(tensors: Mapping[str, Tensor]) -> Iterator[Network]:
+    """Yield the networks of installed methods whose options name no backbone: they bring one of their own."""
+    for plugin in find("methods"):
+        try:
+            cls = load_found(plugin)
+            if not issubclass(cls.Options, NetworkOptions):
+                yield _compared(f"method {plugin.name}", OWN, tensors, partial(_built_by, cls, {}))
+        except Exception:  # a stranger's plugin may fail in any way
+            continue
 
 
 def _choices(cls: type[Plugin], backbone: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -114,16 +114,24 @@ def load_initial(model: nn.Module, weights: str) -> str:
     backbone = getattr(model, "backbone", None)
     path = start_weights.locate(weights)
     tensors, header = read_tensors(path, _device_of(model))
-    said = header.get("saw") or header.get("source") or path.name
+    said, licence = _stated(model, header, path)
     own = model.state_dict()
     if backbone is None or not differences(own, tensors):
         load_strictly(model, tensors, str(path))
     else:
         prefixed = {n.removeprefix("backbone."): t for n, t in tensors.items() if n.startswith("backbone.")}
-        load_strictly(backbone, _of_backbone(prefixed or tensors, backbone), str(path))
+        load_strictly(backbone, _of_backbone(prefixed, backbone) or _published(backbone, tensors), str(path))
         said = f"{said}{_load_head(model, tensors)}"
-    licence = header.get("licence")
     return f"{said}; licence: {licence}" if licence else str(said)
+
+
+def _stated(model: nn.Module, header: Mapping[str, Any], path: Path) -> tuple[str, str]:
+    """Return what weights have seen and their licence: as their file says, or as the network says of such files."""
+    saw, licence = header.get("saw"), header.get("licence")
+    if not saw and hasattr(model, "saw"):
+        saw = f"{model.saw} ({path.name})"
+        licence = licence or getattr(model, "licence", "")
+    return str(saw or header.get("source") or path.name), str(licence or "")
 
 
 def initial_file(model: nn.Module, weights: str) -> Path | None:
@@ -189,6 +197,16 @@ def _of_backbone(tensors: Mapping[str, Tensor], backbone: nn.Module) -> dict[str
     """Return the tensors without what belongs to a classifier: a module that the backbone does not have at all."""
     parts = {name.split(".")[0] for name in backbone.state_dict()}
     return {name: value for name, value in tensors.items() if name.split(".")[0] in parts}
+
+
+def _published(backbone: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a backbone, under its own names or under those of the file that a hub holds for it."""
+    names: list[Mapping[str, Tensor]] = [tensors]
+    published: Any = backbone
+    if hasattr(published, "from_hub"):
+        names.append(published.from_hub(tensors))
+    own = backbone.state_dict()
+    return min((_of_backbone(n, backbone) for n in names), key=lambda found: len(differences(own, found)))
 
 
 def load_backbone_of(model: nn.Module, path: Path) -> str:

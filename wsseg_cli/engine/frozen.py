@@ -1,4 +1,7 @@
-"""Networks that learn nothing: a small model file names their weights by path and hash and copies none of them."""
+"""Networks that learn nothing: a small model file names their weights by path and hash and copies none of them.
+
+What a plugin computes of the weights once (`Trainable.precompute`) stands in that file.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..data.files import to_header, write_atomically
+from ..data import tensor_files
 from ..errors import CheckpointError
 from ..plugin.protocols import Trainable
 from . import checkpoint
@@ -22,8 +25,6 @@ def write_frozen(path: Path, trainable: Trainable[Any, Any], weights: str, heade
     Raises:
         CheckpointError: the weights cannot be read, do not fit, or leave a part of the network to chance.
     """
-    from safetensors.torch import save_file
-
     states: list[dict[str, Tensor]] = []
     for seed in (0, 1):
         torch.manual_seed(seed)
@@ -36,11 +37,33 @@ def write_frozen(path: Path, trainable: Trainable[Any, Any], weights: str, heade
             f"weights: {weights}: {len(chance)} of {len(states[0])} tensors of the network are not in it and would be "
             f"random, such as {chance[0]}; a method that learns nothing needs weights of its whole network"
         )
+    kept = computed(trainable, model)
     file = checkpoint.initial_file(model, weights)
     frozen = {"weights": weights, "file": str(file or ""), "sha256": sha256_of(file) if file else ""}
-    content = to_header({**header, "weights": said, "frozen": frozen})
-    write_atomically(path, lambda to: save_file({}, to, metadata=content))
+    tensor_files.write_tensors(path, kept, {**header, "weights": said, "frozen": frozen, "kept": [*kept]})
     return said
+
+
+@torch.no_grad()
+def computed(trainable: Trainable[Any, Any], model: nn.Module) -> dict[str, Tensor]:
+    """Return what the plugin computes of its frozen network once, and put it into the network."""
+    kept = {name: value.detach().cpu().contiguous() for name, value in trainable.precompute(model.eval()).items()}
+    _put(model, kept, f"what {type(trainable).__name__}.precompute returns")
+    return kept
+
+
+def _put(model: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
+    """Put tensors into the buffers of these names.
+
+    Raises:
+        CheckpointError: no such buffer, or of another shape.
+    """
+    buffers = dict(model.named_buffers())
+    for name, value in tensors.items():
+        if name not in buffers or buffers[name].shape != value.shape:
+            own = tuple(buffers[name].shape) if name in buffers else "no such buffer"
+            raise CheckpointError(f"{what}: {name[:80]} {tuple(value.shape)}, expected {own}")
+        buffers[name].copy_(value)
 
 
 def load_trained(model: nn.Module, path: Path) -> None:
@@ -52,6 +75,9 @@ def load_trained(model: nn.Module, path: Path) -> None:
     tensors, header = checkpoint.read_tensors(path)
     if "frozen" in header:
         checkpoint.load_initial(model, frozen_weights(header, path, model))
+        if sorted(tensors) != sorted(map(str, header.get("kept", ()))):
+            raise CheckpointError(f"{path} lacks what was computed of its weights; run `wsseg train-cls --force`")
+        _put(model, tensors, str(path))
     else:
         checkpoint.load_strictly(model, tensors, str(path))
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
-from . import families
+from . import clip_names, families
 from .torchvision_hub import vgg16_names
 
 Tensors = dict[str, Tensor]
@@ -126,6 +126,11 @@ def resnet38_name(name: str) -> str:
     return f"{found[1]}.{kinds.get(found[2], found[2])}" if found else ""
 
 
+def clip(tensors: Mapping[str, Tensor]) -> Tensors:
+    """Return our names of CLIP with a vision transformer: OpenAI's own, under `backbone`."""
+    return {f"backbone.{name}": tensor for name, tensor in clip_names.openai_names(tensors).items()}
+
+
 _HEIR = rf"(?:{_RESNET38}|{_VGG16})\."
 
 FAMILIES: dict[str, Family] = {
@@ -168,6 +173,11 @@ FAMILIES: dict[str, Family] = {
     "deeplab-vgg16-aspp": Family("Caffe: VGG-16 for DeepLab's ASPP", families.deeplab_vgg16_aspp),
     "efficientnet-lite": Family(
         "EfficientNet-lite0 to -lite2", efficientnet_lite, (r"_conv_stem\.", r"_blocks\."), (r"_blocks\.\d+\._se_",)
+    ),
+    "clip": Family(
+        "CLIP with a vision transformer, of OpenAI, open_clip or transformers",
+        clip,
+        (r"visual\.conv1\.|vision_model\.", r"(text_model\.embeddings\.)?token_embedding\."),
     ),
     "mxnet": Family(
         "ImageNet ResNet-38, ilsvrc-cls_rna-a1_cls1000_ep-0001.params", mxnet, (r"(arg:)?res2a_branch2a_weight",)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..settings import MaskCrfSettings
-from ..types import ByteArray, ClassNames, FloatArray, ScoreMap, resize_scores
+from ..types import IGNORE, ByteArray, ClassNames, FloatArray, ScoreMap, resize_scores
 from .crf import dense_crf
 from .resize import pillow_resize, shrunk_size, strips
 
@@ -39,23 +39,67 @@ def mask_from_map(
     crf: MaskCrfSettings | None = None,
     image: ByteArray | None = None,
     device: str = "cpu",
+    half: bool = False,
 ) -> ByteArray:
     """Return the (H, W) mask of a score map, after a dense CRF if one is given. A map without a class is background.
 
-    threshold, power: the background score, as in `ScoreMap.full`; by default the map's own.
+    threshold, power, half: the background score and the arithmetic, as in `full_scores`; by default the map's own.
     crf: with `image`, (H, W, 3) uint8 RGB, which it sees, the settings of the CRF.
 
     Raises:
         DataError: the map has no background of its own and none is given.
     """
+    return mask_and_marginals(scores, threshold=threshold, power=power, crf=crf, image=image, device=device, half=half)[
+        0
+    ]
+
+
+def mask_and_marginals(
+    scores: ScoreMap,
+    *,
+    threshold: float | None = None,
+    power: float | None = None,
+    crf: MaskCrfSettings | None = None,
+    image: ByteArray | None = None,
+    device: str = "cpu",
+    half: bool = False,
+) -> tuple[ByteArray, FloatArray | None]:
+    """Return the mask as `mask_from_map` does, and the CRF's marginals, (1+K, h, w); None where no CRF was asked."""
     if len(scores.classes) == 0:
-        return np.zeros(scores.size, np.uint8)
+        return np.zeros(scores.size, np.uint8), None
     if crf is None or image is None:
-        parts = (scores.full(threshold, power=power, rows=rows) for rows in strips(scores.size))
-        return np.concatenate([mask_from_scores(part, scores.classes) for part in parts])
+        parts = (full_scores(scores, threshold, power, half, rows) for rows in strips(scores.size))
+        return np.concatenate([mask_from_scores(part, scores.classes) for part in parts]), None
     small = replace(scores, size=shrunk_size(scores.size, crf.longest))
-    marginals = crf_marginals(image, small.full(threshold, power=power), crf, device)
-    return mask_at_size(marginals, scores.size, scores.classes)
+    marginals = crf_marginals(image, full_scores(small, threshold, power, half), crf, device)
+    return mask_at_size(marginals, scores.size, scores.classes), marginals
+
+
+def full_scores(
+    scores: ScoreMap, threshold: float | None, power: float | None, half: bool, rows: slice = slice(None)
+) -> npt.NDArray[Any]:
+    """Return `ScoreMap.full` of a map with classes, (1+K, H, W) float32.
+
+    half: the resized scores are rounded to float16, in which the background is computed and all are returned: the
+    arithmetic of codes that go on with the maps that they stored.
+    """
+    full = scores.full(threshold, power=power, rows=rows)
+    if half:
+        full = full.astype(np.float16)
+        if power is not None:
+            full[0] = np.power(np.float16(1) - full[1:].max(axis=0), np.float16(power), dtype=np.float16)
+    return full
+
+
+def without_unsure(mask: ByteArray, marginals: FloatArray | None, confidence: float) -> ByteArray:
+    """Return the (H, W) mask with 255 where the highest of its marginals (1+K, h, w) lies below `confidence`.
+
+    Where the CRF saw a smaller image the highest are resized. None: nothing competed, and all is sure.
+    """
+    if marginals is None:
+        return mask
+    highest = resize_scores(marginals.max(axis=0)[None], (int(mask.shape[0]), int(mask.shape[1])))[0]
+    return np.where(highest < confidence, np.uint8(IGNORE), mask)
 
 
 def crf_scores(
@@ -88,7 +132,7 @@ def crf_marginals(image: ByteArray, scores: FloatArray, crf: MaskCrfSettings, de
     if crf.min_score is not None:
         enters = scores.max(axis=(1, 2)) >= crf.min_score
         enters |= not enters.any()
-    marginals = np.zeros_like(scores)
+    marginals = np.zeros(scores.shape, np.float32)
     marginals[enters] = dense_crf(seen, scores[enters], crf, backend=crf.backend, device=device)
     return marginals
 

@@ -43,7 +43,10 @@ class Backbone(nn.Module):
         )
 
     def from_hub(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the tensors of `hub_file` under the names of this backbone; a classifier may stay among them."""
+        """Return the tensors of `hub_file` under the names of this backbone; a classifier may stay among them.
+
+        A path may name such a file as well: then this is asked where its names are not the backbone's own.
+        """
         return dict(tensors)
 
     def freeze(self, freezing: Freezing) -> None:

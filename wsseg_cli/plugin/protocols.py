@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 from ..errors import PluginError
@@ -28,7 +29,7 @@ from .training_job import (
 )
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from .backbone import Backbone
 
@@ -98,6 +99,21 @@ class Trainable(Plugin[OptionsT], Generic[OptionsT, NetworkT]):
         adds these.
         """
         return [] if settings is None else [InitialWeights(settings.weights, self.build_model)]
+
+    def missing(self) -> list[str]:
+        """Return what the machine lacks of what the options ask for, beside weights, a line each with its remedy.
+
+        It is asked before anything is computed. The names of the classes may be stand-ins then.
+        """
+        return []
+
+    def precompute(self, model: NetworkT) -> Mapping[str, Tensor]:
+        """Return buffers by name that follow from frozen weights, options and classes alone, such as texts' features.
+
+        Asked once, by `train-cls` of a method that learns nothing: its model file keeps them, and they are put into the
+        network whenever it is read. Register them as buffers that are not persistent, as they are no weights.
+        """
+        return {}
 
     def train(self, job: TrainingJob, fit: Fit) -> None:
         """Train in `job.dir`; plugins with rounds call `fit` for parts first. Not called where nothing is learnt."""

@@ -192,6 +192,22 @@ class PseudoSettings(Settings):
     )
     crf: MaskCrfSettings | None = Field(None, description="dense CRF, a preset's name or {preset: …, …}; null: none")
     refiner: PluginChoice | None = Field(None, description="mask refiner, the last step; null: none")
+    precision: Literal["fp32", "fp16"] = Field(
+        "fp32",
+        description="arithmetic of background, comparison and energies; fp16 as codes that go on with stored maps",
+    )
+    confidence: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="train-seg leaves out pixels (255) whose highest CRF marginal is lower, eval does not; null: none",
+    )
+
+    @model_validator(mode="after")
+    def _of_marginals(self) -> PseudoSettings:
+        if self.confidence is not None and self.crf is None:
+            raise ValueError("confidence is about the marginals of a CRF: give crf, or confidence: null")
+        return self
 
 
 class TrainSegSettings(TrainSettings):

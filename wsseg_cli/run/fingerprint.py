@@ -22,6 +22,8 @@ LATER: Json = {
     "background.low": None,
     "background.high": None,
     "pseudo.refiner": None,
+    "pseudo.precision": "fp32",
+    "pseudo.confidence": None,
 }
 """Ends of addresses that came after the first records: at these values they are left out, and older records hold."""
 

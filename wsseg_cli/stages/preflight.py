@@ -103,6 +103,8 @@ class Preflight:
             self._mask_refiner()
         for training in self._trainings:
             self._extras(training)
+            for line in training.plugin.missing():
+                self._say((*self.recipe.address(training.stage, training.number), "options"), line, PluginError)
             if training.settings and training.settings.augment.opencv == "library" and find_spec("cv2") is None:
                 self._say((*training.section, "augment", "opencv"), MISSING.removeprefix("opencv: "))
             for at, initial in [] if unset[training.stage] else self._initial(training):

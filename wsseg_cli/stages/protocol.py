@@ -47,6 +47,8 @@ def protocol_of(context: Context, artefact: str, split: str, images: int) -> Jso
         protocol["mask refiner"] = recipe.pseudo.refiner.name
     if artefact == "pseudo" and recipe.pseudo and recipe.pseudo.background:
         protocol |= _background(context, recipe.pseudo)
+        if recipe.pseudo.precision != "fp32":
+            protocol["precision"] = recipe.pseudo.precision
     model = context.run.folder("train-cls") / checkpoint.MODEL
     if model.is_file():
         protocol["initial weights"] = checkpoint.read_header(model).get("weights", "unknown")

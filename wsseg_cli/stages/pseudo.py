@@ -14,7 +14,7 @@ from ..data.stores import MaskStore, ScoreStore, stems_in
 from ..engine import processes
 from ..engine.each import Work
 from ..errors import DataError, PluginError
-from ..ops.masks import mask_from_map
+from ..ops.masks import mask_and_marginals, without_unsure
 from ..plugin.protocols import MaskRefiner, Method
 from ..recipe.sections import PseudoSettings
 from ..types import IGNORE, ByteArray, ClassNames, Sample, ScoreMap
@@ -25,11 +25,17 @@ from .pictures import write_overlays
 from .plugins import crf_image, mask_refiner_of, method_of
 from .prepared import prepared
 
+CONFIDENT = "confident"
+"""The folder beside the masks with those that a training reads, where `pseudo.confidence` is set."""
+
 _SHOWN = 5
 
 
 def run(context: Context, split: str | None = None, overlays: int = 0) -> Result:
-    """Write pseudo/ID.png, values as in ClassNames, for every image of the splits."""
+    """Write pseudo/ID.png, values as in ClassNames, for every image of the splits.
+
+    With `pseudo.confidence` also pseudo/confident/ID.png: the same with 255 where the CRF is unsure, for the training.
+    """
     index = prepared(context, split)
     splits = splits_of(context, split)
     reads = "refine" if context.recipe.recipe.refine else "cam"
@@ -79,7 +85,7 @@ def _computer(
 ) -> Work:
     """Return the function that writes the pseudo-mask of one image."""
     index = read_index(prepared)
-    scores, masks = ScoreStore(source), MaskStore(folder)
+    scores, masks, confident = ScoreStore(source), MaskStore(folder), MaskStore(folder / CONFIDENT)
 
     def compute(image_id: str) -> None:
         sample = index.entries[image_id].sample
@@ -93,8 +99,14 @@ def _computer(
         image = None
         if section.crf:
             image = crf_image(section.crf, method, read_image(sample.image, sample.orientation))
-        mask = pseudo_mask(score_map, section, image, device)
-        masks.write(image_id, mask if refiner is None else refined_mask(refiner, sample, mask, index.classes))
+        mask, learnt = pseudo_masks(score_map, section, image, device)
+        if refiner is not None:
+            unsure = (learnt == IGNORE) & (mask != IGNORE)
+            mask = refined_mask(refiner, sample, mask, index.classes)
+            learnt = np.where(unsure, np.uint8(IGNORE), mask)
+        if section.confidence is not None:
+            confident.write(image_id, learnt)  # first: an image counts as done by its mask
+        masks.write(image_id, mask)
 
     return compute
 
@@ -133,15 +145,37 @@ def pseudo_mask(
     image: (H, W, 3) uint8, what the CRF sees, needed with one. A map without a class is all background.
     With a low and a high background, pixels that are background with the high one alone are 255 (ToCo, offline masks).
     """
+    return pseudo_masks(scores, section, image, device)[0]
+
+
+def pseudo_masks(
+    scores: ScoreMap, section: PseudoSettings, image: ByteArray | None = None, device: str = "cpu"
+) -> tuple[ByteArray, ByteArray]:
+    """Return the mask as `pseudo_mask` does, and the one that a training reads: 255 below `pseudo.confidence`."""
+    power, constants = _background(section)
+    half = section.precision == "fp16"
+    (mask, marginals), *looser = (
+        mask_and_marginals(scores, threshold=one, power=power, crf=section.crf, image=image, device=device, half=half)
+        for one in constants
+    )
+    for other, _ in looser:
+        mask[(mask == 0) & (other != 0)] = IGNORE
+    return mask, mask if section.confidence is None else without_unsure(mask, marginals, section.confidence)
+
+
+def _background(section: PseudoSettings) -> tuple[float | None, tuple[float | None, ...]]:
+    """Return the power of the background and its constant scores, one mask each.
+
+    Raises:
+        DataError: it says "auto", which is for the stage to choose.
+    """
     if section.background == "auto":
         raise DataError("pseudo.background: auto needs the score maps of all training images; give a threshold")
     background = section.background
-    if background is None:
-        return mask_from_map(scores, crf=section.crf, image=image, device=device)
-    mask, *looser = (
-        mask_from_map(scores, threshold=constant, power=background.power, crf=section.crf, image=image, device=device)
-        for constant in background.constants
-    )
-    for other in looser:
-        mask[(mask == 0) & (other != 0)] = IGNORE
-    return mask
+    return (None, (None,)) if background is None else (background.power, background.constants)
+
+
+def training_masks(folder: Path, section: PseudoSettings | None) -> Path:
+    """Return where the masks of a pseudo folder lie that a training reads; of a folder of --use its own."""
+    confident = folder / CONFIDENT
+    return confident if section is not None and section.confidence is not None and confident.is_dir() else folder

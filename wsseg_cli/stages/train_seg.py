@@ -13,6 +13,7 @@ from . import Context, Result, begin, up_to_date
 from .per_image import with_file
 from .plugins import classifier, header_of, segmenter_of
 from .prepared import prepared
+from .pseudo import training_masks
 
 
 def run(context: Context) -> Result:
@@ -26,7 +27,8 @@ def run(context: Context) -> Result:
     segmenter = segmenter_of(context, index.classes)
     samples = index.samples(*train)
     if section.masks == "pseudo":
-        masks = MaskStore(context.run.source("train-seg", "pseudo"))
+        source = context.run.source("train-seg", "pseudo")
+        masks = MaskStore(training_masks(source, context.recipe.recipe.pseudo))
         there = with_file(context, "pseudo", samples, masks)
         if len(there) < len(samples) and not context.skip_missing:
             raise DataError(

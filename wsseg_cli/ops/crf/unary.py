@@ -12,13 +12,16 @@ from ...types import FloatArray
 def unary_from_scores(scores: npt.ArrayLike, *, clip: float = 1e-5, scale: float | None = None) -> FloatArray:
     """Return the energies -log(clip(p, clip, 1)) of scores that need not sum to one.
 
-    scores: (L, H, W), usually in [0, 1]; a negative score counts as the lowest, as in the published code. scale: in
-    (0, 1], draws p towards the uniform distribution first, p * scale + (1 - scale) / L. Returns (L, H, W) float32.
+    scores: (L, H, W), usually in [0, 1]; a negative score counts as the lowest, as in the published code. Of float16
+    scores the logarithm is taken in float16, too, as by codes that go on with stored maps. scale: in (0, 1], draws p
+    towards the uniform distribution first, p * scale + (1 - scale) / L. Returns (L, H, W) float32.
 
     Raises:
         DataError: not three-dimensional, no label, or NaN.
     """
-    p = np.asarray(scores, np.float32)
+    p = np.asarray(scores)
+    kind = np.float16 if p.dtype == np.float16 else np.float32
+    p = p.astype(kind, copy=False)
     if p.ndim != 3 or p.shape[0] == 0:
         raise DataError(f"CRF scores have shape {p.shape}, expected (labels, H, W) with at least one label")
     if p.size and np.isnan(p.max()):
@@ -27,10 +30,10 @@ def unary_from_scores(scores: npt.ArrayLike, *, clip: float = 1e-5, scale: float
     if scale is not None:
         if not 0 < scale <= 1:
             raise DataError(f"scale of CRF scores is {scale}, expected a number in (0, 1]")
-        p = np.float32(scale) * p + np.float32((1 - scale) / p.shape[0])
-    energies = np.clip(p, np.float32(clip), np.float32(1))
+        p = kind(scale) * p + kind((1 - scale) / p.shape[0])
+    energies = np.clip(p, kind(clip), kind(1))
     np.log(energies, out=energies)
-    return np.negative(energies, out=energies)
+    return np.negative(energies, out=energies).astype(np.float32, copy=False)
 
 
 def unary_from_softmax(scores: npt.ArrayLike, *, clip: float = 1e-5) -> FloatArray:

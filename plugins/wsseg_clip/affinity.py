@@ -1,0 +1,72 @@
+"""Class-aware attention-based affinity: attention as a matrix along which class maps spread, out of boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from wsseg_cli.plugin import FloatArray
+
+_LEVELS = 255
+_TOUCHING = np.ones((3, 3), int)
+
+
+def mean_attention(attention: Sequence[Tensor]) -> Tensor:
+    """Return the mean of attention matrices (1 + n, 1 + n) without the class token, (n, n)."""
+    return torch.stack(list(attention)).mean(0)[1:, 1:]
+
+
+def sinkhorn(attention: Tensor, rounds: int) -> Tensor:
+    """Return the matrix (n, n) after so many divisions of its columns, then of its rows, by their sums."""
+    for _ in range(rounds):
+        attention = attention / attention.sum(0, keepdim=True)
+        attention = attention / attention.sum(1, keepdim=True)
+    return attention
+
+
+def symmetric(attention: Tensor) -> Tensor:
+    """Return the mean of a matrix (n, n) and its transpose: affinities of patches, the same both ways."""
+    return (attention + attention.T) / 2
+
+
+def spread(affinity: Tensor, maps: Tensor, squarings: int) -> Tensor:
+    """Return the matrix (n, n), squared so often, times each map, (K, n) both.
+
+    The power is never formed: a map goes through the matrix once for each factor.
+    """
+    for _ in range(2**squarings):
+        maps = maps @ affinity.T
+    return maps
+
+
+def box_mask(scores: FloatArray, threshold: float, *, inclusive: bool = False) -> npt.NDArray[np.bool_]:
+    """Return where the boxes around the regions of a map lie, (h, w): regions lie above a share of the map's maximum.
+
+    scores: (h, w) in [0, 1], compared in 256 levels. inclusive: boxes reach the last row and column, which they never
+    do as published: a region that lies in these alone has an empty box there.
+    """
+    levels = (np.asarray(scores, np.float32) * np.float32(_LEVELS)).astype(np.uint8)
+    regions, _ = ndimage.label(levels > int(threshold * levels.max()), _TOUCHING)
+    inside = np.zeros(levels.shape, bool)
+    rows, columns = levels.shape if inclusive else (n - 1 for n in levels.shape)
+    for region in ndimage.find_objects(regions):
+        inside[region] = True
+    inside[rows:], inside[:, columns:] = False, False
+    return inside
+
+
+def refined_maps(
+    maps: Tensor, affinity: Tensor, *, box_threshold: float, squarings: int, inclusive: bool = False
+) -> Tensor:
+    """Return class maps spread along affinities, each from inside its boxes to everywhere, (K, h, w) not normalised.
+
+    maps: (K, h, w) in [0, 1]. affinity: (h*w, h*w).
+    """
+    boxes = [box_mask(m, box_threshold, inclusive=inclusive) for m in maps.cpu().numpy()]
+    sources = maps * torch.from_numpy(np.stack(boxes)).to(maps.device)
+    return spread(affinity, sources.flatten(1), squarings).view_as(maps)
