@@ -34,7 +34,7 @@ class Run:
         """Open the run in directory `path`.
 
         Raises:
-            RecipeError: the directory is no run. StageError: nothing was prepared in it yet.
+            RecipeError: the directory is not a run. StageError: nothing was prepared in it yet.
         """
         self.path = Path(path)
         if not (self.path / "recipe.yaml").is_file():

@@ -128,7 +128,7 @@ class TrainableTester(PluginTester):
         losses = plugin.training_step(model, self.batch(plugin), progress)
         assert losses and all(isinstance(name, str) for name in losses), "training_step returns {name: loss}"
         for name, loss in losses.items():
-            assert isinstance(loss, Tensor) and loss.ndim == 0, f"loss {name} is no scalar tensor"
+            assert isinstance(loss, Tensor) and loss.ndim == 0, f"loss {name} is not a scalar tensor"
             assert torch.isfinite(loss), f"loss {name} is {loss}"
         torch.stack(list(losses.values())).sum().backward()
         learns = [p for p in model.parameters() if p.grad is not None and bool((p.grad != 0).any())]

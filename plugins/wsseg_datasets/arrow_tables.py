@@ -16,7 +16,7 @@ def check_json(root: Path) -> None:
     """Look through the JSON below `root` before Arrow does, which null for a row or deep nesting brings down.
 
     Raises:
-        DataError: a line of JSON lines is no object, a `.json` file is no JSON, or either is nested without end.
+        DataError: a line of JSON lines is not an object, a `.json` file is not JSON, or either is nested without end.
     """
     for path in sorted(path for suffix in ("jsonl", "ndjson", "json") for path in root.rglob(f"*.{suffix}")):
         _require_regular(path)

@@ -228,7 +228,7 @@ class COCO(Dataset[COCOOptions]):
 
 
 def _said_in(note: Path) -> str | None:
-    """Return what a note of ours says; None where it is not there or is no text."""
+    """Return what a note of ours says; None where it is not there or is not a text."""
     try:
         return read_text(note, MEGABYTE)
     except (OSError, UnicodeDecodeError):

@@ -86,7 +86,7 @@ class Folder(Dataset[FolderOptions]):
         """Yield the photos of a split, without `lists` in the order of their ids.
 
         Raises:
-            DataError: no such split, an id in it that is not there, or a name that is no class.
+            DataError: no such split, an id in it that is not there, or a name that is not a class.
         """
         classes = self.classes()
         masks, saliency = self._masks, self._sub_folder("saliency")

@@ -16,7 +16,7 @@ def below(root: Path, name: str, said_by: str) -> Path:
     said_by: what names it, for the message.
 
     Raises:
-        DataError: a name that leads out of `root`, or is no file name.
+        DataError: a name that leads out of `root`, or is not a file name.
     """
     return root / relative(name, said_by)
 

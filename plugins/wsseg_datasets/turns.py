@@ -1,6 +1,6 @@
 """EXIF orientation of photos that may have masks, maps or polygons: on which pixels were these made?
 
-Only a photo that lies on its side (orientation 5 to 8) and is no square can tell: what lies on it has the size of the
+Only a photo that lies on its side (orientation 5 to 8) and is not square can tell: what lies on it has the size of the
 photo as stored, or of the photo as shown. Upside-down and mirrored photos (2 to 4) have one size either way.
 """
 

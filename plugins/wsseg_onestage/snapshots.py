@@ -34,7 +34,7 @@ class Snapshot(NamedTuple):
 
     @classmethod
     def named(cls, name: str) -> Snapshot | None:
-        """Return the snapshot that a published name stands for, its score rounded; None if it is no such name."""
+        """Return the snapshot that a published name stands for, its score rounded; None if it is not such a name."""
         found = _NAME.fullmatch(name)
         return cls(int(found[1]), float(found[2])) if found else None
 

@@ -15,7 +15,7 @@ def tiled(images: Tensor, pieces: int) -> Tensor:
     The tile is the outer index: first the top left tile of every image, then the next to the right.
 
     Raises:
-        RecipeError: pieces is no square, or does not cut the sides evenly.
+        RecipeError: pieces is not a square, or does not cut the sides evenly.
     """
     side = _side(pieces)
     n, channels, height, width = images.shape
@@ -31,7 +31,7 @@ def merged(maps: Tensor, pieces: int, like: Tensor | None = None) -> Tensor:
     like: maps that the result is to be compared with.
 
     Raises:
-        RecipeError: pieces is no square, or the size is not that of `like`.
+        RecipeError: pieces is not a square, or the size is not that of `like`.
     """
     side = _side(pieces)
     count, channels, h, w = maps.shape
@@ -47,7 +47,7 @@ def merged(maps: Tensor, pieces: int, like: Tensor | None = None) -> Tensor:
 
 
 def side_of(pieces: int) -> int | None:
-    """Return how many tiles stand in a row, None if `pieces` is no square."""
+    """Return how many tiles stand in a row, None if `pieces` is not a square."""
     side = math.isqrt(max(pieces, 0))
     return side if side and side * side == pieces else None
 

@@ -44,7 +44,7 @@ class Round:
 
     Attributes:
         folder: holds features.safetensors and clusters.json, and the network unless it is the last round's.
-        fingerprint: files of another one are made anew.
+        fingerprint: files of another one are made again.
         number: counted from 1.
         samples: the images, each with a label.
         classes: names of the foreground classes.

@@ -52,7 +52,7 @@ class ToCo(Method[ToCoOptions, ToCoNet], Predictor[ToCoOptions, ToCoNet]):
         """Return the network.
 
         Raises:
-            RecipeError: the backbone is no plain transformer of timm, or has no block `aux_layer`.
+            RecipeError: the backbone is not a plain transformer of timm, or has no block `aux_layer`.
         """
         o = self.options
         return ToCoNet(self.backbone(), len(self.classes), aux_layer=o.aux_layer, projection=o.projection)

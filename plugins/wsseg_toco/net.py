@@ -40,7 +40,7 @@ class ToCoNet(nn.Module):
         projection: hidden width, bottleneck and outputs of the head of class tokens.
 
     Raises:
-        RecipeError: the backbone is no such transformer, or has no such block.
+        RecipeError: the backbone is not such a transformer, or has no such block.
     """
 
     def __init__(

@@ -52,7 +52,7 @@ def test_version() -> None:
     ("words", "code", "message"),
     [
         (["cam"], 2, "Missing option '--recipe' / '-r', or '--run'"),
-        (["cam", "--run", "none"], 2, "none is no run: it holds no recipe.yaml"),
+        (["cam", "--run", "none"], 2, "none is not a run: it holds no recipe.yaml"),
         (["cam", "-r", "quickstart", "--spilt", "val"], 2, "--split"),
         (["camm"], 2, "cam"),
         (["cam", "-r", "quikstart"], 2, "did you mean 'quickstart'"),

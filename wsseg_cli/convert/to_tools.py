@@ -95,7 +95,7 @@ def run(
         names, masks = _of_run(open_existing(source), what, split)
     else:
         if what is not None or split is not None:
-            raise RecipeError(f"{source} is no run; --what and --split choose masks of one")
+            raise RecipeError(f"{source} is not a run; --what and --split choose masks of one")
         names, masks = _of_folder(source, out, classes, photos)
     labels = _labels(names, choice.ignore)
     result = ExportedMasks(out, classes=tuple(names))

@@ -28,7 +28,7 @@ class Pixels:
     size: tuple[int, int]
 
     def __init__(self, path: Path, orientation: int | None = None) -> None:
-        """Raise a DataError for what is no photo that can be used. orientation: by default the EXIF's."""
+        """Raise a DataError for what is not a photo that can be used. orientation: by default the EXIF's."""
         self.path = path
         with open_picture(path) as picture:
             turn = exif_orientation(picture) if orientation is None else orientation

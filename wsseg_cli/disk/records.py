@@ -30,7 +30,7 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 def parse_record(data: bytes | str, kind: type[_T], where: str, remedy: str, error: type[WssegError] = DataError) -> _T:
     """Return the value of JSON text in the form `kind`, a TypedDict or another annotation.
 
-    where: file, and line if there are several, for the message; remedy: the command that makes it anew.
+    where: file, and line if there are several, for the message; remedy: the command that makes it again.
 
     Raises:
         error: no JSON, nested without end, or another form; names the first key that is wrong.
@@ -104,7 +104,7 @@ def read_lines(
 ) -> Iterator[_T]:
     """Yield the records of a file that has one a line; nothing if the file is not there.
 
-    last_may_be_cut: a last line that is no JSON is passed over, as somebody may be writing it.
+    last_may_be_cut: a last line that is not JSON is passed over, as somebody may be writing it.
 
     Raises:
         error: as `read_record`; names the line.

@@ -23,7 +23,7 @@ _STATE = "train_state"
 
 @with_config(ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class _State(TypedDict):
-    """What of a training's state is no tensor: steps done, scalars of the optimiser by "NUMBER.NAME", loss scaling."""
+    """A training's state beside its tensors: steps done, the optimiser's scalars by "NUMBER.NAME", loss scaling."""
 
     step: Annotated[int, Field(ge=0)]
     scalars: dict[Annotated[str, Field(pattern=r"^\d{1,9}\.\w+$")], int | float | bool]

@@ -198,7 +198,7 @@ def inside(region: dict[str, str], size: tuple[int, int]) -> BoolArray:
 def _mask(region: dict[str, str], size: tuple[int, int]) -> BoolArray:
     left, top, width, height = (_whole(region.get(key)) for key in ("left", "top", "width", "height"))
     if left is None or top is None or width is None or height is None:
-        raise DataError("a mask whose box is no whole numbers")
+        raise DataError("a mask whose box is not given in whole numbers")
     if left + width > size[1] or top + height > size[0] or min(height, width) < 1:
         raise DataError(f"a box of {width}x{height} at {left}, {top} in an image of {size[1]}x{size[0]}")
     lengths = [_whole(part) for part in region.get("rle", "").split(",")]

@@ -94,7 +94,7 @@ def count_of(shape: Any) -> int:
     """Return the number of elements of a shape that a stream gives.
 
     Raises:
-        Refused: it is no shape.
+        Refused: it is not a shape.
     """
     if type(shape) is not tuple or not all(type(side) is int and 0 <= side < 1 << 40 for side in shape):
         raise Refused("holds an array with a broken shape")

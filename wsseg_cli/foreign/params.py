@@ -29,7 +29,7 @@ def read(path: Path | str) -> dict[str, Tensor]:
     Their types stay as they are; arrays without names are called "0", "1", …
 
     Raises:
-        CheckpointError: the file cannot be read, is no parameter file, is cut off, or holds sparse arrays.
+        CheckpointError: the file cannot be read, is not a parameter file, is cut off, or holds sparse arrays.
     """
     path = Path(path)
     try:

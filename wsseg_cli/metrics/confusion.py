@@ -54,7 +54,7 @@ class Confusion:
     """Pixel counts of a whole split: rows are the truth, columns the prediction, background first, int64.
 
     `counts` has one row and one column more than there are mask values. The last column holds pixels whose prediction
-    is no class (a predicted 255 that is a miss), the last row and column also what `add(labels=...)` leaves uncounted.
+    is not a class (a predicted 255 that is a miss), the last row and column also what `add(labels=...)` does not count.
     """
 
     def __init__(self, num_classes: int, predicted_ignore: PredictedIgnore = "miss") -> None:
@@ -83,7 +83,7 @@ class Confusion:
         from 0; if given, counts of all other foreground classes are skipped for this image (RecurSeed on `train`).
 
         Raises:
-            DataError: sizes differ, a value is no class, or 255 is predicted where that is an error.
+            DataError: sizes differ, a value is not a class, or 255 is predicted where that is an error.
         """
         where = f" of image {image_id!r}" if image_id else ""
         mask, prediction = checked_mask(mask, self.num_classes, f"mask{where}"), np.asarray(prediction)

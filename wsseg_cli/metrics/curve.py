@@ -75,7 +75,7 @@ class ThresholdCurve:
         labels: as in `Confusion.add`. An image without a class is background everywhere.
 
         Raises:
-            DataError: sizes differ, a class is unknown or occurs twice, a score is NaN, a mask value is no class.
+            DataError: sizes differ, a class is unknown or occurs twice, a score is NaN, a mask value is not a class.
         """
         where = f" of image {image_id!r}" if image_id else ""
         mask = checked_mask(mask, self.num_classes, f"mask{where}")

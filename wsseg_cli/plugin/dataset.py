@@ -44,7 +44,7 @@ class Dataset(Plugin[OptionsT]):
         entry: the image's id, or whatever names the entry.
 
         Raises:
-            DataError: nobody collects.
+            DataError: an image cannot be used, and no list collects such images.
         """
         if self.bad is None:
             raise DataError(reason)

@@ -50,7 +50,7 @@ def look(target: str) -> tuple[str, str]:
 
 
 def _file_of(module: str) -> Path | None:
-    """Return the source file of a module without importing its package; None if it is no source file.
+    """Return the source file of a module without importing its package; None if it is not a source file.
 
     Raises:
         ModuleNotFoundError: there is no such module.
@@ -197,7 +197,7 @@ def _evaluated(node: ast.expr | None, options: Mapping[str, Any]) -> Any:
             return frozenset(*(_evaluated(part, options) for part in args))
         case ast.Call(func=ast.Name(id="Requirements"), keywords=keywords):
             return Requirements(**{str(k.arg): _evaluated(k.value, options) for k in keywords if k.arg in _SEEN})
-    raise ValueError(f"{ast.dump(node) if node else node} is no plain value")
+    raise ValueError(f"{ast.dump(node) if node else node} is not a plain value")
 
 
 def class_values(target: str) -> dict[str, Any]:
@@ -216,7 +216,7 @@ def _plain_values(body: Iterable[ast.stmt]) -> dict[str, Any]:
     for item in body:
         targets = item.targets if isinstance(item, ast.Assign) else [getattr(item, "target", None)]
         value = getattr(item, "value", None)
-        # frozenset({"saliency"}) is no literal, its argument is
+        # frozenset({"saliency"}) is not a literal, its argument is
         if isinstance(value, ast.Call) and getattr(value.func, "id", "") == "frozenset" and len(value.args) == 1:
             value = value.args[0]
         for one in targets:

@@ -62,7 +62,7 @@ def _leaves(name: str, value: Any) -> Iterator[tuple[str, Path]]:
 def _is_folder(text: str) -> bool:
     try:
         return Path(text).expanduser().is_dir()
-    except (OSError, RuntimeError, ValueError):  # a text that is no path
+    except (OSError, RuntimeError, ValueError):  # a text that is not a path
         return False
 
 

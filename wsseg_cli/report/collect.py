@@ -85,7 +85,7 @@ def collect(paths: Sequence[Path]) -> list[RunFacts]:
     """Return the facts of several runs; runs of the same name are told apart by their directories.
 
     Raises:
-        RecipeError: a directory is no run. StageError, DataError: a record in it is broken.
+        RecipeError: a directory is not a run. StageError, DataError: a record in it is broken.
     """
     names = [path.resolve().name for path in paths]
     unique = len(set(names)) == len(names)

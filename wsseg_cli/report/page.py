@@ -29,7 +29,7 @@ def write_report(paths: Sequence[Path], out: Path | None = None, images: int = 4
     images the contact sheet shows; 0 shows none.
 
     Raises:
-        RecipeError: a directory is no run, or the folder of `out` is not there.
+        RecipeError: a directory is not a run, or the folder of `out` is not there.
     """
     text = page(collect(paths), images)
     target = out or (paths[0] / "report.html" if len(paths) == 1 else Path("report.html"))

@@ -186,7 +186,7 @@ class RunDir:
     def _ways(self, stage: str, first: bool = False) -> str:
         """Return what can be done about a stage that was made otherwise; first: before another one goes on from it."""
         command = "refine" if stage in self.recipe.recipe.refine_parts else stage
-        anew = f"`wsseg {command} --force` first, or another --run" if first else "`--force` makes it anew"
+        anew = f"`wsseg {command} --force` first, or another --run" if first else "`--force` makes it again"
         try:
             kept = kept_recipe(self.path)
             as_kept = kept.recipe != self.recipe.recipe and not RunDir(self.path, kept, self.use).changes(stage)
@@ -195,7 +195,7 @@ class RunDir:
         if as_kept:
             return (
                 f"to keep it, leave out --recipe and --set: `--run {self.path}` alone takes the recipe that the run "
-                f"keeps; to make it anew: `wsseg {command} --force`"
+                f"keeps; to make it again: `wsseg {command} --force`"
             )
         return f"run {anew}" if first else f"{anew}; `--run OTHER` keeps it"
 

@@ -19,5 +19,5 @@ def kept_recipe(run: Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
         RecipeError: the folder holds none, or one that is not valid.
     """
     if not (run / KEPT).is_file():
-        raise RecipeError(f"{run} is no run: it holds no {KEPT}; `--recipe NAME` begins one there")
+        raise RecipeError(f"{run} is not a run: it holds no {KEPT}; `--recipe NAME` begins one there")
     return load(run / KEPT, overrides, old_names=True)

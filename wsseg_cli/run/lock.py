@@ -120,7 +120,7 @@ def holder(path: Path) -> _Holder | None:
 
 
 def _holder(path: Path) -> _Holder | None:
-    """Return what a lock file says; None for what is no lock file of ours."""
+    """Return what a lock file says; None for what is not a lock file of ours."""
     try:
         return read_record(path, _Holder, "", StageError, largest=1 << 16)
     except StageError:

@@ -108,7 +108,7 @@ def read_done(folder: Path) -> Finished | None:
 
 
 def _remedy(folder: Path) -> str:
-    return f"`wsseg {folder.name} --force` makes it anew"
+    return f"`wsseg {folder.name} --force` makes it again"
 
 
 def metrics(path: Path) -> Iterator[dict[str, float]]:

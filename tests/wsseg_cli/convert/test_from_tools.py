@@ -136,7 +136,7 @@ WRONG_CVAT = {
     "not all": (f'<mask label="cat" rle="1" {BOX}/>', "of 1 pixels; there are 2x2"),
     "no numbers": (f'<mask label="cat" rle="1, x" {BOX}/>', "something else than whole numbers"),
     "outside": ('<mask label="cat" rle="4" left="17" top="0" width="2" height="2"/>', "a box of 2x2 at 17, 0"),
-    "no box": ('<mask label="cat" rle="4"/>', "whose box is no whole numbers"),
+    "no box": ('<mask label="cat" rle="4"/>', "whose box is not given in whole numbers"),
     "a point": ('<points label="cat" points="1,2"/>', "a 'points'; read are mask, polygon, box"),
     "other labels": (f'<mask label="car" rle="0, 4" {BOX}/>', "'car'"),
 }

@@ -41,7 +41,7 @@ WRONG_EXPORTS: dict[str, tuple[list[object], int, str]] = {
     "scores": (["coco", "a.json", "--scores", "s.json"], 2, "--scores"),
     "no scores": (["label-studio", "a.json", "--scores", "s.json"], 4, "s.json: no such file"),
     "over what is read": (["png", "masks"], 2, "would overwrite"),
-    "what of no run": (["png", "a", "--what", "seg"], 2, "is no run"),
+    "what of no run": (["png", "a", "--what", "seg"], 2, "is not a run"),
 }
 
 

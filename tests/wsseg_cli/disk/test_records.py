@@ -31,8 +31,8 @@ class Form(TypedDict, total=False):
     ],
 )
 def test_refused_with_key_and_remedy(text: str, words: str) -> None:
-    with pytest.raises(DataError, match=f"^here: {words}.*; make it anew$"):
-        parse_record(text, Form, "here", "make it anew")
+    with pytest.raises(DataError, match=f"^here: {words}.*; make it again$"):
+        parse_record(text, Form, "here", "make it again")
 
 
 def test_files_and_lines(tmp_path: Path) -> None:

@@ -186,7 +186,7 @@ def test_the_recipe_is_written_and_reads_back(done: RunDir) -> None:
 
 def test_broken_records_are_named(done: RunDir) -> None:
     (done.folder("cam") / "done.json").write_text("{", encoding="utf-8")
-    with pytest.raises(StageError, match=r"cam.done\.json: not JSON .*`wsseg cam --force` makes it anew"):
+    with pytest.raises(StageError, match=r"cam.done\.json: not JSON .*`wsseg cam --force` makes it again"):
         done.begin("cam")
 
 

@@ -75,7 +75,7 @@ def test_each_reads_the_maps_of_the_one_before(tmp_path: Path) -> None:
     assert done.exit_code == 5 and "refine.refiner.1.options.power: 2 → 3" in done.output
     assert wsseg("refine", *changed, "--force").exit_code == 0
     assert (run / "refine-1" / "done.json").stat().st_mtime_ns == before
-    assert wsseg("refine", *changed, "--force").exit_code == 0  # nothing has changed: all are made anew
+    assert wsseg("refine", *changed, "--force").exit_code == 0  # nothing has changed: all are made again
     assert (run / "refine-1" / "done.json").stat().st_mtime_ns > before
 
 

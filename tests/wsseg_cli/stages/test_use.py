@@ -118,7 +118,7 @@ def test_a_run_keeps_its_recipe(run: Path) -> None:
         assert done.exit_code == 5
         assert "train_cls.max_steps: 2 → 1" in done.stderr and "train_cls.optim.lr: 0.02 → 0.01" in done.stderr
         assert "to keep it, leave out --recipe and --set: `--run run` alone takes the recipe" in done.stderr
-        assert "to make it anew: `wsseg train-cls --force`" in done.stderr
+        assert "to make it again: `wsseg train-cls --force`" in done.stderr
     assert wsseg("cam", "--run", "run", "-q").exit_code == 0
     done = wsseg("cam", "--run", "run", "--set", "cam.infer.flip=true")
     assert done.exit_code == 5 and "cam.infer.flip: false → true" in done.stderr and "to keep it" in done.stderr
