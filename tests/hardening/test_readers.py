@@ -10,7 +10,7 @@ import pytest
 from hardening.campaign import campaign
 from hardening.readers import READERS
 
-INPUTS = int(os.environ.get("WSSEG_INPUTS", "60"))
+INPUTS = int(os.environ.get("WSSEG_INPUTS", "20"))
 """Inputs a reader: as many as take about a minute of one core; the campaign has the others."""
 
 
