@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numba as nb
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +36,7 @@ def embed(features: FloatArray) -> tuple[npt.NDArray[np.int64], FloatArray] | No
 
 
 @inlined
-def _rank(gap: Any, rank: Any, corners: Any) -> Any:
+def _rank(gap, rank, corners):  # type: ignore[no-untyped-def]
     """Add to the rank of every coordinate how many gaps are larger; of equal ones the first comes last."""
     for i in range(corners - 1):
         a = load(gap, i * WIDE, WIDE)
@@ -51,7 +49,7 @@ def _rank(gap: Any, rank: Any, corners: Any) -> Any:
 
 
 @compiled
-def _embed(features: Any, scale: Any, bits: Any, keys: Any, weights: Any) -> Any:
+def _embed(features, scale, bits, keys, weights):  # type: ignore[no-untyped-def]
     n, corners = keys.shape
     d = corners - 1
     # one row of WIDE numbers a coordinate

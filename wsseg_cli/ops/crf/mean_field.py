@@ -129,7 +129,7 @@ def _mapper(stack: ExitStack, threads: int) -> Callable[[Callable[[int], None], 
 
 
 @inlined
-def _sliced(values: Any, ids: Any, weights: Any, corners: Any, k: Any, o: Any, columns: Any, width: Any) -> Any:
+def _sliced(values, ids, weights, corners, k, o, columns, width):  # type: ignore[no-untyped-def]
     """Return the message to pixel k from the values at the vertices of its simplex."""
     message = full(f32(0), width)
     for r in range(corners):
@@ -138,7 +138,7 @@ def _sliced(values: Any, ids: Any, weights: Any, corners: Any, k: Any, o: Any, c
 
 
 @inlined
-def _splat(sums: Any, ids: Any, weights: Any, corners: Any, k: Any, o: Any, columns: Any, width: Any, e: Any) -> Any:
+def _splat(sums, ids, weights, corners, k, o, columns, width, e):  # type: ignore[no-untyped-def]
     """Add the scores e of pixel k to the vertices of its simplex."""
     for r in range(corners):
         at = ids[k, r] * columns + o
@@ -193,7 +193,7 @@ def _blur(width: int) -> Any:
     """Return the compiled pass over the vertices for vectors of `width` labels."""
 
     @compiled
-    def blur(neighbours: Any, sums: Any, old: Any, new: Any, columns: Any) -> Any:
+    def blur(neighbours, sums, old, new, columns):  # type: ignore[no-untyped-def]
         """Add up the threads' sums and blur along every axis; returns the result and the array left over."""
         half = f32(0.5)
         for i in range(0, old.size, width):

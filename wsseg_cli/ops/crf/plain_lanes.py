@@ -5,52 +5,50 @@ Several times slower, the same results to the last digits.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from .compiled import inlined
 
 
 @inlined
-def load(array: Any, index: Any, width: Any) -> Any:
+def load(array, index, width):  # type: ignore[no-untyped-def]
     """Return array[index : index + width] of a flat float32 array."""
     return array[index : index + width].copy()
 
 
 @inlined
-def store(array: Any, index: Any, value: Any) -> Any:
+def store(array, index, value):  # type: ignore[no-untyped-def]
     """Write a vector to array[index : index + width] of a flat float32 array."""
     for lane in range(value.size):
         array[index + lane] = value[lane]
 
 
 @inlined
-def full(number: Any, width: Any) -> Any:
+def full(number, width):  # type: ignore[no-untyped-def]
     """Return a vector of `width` times the same float32."""
     return np.full(width, number, np.float32)
 
 
 @inlined
-def less(a: Any, b: Any) -> Any:
+def less(a, b):  # type: ignore[no-untyped-def]
     """Return 1 where a < b, else 0."""
     return (a < b).astype(np.float32)
 
 
 @inlined
-def maximum(a: Any, b: Any) -> Any:
+def maximum(a, b):  # type: ignore[no-untyped-def]
     """Return the larger numbers of two vectors."""
     return np.maximum(a, b)
 
 
 @inlined
-def nearest(a: Any) -> Any:
+def nearest(a):  # type: ignore[no-untyped-def]
     """Return the nearest integers, half to even."""
     return np.rint(a)
 
 
 @inlined
-def total(a: Any) -> Any:
+def total(a):  # type: ignore[no-untyped-def]
     """Return the sum of a vector's numbers."""
     sum_ = np.float32(0)
     for lane in range(a.size):
@@ -59,12 +57,12 @@ def total(a: Any) -> Any:
 
 
 @inlined
-def highest(a: Any) -> Any:
+def highest(a):  # type: ignore[no-untyped-def]
     """Return the largest of a vector's numbers."""
     return a.max()
 
 
 @inlined
-def exp(a: Any) -> Any:
+def exp(a):  # type: ignore[no-untyped-def]
     """Return e**a for a <= 0, and 0 below -70 as `lanes` does."""
     return np.where(a > np.float32(-70), np.exp(a), np.float32(0))
