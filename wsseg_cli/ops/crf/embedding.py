@@ -36,7 +36,7 @@ def embed(features: FloatArray) -> tuple[npt.NDArray[np.int64], FloatArray] | No
 
 
 @inlined
-def _rank(gap, rank, corners):  # type: ignore[no-untyped-def]
+def _rank(gap, rank, corners):
     """Add to the rank of every coordinate how many gaps are larger; of equal ones the first comes last."""
     for i in range(corners - 1):
         a = load(gap, i * WIDE, WIDE)
@@ -49,7 +49,7 @@ def _rank(gap, rank, corners):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _embed(features, scale, bits, keys, weights):  # type: ignore[no-untyped-def]
+def _embed(features, scale, bits, keys, weights):
     n, corners = keys.shape
     d = corners - 1
     # one row of WIDE numbers a coordinate

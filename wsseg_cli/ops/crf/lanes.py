@@ -141,7 +141,7 @@ def _is_vector(a: Any, b: Any) -> bool:
 
 def _overload(symbol: Any, function: Any) -> None:
     # numba compares parameter names and annotations of the two: they have none
-    def typed(a, b):  # type: ignore[no-untyped-def]
+    def typed(a, b):
         return (lambda a, b: function(a, b)) if _is_vector(a, b) else None
 
     extending.overload(symbol)(typed)

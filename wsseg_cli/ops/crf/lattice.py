@@ -70,13 +70,13 @@ def build_lattice(features: FloatArray) -> Lattice:
 
 
 @nb.njit(inline="always")
-def _slot(key, mask):  # type: ignore[no-untyped-def]
+def _slot(key, mask):
     mixed = nb.uint64(key) * nb.uint64(0x9E3779B97F4A7C15)
     return nb.int64((mixed >> nb.uint64(32)) & nb.uint64(mask))
 
 
 @compiled
-def _number(keys):  # type: ignore[no-untyped-def]
+def _number(keys):
     """Number the distinct keys in order of appearance, which keeps vertices of nearby pixels near in memory.
 
     Returns ids as `keys`, an open-addressing table of ids (-1: free), and the keys by id.
@@ -118,7 +118,7 @@ def _number(keys):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _neighbours(vertices, table, d, bits):  # type: ignore[no-untyped-def]
+def _neighbours(vertices, table, d, bits):
     m = vertices.size
     mask = table.size - 1
     ones = nb.int64(0)
@@ -142,7 +142,7 @@ def _neighbours(vertices, table, d, bits):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _normalise(ids, weights, neighbours):  # type: ignore[no-untyped-def]
+def _normalise(ids, weights, neighbours):
     """Divide the weights of each point by the square root of the filter's response to ones (in place)."""
     n, corners = ids.shape
     m = neighbours.shape[1]

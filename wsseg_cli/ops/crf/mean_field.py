@@ -129,7 +129,7 @@ def _mapper(stack: ExitStack, threads: int) -> Callable[[Callable[[int], None], 
 
 
 @inlined
-def _sliced(values, ids, weights, corners, k, o, columns, width):  # type: ignore[no-untyped-def]
+def _sliced(values, ids, weights, corners, k, o, columns, width):
     """Return the message to pixel k from the values at the vertices of its simplex."""
     message = full(f32(0), width)
     for r in range(corners):
@@ -138,7 +138,7 @@ def _sliced(values, ids, weights, corners, k, o, columns, width):  # type: ignor
 
 
 @inlined
-def _splat(sums, ids, weights, corners, k, o, columns, width, e):  # type: ignore[no-untyped-def]
+def _splat(sums, ids, weights, corners, k, o, columns, width, e):
     """Add the scores e of pixel k to the vertices of its simplex."""
     for r in range(corners):
         at = ids[k, r] * columns + o
@@ -150,7 +150,7 @@ def _pixels(width: int) -> Any:
     """Return the compiled pass over the pixels for vectors of `width` labels."""
 
     @compiled
-    def pixels(  # type: ignore[no-untyped-def]
+    def pixels(
         ids_s, weights_s, ids_b, weights_b, gain_s, gain_b, equals, minus_unary, values_s, values_b, sums_s, sums_b, q,
         start, stop, first, last
     ):  # fmt: skip
@@ -193,7 +193,7 @@ def _blur(width: int) -> Any:
     """Return the compiled pass over the vertices for vectors of `width` labels."""
 
     @compiled
-    def blur(neighbours, sums, old, new, columns):  # type: ignore[no-untyped-def]
+    def blur(neighbours, sums, old, new, columns):
         """Add up the threads' sums and blur along every axis; returns the result and the array left over."""
         half = f32(0.5)
         for i in range(0, old.size, width):
