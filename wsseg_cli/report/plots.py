@@ -96,6 +96,8 @@ def ticks(low: float, high: float, count: int) -> list[float]:
     """Return about `count` round numbers from at or below `low` up to at most the first above `high`."""
     span = (high - low) or abs(high) or 1.0
     raw = span / count
+    if not math.isfinite(raw):  # of a damaged record, whose numbers are finite and their difference is not
+        return [low, high]
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= raw * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
