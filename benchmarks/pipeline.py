@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from wsseg_cli.data.images import read_image
 from wsseg_cli.data.stores import ScoreStore
-from wsseg_cli.engine.each import Work, Workers, each, one_thread
+from wsseg_cli.engine.each import Work, Workers, each
 from wsseg_cli.ops.cam import multi_scale
 from wsseg_cli.settings import InferSettings
 from wsseg_cli.types import Normalization
@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
     arguments = parser.parse_args()
     seconds = arguments.milliseconds / 1000
-    with tempfile.TemporaryDirectory() as folder, one_thread():
+    with tempfile.TemporaryDirectory() as folder:
         photos = write_photos(Path(folder), arguments.images)
         print(f"{arguments.images} photos of {SIZE[0]} x {SIZE[1]}, {len(SCALES)} scales with flips")
         for count in arguments.workers:

@@ -15,7 +15,7 @@ from .data.overlays import mask_overlay
 from .data.stores import MaskStore
 from .data.strips import Pixels
 from .engine import checkpoint, processes
-from .engine.each import Work, each, one_thread, share
+from .engine.each import Work, each, share
 from .errors import CheckpointError, DataError, RecipeError
 from .hub_folder import is_hub_folder, read_hub_folder
 from .recipe.sections import EvalSettings
@@ -147,8 +147,7 @@ def predict(
     infer = model.section.infer
     side = longest or infer.longest or (LONGEST if infer.tile is None else None)
     arguments = (model, dict(photos), out, overlay, side, device)
-    with one_thread():
-        done = each(share(list(photos)), _predictor, arguments, workers=workers, label="predict", quiet=quiet)
+    done = each(share(list(photos)), _predictor, arguments, workers=workers, label="predict", quiet=quiet)
     records = {record["name"]: record for record in processes.gather_objects(list(done.results.values()))}
     failures = processes.gather_objects(list(done.failures.items()))
     return [records[name] for name in photos if name in records], failures

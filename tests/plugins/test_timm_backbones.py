@@ -29,6 +29,12 @@ EXTRA: dict[str, dict[str, Any]] = {
     "toco": {"local_size": 32, "projection": (16, 8, 8), "backbone_options": {}},
 }
 PLAIN_TRANSFORMERS_ONLY = ("toco",)
+METHODS = sorted(found.name for found in find("methods") if found.builtin)
+WITH_BACKBONE = [name for name in METHODS if "backbone" in load("methods", name).Options.model_fields]
+
+
+def test_only_clip_brings_its_own_network() -> None:
+    assert set(METHODS) - set(WITH_BACKBONE) == {"clipes"}
 
 
 def method_test(cls: type[Method[Any, Any]], network: str, **options: Any) -> MethodTester:
@@ -45,7 +51,7 @@ def method_test(cls: type[Method[Any, Any]], network: str, **options: Any) -> Me
 
 @pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("method", sorted(found.name for found in find("methods") if found.builtin))
+@pytest.mark.parametrize("method", WITH_BACKBONE)
 def test_methods(method: str, network: str) -> None:
     if method in PLAIN_TRANSFORMERS_ONLY and not network.startswith("vit_"):
         with pytest.raises(RecipeError, match="needs a plain transformer"):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -89,7 +90,10 @@ Outcome = tuple[str, Any, "str | None"]
 def _in_threads(
     image_ids: Sequence[str], setup: Callable[..., Work], arguments: tuple[Any, ...], workers: int
 ) -> Iterator[Outcome]:
-    yield from in_threads(partial(_attempt, setup(*arguments)), image_ids, workers)
+    if image_ids:
+        # where no torch is loaded there is nothing to tell: prepare starts without it
+        with one_thread() if "torch" in sys.modules else nullcontext():
+            yield from in_threads(partial(_attempt, setup(*arguments)), image_ids, workers)
 
 
 def _outcomes(

@@ -12,7 +12,7 @@ from ..data.index import Index
 from ..data.stores import MaskStore, ScoreStore
 from ..disk.writing import remove, write_text
 from ..engine import processes
-from ..engine.each import Work, Workers, each, one_thread, share
+from ..engine.each import Work, Workers, each, share
 from ..errors import DataError
 from ..settings import RuntimeSettings
 from ..types import Sample
@@ -93,16 +93,15 @@ def run_each(
     ids = [sample.image_id for sample in samples]
     mine = share(ids)
     todo = processes_share(missing(ids))
-    with one_thread():
-        done = each(
-            todo,
-            setup,
-            arguments,
-            workers=workers,
-            label=stage,
-            quiet=context.quiet,
-            total=len(mine) if len(todo) < len(mine) else len(todo),
-        )
+    done = each(
+        todo,
+        setup,
+        arguments,
+        workers=workers,
+        label=stage,
+        quiet=context.quiet,
+        total=len(mine) if len(todo) < len(mine) else len(todo),
+    )
     failures = processes.gather_objects(list(done.failures.items()))
     report_failures(context.run.folder(stage), stage, failures, len(ids))
 

@@ -33,6 +33,8 @@ def test_in_bash(home: Path) -> None:
         "wsseg run -r quickstart --set train_cls.optim.l": ["train_cls.optim.lr="],
         # the shell takes an earlier seed=1 apart, and goes on nevertheless
         "wsseg run -r quickstart --set seed=1 --set pseudo.bac": [
+            "pseudo.background.high=",
+            "pseudo.background.low=",
             "pseudo.background.power=",
             "pseudo.background.threshold=",
         ],
