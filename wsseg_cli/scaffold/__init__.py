@@ -21,7 +21,7 @@ def new_plugin(name: str, kind: str = "method", parent: Path = Path()) -> list[P
     """Write the package wsseg-NAME into a new folder of `parent`; return its files.
 
     Raises:
-        PluginError: the name cannot be a plugin's, is taken, or the folder is there already.
+        PluginError: the name is not valid for a plugin or is taken, or the folder exists already.
         DataError: the package cannot be written.
     """
     if kind not in KINDS:
@@ -56,7 +56,7 @@ def new_plugin(name: str, kind: str = "method", parent: Path = Path()) -> list[P
 def _filled(template: str, name: str, kind: str) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    # sources and plain texts, not HTML: nothing is to be escaped, and `name` is letters, digits and "_"
+    # sources and plain texts, not HTML: nothing needs escaping, and `name` is letters, digits and "_"
     environment = Environment(
         loader=FileSystemLoader(_HERE / "templates"),
         autoescape=False,
