@@ -35,9 +35,9 @@ def run(
     sweep: bool = False,
     min_miou: Mapping[str, float] | None = None,
 ) -> Result:
-    """Write eval/WHAT-SPLIT.json for everything that is there, or for what `what` and `split` name.
+    """Write eval/WHAT-SPLIT.json for everything that exists, or for what `what` and `split` name.
 
-    min_miou: bars as `parse_bars` gives them; what lies below is the result's `failure`.
+    min_miou: bars as `parse_bars` gives them; figures below them are the result's `failure`.
 
     Raises:
         StageError: what is asked for has not been made.
@@ -123,7 +123,7 @@ def _folder_with_all(
     """Return the folder of an artefact's score maps or masks, and the samples that have a file in it.
 
     Raises:
-        StageError: images of the split are missing in it. DataError: so they are in a folder that --use gave.
+        StageError: images of the split are missing in it. DataError: they are missing in a folder that --use gave.
     """
     stage = _STAGE[artefact]
     folder = context.run.source("eval", stage)

@@ -21,7 +21,7 @@ from .windows import network_mask
 
 
 def predict_split(context: Context, index: Index, samples: Sequence[Sample], split: str) -> Path:
-    """Return the folder of the network's masks of a split, after predicting those that are missing.
+    """Return the folder of the network's masks of a split, after predicting the missing ones.
 
     Raises:
         CheckpointError: the network cannot be loaded. DataError: some images failed.

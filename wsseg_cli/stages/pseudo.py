@@ -1,4 +1,4 @@
-"""pseudo: score maps to masks, by threshold or background power, with a dense CRF if asked."""
+"""pseudo: score maps to masks, by threshold or background power, with a dense CRF if asked for."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _computer(
             mask = refined_mask(refiner, sample, mask, index.classes)
             learnt = np.where(unsure, np.uint8(IGNORE), mask)
         if section.confidence is not None:
-            confident.write(image_id, learnt)  # first: an image counts as done by its mask
+            confident.write(image_id, learnt)  # first: an image counts as done once its mask exists
         masks.write(image_id, mask)
 
     return compute
@@ -115,7 +115,7 @@ def require(refiner: MaskRefiner, image_ids: Sequence[str]) -> None:
     """Check that what a mask refiner reads is there for all images, before the first mask is written.
 
     Raises:
-        DataError: with the count and the first lines.
+        DataError: something is missing, with the count and the first lines.
     """
     if lines := refiner.missing(image_ids):
         more = [f"… and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
@@ -123,10 +123,10 @@ def require(refiner: MaskRefiner, image_ids: Sequence[str]) -> None:
 
 
 def refined_mask(refiner: MaskRefiner, sample: Sample, mask: ByteArray, classes: ClassNames) -> ByteArray:
-    """Return what a mask refiner makes of the (H, W) mask of an image, its size and values checked.
+    """Return the refined (H, W) mask of an image, its size and values checked.
 
     Raises:
-        DataError: what it reads does not fit. PluginError: it gives no mask of the image.
+        DataError: what the refiner reads does not match. PluginError: it does not give a mask of the image.
     """
     size = mask.shape
     refined = np.asarray(refiner.refine_mask(sample, mask))
@@ -142,7 +142,7 @@ def pseudo_mask(
 ) -> ByteArray:
     """Return the (H, W) mask of class values that a recipe's `pseudo` section makes of a score map.
 
-    image: (H, W, 3) uint8, what the CRF sees, needed with one. A map without a class is all background.
+    image: (H, W, 3) uint8, what the CRF sees, needed only with a CRF. A map without a class is all background.
     With a low and a high background, pixels that are background with the high one alone are 255 (ToCo, offline masks).
     """
     return pseudo_masks(scores, section, image, device)[0]
@@ -167,7 +167,7 @@ def _background(section: PseudoSettings) -> tuple[float | None, tuple[float | No
     """Return the power of the background and its constant scores, one mask each.
 
     Raises:
-        DataError: it says "auto", which is for the stage to choose.
+        DataError: it says "auto", which the stage has to settle first.
     """
     if section.background == "auto":
         raise DataError("pseudo.background: auto needs the score maps of all training images; give a threshold")
@@ -176,6 +176,6 @@ def _background(section: PseudoSettings) -> tuple[float | None, tuple[float | No
 
 
 def training_masks(folder: Path, section: PseudoSettings | None) -> Path:
-    """Return where the masks of a pseudo folder lie that a training reads; of a folder of --use its own."""
+    """Return the folder of the masks that a training reads from a pseudo folder; for a folder of --use, itself."""
     confident = folder / CONFIDENT
     return confident if section is not None and section.confidence is not None and confident.is_dir() else folder

@@ -1,4 +1,4 @@
-"""train-seg: train the segmentation network on pseudo-masks, or on ground truth where the recipe says so."""
+"""train-seg: train the segmentation network on pseudo-masks, or on ground truth if the recipe says so."""
 
 from __future__ import annotations
 

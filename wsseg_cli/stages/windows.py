@@ -1,4 +1,4 @@
-"""A network's mask of an image: at once, made smaller, or window by window."""
+"""A network's mask of an image: at once, shrunk, or window by window."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def network_mask(
     longest: int | None,
     device: str,
 ) -> tuple[ByteArray, tuple[int, int]]:
-    """Return the (H, W) mask of a photo and the (h, w) at which the network saw it.
+    """Return the (H, W) mask of a photo and the size (h, w) at which the network saw it.
 
-    A photo larger than `longest` is made smaller first; what is then larger than `infer.tile` is looked at in windows.
+    A photo larger than `longest` is shrunk first; one that is then larger than `infer.tile` is processed in windows.
     """
     infer, crf = section.infer, section.crf
     smaller = longest is not None and max(pixels.size) > longest
@@ -47,14 +47,14 @@ def network_mask(
 
 
 def in_windows(infer: InferSettings, size: tuple[int, int]) -> bool:
-    """Return whether a (H, W) image is looked at in windows."""
+    """Return whether a (H, W) image is processed in windows."""
     return infer.tile is not None and max(size) > infer.tile
 
 
 def mask_in_windows(
     predictor: Predictor[Any, Any], model: nn.Module, infer: InferSettings, pixels: Pixels
 ) -> ByteArray:
-    """Return the (H, W) mask of a large photo; scores are in memory for a window and a strip of overlap at a time."""
+    """Return the (H, W) mask of a large photo; memory holds one window's scores and a strip of overlap."""
     mask = np.zeros(pixels.size, np.uint8)
     for rows, columns, part in _parts(predictor, model, infer, pixels):
         mask[rows[0] : rows[1], columns[0] : columns[1]] = mask_from_scores(part)
