@@ -102,8 +102,7 @@ class ScoreMap:
 def resize_scores(scores: FloatArray, size: tuple[int, int], rows: slice = slice(None)) -> FloatArray:
     """Return (K, h, w) scores resized to (K, H, W), bilinear with half-pixel centres and no antialiasing.
 
-    The same numbers as torch's `interpolate(mode="bilinear", align_corners=False)`, without torch. rows: those to
-    return.
+    The same numbers as torch's `interpolate(mode="bilinear", align_corners=False)`, without torch. rows: to return.
     """
     import numpy as np
 
