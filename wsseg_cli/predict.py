@@ -18,7 +18,7 @@ from .engine import checkpoint, processes
 from .engine.each import Work, each, share
 from .errors import CheckpointError, DataError, RecipeError
 from .hub_folder import is_hub_folder, read_hub_folder
-from .recipe.sections import EvalSettings
+from .recipe.evaluating import EvalSettings
 from .settings import RuntimeSettings
 from .stages.per_image import device_and_workers
 from .stages.pictures import write_picture

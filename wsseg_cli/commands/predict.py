@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from .. import console
 from ..errors import RecipeError
-from ..recipe.sections import EvalSettings
+from ..recipe.evaluating import EvalSettings
 from ..types import Json
 from .options import JsonOpt, QuietOpt, run_names
 

@@ -98,7 +98,7 @@ def published(run: RunFacts, record: Evaluation) -> str:
 def protocols(runs: Sequence[RunFacts]) -> tuple[list[str], list[list[str]]]:
     """Return head and rows of the table that says how each number came about; columns nobody fills are left out."""
     head = ["", "split", "mIoU", "published", "threshold", "images", "labels", "views", "CRF", "background", "refiner"]
-    head += ["initial weights", "supervision"]
+    head += ["initial weights", "supervision", "masks"]
     rows = []
     for run in runs:
         for record in run.results:
@@ -119,6 +119,7 @@ def protocols(runs: Sequence[RunFacts]) -> tuple[list[str], list[list[str]]]:
                     str(said.get("refiner") or ""),
                     str(said.get("initial weights") or ""),
                     _supervision(str(said.get("supervision") or "")),
+                    str(said.get("masks") or ""),
                 ]
             )
     used = [i for i in range(len(head)) if i < 3 or any(row[i] for row in rows)]

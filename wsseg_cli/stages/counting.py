@@ -13,7 +13,7 @@ from ..engine.each import Work, each, share
 from ..metrics import Confusion, ThresholdCurve, threshold_range
 from ..ops.masks import mask_from_map
 from ..ops.resize import strips
-from ..recipe.sections import ThresholdSettings
+from ..recipe.evaluating import ThresholdSettings
 from ..types import ByteArray, Sample
 from . import Context
 from .per_image import cpu_workers, report_failures

@@ -12,7 +12,7 @@ from ..data.strips import Pixels
 from ..engine import checkpoint, processes
 from ..engine.each import Work
 from ..plugin.protocols import Predictor
-from ..recipe.sections import EvalSettings
+from ..recipe.evaluating import EvalSettings
 from ..types import Sample
 from . import Context
 from .per_image import device_and_workers, run_each

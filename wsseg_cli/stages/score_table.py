@@ -75,6 +75,8 @@ def _note(protocol: Mapping[str, Any], artefact: str) -> list[str]:
         notes.append(protocol.get("refiner", ""))
     if protocol.get("supervision") == "fully supervised":
         notes.append("fully supervised")
+    if "masks" in protocol:
+        notes.append(str(protocol["masks"]))
     return notes
 
 

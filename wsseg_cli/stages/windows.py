@@ -14,7 +14,7 @@ from ..ops.masks import crf_scores, mask_at_size, mask_from_scores
 from ..ops.resize import shrunk
 from ..ops.windows import Span, blended
 from ..plugin.protocols import Predictor
-from ..recipe.sections import EvalSettings
+from ..recipe.evaluating import EvalSettings
 from ..settings import InferSettings
 from ..types import ByteArray, FloatArray
 from .plugins import crf_image
