@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import DataError, StageError
-from ..types import IGNORE, ByteArray, ClassNames, ScoreMap, resize_scores
+from ..types import IGNORE, ByteArray, ClassNames, FloatArray, ScoreMap, resize_scores
 from .files import file_stem, stems_in, write_atomically
 from .images import check_pixels, mask_values, read_mask
 from .tensor_files import NUMBERS, Refusal, TensorSpec, read_header, read_tensors, write_tensors
@@ -149,6 +149,10 @@ def _check_map(path: Path, name: str, spec: TensorSpec, count: int, size: list[A
         raise DataError(f"{path}: size {str(size)[:60]} does not match {name} of shape {shape}; {_REMEDY}")
 
 
+CONFIDENCE = "confidence"
+"""The folder beside masks that says how sure they are, ID.png."""
+
+
 class MaskStore:
     """The masks of one folder by image id, palette PNGs whose values are those of `ClassNames`."""
 
@@ -235,4 +239,11 @@ def write_mask(path: Path, mask: ByteArray) -> None:
 
     picture = Image.fromarray(np.asarray(mask, np.uint8), mode=None)
     picture.putpalette(palette_bytes())
+    write_atomically(path, lambda temporary: picture.save(temporary, format="PNG", compress_level=1), durable=False)
+
+
+def write_confidence(folder: Path, image_id: str, confidence: FloatArray) -> None:
+    """Write how sure a mask is, (H, W) in [0, 1], as a grey PNG of 0 to 255, whole or not at all."""
+    picture = Image.fromarray(np.round(confidence * 255).astype(np.uint8))
+    path = MaskStore(folder).path(image_id)
     write_atomically(path, lambda temporary: picture.save(temporary, format="PNG", compress_level=1), durable=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from ..settings import InferSettings, MaskCrfSettings, Settings
@@ -30,4 +32,7 @@ class EvalSettings(Settings):
     crf: MaskCrfSettings | None = Field(None, description="dense CRF on the network's class scores; null: none")
     thresholds: ThresholdSettings = Field(
         default_factory=ThresholdSettings, description="thresholds of the score-map curve"
+    )
+    ignored: Literal["wrong", "left_out"] = Field(
+        "wrong", description="what 255 in an evaluated mask counts as: a pixel of no class, or one that is left out"
     )

@@ -17,6 +17,7 @@ from ..settings import (
 )
 from .background import Background
 from .evaluating import EvalSettings
+from .ignore import IgnoreSettings
 
 STAGES: tuple[str, ...] = ("prepare", "train-cls", "cam", "refine", "pseudo", "train-seg", "eval")
 """The stages by the names of their commands, in order."""
@@ -198,18 +199,17 @@ class PseudoSettings(Settings):
         "fp32",
         description="arithmetic of background, comparison and energies; fp16 as codes that go on with stored maps",
     )
-    confidence: float | None = Field(
-        None,
-        gt=0,
-        le=1,
-        description="train-seg leaves out pixels (255) whose highest CRF marginal is lower, eval does not; null: none",
+    ignore: IgnoreSettings | None = Field(None, description="{below: …}: pixels that become 255; null: none")
+    store_confidence: bool = Field(
+        False, description="also write confidence/ID.png, grey: 0 to 255 for a confidence of 0 to 1"
     )
 
-    @model_validator(mode="after")
-    def _of_marginals(self) -> PseudoSettings:
-        if self.confidence is not None and self.crf is None:
-            raise ValueError("confidence is about the marginals of a CRF: give crf, or confidence: null")
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _old_name(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "confidence" in data:
+            raise ValueError("confidence is now ignore: {below: …, only_training: true}")
+        return data
 
 
 class TrainSegSettings(TrainSettings):

@@ -111,7 +111,7 @@ def protocols(runs: Sequence[RunFacts]) -> tuple[list[str], list[list[str]]]:
                     number(record.miou, 2),
                     published(run, record),
                     _threshold(record),
-                    str(said.get("images", "")),
+                    _images(said),
                     str(said.get("labels", "")),
                     _views(said.get("infer")),
                     _crf(said.get("crf")),
@@ -127,8 +127,13 @@ def protocols(runs: Sequence[RunFacts]) -> tuple[list[str], list[list[str]]]:
 
 
 def _threshold(record: Evaluation) -> str:
-    found = record.threshold
-    return f"{found.value:.2f}, {found.chosen}" if found else ""
+    return record.threshold.said if record.threshold else ""
+
+
+def _images(protocol: Mapping[str, Any]) -> str:
+    """Return how many images the figures are over, with how many there are where some have no mask."""
+    images, without = protocol.get("images", ""), protocol.get("images without a mask", 0)
+    return f"{images} of {images + without}" if without else str(images)
 
 
 def _views(infer: Mapping[str, Any] | None) -> str:

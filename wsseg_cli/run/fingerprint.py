@@ -23,8 +23,10 @@ LATER: Json = {
     "background.high": None,
     "pseudo.refiner": None,
     "pseudo.precision": "fp32",
-    "pseudo.confidence": None,
+    "pseudo.ignore": None,
+    "pseudo.store_confidence": False,
     "train_seg.repeat_corrected": 1,
+    "eval.ignored": "wrong",
 }
 """Ends of addresses that came after the first records: at these values they are left out, and older records hold."""
 

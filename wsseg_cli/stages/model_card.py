@@ -159,7 +159,7 @@ def _numbers(records: Sequence[Evaluation]) -> list[str]:
     lines.append("")
     for head, record in zip(heads, records, strict=True):
         said = "; ".join(f"{key}: {_plain(value)}" for key, value in record.protocol.items() if value not in (None, ""))
-        at = f"; threshold {record.threshold.value:.2f}, {record.threshold.chosen}" if record.threshold else ""
+        at = f"; threshold {record.threshold.said}" if record.threshold else ""
         lines.append(f"- {head}: {said}{at}")
     return [*lines, ""]
 

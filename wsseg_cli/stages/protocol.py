@@ -48,6 +48,8 @@ def protocol_of(context: Context, artefact: str, split: str, images: int) -> Jso
     protocol["crf"] = _crf(recipe.pseudo.crf) if artefact == "pseudo" and recipe.pseudo else None
     if artefact == "pseudo" and recipe.pseudo and recipe.pseudo.refiner:
         protocol["mask refiner"] = recipe.pseudo.refiner.name
+    if artefact == "pseudo" and recipe.pseudo and recipe.pseudo.ignore and not recipe.pseudo.ignore.only_training:
+        protocol["ignore"] = {"below": recipe.pseudo.ignore.below}
     if artefact == "pseudo" and recipe.pseudo and recipe.pseudo.background:
         protocol |= _background(context, recipe.pseudo)
         if recipe.pseudo.precision != "fp32":
