@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import DataError, StageError
-from ..types import IGNORE, ByteArray, ClassNames, FloatArray, ScoreMap, resize_scores
+from ..types import IGNORE, ByteArray, ClassNames, ScoreMap, resize_scores
 from .files import file_stem, stems_in, write_atomically
 from .images import check_pixels, mask_values, read_mask
 from .tensor_files import NUMBERS, Refusal, TensorSpec, read_header, read_tensors, write_tensors
@@ -242,8 +242,7 @@ def write_mask(path: Path, mask: ByteArray) -> None:
     write_atomically(path, lambda temporary: picture.save(temporary, format="PNG", compress_level=1), durable=False)
 
 
-def write_confidence(folder: Path, image_id: str, confidence: FloatArray) -> None:
-    """Write how sure a mask is, (H, W) in [0, 1], as a grey PNG of 0 to 255, whole or not at all."""
-    picture = Image.fromarray(np.round(confidence * 255).astype(np.uint8))
-    path = MaskStore(folder).path(image_id)
+def write_confidence(folder: Path, image_id: str, levels: ByteArray) -> None:
+    """Write how sure a mask is, (H, W) levels of 0 to 255, as a grey PNG, whole or not at all."""
+    path, picture = MaskStore(folder).path(image_id), Image.fromarray(levels)
     write_atomically(path, lambda temporary: picture.save(temporary, format="PNG", compress_level=1), durable=False)

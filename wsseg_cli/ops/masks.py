@@ -114,6 +114,11 @@ def confidence_of(
     return np.concatenate(list(parts))
 
 
+def grey_levels(confidence: FloatArray) -> ByteArray:
+    """Return a confidence in [0, 1] as levels of 0 to 255, uint8."""
+    return np.round(np.clip(confidence, 0, 1) * 255).astype(np.uint8)
+
+
 def crf_scores(
     logits: npt.NDArray[Any], image: ByteArray, crf: MaskCrfSettings | None, device: str = "cpu"
 ) -> npt.NDArray[Any]:

@@ -14,7 +14,7 @@ from ..data.stores import CONFIDENCE, MaskStore, ScoreStore, stems_in, write_con
 from ..engine import processes
 from ..engine.each import Work
 from ..errors import DataError, PluginError
-from ..ops.masks import confidence_of, mask_and_marginals
+from ..ops.masks import confidence_of, grey_levels, mask_and_marginals
 from ..plugin.protocols import MaskRefiner, Method
 from ..recipe.ignore import IgnoreSettings
 from ..recipe.sections import PseudoSettings
@@ -105,7 +105,7 @@ def _computer(
         if refiner is not None:
             mask = refined_mask(refiner, sample, mask, index.classes)
         if section.store_confidence and confidence is not None:  # first: an image counts as done by its mask
-            write_confidence(folder / CONFIDENCE, image_id, confidence)
+            write_confidence(folder / CONFIDENCE, image_id, grey_levels(confidence))
         kept, learnt = with_ignored(mask, confidence, section.ignore)
         if section.ignore is not None and section.ignore.only_training:
             confident.write(image_id, learnt)
