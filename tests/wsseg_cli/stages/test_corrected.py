@@ -132,6 +132,19 @@ def test_a_hand_mask_that_is_new_or_changed_is_noticed(box: Path, monkeypatch: p
     assert opened.changes("train-seg") == []
 
 
+def test_a_network_that_learnt_anew_predicts_anew(box: Path) -> None:
+    """Masks of the network before would give the same figures whatever was corrected."""
+    words = ["--run", "run", "--set", "train_seg.max_steps=20", "--set", "train_seg.optim.lr=0.1"]
+    assert wsseg("train-seg", *words).exit_code == 0 and wsseg("eval", "--what", "seg", *words).exit_code == 0
+    for number in range(4):
+        by_hand(f"scene_{number:05d}", 6)
+    assert wsseg("train-seg", "--force", *words).exit_code == 0
+    done = wsseg("eval", "--what", "seg", "--split", "val", *words)
+    assert done.exit_code == 0, done.output
+    classes = read_index(Path("run/prepare")).classes
+    assert (MaskStore(Path("run/eval/seg-val")).read("scene_10000", classes) == 6).all()
+
+
 def refused(*words: str) -> str:
     done = wsseg(*words, "--run", "run")
     assert done.exit_code == 4, done.output
