@@ -30,7 +30,7 @@ def with_new_names(options: Mapping[str, Any], known: Container[str]) -> dict[st
 
 
 def modernise(data: Mapping[str, Any]) -> None:
-    """Rename the old options in the values of a recipe that a run of before keeps."""
+    """Rename the old options in the values of a recipe that an older run keeps."""
     pseudo = data.get("pseudo")
     if isinstance(pseudo, dict) and "confidence" in pseudo:
         below = pseudo.pop("confidence")

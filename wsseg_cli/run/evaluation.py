@@ -106,7 +106,7 @@ class Evaluation(BaseModel):
         return protocol
 
     def as_dict(self) -> Json:
-        """Return it as plain data, in the order of the fields; threshold and curve only where there are any."""
+        """Return it as plain data, in the order of the fields; threshold and curve only if there are any."""
         absent: dict[str, Any] = {name: True for name in ("threshold", "curve") if getattr(self, name) is None}
         if self.threshold is not None and self.threshold.interval is None:
             absent["threshold"] = {"interval", "miou_interval"}

@@ -85,7 +85,7 @@ def _as_before(address: str, value: Any) -> bool:
 
 
 def _numbers(section: Settings) -> Json:
-    """Return a section without what changes no number, such as when checkpoints are written and who computes a CRF."""
+    """Return a section without keys that change no number, such as when checkpoints are written or what runs CRFs."""
     data = section.model_dump(mode="json")
     data.pop("corrected", None)  # the hand masks count by their content, wherever they lie
     for holder in (data, data.get("train")):
@@ -152,7 +152,7 @@ def _said(values: Mapping[str, Any], key: str) -> str:
 
 
 def content_hash(folder: Path, pattern: str = "*") -> str:
-    """Return the hash of the names and contents of the files in a folder, our own records and pictures aside."""
+    """Return the hash of the names and contents of the files in a folder, except for our own records and pictures."""
     total = hashlib.sha256()
     for file in sorted(p for p in folder.rglob(pattern) if p.is_file()):
         name = file.relative_to(folder).as_posix()

@@ -81,7 +81,7 @@ class Preflight:
     ) -> None:
         """Check plugins, networks and batches, but no file and no environment variable.
 
-        work: folder that the data set may have written into. index: of the data set, where it has been read.
+        work: folder that the data set may have written into. index: of the data set, if it has been read.
         """
         self.recipe, self.work, self.index = recipe, work, index
         self.classes = None if index is None else index.classes

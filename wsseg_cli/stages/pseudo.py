@@ -104,7 +104,7 @@ def _computer(
         mask, confidence = labelled(score_map, section, image, device)
         if refiner is not None:
             mask = refined_mask(refiner, sample, mask, index.classes)
-        if section.store_confidence and confidence is not None:  # first: an image counts as done by its mask
+        if section.store_confidence and confidence is not None:  # first: an image counts as done once its mask exists
             write_confidence(folder / CONFIDENCE, image_id, grey_levels(confidence))
         kept, learnt = with_ignored(mask, confidence, section.ignore)
         if section.ignore is not None and section.ignore.only_training:
