@@ -55,6 +55,7 @@ class Confusion:
 
     `counts` has one row and one column more than there are mask values. The last column holds pixels whose prediction
     is not a class (a predicted 255 that is a miss), the last row and column also what `add(labels=...)` does not count.
+    `seen` and `ignored` count the pixels whose truth is not 255, and those among them whose prediction is.
     """
 
     def __init__(self, num_classes: int, predicted_ignore: PredictedIgnore = "miss") -> None:
@@ -68,6 +69,7 @@ class Confusion:
         self.num_classes = num_classes
         self.predicted_ignore = predicted_ignore
         self.counts: IntArray = np.zeros((num_classes + 2, num_classes + 2), np.int64)
+        self.seen = self.ignored = 0
 
     def add(
         self,
@@ -94,6 +96,8 @@ class Confusion:
         kept = mask != IGNORE
         truth, guess = mask[kept].astype(np.int64), prediction[kept].astype(np.int64)
         unknown = guess == IGNORE
+        self.seen += guess.size
+        self.ignored += int(unknown.sum())
         if unknown.any():
             if self.predicted_ignore == "error":
                 raise DataError(f"prediction{where} has the value 255; expected 0..{self.num_classes} at every pixel")
@@ -117,6 +121,8 @@ class Confusion:
         if other.num_classes != self.num_classes:
             raise DataError(f"cannot add a confusion of {other.num_classes} classes to one of {self.num_classes}")
         self.counts += other.counts
+        self.seen += other.seen
+        self.ignored += other.ignored
         return self
 
     @property
