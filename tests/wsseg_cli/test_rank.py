@@ -183,6 +183,10 @@ def test_label_studio_gets_its_scores(run: Path) -> None:
     opened.finish("pseudo", ["train"])
     said, scores = exported(run)
     assert "is of other results than these and gives no scores" in said and set(scores.values()) == {None}
+    (run / "rank.json").write_text('{"by": "luck"')
+    done = wsseg("export", "masks", run, "--to", "label-studio", "--out", run.parent / "again.json")
+    assert done.exit_code == 4 and str(run / "rank.json") in done.stderr and "`wsseg rank` again" in done.stderr
+    assert not (run.parent / "again.json").exists()
 
 
 def test_only_the_photos_of_a_list_are_exported(run: Path, tmp_path: Path) -> None:
