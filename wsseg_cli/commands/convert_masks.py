@@ -1,4 +1,4 @@
-"""wsseg convert masks: folders of masks between their forms, and what labelling tools export."""
+"""wsseg convert masks: folders of masks between formats, and the exports of labelling tools."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def masks(
         typer.Option("--colours", help="JSON with [r, g, b] of each value; default: VOC's.", metavar="FILE"),
     ] = None,
     num_classes: Annotated[
-        int | None, typer.Option("--num-classes", min=1, help="Refuse values beyond.", metavar="C")
+        int | None, typer.Option("--num-classes", min=1, help="Refuse values beyond C.", metavar="C")
     ] = None,
     classes: Annotated[
         Path | None,
@@ -59,7 +59,7 @@ def masks(
 ) -> None:
     """Convert masks: colours, category ids or plain values to palette PNGs, or back; or what a labelling tool exported.
 
-    With --from, pixels that nobody labelled are background, and later regions lie over earlier ones.
+    With --from, unlabelled pixels are background, and later regions cover earlier ones.
     """
     if tool is not None:
         others = {"--form": form, "--colours": colours, "--num-classes": num_classes}

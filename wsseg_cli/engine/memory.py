@@ -53,5 +53,5 @@ def _advice(job: TrainingJob, device: torch.device) -> str:
     return (
         f"{job.dir.name}: out of memory on {device} with batch_size {settings.batch_size}, accumulate "
         f"{settings.accumulate}, {sizes}. {split}a smaller batch_size, crop or scale and `precision=bf16` need less. "
-        f"Kept: {kept}; the same command goes on from there"
+        f"Kept: {kept}; the same command resumes from there"
     )
