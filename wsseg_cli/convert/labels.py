@@ -67,9 +67,9 @@ def run(
 ) -> ConvertedLabels:
     """Convert labels; the formats are inferred from the suffixes: `.npy`, `.csv`, `.jsonl`; a folder is a run.
 
-    classes: file with the class names in the order of the vector; needed between `.npy` and a table, except that a table
-    without it gives its names in alphabetical order. keys: how `.npy` names images, by id or, as in IRN, by the number
-    of a VOC id. masks: folder of masks to compare the labels with.
+    classes: file with the class names in the order of the vector; needed between `.npy` and a table, except that a
+    table without it gives its names in alphabetical order. keys: how `.npy` names images, by id or, as in IRN, by the
+    number of a VOC id. masks: folder of masks to compare the labels with.
 
     Raises:
         DataError: a file is broken. RecipeError: names are needed, or the suffix is another one.
