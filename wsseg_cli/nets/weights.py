@@ -71,7 +71,7 @@ def replaced(tensors: Mapping[str, Tensor], rules: Iterable[tuple[str, str | Non
 
 
 def psa(tensors: Mapping[str, Tensor]) -> Tensors:
-    """Return our names for a network of PSA or its successors: backbone at top level with heads (fc8, f8_3, fc_proj)."""
+    """Return our names for a network of PSA or its successors: top-level backbone, and heads (fc8, f8_3, fc_proj)."""
     return under_backbone(tensors, f"{_RESNET38}|{_VGG16}")
 
 
