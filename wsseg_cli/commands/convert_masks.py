@@ -65,7 +65,7 @@ def masks(
         others = {"--form": form, "--colours": colours, "--num-classes": num_classes}
         said = [name for name, value in others.items() if value is not None] + ["--to"] * (to != "palette")
         if said:
-            raise RecipeError(f"{', '.join(said)}: of folders of masks; --from {tool} has none")
+            raise RecipeError(f"{', '.join(said)}: only for folders of masks, not for --from {tool}")
         from ..convert import from_tools
 
         result = from_tools.run(source, out, tool, classes=classes, ignore=ignore, photos=photos)  # type: ignore[arg-type]

@@ -216,7 +216,7 @@ def _in_range(rows: npt.NDArray[Any], divide: float, image_id: str) -> FloatArra
         raise DataError(f"image {image_id!r}: has values that are not finite")
     low, high = (float(scores.min()), float(scores.max())) if scores.size else (0.0, 0.0)
     if low < -_SLACK or high > 1 + _SLACK:
-        hint = "; SC-CAM's script writes 0 and 255, which --divide 255 mends" if high == 255 else ""
+        hint = "; SC-CAM's script writes 0 and 255, which --divide 255 fixes" if high == 255 else ""
         raise DataError(f"image {image_id!r}: values from {low:.4g} to {high:.4g}; expected 0 to 1{hint}")
     return np.clip(scores, 0.0, 1.0)
 

@@ -45,7 +45,7 @@ class Photos:
         return self._names[image_id]
 
     def check(self, image_id: str, size: tuple[int, int]) -> None:
-        """Refuse a (H, W) mask whose photo has another size, both as stored and as rotated by its EXIF orientation.
+        """Refuse a (H, W) mask whose photo has another size, both as stored and with EXIF orientation applied.
 
         Raises:
             DataError: the sizes differ, or the photo cannot be read.
@@ -58,7 +58,7 @@ class Photos:
             check_size(path, "mask", size, stored)
 
     def size(self, image_id: str) -> tuple[int, int]:
-        """Return the (H, W) of a photo, rotated by its EXIF orientation.
+        """Return the (H, W) of a photo with its EXIF orientation applied.
 
         Raises:
             DataError: the photo cannot be read.

@@ -170,7 +170,7 @@ def _check(out: Path, to: Target, choice: Choice) -> None:
     if to == "png" and choice.ignore is not None:
         raise RecipeError(f"--ignore {choice.ignore}: PNGs hold {IGNORE} as it is")
     if to != "label-studio" and (choice.scores is not None or choice.prefix):
-        raise RecipeError(f"--scores and --prefix: of --to label-studio, not of {to}")
+        raise RecipeError(f"--scores and --prefix: only for --to label-studio, not for {to}")
 
 
 def _labels(classes: ClassNames, ignore: str | None) -> dict[int, str]:

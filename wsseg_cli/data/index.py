@@ -158,7 +158,7 @@ def read_index(folder: Path) -> Index:
     places = read_record(folder / "roots.json", dict[str, str], REMEDY)
     if names is None or places is None:
         missing = "classes.json" if names is None else "roots.json"
-        raise DataError(f"{folder / missing}: missing beside the index; {REMEDY}")
+        raise DataError(f"{folder / missing}: missing next to the index; {REMEDY}")
     roots = {name: Path(os.path.normpath(folder.absolute() / place)) for name, place in places.items()}
     try:
         classes = ClassNames(names)

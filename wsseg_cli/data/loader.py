@@ -92,7 +92,7 @@ def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
 
 
 def steps_per_epoch(count: int, batch_size: int) -> int:
-    """Return the number of full batches per epoch; an incomplete last one is dropped, too few images are repeated."""
+    """Return the full batches per epoch; an incomplete last one is dropped. If there is not even one, images repeat."""
     return max(1, count // batch_size)
 
 

@@ -39,7 +39,7 @@ _TO_LAB = np.array(
 )
 
 _PAIRS = np.array((0.5, 1.0, 1.0))
-"""Weights of the distance of two classes for each kind of vision: normal vision distinguishes more."""
+"""Weights of the distance of two classes for each kind of vision: normal vision sees more and gets larger distances."""
 _GREY = np.array((0.75, 1.5, 1.5))
 """Weight of the distance from grey: two thirds of the distance between two classes are enough."""
 _LIGHTNESS = (0.35, 0.95)

@@ -254,7 +254,7 @@ def _checked(counts: str | list[int], size: tuple[int, int], path: Path, number:
     """Return run lengths that fill the image exactly.
 
     Raises:
-        DataError: they do not; names file and proposal.
+        DataError: they do not fill it; names file and proposal.
     """
     pixels = size[0] * size[1]
     try:

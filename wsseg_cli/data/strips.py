@@ -19,9 +19,9 @@ _PLAIN, _RGB, _CHUNKY = 1, 2, 1
 
 
 class Pixels:
-    """The (H, W, 3) uint8 RGB pixels of a photo, rotated by its EXIF orientation.
+    """The (H, W, 3) uint8 RGB pixels of a photo, with its EXIF orientation applied.
 
-    An uncompressed 8-bit RGB TIFF that is not rotated is read from its file as rows are needed; any other photo is
+    An uncompressed 8-bit RGB TIFF without rotation is read from its file as rows are needed; any other photo is
     decoded whole.
     """
 
@@ -52,7 +52,7 @@ class Pixels:
         """Return the pixels of a window, (h, w, 3) uint8; the rows of the last window are cached for its neighbours.
 
         Raises:
-            DataError: the file is shorter than it says.
+            DataError: the file is shorter than its header says.
         """
         if self._whole is not None:
             return self._whole[rows[0] : rows[1], columns[0] : columns[1]]

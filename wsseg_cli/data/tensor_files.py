@@ -99,13 +99,13 @@ def read_header(path: Path, refusal: Refusal) -> TensorHeader:
 
 
 def _spec(name: str, entry: Any, left: int) -> TensorSpec:
-    """Return type and shape of a tensor after checking that its bytes are within the `left` ones after the header."""
+    """Return type and shape of a tensor whose bytes match its size and are within the `left` ones after the header."""
     said = f"tensor {name[:80]!r}"
     found = check_record(entry, _Entry, said, "")
     first, last = found["data_offsets"]
     size = _BYTES.get(found["dtype"])
     if size is not None and not (first <= last <= left and math.prod(found["shape"]) * size == last - first):
-        raise DataError(f"{said} of shape {tuple(found['shape'])} needs other bytes than the file gives it")
+        raise DataError(f"{said} of shape {tuple(found['shape'])} does not match its bytes in the file")
     return TensorSpec(found["dtype"], tuple(found["shape"]))
 
 

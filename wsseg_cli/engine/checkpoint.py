@@ -58,7 +58,7 @@ def read_header(path: Path) -> Json:
 
 def _refusal(path: Path) -> tensor_files.Refusal:
     if path.suffix != ".safetensors":
-        return tensor_files.Refusal("`wsseg convert weights` reads other people's files", CheckpointError)
+        return tensor_files.Refusal("`wsseg convert weights` reads files of other projects", CheckpointError)
     return tensor_files.Refusal("fetch it again, or delete it and run the command that makes it", CheckpointError)
 
 
@@ -177,7 +177,7 @@ def _load_package(model: nn.Module) -> str:
 
 
 def _load_head(model: nn.Module, tensors: Mapping[str, Tensor]) -> str:
-    """Load what fits of a head, such as all but the classifier; return what was loaded.
+    """Load what fits of a head, such as all but the classifier; return a remark on what was loaded.
 
     DeepLab on VGG-16 starts with fc6 and fc7 of the ImageNet classifier and its own fc8.
     """
