@@ -49,7 +49,7 @@ class CheckpointError(WssegError):
 
 
 class TrainingError(WssegError):
-    """Training that cannot continue, for example as a loss is not finite."""
+    """Training that cannot continue, for example because a loss is not finite."""
 
     exit_code = 7
 

@@ -114,7 +114,7 @@ def refuse(labels: Sequence[str], archive: bool = False) -> None:
     """Refuse label names that CVAT, or the label map of its archive, cannot hold.
 
     Raises:
-        DataError: names them.
+        DataError: there are such names; lists them.
     """
     for name in labels:
         if len(name) > _LONGEST_NAME or any(letter < " " or letter == "\x7f" for letter in name):

@@ -121,7 +121,7 @@ def refuse(labels: Sequence[str]) -> None:
     """Refuse label names that the labelling interface cannot hold.
 
     Raises:
-        DataError: names them.
+        DataError: there are such names; lists them.
     """
     for name in labels:
         if any(letter < " " or letter == "\x7f" for letter in name) or name != name.strip():

@@ -15,7 +15,7 @@ def class_layer(channels: int, maps: int, start: HeadInit = "xavier") -> nn.Conv
     start: initialisation of its weights: "xavier" as in the PSA family, "kaiming" (normal) as in PuzzleCAM, "uniform"
     within 1 / sqrt(channels), torch's default, as in IRN, or "zero". Weights that a few hundred images and steps cannot
     train (feature directions that the mean features do not span) keep their initial values, and random ones there are
-    noise in every map. From zero the layer still learns: its gradient is that of the features.
+    noise in every map. From zero the layer still learns: its gradient comes from the features.
     """
     layer = nn.Conv2d(channels, maps, 1, bias=False)
     if start == "zero":

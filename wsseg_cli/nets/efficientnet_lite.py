@@ -65,11 +65,11 @@ class EfficientNetLiteOptions(BackboneOptions):
     )
     normalization: Literal["imagenet", "caffe", "tensorflow"] | None = Field(
         None,
-        description="how the pixels come in: imagenet (or null), as the weights' publisher says, or tensorflow, which "
+        description="normalisation of pixels: imagenet (or null), as the weights' publisher says, or tensorflow, which "
         "the batch norms' stored statistics fit better",
     )
     output_stride: Literal[8, 16, 32] = Field(
-        16, description="image pixels in one cell of conv6; 32 as published, less with dilation in place of strides"
+        16, description="image pixels per cell of conv6; 32 as published, less with dilation in place of strides"
     )
     classes: int | None = Field(None, ge=1, description="outputs of a classifier as the published weights have it")
 

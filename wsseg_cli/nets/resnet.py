@@ -51,7 +51,7 @@ class ResNetOptions(BackboneOptions):
     freezing_presets = FREEZING_PRESETS | PUBLISHED
     frozen_by_default = "onestage"
 
-    output_stride: Literal[8, 16, 32] = Field(16, description="image pixels in one cell of the last feature map")
+    output_stride: Literal[8, 16, 32] = Field(16, description="image pixels per cell of the last feature map")
     dilation: Literal["none", "torchvision", "undilated_first", "all_blocks"] = Field(
         "none", description="which blocks are dilated where a stride was removed"
     )

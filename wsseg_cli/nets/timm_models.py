@@ -104,10 +104,10 @@ class TimmOptions(BackboneOptions):
     freezing_presets = FREEZING_PRESETS | dict.fromkeys(FEATURE_MAPS[:-1], Freezing())
 
     output_stride: int | None = Field(
-        None, ge=1, description="image pixels in one cell of conv6, in convolutional networks; null: timm's own"
+        None, ge=1, description="image pixels per cell of conv6, in convolutional networks; null: timm's own"
     )
     arguments: dict[str, bool | int | float | str] = Field(
-        {}, description="more that timm builds the network with, as {embed_dim: 96, depth: 6, num_heads: 3}"
+        {}, description="further arguments that timm builds it with, such as {embed_dim: 96, depth: 6, num_heads: 3}"
     )
     frozen: bool | str = Field(
         False,

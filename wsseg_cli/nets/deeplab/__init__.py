@@ -161,7 +161,7 @@ class DeepLab(nn.Module):
 
     Attributes:
         align_corners: how logits of this network are resized.
-        normalization: of its input pixels.
+        normalization: normalisation of its input pixels.
     """
 
     def __init__(self, backbone: Backbone, head: nn.Module, enlarge: bool, align_corners: bool) -> None:
