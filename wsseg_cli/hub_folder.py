@@ -18,7 +18,7 @@ from .disk.records import OPEN, read_record
 from .disk.writing import write_atomically, write_text
 from .errors import CheckpointError, RecipeError
 from .recipe import yaml_core
-from .recipe.sections import EvalSettings
+from .recipe.evaluating import EvalSettings
 from .run.evaluation import Evaluation
 from .run.records import write_json
 from .stages.model_card import header_of_file

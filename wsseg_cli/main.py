@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from . import __version__, console
-from .commands import backbones, convert, export, plugins, predict, recipes, report, stages, state, weights
+from .commands import backbones, convert, export, plugins, predict, rank, recipes, report, stages, state, weights
 from .commands.verbosity import LevelOpt, VerboseOpt, everywhere
 from .errors import WssegError
 from .runlog import close_log, command_line
@@ -116,6 +116,7 @@ stages.register(app)
 state.register(app)
 predict.register(app)
 report.register(app)
+rank.register(app)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(export.app, name="export")
 app.add_typer(plugins.app, name="plugins")

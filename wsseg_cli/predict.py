@@ -12,18 +12,18 @@ import numpy as np
 from .data.images import exif_orientation, open_picture, read_image
 from .data.label_table import PHOTO_SUFFIXES
 from .data.overlays import mask_overlay
-from .data.stores import MaskStore
+from .data.stores import CONFIDENCE, MaskStore, write_confidence
 from .data.strips import Pixels
 from .engine import checkpoint, processes
 from .engine.each import Work, each, share
 from .errors import CheckpointError, DataError, RecipeError
 from .hub_folder import is_hub_folder, read_hub_folder
-from .recipe.sections import EvalSettings
+from .recipe.evaluating import EvalSettings
 from .settings import RuntimeSettings
 from .stages.per_image import device_and_workers
 from .stages.pictures import write_picture
 from .stages.plugins import network_stage, predictor_from, trained
-from .stages.windows import network_mask
+from .stages.windows import mask_and_confidence
 from .status import open_existing
 from .types import ByteArray, FloatArray, Json
 
@@ -124,12 +124,14 @@ def predict(
     out: Path,
     *,
     overlay: bool = False,
+    scores: bool = False,
     longest: int | None = None,
     quiet: bool = False,
 ) -> tuple[list[Json], list[tuple[str, str]]]:
     """Write the mask of each photo as `out`/NAME.png, a palette PNG as large as the photo; return what was found.
 
-    overlay: also write `out`/overlays/NAME.png. longest: larger photos are scaled down to it for the network, by
+    overlay: also write `out`/overlays/NAME.png. scores: also write `out`/confidence/NAME.png, grey: 0 to 255 for a
+    probability of 0 to 1 of each pixel's class. longest: larger photos are scaled down to it for the network, by
     default to what the model's own `infer.longest` says, or to `LONGEST` without windows.
     Returns a record of each photo (image, mask, size, areas as shares of its pixels) and (name, reason) of the others.
 
@@ -139,14 +141,14 @@ def predict(
     store = MaskStore(out)
     originals = {path.resolve() for path in photos.values()}
     for name in photos:
-        for target in (store.path(name), MaskStore(out / "overlays").path(name)):
+        for target in (store.path(name), *(MaskStore(out / inner).path(name) for inner in ("overlays", CONFIDENCE))):
             if target.resolve() in originals:
                 raise RecipeError(f"--out {out}: {target} is one of the photos; choose another folder")
     predictor_from(model.file)
     device, workers = device_and_workers(model.runtime)
     infer = model.section.infer
     side = longest or infer.longest or (LONGEST if infer.tile is None else None)
-    arguments = (model, dict(photos), out, overlay, side, device)
+    arguments = (model, dict(photos), out, overlay, scores, side, device)
     done = each(share(list(photos)), _predictor, arguments, workers=workers, label="predict", quiet=quiet)
     records = {record["name"]: record for record in processes.gather_objects(list(done.results.values()))}
     failures = processes.gather_objects(list(done.failures.items()))
@@ -154,7 +156,13 @@ def predict(
 
 
 def _predictor(
-    model: Model, photos: Mapping[str, Path], out: Path, overlay: bool, longest: int | None, device: str
+    model: Model,
+    photos: Mapping[str, Path],
+    out: Path,
+    overlay: bool,
+    scores: bool,
+    longest: int | None,
+    device: str,
 ) -> Work:
     """Return the function that writes the mask of one photo."""
     predictor = predictor_from(model.file)
@@ -163,9 +171,14 @@ def _predictor(
 
     def work(name: str) -> Json:
         pixels = Pixels(photos[name])
-        mask, seen_at = network_mask(predictor, network, model.section, pixels, longest, device)
+        mask, seen_at, sure = mask_and_confidence(
+            predictor, network, model.section, pixels, longest, device, confidence=scores
+        )
         MaskStore(out).write(name, mask)
         record = {"name": name, "image": str(photos[name]), "mask": str(MaskStore(out).path(name))}
+        if sure is not None:
+            write_confidence(out / CONFIDENCE, name, sure)
+            record["confidence"] = str(MaskStore(out / CONFIDENCE).path(name))
         if overlay:
             picture = MaskStore(out / "overlays").path(name)
             write_picture(picture, mask_overlay(pixels.whole(), mask))

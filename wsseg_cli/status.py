@@ -96,7 +96,7 @@ def _progress(run: RunDir, stage: str, started: Started) -> str:
         total = started.get("asks", {}).get(f"{_TRAINING[stage]}.max_steps")
         parts.append(f"step {step}/{total}" if total else f"step {step}")
     if stage in PER_IMAGE:
-        count = sum(1 for _ in run.folder(stage).rglob(_SUFFIX[stage]) if not {"overlays", "confident"} & set(_.parts))
+        count = sum(1 for _ in run.folder(stage).glob(_SUFFIX[stage]))
         parts.append(f"{count}/{_images(run, stage)} images")
     if (run.folder(stage) / "failures.jsonl").is_file():
         parts.append("some failed, see failures.jsonl")

@@ -62,7 +62,11 @@ def masks(
     ] = False,
     scores: Annotated[
         Path | None,
-        typer.Option("--scores", help="label-studio: JSON with a score by image id, to sort by.", metavar="FILE"),
+        typer.Option(
+            "--scores",
+            help="label-studio: JSON with a score by image id, to sort by; default: those of `wsseg rank`.",
+            metavar="FILE",
+        ),
     ] = None,
     prefix: Annotated[
         str,

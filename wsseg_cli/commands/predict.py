@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from .. import console
 from ..errors import RecipeError
-from ..recipe.sections import EvalSettings
+from ..recipe.evaluating import EvalSettings
 from ..types import Json
 from .options import JsonOpt, QuietOpt, run_names
 
@@ -36,6 +36,9 @@ def predict(
         "predictions"
     ),
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw the masks over the photos.")] = False,
+    scores: Annotated[
+        bool, typer.Option("--scores", help="Also write how sure each pixel is, grey PNGs in DIR/confidence.")
+    ] = False,
     crf: Annotated[
         str | None,
         typer.Option("--crf", help="Dense CRF by preset, or `none`; default: as the run's eval.", metavar="PRESET"),
@@ -87,7 +90,13 @@ def predict(
     photos = prediction.photos_at(images, out)
     start = str(checkpoint.read_header(chosen.file).get("weights", "unknown"))
     records, failures = prediction.predict(
-        photos, replace(chosen, section=section, runtime=runtime), out, overlay=overlay, longest=longest, quiet=quiet
+        photos,
+        replace(chosen, section=section, runtime=runtime),
+        out,
+        overlay=overlay,
+        scores=scores,
+        longest=longest,
+        quiet=quiet,
     )
     if as_json:
         failed = [{"image": str(photos[name]), "reason": reason} for name, reason in failures]
@@ -95,7 +104,7 @@ def predict(
             {"model": str(chosen.file), "initial_weights": start, "out": str(out), "images": records, "failed": failed}
         )
     else:
-        _tell(records, out, overlay)
+        _tell(records, out, [name for name, asked in (("overlays", overlay), ("confidence", scores)) if asked])
         console.note(f"network    {chosen.file}; initial weights: {start}")
     report_failures(out, "predict", failures, len(photos))
 
@@ -141,7 +150,7 @@ def _validated(kind: type[Any], values: Json, flags: str) -> Any:
         raise RecipeError(f"{flags}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
 
 
-def _tell(records: list[Json], out: Path, overlay: bool) -> None:
+def _tell(records: list[Json], out: Path, beside: list[str]) -> None:
     rows = []
     for record in records:
         areas = sorted(record["areas"].items(), key=lambda item: -item[1])
@@ -151,7 +160,7 @@ def _tell(records: list[Json], out: Path, overlay: bool) -> None:
         console.say(console.table(rows))
         smaller = sum(record["size"] != record["seen_at"] for record in records)
         scaled = f"; {smaller} scaled down for the network (--longest)" if smaller else ""
-        also = f", overlays in {out / 'overlays'}" if overlay else ""
+        also = "".join(f", {name} in {out / name}" for name in beside)
         console.say(f"predict    {len(records)} masks in {out}{also}{scaled}")
 
 

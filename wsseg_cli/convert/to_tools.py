@@ -17,6 +17,7 @@ from ..disk.records import read_record
 from ..errors import DataError, RecipeError, StageError
 from ..foreign import coco_file, cvat, label_studio
 from ..foreign.regions import Picture
+from ..rank import kept_scores
 from ..recipe.sections import Recipe
 from ..run.directory import RunDir
 from ..status import open_existing
@@ -102,6 +103,9 @@ def run(
     if photos is None and not (source / "recipe.yaml").is_file() and to != "png":
         result.notes.append("photos are named like the masks; --photos DIR gives their own names")
     scores = _scores(choice.scores, masks, result)
+    if to == "label-studio" and choice.scores is None and (source / "recipe.yaml").is_file():
+        scores, said = kept_scores(open_existing(source))
+        result.notes += [said] if said else []
     with_ignore: list[str] = []
 
     def pictures() -> Iterator[Picture]:
@@ -265,7 +269,7 @@ def _of_folder(folder: Path, out: Path, classes: Path | None, photos: Path | Non
     return names, masks
 
 
-def _scores(path: Path | None, masks: list[_Mask], result: ExportedMasks) -> dict[str, float]:
+def _scores(path: Path | None, masks: list[_Mask], result: ExportedMasks) -> Mapping[str, float]:
     """Return the score of each image id in a JSON file {"ID": 0.7, …}.
 
     Raises:

@@ -149,6 +149,10 @@ def _check_map(path: Path, name: str, spec: TensorSpec, count: int, size: list[A
         raise DataError(f"{path}: size {str(size)[:60]} does not match {name} of shape {shape}; {_REMEDY}")
 
 
+CONFIDENCE = "confidence"
+"""The folder beside masks that says how sure they are, ID.png."""
+
+
 class MaskStore:
     """The masks in one folder by image id, palette PNGs with the mask values of `ClassNames`."""
 
@@ -236,4 +240,10 @@ def write_mask(path: Path, mask: ByteArray) -> None:
 
     picture = Image.fromarray(np.asarray(mask, np.uint8), mode=None)
     picture.putpalette(palette_bytes())
+    write_atomically(path, lambda temporary: picture.save(temporary, format="PNG", compress_level=1), durable=False)
+
+
+def write_confidence(folder: Path, image_id: str, levels: ByteArray) -> None:
+    """Write how sure a mask is, (H, W) levels of 0 to 255, as a grey PNG, whole or not at all."""
+    path, picture = MaskStore(folder).path(image_id), Image.fromarray(levels)
     write_atomically(path, lambda temporary: picture.save(temporary, format="PNG", compress_level=1), durable=False)

@@ -56,6 +56,7 @@ class Confusion:
     `counts` has one row and one column more than there are classes, background included. The last column holds pixels
     whose prediction is not a class (a predicted 255 that is a miss); the last row and column also hold what
     `add(labels=...)` does not count.
+    `seen` and `ignored` count the pixels whose truth is not 255, and those of them whose prediction is 255.
     """
 
     def __init__(self, num_classes: int, predicted_ignore: PredictedIgnore = "miss") -> None:
@@ -69,6 +70,7 @@ class Confusion:
         self.num_classes = num_classes
         self.predicted_ignore = predicted_ignore
         self.counts: IntArray = np.zeros((num_classes + 2, num_classes + 2), np.int64)
+        self.seen = self.ignored = 0
 
     def add(
         self,
@@ -95,6 +97,8 @@ class Confusion:
         kept = mask != IGNORE
         truth, guess = mask[kept].astype(np.int64), prediction[kept].astype(np.int64)
         unknown = guess == IGNORE
+        self.seen += guess.size
+        self.ignored += int(unknown.sum())
         if unknown.any():
             if self.predicted_ignore == "error":
                 raise DataError(f"prediction{where} has the value 255; expected 0..{self.num_classes} at every pixel")
@@ -118,6 +122,8 @@ class Confusion:
         if other.num_classes != self.num_classes:
             raise DataError(f"cannot add a confusion of {other.num_classes} classes to one of {self.num_classes}")
         self.counts += other.counts
+        self.seen += other.seen
+        self.ignored += other.ignored
         return self
 
     @property

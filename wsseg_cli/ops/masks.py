@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..settings import MaskCrfSettings
-from ..types import IGNORE, ByteArray, ClassNames, FloatArray, ScoreMap, resize_scores
+from ..types import ByteArray, ClassNames, FloatArray, ScoreMap, resize_scores
 from .crf import dense_crf
 from .resize import pillow_resize, shrunk_size, strips
 
@@ -91,15 +91,32 @@ def full_scores(
     return full
 
 
-def without_unsure(mask: ByteArray, marginals: FloatArray | None, confidence: float) -> ByteArray:
-    """Return the (H, W) mask with 255 where the highest of its marginals (1+K, h, w) lies below `confidence`.
+def shares(scores: npt.NDArray[Any]) -> FloatArray:
+    """Return (L, H, W) scores as shares of their sum at each pixel, float32; equal ones where all scores are 0."""
+    scores = np.asarray(scores, np.float32)
+    total = scores.sum(axis=0)
+    return np.divide(scores, total, out=np.full(scores.shape, 1 / len(scores), np.float32), where=total > 0)
 
-    Where the CRF saw a smaller image the highest are resized. None: nothing competed, and all is sure.
+
+def confidence_of(
+    scores: ScoreMap, marginals: FloatArray | None, *, threshold: float | None, power: float | None, half: bool = False
+) -> FloatArray:
+    """Return how sure the best class of each pixel is, (H, W) float32 in [0, 1].
+
+    marginals: the CRF's, (1+K, h, w), of which the highest are resized; None: the share of the highest score among all,
+    background included (threshold, power, half: as in `full_scores`). 1 for a map without a class: nothing competed.
     """
-    if marginals is None:
-        return mask
-    highest = resize_scores(marginals.max(axis=0)[None], (int(mask.shape[0]), int(mask.shape[1])))[0]
-    return np.where(highest < confidence, np.uint8(IGNORE), mask)
+    if len(scores.classes) == 0:
+        return np.ones(scores.size, np.float32)
+    if marginals is not None:
+        return resize_scores(marginals.max(axis=0)[None], scores.size)[0]
+    parts = (shares(full_scores(scores, threshold, power, half, rows)).max(axis=0) for rows in strips(scores.size))
+    return np.concatenate(list(parts))
+
+
+def grey_levels(confidence: FloatArray) -> ByteArray:
+    """Return a confidence in [0, 1] as levels of 0 to 255, uint8."""
+    return np.round(np.clip(confidence, 0, 1) * 255).astype(np.uint8)
 
 
 def crf_scores(

@@ -23,6 +23,7 @@ from ..plugin.protocols import (
     Segmenter,
 )
 from ..settings import ONE_LENGTH
+from .evaluating import EvalSettings
 from .files import builtin, locate, read
 from .plugin_problems import options_of, plugin_problems
 from .problems import Problem, problems_of, render, validated_json
@@ -33,7 +34,6 @@ from .sections import (
     STAGES,
     CamSettings,
     DatasetSettings,
-    EvalSettings,
     FrozenClsSettings,
     PluginChoice,
     PseudoSettings,
@@ -202,7 +202,8 @@ class LoadedRecipe:
         """Return the `${…}` of a stage's section whose environment variable is not set."""
         missing: list[Problem] = []
         section = getattr(self.recipe, SECTION[stage])
-        filled(section.model_dump(mode="json", exclude_unset=True), (SECTION[stage],), missing)
+        if section is not None:
+            filled(section.model_dump(mode="json", exclude_unset=True), (SECTION[stage],), missing)
         return missing
 
     def _filled(self, at: Address, section: _S) -> _S:

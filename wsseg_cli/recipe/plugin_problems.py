@@ -11,8 +11,9 @@ from ..errors import PluginError, RecipeError
 from ..plugin import discovery
 from ..plugin.backbones import checked_entry, entry_class
 from ..plugin.protocols import Method, NetworkOptions, Plugin, PluginOptions, Predictor, Refiner
+from .evaluating import EvalSettings
 from .problems import Problem, problems_of, show, validated_json
-from .sections import PLUGIN, EvalSettings, FrozenClsSettings
+from .sections import PLUGIN, FrozenClsSettings
 from .yaml_core import Address, Document
 
 MISSING_TRAINING = "give batch_size, optim, and max_steps or epochs"

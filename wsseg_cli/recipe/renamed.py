@@ -31,6 +31,10 @@ def with_new_names(options: Mapping[str, Any], known: Container[str]) -> dict[st
 
 def modernise(data: Mapping[str, Any]) -> None:
     """Rename the old options in the values of a recipe that a run of before keeps."""
+    pseudo = data.get("pseudo")
+    if isinstance(pseudo, dict) and "confidence" in pseudo:
+        below = pseudo.pop("confidence")
+        pseudo["ignore"] = None if below is None else {"below": below, "only_training": True}
     for group, key, inner in PLUGIN.values():
         section = data.get(key)
         choice = section.get(inner) if isinstance(section, dict) and inner else section

@@ -21,6 +21,9 @@ def unused(recipe: Recipe) -> list[tuple[Address, str]]:
         if training is not None:
             found += [((*at, "optim", key), why) for key, why in _unused_optim(training.optim)]
             found += [((*at, "schedule", key), why) for key, why in _unused_schedule(training.schedule)]
+    if recipe.train_seg is not None and recipe.train_seg.masks != "corrected":
+        keys = [key for key in ("corrected", "repeat_corrected") if _said(recipe.train_seg, key)]
+        found += [(("train_seg", key), f"masks: {recipe.train_seg.masks} reads no hand masks") for key in keys]
     if recipe.train_seg is None and recipe.train_cls is None:
         found += [(("eval", key), "no train_seg section") for key in ("infer", "crf") if _said(recipe.eval, key)]
     if recipe.cam is None and recipe.refine is None and _said(recipe.eval, "thresholds"):

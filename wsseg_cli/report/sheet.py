@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..data.images import read_image
+from ..data.images import read_image, read_saliency
 from ..data.overlay_colours import overlay_colours
 from ..data.overlays import mask_overlay, score_overlay
-from ..data.stores import MaskStore, ScoreStore, checked_mask
+from ..data.stores import CONFIDENCE, MaskStore, ScoreStore, checked_mask
 from ..errors import DataError, StageError
 from ..ops.masks import mask_from_map
 from ..types import ByteArray, ClassNames, Sample
@@ -177,6 +177,10 @@ def _card(runs: Sequence[RunFacts], split: str, sample: Sample, why: str, classe
             else:
                 drawn = mask_overlay(image, MaskStore(path.parent).read(sample.image_id, classes, image.shape[:2]))
             pictures.append(picture_of(_WORDS[artefact], drawn))
+            if (path.parent / CONFIDENCE / path.name).is_file():
+                grey = read_saliency(path.parent / CONFIDENCE / path.name)
+                caption = f"{_WORDS[artefact]}: how sure, {grey.mean() / 255:.2f} on average"
+                pictures.append(picture_of(caption, np.repeat(grey[..., None], 3, axis=2)))
             last = artefact
         iou = _iou(run, last, split, sample, classes) if last else None
         strips.append(Strip(run.name, iou, pictures))

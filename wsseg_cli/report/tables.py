@@ -98,7 +98,7 @@ def published(run: RunFacts, record: Evaluation) -> str:
 def protocols(runs: Sequence[RunFacts]) -> tuple[list[str], list[list[str]]]:
     """Return head and rows of the table that says how each number came about; columns nobody fills are left out."""
     head = ["", "split", "mIoU", "published", "threshold", "images", "labels", "views", "CRF", "background", "refiner"]
-    head += ["initial weights", "supervision"]
+    head += ["initial weights", "supervision", "masks"]
     rows = []
     for run in runs:
         for record in run.results:
@@ -111,7 +111,7 @@ def protocols(runs: Sequence[RunFacts]) -> tuple[list[str], list[list[str]]]:
                     number(record.miou, 2),
                     published(run, record),
                     _threshold(record),
-                    str(said.get("images", "")),
+                    _images(said),
                     str(said.get("labels", "")),
                     _views(said.get("infer")),
                     _crf(said.get("crf")),
@@ -119,6 +119,7 @@ def protocols(runs: Sequence[RunFacts]) -> tuple[list[str], list[list[str]]]:
                     str(said.get("refiner") or ""),
                     str(said.get("initial weights") or ""),
                     _supervision(str(said.get("supervision") or "")),
+                    str(said.get("masks") or ""),
                 ]
             )
     used = [i for i in range(len(head)) if i < 3 or any(row[i] for row in rows)]
@@ -126,8 +127,13 @@ def protocols(runs: Sequence[RunFacts]) -> tuple[list[str], list[list[str]]]:
 
 
 def _threshold(record: Evaluation) -> str:
-    found = record.threshold
-    return f"{found.value:.2f}, {found.chosen}" if found else ""
+    return record.threshold.said if record.threshold else ""
+
+
+def _images(protocol: Mapping[str, Any]) -> str:
+    """Return how many images the figures are over, with how many there are where some have no mask."""
+    images, without = protocol.get("images", ""), protocol.get("images without a mask", 0)
+    return f"{images} of {images + without}" if without else str(images)
 
 
 def _views(infer: Mapping[str, Any] | None) -> str:

@@ -10,17 +10,14 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal
 
-from .. import __version__
-from ..disk.reading import read_text
-from ..disk.writing import remove, settle, sweep, write_text, writing
+from ..disk.writing import remove, settle, sweep, writing
 from ..errors import RecipeError, StageError
-from ..recipe import yaml_core
 from ..recipe.loading import LoadedRecipe
 from ..recipe.renamed import same_names
 from ..recipe.sections import STAGES
 from ..types import Json
-from .fingerprint import as_recorded, asks, content_hash, differences, digest, reads_of
-from .kept import KEPT, kept_recipe
+from .fingerprint import HAND_MASKS, as_recorded, asks, content_hash, differences, digest, reads_of
+from .kept import keep_recipe, kept_recipe
 from .lock import RunLock
 from .records import Finished, Started, now, read_done, read_stage, versions, write_json
 
@@ -100,16 +97,29 @@ class RunDir:
                 reads[source] = self._prepared(stage)
             else:
                 reads[source] = self._node(source)
+        if stage == "train-seg" and (content := self._hand_masks()) is not None:
+            reads[HAND_MASKS] = {"masks": content}
         return {"asks": asks(self.recipe.recipe, stage), "reads": reads}
 
     def _prepared(self, stage: str) -> Json:
         """Return what a stage depends on of prepare: the index, and the content of the pictures that it learns from."""
         done = self.done("prepare") or {}
         recipe = self.recipe.recipe
-        truth = stage == "train-seg" and recipe.train_seg is not None and recipe.train_seg.masks == "ground_truth"
+        truth = stage == "train-seg" and recipe.train_seg is not None and recipe.train_seg.masks_of_the_data
         truth |= stage == "pseudo" and recipe.pseudo is not None and recipe.pseudo.background == "auto"
         pictures = ("photos", "masks") if truth else ("photos",)
         return {"index": done.get("index")} | {name: done[name] for name in pictures if name in done}  # type: ignore[literal-required]
+
+    def _hand_masks(self) -> str | None:
+        """Return the hash of the folder of hand masks that train-seg reads; None where it reads none."""
+        asked = self.recipe.recipe.train_seg
+        if asked is None or asked.hand_folder is None:
+            return None
+        try:
+            folder = self.recipe.section("train-seg").hand_folder
+        except RecipeError:  # a variable that is not set: what was read stands
+            return (self.started("train-seg") or {}).get("reads", {}).get(HAND_MASKS, {}).get("masks", "")
+        return self._content(folder, "*.png") if folder else None
 
     def _use_of(self, stage: str) -> dict[str, dict[str, str]]:
         """Return the folders that stand in for what `stage` reads: this command's, or those it was made with."""
@@ -127,9 +137,9 @@ class RunDir:
             if source in wanted
         }
 
-    def _content(self, folder: Path) -> str:
+    def _content(self, folder: Path, pattern: str = "*") -> str:
         if folder not in self._hashes:
-            self._hashes[folder] = content_hash(folder)
+            self._hashes[folder] = content_hash(folder, pattern)
         return self._hashes[folder]
 
     # what is done
@@ -219,7 +229,7 @@ class RunDir:
             remove(folder)
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        self._write_recipe()
+        keep_recipe(self.path, self.recipe)
         self._begun[stage] = time.monotonic()
         if state == "new":
             remove(folder / "done.json")
@@ -278,22 +288,3 @@ class RunDir:
         """Return what was of another version when the stage ran, such as `torch 2.6.0, now 2.15.0`."""
         then = (self.done(stage) or self.started(stage) or {}).get("versions", {})
         return [f"{name} {old}, now {new}" for name, new in versions().items() if (old := then.get(name, new)) != new]
-
-    def _write_recipe(self) -> None:
-        recipe = self.recipe.recipe
-        head = (
-            f"# The resolved recipe of this run, for people; read from {self.recipe.path.name}, wsseg {__version__}.\n"
-        )
-        text = head + yaml_core.dump(recipe.model_dump(mode="json"))
-        path = self.path / KEPT
-        # of a recipe that is the run's own, the head still says where it came from
-        if not path.is_file() or (_text_of(path) or "").partition("\n")[2] != text.partition("\n")[2]:
-            write_text(path, text)
-
-
-def _text_of(path: Path) -> str | None:
-    """Return the text of a file of ours; None if it cannot be read as such."""
-    try:
-        return read_text(path, 64 << 20)
-    except (OSError, UnicodeDecodeError):
-        return None

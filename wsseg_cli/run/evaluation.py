@@ -40,10 +40,23 @@ class _Protocol(TypedDict, total=False):
 
 
 class Threshold(BaseModel):
-    """The background threshold of a score map's figures, and on which masks it was chosen."""
+    """The background threshold of a score map's figures, and on which masks it was chosen.
+
+    Attributes:
+        interval, miou_interval: between which the best threshold and its mIoU lie on 95 per cent of the sets drawn from
+            the images, where it was chosen on few.
+    """
 
     value: _Number
     chosen: str
+    interval: tuple[_Number, _Number] | None = None
+    miou_interval: tuple[_Number, _Number] | None = None
+
+    @property
+    def said(self) -> str:
+        """The threshold in words, with its interval where there is one."""
+        between = f" ({self.interval[0]:.2f} to {self.interval[1]:.2f}, 95 % bootstrap)" if self.interval else ""
+        return f"{self.value:.2f}{between}, {self.chosen}"
 
 
 class ThresholdFigures(BaseModel):
@@ -94,7 +107,9 @@ class Evaluation(BaseModel):
 
     def as_dict(self) -> Json:
         """Return it as plain data, in the order of the fields; threshold and curve only where there are any."""
-        absent = {name for name in ("threshold", "curve") if getattr(self, name) is None}
+        absent: dict[str, Any] = {name: True for name in ("threshold", "curve") if getattr(self, name) is None}
+        if self.threshold is not None and self.threshold.interval is None:
+            absent["threshold"] = {"interval", "miou_interval"}
         return self.model_dump(exclude=absent)
 
     def write(self, folder: Path) -> None:

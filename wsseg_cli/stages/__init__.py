@@ -139,8 +139,8 @@ def _look_ahead(context: Context, stages: Sequence[str]) -> None:
             if context.force or not (run.done(name) or (name in trained and trained[name].is_file()))
         ]
         try:
-            classes = None if "prepare" in ahead or not run.done("prepare") else read_index(context.prepared).classes
-            look = Preflight(context.recipe, ahead, work=context.prepared / "data", classes=classes)
+            index = None if "prepare" in ahead or not run.done("prepare") else read_index(context.prepared)
+            look = Preflight(context.recipe, ahead, work=context.prepared / "data", index=index)
             look.files()
             refuse(look.found, context.recipe)
             look.fetch(context.quiet)

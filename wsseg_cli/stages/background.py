@@ -18,14 +18,13 @@ from ..data.stores import ScoreStore
 from ..engine import processes
 from ..engine.each import Work, each, share
 from ..errors import DataError
-from ..metrics import ThresholdCurve
 from ..recipe.background import BackgroundSettings
 from ..recipe.sections import PseudoSettings
 from ..run.records import write_json
 from ..run.threshold import COUNTS_AS, FILE, ChosenThreshold, chosen
 from ..types import Sample
 from . import Context
-from .counting import count
+from .counting import curve_and_spread
 from .per_image import cpu_workers, report_failures
 
 
@@ -56,13 +55,13 @@ def _choose(context: Context, index: Index, source: Path) -> ChosenThreshold:
     masked = [sample for sample in samples if sample.mask is not None]
     if not masked:
         return ChosenThreshold(threshold=mean, without_masks=mean)
-    curve = count(context, masked, source, "scores", context.recipe.section("eval").thresholds, "pseudo")
-    assert isinstance(curve, ThresholdCurve)
+    curve, spread = curve_and_spread(context, masked, source, "pseudo")
     best = round(curve.best().threshold, 2)
     return ChosenThreshold(
         threshold=between(mean, best, len(masked)),
         without_masks=mean,
         best=best,
+        interval=spread.threshold if spread else None,
         masks=[sample.image_id for sample in masked],
     )
 

@@ -12,11 +12,12 @@ from ..data.stores import MaskStore, ScoreStore
 from ..engine import processes
 from ..errors import StageError
 from ..metrics import Confusion, ThresholdCurve
+from ..metrics.bootstrap import Spread
 from ..run.evaluation import Evaluation, Threshold, ThresholdFigures
 from ..types import Json, Sample
 from . import Context, Result, begin
 from .bars import ARTEFACTS, below
-from .counting import Kind, count
+from .counting import Kind, count, curve_and_spread
 from .network_masks import predict_split
 from .per_image import with_file
 from .plugins import network_stage, predictor_of
@@ -46,11 +47,13 @@ def run(
     wanted = _wanted(context, index, what)
     begin(context, "eval")
     records: list[Evaluation] = []
+    without: dict[str, int] = {}
     for artefact in wanted:
         chosen: float | None = None
         for name in _splits(context, artefact, split):
             record = _evaluate(context, index, artefact, name, chosen)
             if record is None:
+                without[name] = len(index.samples(name))
                 continue
             if chosen is None and record.threshold:
                 chosen = record.threshold.value
@@ -60,9 +63,10 @@ def run(
     if processes.is_main():
         context.run.finish("eval", artefacts=[f"{r.artefact}-{r.split}" for r in records])
     processes.barrier()
-    lines = score_lines(records, context.recipe.recipe.reference, sweep)
+    lines = score_lines(records, context.recipe.recipe.reference, sweep, without)
     failure = "" if min_miou is None else below(records, min_miou)
-    return Result("eval", lines, {"results": [record.as_dict() for record in records]}, failure=failure)
+    data = {"results": [record.as_dict() for record in records], "without_masks": without}
+    return Result("eval", lines, data, failure=failure)
 
 
 def _wanted(context: Context, index: Index, what: str | None) -> list[str]:
@@ -102,18 +106,39 @@ def _evaluate(context: Context, index: Index, artefact: str, split: str, chosen:
     if not with_mask:
         return None
     kind = _kind(context, artefact, folder, with_mask[0])
-    counts = count(context, with_mask, folder, kind, context.recipe.section("eval").thresholds)
     protocol = protocol_of(context, artefact, split, len(with_mask))
     if len(with_mask) < len(samples):
         protocol["images without a mask"] = len(samples) - len(with_mask)
-    if isinstance(counts, Confusion):
-        return _record(artefact, split, protocol, counts, index)
+    if kind == "scores":
+        curve, spread = curve_and_spread(context, with_mask, folder)
+        return _at_threshold(context, artefact, split, protocol, curve, spread, chosen, index)
+    counts = count(context, with_mask, folder, kind)
+    assert isinstance(counts, Confusion)
+    if counts.ignored:
+        share = round(100 * counts.ignored / counts.seen, 3)
+        protocol["ignored"] = {"share": share, "counted": context.recipe.section("eval").ignored}
+    return _record(artefact, split, protocol, counts, index)
+
+
+def _at_threshold(
+    context: Context,
+    artefact: str,
+    split: str,
+    protocol: Json,
+    curve: ThresholdCurve,
+    spread: Spread | None,
+    chosen: float | None,
+    index: Index,
+) -> Evaluation:
+    """Return the figures of score maps at their best threshold, or at the one that was chosen on another split."""
     where = split if chosen is None else context.recipe.recipe.dataset.scored[0]
-    wanted = counts.best().threshold if chosen is None else chosen
-    place = int(np.argmin(np.abs(counts.thresholds - wanted)))
-    record = _record(artefact, split, protocol, counts.confusions()[place], index)
-    record.threshold = Threshold(value=round(float(counts.thresholds[place]), 6), chosen=f"chosen on {where} masks")
-    record.curve = _curve(counts)
+    wanted = curve.best().threshold if chosen is None else chosen
+    place = int(np.argmin(np.abs(curve.thresholds - wanted)))
+    record = _record(artefact, split, protocol, curve.confusions()[place], index)
+    record.threshold = Threshold(value=round(float(curve.thresholds[place]), 6), chosen=f"chosen on {where} masks")
+    if chosen is None and spread is not None:
+        record.threshold.interval, record.threshold.miou_interval = spread.threshold, spread.mean_iou
+    record.curve = _curve(curve)
     return record
 
 
@@ -167,7 +192,7 @@ def _record(artefact: str, split: str, protocol: Json, confusion: Confusion, ind
 
 def _all_background(confusion: Confusion) -> float:
     """Return the mIoU in [0, 1] of masks that are background everywhere."""
-    truth = confusion.matrix.sum(1)
+    truth = confusion.truth
     return float(truth[0] / truth.sum() / max(1, int((truth > 0).sum()))) if truth.sum() else 0.0
 
 

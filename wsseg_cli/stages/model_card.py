@@ -16,10 +16,11 @@ from ..data.tensor_files import Refusal, read_header
 from ..disk.records import read_record
 from ..disk.writing import write_text
 from ..errors import CheckpointError, StageError, WssegError
-from ..recipe.sections import EvalSettings
+from ..recipe.evaluating import EvalSettings
 from ..run.directory import RunDir
 from ..run.evaluation import Evaluation
 from ..types import Json
+from .hand_masks import masks_said
 
 CARD = "model.md"
 _MODEL = "model.safetensors"
@@ -107,7 +108,7 @@ def _network(header: Json) -> list[str]:
         ("plugin", f"{name} ({_WORDS.get(kind, kind)})"),
         ("options", f"`{json.dumps(options, ensure_ascii=False)}`"),
         ("steps", header.get("steps")),
-        ("trained on", _masks(header)),
+        ("trained on", masks_said(header)),
         ("recipe", header.get("recipe")),
         ("wsseg", header.get("wsseg")),
     ]
@@ -115,11 +116,6 @@ def _network(header: Json) -> list[str]:
     title = f"# {header.get('recipe', name)}: {name}{backbone}"
     made = "Made by wsseg, weakly-supervised semantic segmentation from image-level labels."
     return [title, "", made, "", "| | |", "|---|---|", *rows, ""]
-
-
-def _masks(header: Json) -> str:
-    known = {"pseudo": "pseudo-masks", "ground_truth": "ground truth (fully supervised)"}
-    return known.get(str(header.get("masks")), "")
 
 
 def _data(run: RunDir, header: Json) -> list[str]:
@@ -163,7 +159,7 @@ def _numbers(records: Sequence[Evaluation]) -> list[str]:
     lines.append("")
     for head, record in zip(heads, records, strict=True):
         said = "; ".join(f"{key}: {_plain(value)}" for key, value in record.protocol.items() if value not in (None, ""))
-        at = f"; threshold {record.threshold.value:.2f}, {record.threshold.chosen}" if record.threshold else ""
+        at = f"; threshold {record.threshold.said}" if record.threshold else ""
         lines.append(f"- {head}: {said}{at}")
     return [*lines, ""]
 

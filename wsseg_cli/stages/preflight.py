@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from ..data.index import Index
 from ..engine import checkpoint, hub_weights, processes
 from ..errors import CheckpointError, DataError, PluginError, RecipeError, WssegError
 from ..ops.opencv import MISSING
@@ -22,6 +23,7 @@ from ..recipe.sections import PLUGIN
 from ..recipe.yaml_core import Address
 from ..settings import TrainSettings
 from ..types import ClassNames
+from .hand_masks import hand_masks, require_folder
 from .plugins import checked, mask_refiner_of
 from .without_numbers import learns_from_one, without_numbers
 
@@ -75,13 +77,14 @@ class Preflight:
         stages: Sequence[str] = (),
         *,
         work: Path = Path(),
-        classes: ClassNames | None = None,
+        index: Index | None = None,
     ) -> None:
         """Look at plugins, networks and batches; no file and no environment variable.
 
-        work: folder that the data set may have written into. classes: of the data set, where it has been read.
+        work: folder that the data set may have written into. index: of the data set, where it has been read.
         """
-        self.recipe, self.work, self.classes = recipe, work, classes
+        self.recipe, self.work, self.index = recipe, work, index
+        self.classes = None if index is None else index.classes
         self.stages = tuple(stages) or recipe.recipe.stages
         self.found: list[Finding] = []
         for problem in recipe.problems():
@@ -101,6 +104,8 @@ class Preflight:
             self._data()
         if "pseudo" in self.stages and not unset["pseudo"]:
             self._mask_refiner()
+        if "train-seg" in self.stages and not unset["train-seg"]:
+            self._try(("train_seg", "corrected"), self._hand_masks)
         for training in self._trainings:
             self._extras(training)
             for line in training.plugin.missing():
@@ -189,6 +194,12 @@ class Preflight:
             return  # said already
         for line in refiner.missing() if refiner is not None else []:
             self._say(("pseudo", "refiner", "options"), line, DataError)
+
+    def _hand_masks(self) -> None:
+        if self.index is not None:
+            hand_masks(self.recipe, self.index)
+        else:  # `prepare` looks at them once it knows the photos
+            require_folder(self.recipe.section("train-seg").hand_folder)
 
     def _extras(self, training: _Training) -> None:
         """Find extras of images that a plugin reads and options of the data set name, but not in this recipe."""

@@ -20,6 +20,7 @@ from ..types import IGNORE, ClassNames, Json, Sample
 from . import Context, Result, begin, up_to_date
 from .collect import check_extras, collect
 from .data_report import data_report, report_lines
+from .hand_masks import hand_masks
 from .large_photos import size_warning
 from .looks import Looked, conversions, seen_in_masks
 from .prepared import prepared, refuse_changes, write_record
@@ -47,6 +48,8 @@ def run(context: Context, skip_bad: bool = False, split: str | None = None) -> R
         try:
             data, roots = _open(context)
             index, facts, samples = _index(context, data, section.splits, skip_bad)
+            if not context.recipe.unset("train-seg"):
+                hand_masks(context.recipe, index)
             digest = write_index(folder, index, roots)
             hashes = write_record(folder, data, samples, index, section.splits, roots)
             report = data_report(index, section, facts | data.facts())

@@ -12,6 +12,7 @@ from ..run.threshold import chosen
 from ..settings import InferSettings
 from ..types import Json
 from . import Context
+from .hand_masks import masks_said
 from .per_image import label_rule
 from .plugins import network_stage
 
@@ -33,6 +34,8 @@ def protocol_of(context: Context, artefact: str, split: str, images: int) -> Jso
         protocol["initial weights"] = header.get("weights", "unknown")
         truth = header.get("masks") == "ground_truth"
         protocol["supervision"] = "fully supervised" if truth else _supervision(context)
+        if header.get("masks") == "corrected":
+            protocol["masks"] = masks_said(header)
         return protocol
     if artefact in context.run.use:  # made elsewhere: nothing but its place is known
         return protocol | {"folder": str(context.run.use[artefact]), "labels": "unknown", "supervision": "unknown"}
@@ -45,6 +48,8 @@ def protocol_of(context: Context, artefact: str, split: str, images: int) -> Jso
     protocol["crf"] = _crf(recipe.pseudo.crf) if artefact == "pseudo" and recipe.pseudo else None
     if artefact == "pseudo" and recipe.pseudo and recipe.pseudo.refiner:
         protocol["mask refiner"] = recipe.pseudo.refiner.name
+    if artefact == "pseudo" and recipe.pseudo and recipe.pseudo.ignore and not recipe.pseudo.ignore.only_training:
+        protocol["ignore"] = {"below": recipe.pseudo.ignore.below}
     if artefact == "pseudo" and recipe.pseudo and recipe.pseudo.background:
         protocol |= _background(context, recipe.pseudo)
         if recipe.pseudo.precision != "fp32":
