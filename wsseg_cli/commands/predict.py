@@ -37,7 +37,7 @@ def predict(
     ),
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw the masks over the photos.")] = False,
     scores: Annotated[
-        bool, typer.Option("--scores", help="Also write how sure each pixel is, grey PNGs in DIR/confidence.")
+        bool, typer.Option("--scores", help="Also write the confidence of each pixel, as grey PNGs in DIR/confidence.")
     ] = False,
     crf: Annotated[
         str | None,

@@ -150,7 +150,7 @@ def _check_map(path: Path, name: str, spec: TensorSpec, count: int, size: list[A
 
 
 CONFIDENCE = "confidence"
-"""The folder beside masks that says how sure they are, ID.png."""
+"""The folder next to masks for their confidence, ID.png."""
 
 
 class MaskStore:
@@ -244,6 +244,6 @@ def write_mask(path: Path, mask: ByteArray) -> None:
 
 
 def write_confidence(folder: Path, image_id: str, levels: ByteArray) -> None:
-    """Write how sure a mask is, (H, W) levels of 0 to 255, as a grey PNG, whole or not at all."""
+    """Write the confidence of a mask, (H, W) levels of 0 to 255, as a grey PNG, whole or not at all."""
     path, picture = MaskStore(folder).path(image_id), Image.fromarray(levels)
     write_atomically(path, lambda temporary: picture.save(temporary, format="PNG", compress_level=1), durable=False)
