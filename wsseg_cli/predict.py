@@ -52,7 +52,7 @@ def model_at(place: Path) -> Model:
     A folder that `wsseg export hub` wrote looks at photos as its run did.
 
     Raises:
-        CheckpointError: nothing there, or a run without a trained segmentation network.
+        CheckpointError: there is nothing, or a run without a trained segmentation network.
     """
     if not place.is_dir():
         if not place.exists():
@@ -73,10 +73,10 @@ def model_at(place: Path) -> Model:
 def photos_at(places: Sequence[str], out: Path) -> dict[str, Path]:
     """Return the photos that files, folders and patterns name: {name: path}, names unique, without suffix.
 
-    In a folder the name says where below it a photo lies; `out` and hidden files are passed over.
+    Within a folder, a photo's name is its path below the folder; `out` and hidden files are skipped.
 
     Raises:
-        DataError: a folder or a pattern that holds no photo.
+        DataError: a folder holds no photo, or a pattern matches none.
     """
     found: dict[Path, str] = {}
     for place in places:
@@ -191,7 +191,7 @@ def _predictor(
 
 
 def _shares(mask: ByteArray) -> FloatArray:
-    """Return the share of each value in a mask; counted in parts, since counting makes eight bytes of each pixel."""
+    """Return the share of each value in a mask; counted in parts, since counting takes eight bytes per pixel."""
     counts = sum(np.bincount(mask[top : top + 512].ravel(), minlength=256) for top in range(0, len(mask), 512))
     return np.asarray(counts / mask.size)
 
@@ -200,7 +200,7 @@ def read_upright(path: Path) -> ByteArray:
     """Return the photo at `path` as (H, W, 3) uint8 RGB, turned as its EXIF orientation says.
 
     Raises:
-        DataError: not a photo that can be used.
+        DataError: it is not a photo that can be used.
     """
     with open_picture(path) as picture:
         orientation = exif_orientation(picture)

@@ -1,4 +1,4 @@
-"""Scores to masks: the one place where the best class of a pixel becomes a mask value."""
+"""From scores to masks: the one place where the best class of a pixel becomes a mask value."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def mask_from_map(
     """Return the (H, W) mask of a score map, after a dense CRF if one is given. A map without a class is background.
 
     threshold, power, half: the background score and the arithmetic, as in `full_scores`; by default the map's own.
-    crf: with `image`, (H, W, 3) uint8 RGB, which it sees, the settings of the CRF.
+    crf: the settings of the CRF, given together with the `image`, (H, W, 3) uint8 RGB, that it sees.
 
     Raises:
         DataError: the map has no background of its own and none is given.
@@ -64,7 +64,7 @@ def mask_and_marginals(
     device: str = "cpu",
     half: bool = False,
 ) -> tuple[ByteArray, FloatArray | None]:
-    """Return the mask as `mask_from_map` does, and the CRF's marginals, (1+K, h, w); None where no CRF was asked."""
+    """Return the mask as `mask_from_map` does, and the CRF's marginals, (1+K, h, w); None if no CRF was asked for."""
     if len(scores.classes) == 0:
         return np.zeros(scores.size, np.uint8), None
     if crf is None or image is None:
@@ -81,7 +81,7 @@ def full_scores(
     """Return `ScoreMap.full` of a map with classes, (1+K, H, W) float32.
 
     half: the resized scores are rounded to float16, in which the background is computed and all are returned: the
-    arithmetic of codes that go on with the maps that they stored.
+    arithmetic of codes that continue from stored maps.
     """
     full = scores.full(threshold, power=power, rows=rows)
     if half:
@@ -142,7 +142,7 @@ def probabilities(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def crf_marginals(image: ByteArray, scores: FloatArray, crf: MaskCrfSettings, device: str = "cpu") -> FloatArray:
     """Return the marginals of (L, h, w) scores under a stage's CRF, 0 for labels that stay below its `min_score`.
 
-    image: (H, W, 3) uint8 RGB, which the CRF sees at the size of the scores. Where all labels stay below, all enter.
+    image: (H, W, 3) uint8 RGB, which the CRF sees at the size of the scores. If all labels stay below it, all enter.
     """
     seen = pillow_resize(image, (int(scores.shape[1]), int(scores.shape[2])))
     enters = np.ones(len(scores), bool)
@@ -155,7 +155,7 @@ def crf_marginals(image: ByteArray, scores: FloatArray, crf: MaskCrfSettings, de
 
 
 def mask_at_size(scores: npt.NDArray[Any], size: tuple[int, int], classes: npt.ArrayLike | None = None) -> ByteArray:
-    """Return the (H, W) mask of (1+K, h, w) scores resized to `size`, a strip in memory at a time.
+    """Return the (H, W) mask of (1+K, h, w) scores resized to `size`, with one strip in memory at a time.
 
     classes: as in `mask_from_scores`.
     """

@@ -1,4 +1,4 @@
-"""The sections of a recipe, one a stage, and the recipe as a whole. Options of plugins are the plugins' own."""
+"""The sections of a recipe, one per stage, and the recipe as a whole. Options of plugins are the plugins' own."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class DatasetSettings(PluginChoice):
 
     @property
     def scored(self) -> tuple[str, ...]:
-        """Splits where everything is evaluated."""
+        """Splits on which everything is evaluated."""
         return self.score or self.train
 
     @property
@@ -112,7 +112,7 @@ class FrozenClsSettings(Settings):
 
 
 def _classifier_section(section: Any) -> str:
-    """Return which of the two sections a train_cls section is: a single key of training makes it one that trains."""
+    """Return which of the two kinds a train_cls section is: any key of training makes it one that trains."""
     said = section if isinstance(section, dict) else getattr(section, "model_fields_set", ())
     return TrainClsSettings.__name__ if set(said) - {"method", "weights"} else FrozenClsSettings.__name__
 
@@ -242,7 +242,7 @@ class TrainSegSettings(TrainSettings):
 
 
 class Recipe(Settings):
-    """One experiment, read alone. A section that is null or left out means that its stage does not run."""
+    """One experiment, complete in itself. A section that is null or left out means that its stage does not run."""
 
     name: str = Field(pattern=r"^\w[\w.+-]{0,99}$", description="name of the experiment; the run is runs/NAME")
     seed: int = Field(0, ge=0, lt=2**32, description="root of all random numbers")

@@ -8,7 +8,7 @@ from .yaml_core import Address
 
 
 def unused(recipe: Recipe) -> list[tuple[Address, str]]:
-    """Return (address, why) of every key that stands in the recipe and that nothing would read."""
+    """Return (address, why) of every key that is in the recipe but that nothing would read."""
     found: list[tuple[Address, str]] = []
     trainings: list[tuple[Address, TrainSettings | None]] = [
         (("train_cls",), recipe.train_cls if isinstance(recipe.train_cls, TrainSettings) else None),
@@ -57,6 +57,6 @@ def _unused_schedule(schedule: ScheduleSettings) -> list[tuple[str, str]]:
 
 
 def _said(settings: Settings, key: str) -> bool:
-    """Return whether a key stands in the recipe with another value than its default, which may be written out."""
+    """Return whether a key is in the recipe with a value other than its default; the default may be written out."""
     default = type(settings).model_fields[key].get_default(call_default_factory=True)
     return key in settings.model_fields_set and getattr(settings, key) != default

@@ -36,10 +36,10 @@ class RunDir:
     def __init__(self, path: Path, recipe: LoadedRecipe, use: Mapping[str, Path] | None = None) -> None:
         """Open a run; nothing is written.
 
-        path: the directory; recipe: what is asked; use: folders in our own form in the place of a stage's, by stage.
+        path: the directory; recipe: what is asked; use: folders in our own format in place of a stage's, by stage.
 
         Raises:
-            StageError: `use` names no stage or no folder.
+            StageError: `use` names something that is not a stage or not a folder.
         """
         self.path = Path(path)
         self.recipe = recipe
@@ -65,7 +65,7 @@ class RunDir:
         """Return a context in which this process alone works in the run.
 
         Raises:
-            StageError: another process does.
+            StageError: another process is working in it.
         """
         return self._lock
 
@@ -78,7 +78,7 @@ class RunDir:
             return reads
         given = self._use_of(stage)
         there = tuple(s for s in reads if s == "prepare" or s in given or (self.folder(s) / "done.json").is_file())
-        # score maps stand for the classifier that made them; without any its own masks are what is evaluated
+        # score maps stand for the classifier that made them; without any, its own masks are evaluated
         single = self.recipe.recipe.train_seg is None and not {"cam", "refine"} & set(there)
         return (*there, "train-cls") if single and self.done("train-cls") is not None else there
 
@@ -87,7 +87,7 @@ class RunDir:
         return digest(self._node(stage))
 
     def _node(self, stage: str) -> Json:
-        """Return what the fingerprint is the hash of: this stage's values and those of what it reads."""
+        """Return the record whose hash is the fingerprint: this stage's values and those of what it reads."""
         reads: Json = {}
         given = self._use_of(stage)
         for source in self.reads(stage):
@@ -102,7 +102,7 @@ class RunDir:
         return {"asks": asks(self.recipe.recipe, stage), "reads": reads}
 
     def _prepared(self, stage: str) -> Json:
-        """Return what a stage depends on of prepare: the index, and the content of the pictures that it learns from."""
+        """Return what a stage depends on from prepare: the index, and the contents of pictures that it learns from."""
         done = self.done("prepare") or {}
         recipe = self.recipe.recipe
         truth = stage == "train-seg" and recipe.train_seg is not None and recipe.train_seg.masks_of_the_data
@@ -124,7 +124,7 @@ class RunDir:
         return self._content(folder, "*.png")
 
     def _use_of(self, stage: str) -> dict[str, dict[str, str]]:
-        """Return the folders that stand in for what `stage` reads: this command's, or those it was made with."""
+        """Return the folders that stand in for what `stage` reads: this command's, or those that it was made with."""
         wanted = reads_of(self.recipe.recipe, stage)
         if stage not in self._begun:
             use = (read_stage(self.folder(stage)) or {}).get("use", {})
@@ -151,13 +151,13 @@ class RunDir:
         return read_done(self.folder(stage))
 
     def started(self, stage: str) -> Started | None:
-        """Return what stage.json of a stage says; None if it never began."""
+        """Return what stage.json of a stage says; None if the stage never began."""
         return read_stage(self.folder(stage))
 
     def changes(self, stage: str) -> list[str]:
-        """Return the keys that differ between what is there and what is asked, `cam.infer.scales: [1.0] → [0.5, 1.0]`.
+        """Return the keys that differ between what exists and what is asked, `cam.infer.scales: [1.0] → [0.5, 1.0]`.
 
-        Empty if nothing is there or all agrees.
+        Empty if nothing exists yet or everything agrees.
         """
         started = self.started(stage)
         if started is None or started.get("fingerprint") == self.fingerprint(stage):
@@ -173,7 +173,7 @@ class RunDir:
         """Return what `begin` would return, without writing anything.
 
         Raises:
-            StageError: what is there was made with other settings or from other input.
+            StageError: what exists was made with other settings or from other input.
         """
         self._begun.setdefault(stage, time.monotonic())
         parts = self.recipe.recipe.refine_parts
@@ -196,7 +196,7 @@ class RunDir:
         return "done" if set(splits) <= set(done.get("lists", ())) else "continue"
 
     def _ways(self, stage: str, first: bool = False) -> str:
-        """Return what can be done about a stage that was made otherwise; first: before another one goes on from it."""
+        """Return what to do about a stage made with other settings; first: before another one continues from it."""
         command = "refine" if stage in self.recipe.recipe.refine_parts else stage
         anew = f"`wsseg {command} --force` first, or another --run" if first else "`--force` makes it again"
         try:
@@ -214,13 +214,13 @@ class RunDir:
     def begin(self, stage: str, splits: Sequence[str] = (), force: bool = False) -> State:
         """Start a stage, or find that it is done: "new", "continue" or "done".
 
-        splits: the splits of images that are asked for, in a per-image stage. force: throw away what is there.
+        splits: the requested splits, in a per-image stage. force: discard what exists.
 
         Raises:
-            StageError: what is there was made with other settings or from other input.
+            StageError: what exists was made with other settings or from other input.
         """
         folder = self.folder(stage)
-        # under the lock nobody writes here now: what looks as if were left by a process that was killed
+        # under the lock nothing else writes here: temporary files were left by a killed process
         sweep(self.path, deep=False)
         sweep(folder)
         state = self.look(stage, splits, force)
@@ -262,10 +262,10 @@ class RunDir:
         return record
 
     def require(self, stage: str, splits: Sequence[str] = ()) -> Mapping[str, Any]:
-        """Return done.json of a stage that another one reads; of a --use folder, its hash and path.
+        """Return done.json of a stage that another one reads; for a --use folder, its hash and path.
 
         Raises:
-            StageError: the stage is missing, partial, or older than what the recipe asks.
+            StageError: the stage is missing, partial, or older than what the recipe asks for.
         """
         if stage in self.use:
             return {"fingerprint": self._content(self.use[stage]), "use": str(self.use[stage])}
@@ -287,6 +287,6 @@ class RunDir:
         return done
 
     def other_versions(self, stage: str) -> list[str]:
-        """Return what was of another version when the stage ran, such as `torch 2.6.0, now 2.15.0`."""
+        """Return the packages that had another version when the stage ran, such as `torch 2.6.0, now 2.15.0`."""
         then = (self.done(stage) or self.started(stage) or {}).get("versions", {})
         return [f"{name} {old}, now {new}" for name, new in versions().items() if (old := then.get(name, new)) != new]

@@ -28,7 +28,7 @@ class _Views(TypedDict, total=False):
 
 @with_config(OPEN)
 class _Protocol(TypedDict, total=False):
-    """The parts of a protocol whose form is known; stages and plugins add others."""
+    """The known entries of a protocol; stages and plugins add others."""
 
     images: Count
     labels: str
@@ -62,7 +62,7 @@ class Threshold(BaseModel):
 class ThresholdFigures(BaseModel):
     """Figures at one background threshold; `over` and `under` are the mean false positives and negatives in [0, 1].
 
-    They are NaN where no class has a pixel.
+    They are NaN if no class has a pixel.
     """
 
     threshold: _Number
@@ -72,7 +72,7 @@ class ThresholdFigures(BaseModel):
 
 
 class Evaluation(BaseModel):
-    """What was evaluated, how, and the figures: per cent, None where a class has no pixel.
+    """What was evaluated, how, and the figures: per cent, None if a class has no pixel.
 
     Attributes:
         artefact: "cam", "refine", "pseudo" or "seg".
@@ -106,7 +106,7 @@ class Evaluation(BaseModel):
         return protocol
 
     def as_dict(self) -> Json:
-        """Return it as plain data, in the order of the fields; threshold and curve only where there are any."""
+        """Return it as plain data, in the order of the fields; threshold and curve only if there are any."""
         absent: dict[str, Any] = {name: True for name in ("threshold", "curve") if getattr(self, name) is None}
         if self.threshold is not None and self.threshold.interval is None:
             absent["threshold"] = {"interval", "miou_interval"}

@@ -85,7 +85,7 @@ def _as_before(address: str, value: Any) -> bool:
 
 
 def _numbers(section: Settings) -> Json:
-    """Return a section without what changes no number, such as when checkpoints are written and who computes a CRF."""
+    """Return a section without keys that change no number, such as when checkpoints are written or what runs CRFs."""
     data = section.model_dump(mode="json")
     data.pop("corrected", None)  # the hand masks count by their content, wherever they lie
     for holder in (data, data.get("train")):
@@ -135,7 +135,7 @@ def differences(stage: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> I
 
 
 def as_recorded(node: Json, recorded: Mapping[str, Any]) -> Json:
-    """Return what is asked without the content of pictures where a record is older than that."""
+    """Return what is asked for, without the content of pictures if a record is older than that entry."""
     reads: Json = {}
     for source, entry in node["reads"].items():
         before = recorded.get("reads", {}).get(source, {})
@@ -152,14 +152,14 @@ def _said(values: Mapping[str, Any], key: str) -> str:
 
 
 def content_hash(folder: Path, pattern: str = "*") -> str:
-    """Return the hash of the names and contents of the files in a folder, our own records and pictures aside."""
+    """Return the hash of the names and contents of the files in a folder, except for our own records and pictures."""
     total = hashlib.sha256()
     for file in sorted(p for p in folder.rglob(pattern) if p.is_file()):
         name = file.relative_to(folder).as_posix()
         if name.startswith("overlays/") or name in ("stage.json", "done.json", "failures.jsonl", "model.md"):
             continue
         with file.open("rb") as stream:
-            # names and contents are hashed by themselves, so that no content can pass for another name
+            # names and contents are hashed separately, so that no content can pass for another name
             inner = hashlib.sha256()
             while block := stream.read(1 << 20):
                 inner.update(block)

@@ -20,7 +20,7 @@ def kept_recipe(run: Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
     """Return the recipe that a run keeps, with overrides as --set gives them.
 
     Raises:
-        RecipeError: the folder holds none, or one that is not valid.
+        RecipeError: the folder holds no recipe, or one that is not valid.
     """
     if not (run / KEPT).is_file():
         raise RecipeError(f"{run} is not a run: it holds no {KEPT}; `--recipe NAME` begins one there")

@@ -34,7 +34,7 @@ class ChosenThreshold(BaseModel):
 
     @property
     def said(self) -> str:
-        """How it was chosen, in words."""
+        """How the threshold was chosen, in words."""
         if self.best is None:
             return "chosen without masks: the mean of the highest scores"
         names = ", ".join(self.masks[:_NAMED]) + (", …" if len(self.masks) > _NAMED else "")

@@ -32,7 +32,7 @@ def count(
 ) -> Confusion | ThresholdCurve:
     """Return the counts over all samples: a curve for "scores", else one confusion matrix.
 
-    stage: the one that asks, whose folder gets failures.jsonl.
+    stage: the calling stage, whose folder gets failures.jsonl.
 
     Raises:
         DataError: images failed; their reasons are in failures.jsonl.
@@ -105,7 +105,7 @@ def _counter(groups: dict[str, list[str]], prepared: Path, folder: Path, kind: K
         total = ThresholdCurve(thresholds, len(classes))
         for image_id in groups[group]:
             scores, truth = ScoreStore(folder)[image_id], truth_of(image_id)
-            fits = tuple(scores.size) == truth.shape  # else one call says what does not
+            fits = tuple(scores.size) == truth.shape  # else the single call reports what does not fit
             for rows in strips(scores.size) if fits else [slice(None)]:
                 total.add(truth[rows], scores.classes, scores.full(0.0, rows=rows)[1:], image_id=image_id)
         return total

@@ -13,6 +13,8 @@ from ..engine import processes
 from ..errors import StageError
 from ..metrics import Confusion, ThresholdCurve
 from ..metrics.bootstrap import Spread
+from ..plugin.protocols import Predictor
+from ..recipe.loading import LoadedRecipe
 from ..run.evaluation import Evaluation, Threshold, ThresholdFigures
 from ..types import Json, Sample
 from . import Context, Result, begin
@@ -25,8 +27,8 @@ from .prepared import prepared
 from .protocol import protocol_of
 from .score_table import score_lines
 
-_STAGE = {"cam": "cam", "refine": "refine", "pseudo": "pseudo", "seg": "train-seg"}
-"""The stage that makes each; masks of a recipe without train_seg are asked for by `what` alone."""
+_STAGE = {"cam": "cam", "refine": "refine", "pseudo": "pseudo"}
+"""The stage that writes the files of each; the masks of a network, "seg", are made here."""
 
 
 def run(
@@ -36,9 +38,9 @@ def run(
     sweep: bool = False,
     min_miou: Mapping[str, float] | None = None,
 ) -> Result:
-    """Write eval/WHAT-SPLIT.json for everything that is there, or for what `what` and `split` name.
+    """Write eval/WHAT-SPLIT.json for everything that exists, or for what `what` and `split` name.
 
-    min_miou: bars as `parse_bars` gives them; what lies below is the result's `failure`.
+    min_miou: bars as `parse_bars` gives them; figures below them are the result's `failure`.
 
     Raises:
         StageError: what is asked for has not been made.
@@ -75,14 +77,27 @@ def _wanted(context: Context, index: Index, what: str | None) -> list[str]:
             raise StageError(f"--what {what}: expected one of {', '.join(ARTEFACTS)}")
         if what == "seg":
             predictor_of(context, index.classes)
-        context.run.require(network_stage(context.recipe.recipe) if what == "seg" else _STAGE[what])
+        context.run.require(_stage_of(context, what))
         return [what]
-    there = [a for a in ARTEFACTS if _STAGE[a] in context.run.use or context.run.done(_STAGE[a]) is not None]
+    stages = {a: _stage_of(context, a) for a in ARTEFACTS if a != "seg" or _evaluates_network(context.recipe)}
+    there = [a for a, s in stages.items() if s in context.run.use or context.run.done(s) is not None]
     if not there:
         raise StageError("nothing to evaluate yet; run `wsseg cam` first")
     for artefact in there:
-        context.run.require(_STAGE[artefact])
+        context.run.require(stages[artefact])
     return there
+
+
+def _stage_of(context: Context, artefact: str) -> str:
+    return network_stage(context.recipe.recipe) if artefact == "seg" else _STAGE[artefact]
+
+
+def _evaluates_network(recipe: LoadedRecipe) -> bool:
+    """Return whether a network's masks are evaluated by default: train-seg's, or a method's that `eval` describes."""
+    if network_stage(recipe.recipe) == "train-seg":
+        return True
+    described = recipe.recipe.eval.model_fields_set & {"infer", "crf"}
+    return bool(described) and issubclass(recipe.plugin("train-cls")[0], Predictor)
 
 
 def _splits(context: Context, artefact: str, split: str | None) -> list[str]:
@@ -148,7 +163,7 @@ def _folder_with_all(
     """Return the folder of an artefact's score maps or masks, and the samples that have a file in it.
 
     Raises:
-        StageError: images of the split are missing in it. DataError: so they are in a folder that --use gave.
+        StageError: images of the split are missing in it. DataError: they are missing in a folder that --use gave.
     """
     stage = _STAGE[artefact]
     folder = context.run.source("eval", stage)

@@ -27,7 +27,7 @@ _NETWORK = "network.json"
 
 
 def predict_split(context: Context, index: Index, samples: Sequence[Sample], split: str) -> Path:
-    """Return the folder of the network's masks of a split, after predicting those that are missing.
+    """Return the folder of the network's masks of a split, after predicting the missing ones.
 
     Raises:
         CheckpointError: the network cannot be loaded. DataError: some images failed.

@@ -20,13 +20,13 @@ from .plugins import network_stage
 def protocol_of(context: Context, artefact: str, split: str, images: int) -> Json:
     """Return split, images, labels given or predicted, views, CRF, initial weights and supervision of a result.
 
-    Of a folder that --use gave for the artefact, no more than its path is known.
+    For a folder that --use gave for the artefact, only its path is known.
     """
     recipe = context.recipe.recipe
     protocol: Json = {"split": split, "images": images, "classes": "mean over classes and background"}
     if artefact == "seg":
         return protocol | _of_network(context)
-    if artefact in context.run.use:  # made elsewhere: nothing but its place is known
+    if artefact in context.run.use:  # made elsewhere: only its path is known
         return protocol | {"folder": str(context.run.use[artefact]), "labels": "unknown", "supervision": "unknown"}
     protocol["labels"] = label_rule(context).source(split)
     if recipe.cam is not None:
@@ -66,7 +66,7 @@ def _of_network(context: Context) -> Json:
 
 
 def _views(infer: InferSettings) -> Json:
-    """Return the settings of the views, of windows only where there are some."""
+    """Return the settings of the views, with those of windows only if there are any."""
     return infer.model_dump(mode="json", exclude_none=True, exclude={"overlap"} if infer.tile is None else None)
 
 

@@ -1,4 +1,4 @@
-"""pseudo: score maps to masks, by threshold or background power, with a dense CRF if asked."""
+"""pseudo: score maps to masks, by threshold or background power, with a dense CRF if asked for."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _computer(
         mask, confidence = labelled(score_map, section, image, device)
         if refiner is not None:
             mask = refined_mask(refiner, sample, mask, index.classes)
-        if section.store_confidence and confidence is not None:  # first: an image counts as done by its mask
+        if section.store_confidence and confidence is not None:  # first: an image counts as done once its mask exists
             write_confidence(folder / CONFIDENCE, image_id, grey_levels(confidence))
         kept, learnt = with_ignored(mask, confidence, section.ignore)
         if section.ignore is not None and section.ignore.only_training:
@@ -118,7 +118,7 @@ def require(refiner: MaskRefiner, image_ids: Sequence[str]) -> None:
     """Check that what a mask refiner reads is there for all images, before the first mask is written.
 
     Raises:
-        DataError: with the count and the first lines.
+        DataError: something is missing, with the count and the first lines.
     """
     if lines := refiner.missing(image_ids):
         more = [f"… and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
@@ -126,10 +126,10 @@ def require(refiner: MaskRefiner, image_ids: Sequence[str]) -> None:
 
 
 def refined_mask(refiner: MaskRefiner, sample: Sample, mask: ByteArray, classes: ClassNames) -> ByteArray:
-    """Return what a mask refiner makes of the (H, W) mask of an image, its size and values checked.
+    """Return the refined (H, W) mask of an image, its size and values checked.
 
     Raises:
-        DataError: what it reads does not fit. PluginError: it gives no mask of the image.
+        DataError: what the refiner reads does not match. PluginError: it does not give a mask of the image.
     """
     size = mask.shape
     refined = np.asarray(refiner.refine_mask(sample, mask))
@@ -190,7 +190,7 @@ def _background(section: PseudoSettings) -> tuple[float | None, tuple[float | No
     """Return the power of the background and its constant scores, one mask each.
 
     Raises:
-        DataError: it says "auto", which is for the stage to choose.
+        DataError: it says "auto", which the stage has to settle first.
     """
     if section.background == "auto":
         raise DataError("pseudo.background: auto needs the score maps of all training images; give a threshold")

@@ -1,4 +1,4 @@
-"""The table that `eval` prints: artefacts by splits, the all-background score, published numbers beside ours."""
+"""The table that `eval` prints: artefacts by splits, the all-background score, published numbers next to ours."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _ignored(records: Sequence[Evaluation]) -> list[str]:
 
 
 def _means(records: Sequence[Evaluation]) -> list[str]:
-    """Say over how many classes the means are taken: those that neither masks nor predictions show are left out."""
+    """Return lines on how many classes the means are over: those in neither masks nor predictions are left out."""
     absent = {tuple(name for name, value in record.iou.items() if value is None) for record in records}
     total = len(records[0].iou)
     if absent == {()}:

@@ -1,4 +1,4 @@
-"""A network's mask of an image: at once, made smaller, or window by window."""
+"""A network's mask of an image: at once, shrunk, or window by window."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def network_mask(
     longest: int | None,
     device: str,
 ) -> tuple[ByteArray, tuple[int, int]]:
-    """Return the (H, W) mask of a photo and the (h, w) at which the network saw it.
+    """Return the (H, W) mask of a photo and the size (h, w) at which the network saw it.
 
-    A photo larger than `longest` is made smaller first; what is then larger than `infer.tile` is looked at in windows.
+    A photo larger than `longest` is shrunk first; one that is then larger than `infer.tile` is processed in windows.
     """
     return mask_and_confidence(predictor, model, section, pixels, longest, device)[:2]
 
@@ -70,7 +70,7 @@ def mask_and_confidence(
 
 
 def in_windows(infer: InferSettings, size: tuple[int, int]) -> bool:
-    """Return whether a (H, W) image is looked at in windows."""
+    """Return whether a (H, W) image is processed in windows."""
     return infer.tile is not None and max(size) > infer.tile
 
 
