@@ -19,10 +19,10 @@ from typing_extensions import NotRequired, TypedDict
 from ..disk.reading import MEGABYTE, read_bytes
 from ..disk.records import OPEN, parse_record
 from ..errors import DataError
+from ..foreign.run_lengths import counts_of, text_of
 from ..types import IntArray
 from .files import file_stem, write_text
 from .images import check_pixels
-from .run_lengths import counts_of, text_of
 
 LARGEST = 64 * MEGABYTE
 """Largest size in bytes of a proposals file of one image; that of a 12-megapixel photo has about a megabyte."""

@@ -14,8 +14,9 @@ from ..disk.records import OPEN, read_record
 from ..disk.writing import write_text
 from ..errors import DataError
 from ..types import Json
-from .coco_masks import object_mask, packed
+from .coco_masks import object_mask
 from .regions import BoolArray, Drawing, Drawings, Picture, Region, regions_of
+from .run_lengths import text_of
 
 LARGEST = 1 << 30
 """Largest file that is read, in bytes."""
@@ -77,7 +78,7 @@ def write(path: Path, labels: Mapping[int, str], pictures: Iterable[Picture], in
 
 def _shape(region: Region, size: tuple[int, int]) -> Json:
     return {
-        "segmentation": {"size": list(size), "counts": packed(region.lengths(size, "columns"))},
+        "segmentation": {"size": list(size), "counts": text_of(region.lengths(size, "columns"))},
         "area": int(region.inside.sum()),
         "bbox": [region.left, region.top, region.inside.shape[1], region.inside.shape[0]],
         "iscrowd": 0,

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from ..disk.limits import max_pixels
 from ..errors import DataError
 from ..types import IGNORE, ByteArray
+from .run_lengths import counts_of
 
 Overlap = Literal["last", "first", "smallest"]
 Crowd = Literal["paint", "ignore", "skip"]
@@ -121,7 +122,10 @@ def _runs(segmentation: dict[str, Any], size: tuple[int, int]) -> npt.NDArray[np
     if said != list(size):
         raise DataError(f"run lengths of size {said!r:.60}; the image has {list(size)}")
     if isinstance(counts, (str, bytes)):
-        lengths = _unpacked(counts.encode() if isinstance(counts, str) else counts)
+        try:
+            lengths = counts_of(counts if isinstance(counts, str) else counts.decode("ascii")).tolist()
+        except ValueError as error:
+            raise DataError(f"run lengths in a form that COCO does not use ({error})") from None
     else:
         if not isinstance(counts, list) or not all(type(count) is int for count in counts):
             raise DataError("run lengths that are not whole numbers")
@@ -130,45 +134,6 @@ def _runs(segmentation: dict[str, Any], size: tuple[int, int]) -> npt.NDArray[np
     if any(not 0 <= length <= total for length in lengths) or sum(lengths) != total:
         raise DataError(f"run lengths that do not add up to the {total} pixels of the image")
     return np.asarray(lengths, np.int64)
-
-
-def _unpacked(text: bytes) -> list[int]:
-    """Return run lengths from COCO's text form.
-
-    Each character, counted from "0", holds five bits, lowest first; its sixth bit says that more follow, and the fifth
-    of the last one is the sign. From the fourth length on, the difference from the length two before is stored.
-    """
-    lengths: list[int] = []
-    value = shift = 0
-    for letter in text:
-        bits = letter - 48
-        if not 0 <= bits < 64 or shift > 60:
-            raise DataError("run lengths in a form that COCO does not use")
-        value |= (bits & 31) << shift
-        shift += 5
-        if bits & 32:
-            continue
-        if bits & 16:
-            value -= 1 << shift
-        lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
-        value = shift = 0
-    if shift:
-        raise DataError("run lengths that end within a number")
-    return lengths
-
-
-def packed(lengths: Sequence[int]) -> str:
-    """Return run lengths in COCO's text form, as `object_mask` reads it."""
-    letters = []
-    for index, length in enumerate(lengths):
-        value = length - lengths[index - 2] if index > 2 else length
-        while True:
-            bits, value = value & 31, value >> 5
-            done = value == (-1 if bits & 16 else 0)
-            letters.append(chr((bits if done else bits | 32) + 48))
-            if done:
-                break
-    return "".join(letters)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -21,7 +21,7 @@ PUBLISHED = {
 """What is frozen, by the system that published it."""
 
 # blocks whose activated input is a feature map, and its name
-_TAPPED = {"b4": "conv3", "b5": "conv4", "b6": "conv5"}
+_MAP_BEFORE = {"b4": "conv3", "b5": "conv4", "b6": "conv5"}
 
 
 class ResNet38Options(BackboneOptions):
@@ -96,8 +96,8 @@ class ResNet38(Backbone):
             if isinstance(block, Plain | Bottleneck):
                 raw = x
                 x, activated = block(raw)
-                if name in _TAPPED:
-                    maps[_TAPPED[name]] = raw if name == "b4" and self.raw_conv3 else activated
+                if name in _MAP_BEFORE:
+                    maps[_MAP_BEFORE[name]] = raw if name == "b4" and self.raw_conv3 else activated
         maps["conv6"] = F.relu(self.bn7(x), inplace=True)
         return maps
 

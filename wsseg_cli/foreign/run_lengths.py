@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..types import IntArray
@@ -35,10 +37,10 @@ def counts_of(text: str) -> IntArray:
     return values
 
 
-def text_of(counts: IntArray) -> str:
+def text_of(counts: Sequence[int] | IntArray) -> str:
     """Return run lengths (n,) as COCO's text."""
-    differences = counts.copy()
-    differences[3:] -= counts[1:-2]
+    differences = np.array(counts, np.int64)
+    differences[3:] -= differences[1:-2].copy()
     codes = []
     for value in differences.tolist():
         more = True
