@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from ..disk.archives import check_member, opened
 from ..engine.progress import DownloadLine
 from ..errors import CheckpointError, DataError, RecipeError
 from ..weights import Published, Source, folder, path_of, published
 from ..weights.download import digest, download, require_hash
 from . import weights as conversion
 
+_MOST_WEIGHTS = 8 << 30  # bytes of a file of weights inside an archive
 _LONGEST = 150  # of a file's name, with what is put behind it
 
 
@@ -142,15 +143,18 @@ def require_right(row: Published, result: conversion.ConvertedWeights) -> None:
 def _unpacked(archive: Path, member: str, workshop: Path) -> Path:
     """Return one file out of an archive, written into `workshop` under its own name, wherever it lies inside."""
     try:
-        with zipfile.ZipFile(archive) as opened:
-            found = next((name for name in opened.namelist() if name.rpartition("/")[2] == member), None)
+        with opened(archive) as packed:
+            found = next((name for name in packed.namelist() if name.rpartition("/")[2] == member), None)
             if found is None:
-                raise CheckpointError(f"{archive.name} has no {member}; it holds {', '.join(opened.namelist()[:8])}")
+                raise CheckpointError(f"{archive.name} has no {member}; it holds {', '.join(packed.namelist()[:8])}")
+            check_member(packed.getinfo(found), _MOST_WEIGHTS)
             out = workshop / member
-            with opened.open(found) as stream, out.open("wb") as written:
+            with packed.open(found) as stream, out.open("wb") as written:
                 while block := stream.read(1 << 20):
                     written.write(block)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+    except (CheckpointError, OSError):
+        raise
+    except Exception as error:  # zipfile and the unpackers below it fail in any way on a damaged archive
         raise CheckpointError(f"{archive.name} is damaged ({error})") from error
     return out
 

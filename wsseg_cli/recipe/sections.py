@@ -14,6 +14,7 @@ from ..settings import (
     Settings,
     TrainSettings,
 )
+from ..types import NO_SPLIT, SPLIT
 from .background import Background
 
 STAGES: tuple[str, ...] = ("prepare", "train-cls", "cam", "refine", "pseudo", "train-seg", "eval")
@@ -63,8 +64,8 @@ class DatasetSettings(PluginChoice):
     def _file_names(cls, value: Any) -> Any:
         names = (value,) if isinstance(value, str) else value or ()
         for name in names:
-            if not re.fullmatch(r"\w[\w.+-]{0,99}", name):
-                raise ValueError(f"{name!r} cannot name a split: letters, digits, '_', '-', '.' and '+' only")
+            if not re.fullmatch(SPLIT, name):
+                raise ValueError(f"{name!r} {NO_SPLIT}")
         if len(set(names)) < len(names):
             raise ValueError(f"a split occurs twice (got {', '.join(names)})")
         return value
