@@ -20,10 +20,6 @@ FloatArray: TypeAlias = "npt.NDArray[np.float32]"
 IntArray: TypeAlias = "npt.NDArray[np.int64]"
 ByteArray: TypeAlias = "npt.NDArray[np.uint8]"
 
-SPLIT = r"^\w[\w.+-]{0,99}$"
-"""Pattern of the name of a split: files and folders of a run are called after it."""
-NO_SPLIT = "cannot name a split: letters, digits, '_', '-', '.' and '+' only, at most 100"
-
 Json = dict[str, Any]
 """A JSON object: a record of a run, the header of a model file, what a command prints with --json."""
 

@@ -17,7 +17,8 @@ from typing_extensions import NotRequired, TypedDict
 from ..disk.records import read_lines, read_record
 from ..disk.writing import write_text
 from ..errors import DataError, StageError
-from ..types import SPLIT, ClassNames, Sample
+from ..settings import SPLIT
+from ..types import ClassNames, Sample
 
 REMEDY = "run `wsseg prepare --force`"
 WORK = "work"

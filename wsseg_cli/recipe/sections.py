@@ -8,13 +8,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from ..settings import (
+    NO_SPLIT,
+    SPLIT,
     InferSettings,
     MaskCrfSettings,
     RuntimeSettings,
     Settings,
     TrainSettings,
 )
-from ..types import NO_SPLIT, SPLIT
 from .background import Background
 
 STAGES: tuple[str, ...] = ("prepare", "train-cls", "cam", "refine", "pseudo", "train-seg", "eval")

@@ -17,7 +17,8 @@ from ..engine import processes
 from ..engine.each import Work, Workers, each
 from ..errors import DataError, RecipeError, WssegError
 from ..plugin.protocols import Dataset
-from ..types import IGNORE, NO_SPLIT, SPLIT, ClassNames, Json, Sample
+from ..settings import NO_SPLIT, SPLIT
+from ..types import IGNORE, ClassNames, Json, Sample
 from . import Context, Result, begin, up_to_date
 from .collect import check_extras, collect
 from .data_report import data_report, report_lines
