@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from ..disk.archives import check_member, opened
+from ..disk.archives import blocks, opened
+from ..disk.writing import write_atomically
 from ..engine.progress import DownloadLine
 from ..errors import CheckpointError, DataError, RecipeError
 from ..weights import Published, Source, folder, path_of, published
@@ -147,14 +148,14 @@ def _unpacked(archive: Path, member: str, workshop: Path) -> Path:
             found = next((name for name in packed.namelist() if name.rpartition("/")[2] == member), None)
             if found is None:
                 raise CheckpointError(f"{archive.name} has no {member}; it holds {', '.join(packed.namelist()[:8])}")
-            check_member(packed.getinfo(found), _MOST_WEIGHTS)
             out = workshop / member
-            with packed.open(found) as stream, out.open("wb") as written:
-                while block := stream.read(1 << 20):
-                    written.write(block)
-    except (CheckpointError, OSError):
-        raise
-    except Exception as error:  # zipfile and the unpackers below it fail in any way on a damaged archive
+
+            def fill(temporary: Path) -> None:
+                with temporary.open("wb") as written:
+                    written.writelines(blocks(packed, packed.getinfo(found), _MOST_WEIGHTS))
+
+            write_atomically(out, fill, durable=False)
+    except zipfile.BadZipFile as error:
         raise CheckpointError(f"{archive.name} is damaged ({error})") from error
     return out
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from .reading import MEGABYTE
@@ -39,14 +40,21 @@ def opened(path: Path) -> zipfile.ZipFile:
         raise zipfile.BadZipFile(str(error) or type(error).__name__) from None
 
 
-def unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, largest: int) -> bytes:
-    """Return the content of a member of at most `largest` bytes.
+def blocks(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, largest: int) -> Iterator[bytes]:
+    """Yield the content of a member of at most `largest` bytes, block by block.
 
     Raises:
         zipfile.BadZipFile: as `check_member`, or a damaged member.
     """
     check_member(entry, largest)
     try:
-        return archive.read(entry)
+        with archive.open(entry) as stream:
+            while block := stream.read(MEGABYTE):
+                yield block
     except Exception as error:  # as do the unpackers below it on a damaged member
         raise zipfile.BadZipFile(f"{entry.filename[:80]} cannot be unpacked ({error})") from None
+
+
+def unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, largest: int) -> bytes:
+    """Return the content of a member as `blocks` does."""
+    return b"".join(blocks(archive, entry, largest))
