@@ -6,12 +6,13 @@
     VOC_ROOT=… VOC_SALIENCY=… python benchmarks/method_table.py photos  real photos in VOC layout
     VOC_ROOT=… VOC_SALIENCY=… python benchmarks/method_table.py voc     real VOC photos, splits train_mini and val_mini
 
-A table goes on where it was stopped. Runs lie in runs/NAME_table/METHOD-SEED; `prepare` is done once and shared. Every
-figure is a mIoU over the training split with image labels given; the threshold of the CAMs is chosen on the masks, the
-pseudo-masks use the recipe's own. A row of a refiner gives what its score maps reach in place of the CAMs. "saliency
-alone" takes the class from plain CAM's argmax and the extent from saliency > 0.5, no training: what a method that reads
-saliency has to beat. `--networks` trains the recipe's segmentation network as well and scores it on the validation
-split.
+A table resumes where it was stopped. Runs are in runs/NAME_table/METHOD-SEED; `prepare` is done once and shared. With
+`--keep FILE` finished figures go into a small file, and the table shows every row and random seed in it: so it grows
+over days and machines. Every figure is a mIoU over the training split with image labels given; the threshold of the
+CAMs is chosen on the masks, the pseudo-masks use the recipe's own. A row of a refiner gives what its score maps reach
+in place of the CAMs. "saliency alone" takes the class from plain CAM's argmax and the extent from saliency > 0.5, no
+training: what a method that reads saliency has to beat. `--networks` trains the recipe's segmentation network as well
+and scores it on the validation split.
 """
 
 from __future__ import annotations
@@ -28,12 +29,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from kept_figures import Figures, KeptFigures, recipe_hash
 
 from wsseg_cli.data.images import read_saliency
 from wsseg_cli.data.index import read_index
 from wsseg_cli.data.stores import ScoreStore, checked_mask
 from wsseg_cli.metrics import Confusion
+from wsseg_cli.recipe import loading
 from wsseg_cli.types import ClassNames
+
+SALIENCY = "saliency"
+"""The row of no method: plain CAM's classes inside the salient area."""
 
 
 class Row(NamedTuple):
@@ -127,6 +133,7 @@ def main() -> None:
     parser.add_argument(
         "--write", type=Path, nargs="+", default=[], help="put the table between its marks in these files"
     )
+    parser.add_argument("--keep", type=Path, help="file of finished figures; they are not made again")
     parser.add_argument("--networks", action="store_true", help="train and score the segmentation networks, too")
     arguments = parser.parse_args()
     table = TABLES[arguments.table]
@@ -134,36 +141,63 @@ def main() -> None:
     if unknown := [method for method in methods if method not in table.rows]:
         parser.error(f"no row {unknown[0]!r}; there are: {', '.join(table.rows)}")
     out = arguments.out or Path(f"runs/{arguments.table}_table")
-    columns = {"cam": "CAM (initial seed)", "pseudo": "pseudo-masks (CRF)"}
-    if arguments.networks:
-        columns["seg"] = f"network, {table.val}"
-    columns["minutes"] = "minutes"
-    reached: dict[str, list[dict[str, float]]] = {}
+    kept = KeptFigures(arguments.keep)
     for method in methods:
         for seed in arguments.seeds:
-            reached.setdefault(method, []).append(figures(table, method, seed, out, arguments.networks))
-            print(f"{method} random seed {seed}: {reached[method][-1]}", file=sys.stderr, flush=True)
-    seeds = "random seed" if len(arguments.seeds) == 1 else "random seeds"
-    lines = [
-        f"| {table.caption}, {seeds} {', '.join(map(str, arguments.seeds))} | {' | '.join(columns.values())} |",
-        "|---" * (len(columns) + 1) + "|",
-    ]
-    for method in methods:
-        cells = (spread([run[key] for run in reached[method] if key in run]) for key in columns)
-        lines.append(f"| {table.rows[method].title} | {' | '.join(cells)} |")
-        if method == "cam" and "eps" in methods:
-            alone = [saliency_alone(out / f"cam-{seed}", out / f"eps-{seed}", table) for seed in arguments.seeds]
-            lines.append(f"| saliency alone (S) | {spread(alone)} |" + " - |" * (len(columns) - 1))
-    text = "\n".join(lines)
+            made = kept_or_made(kept, table, method, seed, out, arguments.networks)
+            print(f"{method} random seed {seed}: {made}", file=sys.stderr, flush=True)
+    text = "\n".join(lines_of(table, kept, arguments.networks))
     print(text)
     for path in arguments.write:
         write_between_marks(path, f"{arguments.table} table", text)
 
 
-def figures(table: Table, method: str, seed: int, out: Path, networks: bool) -> dict[str, float]:
+def kept_or_made(kept: KeptFigures, table: Table, method: str, seed: int, out: Path, networks: bool) -> Figures:
+    """Return the figures of one row and seed, made now unless they are kept."""
+    recipe = recipe_hash(table.rows[method].recipe, settings_of(table, method, seed))
+    found = kept.get(method, seed, recipe)
+    networks = networks and loading.load(table.rows[method].recipe).recipe.train_seg is not None
+    if found is None or (networks and "seg" not in found):
+        found = figures(table, method, seed, out, networks)
+        kept.put(method, seed, recipe, found)
+    plain, salient = (out / f"{name}-{seed}" for name in ("cam", "eps"))
+    if method == "eps" and (plain / "cam" / "done.json").is_file() and (salient / "prepare").is_dir():
+        kept.put(SALIENCY, seed, "", {"cam": saliency_alone(plain, salient, table)})
+    return found
+
+
+def lines_of(table: Table, kept: KeptFigures, networks: bool) -> list[str]:
+    """Return the table in Markdown: the rows that have figures."""
+    columns = {"cam": "CAM (initial seed)", "pseudo": "pseudo-masks (CRF)"}
+    if networks:
+        columns["seg"] = f"network, {table.val}"
+    columns["minutes"] = "minutes"
+    titles = {name: row.title for name, row in table.rows.items()} | {SALIENCY: "saliency alone (S)"}
+    order = [*list(titles)[:1], SALIENCY, *list(titles)[1:-1]]
+    seeds = {name: kept.seeds(name) for name in order if kept.seeds(name)}
+    same = len({tuple(of_row) for name, of_row in seeds.items() if name != SALIENCY}) == 1
+    said = f", {random_seeds(next(iter(seeds.values())))}" if same else ""
+    lines = [f"| {table.caption}{said} | {' | '.join(columns.values())} |", "|---" * (len(columns) + 1) + "|"]
+    for name, of_row in seeds.items():
+        of_which = "" if same or name == SALIENCY else f" ({random_seeds(of_row)})"
+        cells = (spread(kept.all(name, key)) for key in columns)
+        lines.append(f"| {titles[name]}{of_which} | {' | '.join(cells)} |")
+    return lines
+
+
+def random_seeds(seeds: list[int]) -> str:
+    return f"random seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+
+
+def settings_of(table: Table, method: str, seed: int) -> list[str]:
+    """Return the `--set`s of a row."""
+    return [f"seed={seed}", *table.settings, *table.rows[method].settings]
+
+
+def figures(table: Table, method: str, seed: int, out: Path, networks: bool) -> Figures:
     """Train, compute and evaluate one row and seed; return its mIoUs and the minutes up to the score maps."""
     row, run = table.rows[method], out / f"{method}-{seed}"
-    settings = [word for setting in (f"seed={seed}", *table.settings, *row.settings) for word in ("--set", setting)]
+    settings = [word for setting in settings_of(table, method, seed) for word in ("--set", setting)]
     common = ["--recipe", row.recipe, "--run", str(run), *settings, "--quiet"]
     maps = "cam" if row.after is None else "refine"
     if row.after is not None:
@@ -174,7 +208,7 @@ def figures(table: Table, method: str, seed: int, out: Path, networks: bool) -> 
     for key, what in (("cam", maps), ("pseudo", "pseudo")):
         wsseg(["eval", "--what", what, "--split", table.train, *common])
         reached[key] = miou(run, what, table.train)
-    if networks and "train_seg" in (run / "recipe.yaml").read_text(encoding="utf-8"):
+    if networks:
         wsseg(["train-seg", *common])
         wsseg(["eval", "--what", "seg", "--split", table.val, *common])
         reached["seg"] = miou(run, "seg", table.val)

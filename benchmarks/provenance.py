@@ -15,7 +15,7 @@ from wsseg_cli.types import ScoreMap
 
 METHODS = {
     "methods": (
-        *("scores", "logits", "training_step", "after_step"),
+        *("scores", "logits", "training_step", "after_step", "precompute"),
         *("class_maps", "region_map", "local_crops", "refined_labels", "token_labels", "par"),
     ),
     "refiners": ("refine", "walk_start", "confident_labels", "label_scores", "edge"),

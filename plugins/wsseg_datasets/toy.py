@@ -29,7 +29,7 @@ WORTH_A_POOL = 24
 
 Side = Annotated[int, Field(ge=64, le=1024)]
 
-_GROUND = "ground"  # text entry of a mask's PNG that names the kinds of ground in the scene
+_GROUND = "ground"  # text entry in a mask's PNG that names the kinds of ground in the scene
 
 
 class ToyOptions(DatasetOptions):
@@ -51,7 +51,7 @@ class Toy(Dataset[ToyOptions]):
 
     @property
     def folder(self) -> Path:
-        """Return where the files of these options lie; scenes of other options lie elsewhere."""
+        """Return the folder for scenes with these options; scenes with other options are elsewhere."""
         width, height = self.options.size
         return self.work / f"toy-v{DRAWING}-{width}x{height}-seed{self.options.seed}"
 
@@ -59,7 +59,7 @@ class Toy(Dataset[ToyOptions]):
         """Yield the scenes of "train" or "val" in order, after drawing those whose files are missing.
 
         Raises:
-            DataError: another split, or the files cannot be written.
+            DataError: it is another split, or the files cannot be written.
         """
         indices = self._indices(split)
         self._draw_missing(indices)
@@ -128,7 +128,7 @@ def write_scene(folder: Path, seed: int, size: tuple[int, int], index: int) -> N
 
 
 def grounds_of(mask: Path) -> tuple[str, ...]:
-    """Return the kinds of ground of a scene, from what stands in the PNG of its mask."""
+    """Return the kinds of ground of a scene, from the text in its mask's PNG."""
     with Image.open(mask) as picture:
         return tuple(str(picture.info.get(_GROUND, "")).split())
 

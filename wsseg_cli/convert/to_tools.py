@@ -17,6 +17,7 @@ from ..disk.records import read_record
 from ..errors import DataError, RecipeError, StageError
 from ..foreign import coco_file, cvat, label_studio
 from ..foreign.regions import Picture
+from ..rank import kept_scores
 from ..recipe.sections import Recipe
 from ..run.directory import RunDir
 from ..status import open_existing
@@ -27,18 +28,18 @@ Target = Literal["coco", "cvat", "label-studio", "png"]
 What = Literal["pseudo", "seg"]
 
 _SUFFIXES = {"coco": (".json",), "cvat": (".xml", ".zip"), "label-studio": (".json",)}
-_OVERLAYS = "overlays"  # where `wsseg predict --overlay` draws beside its masks
+_OVERLAYS = "overlays"  # where `wsseg predict --overlay` draws, next to its masks
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What becomes of the masks.
+    """How the masks are exported.
 
     Attributes:
-        ignore: name of the label that holds the pixels of 255; None leaves them unlabelled.
-        instances: one region a connected component, else one a class.
+        ignore: name of the label for the pixels of 255; None leaves them unlabelled.
+        instances: one region per connected component, else one per class.
         scores: JSON with a score by image id, which tools sort by.
-        prefix: what stands before a photo's name in Label Studio, such as /data/local-files/?d=photos/.
+        prefix: what precedes a photo's name in Label Studio, such as /data/local-files/?d=photos/.
     """
 
     ignore: str | None = None
@@ -49,7 +50,7 @@ class Choice:
 
 @dataclass
 class ExportedMasks:
-    """What was written: file or folder, photos, classes, and what the format does not hold or is else to be known."""
+    """The outcome: file or folder, photos, classes, and remarks, such as what the format cannot hold."""
 
     out: Path
     images: int = 0
@@ -76,15 +77,15 @@ def run(
     classes: Path | None = None,
     photos: Path | None = None,
 ) -> ExportedMasks:
-    """Write masks as a labelling tool reads them, whole or not at all (PNGs one by one, after all have been checked).
+    """Write masks for a labelling tool, whole or not at all (PNGs one by one, after all have been checked).
 
     source: a run, or a folder of palette PNGs, which needs classes. out: for "cvat", FILE.xml is "CVAT for images 1.1",
-    FILE.zip "Segmentation mask 1.1"; for "png" a folder. what, split: of a run, which masks; by default pseudo-masks of
-    all splits where the recipe has them, else the network's of `val`. photos: of a folder, where its photos lie.
+    FILE.zip "Segmentation mask 1.1"; for "png" a folder. what, split: which masks of a run; by default pseudo-masks of
+    all splits if the recipe has them, else the network's of `val`. photos: folder with the photos of a mask folder.
 
     Raises:
-        RecipeError: options that do not go together. StageError: a run without such masks. DataError: a mask of foreign
-        values or of another size than its photo, photos that are missing, names that the tool cannot hold.
+        RecipeError: options do not go together. StageError: the run has no such masks. DataError: a mask has invalid
+        values or not the size of its photo, photos are missing, or the tool cannot hold a name.
     """
     _check(out, to, choice)
     if (source / "recipe.yaml").is_file():
@@ -102,6 +103,9 @@ def run(
     if photos is None and not (source / "recipe.yaml").is_file() and to != "png":
         result.notes.append("photos are named like the masks; --photos DIR gives their own names")
     scores = _scores(choice.scores, masks, result)
+    if to == "label-studio" and choice.scores is None and (source / "recipe.yaml").is_file():
+        scores, said = kept_scores(open_existing(source))
+        result.notes += [said] if said else []
     with_ignore: list[str] = []
 
     def pictures() -> Iterator[Picture]:
@@ -145,7 +149,7 @@ def _writer(source: Path, out: Path, to: Target, choice: Choice) -> _Write:
 
     def png(labels: Mapping[int, str], pictures: Callable[[], Iterator[Picture]]) -> int:
         for _ in pictures():
-            pass  # a mask that cannot be used is met before the first is written
+            pass  # unusable masks raise here, before the first one is written
         count = 0
         for picture in pictures():
             MaskStore(out).write(picture.image_id, picture.mask)
@@ -170,14 +174,14 @@ def _check(out: Path, to: Target, choice: Choice) -> None:
     if to == "png" and choice.ignore is not None:
         raise RecipeError(f"--ignore {choice.ignore}: PNGs hold {IGNORE} as it is")
     if to != "label-studio" and (choice.scores is not None or choice.prefix):
-        raise RecipeError(f"--scores and --prefix: of --to label-studio, not of {to}")
+        raise RecipeError(f"--scores and --prefix: only for --to label-studio, not for {to}")
 
 
 def _labels(classes: ClassNames, ignore: str | None) -> dict[int, str]:
     """Return the labels by mask value.
 
     Raises:
-        DataError: names that are no text. RecipeError: `ignore` is a class or means background.
+        DataError: a name cannot be encoded as text. RecipeError: `ignore` is a class or means background.
     """
     labels = dict(enumerate(classes, 1))
     if ignore is not None:
@@ -218,7 +222,7 @@ def _of_run(run: RunDir, what: What | None, split: str | None) -> tuple[ClassNam
 
 
 def _predicted(run: RunDir, recipe: Recipe, split: str | None) -> tuple[Path, str]:
-    """Return the folder of the network's masks of a split, and the split."""
+    """Return the folder of the network's masks of a split, and the name of the split."""
     split = split or recipe.dataset.val or recipe.dataset.train[0]
     folder = run.folder("eval") / f"seg-{split}"
     changed = run.changes("eval")
@@ -265,11 +269,11 @@ def _of_folder(folder: Path, out: Path, classes: Path | None, photos: Path | Non
     return names, masks
 
 
-def _scores(path: Path | None, masks: list[_Mask], result: ExportedMasks) -> dict[str, float]:
-    """Return the score of each image id that a JSON file {"ID": 0.7, …} gives.
+def _scores(path: Path | None, masks: list[_Mask], result: ExportedMasks) -> Mapping[str, float]:
+    """Return the score of each image id in a JSON file {"ID": 0.7, …}.
 
     Raises:
-        DataError: missing, another form, or scores of other images.
+        DataError: the file is missing, has another form, or only has scores of other images.
     """
     if path is None:
         return {}

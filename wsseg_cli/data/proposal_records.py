@@ -17,7 +17,7 @@ from ..types import IntArray
 from .run_lengths import counts_of
 
 LARGEST = 10 * MEGABYTE
-"""Bytes of the largest file of proposals of one image; a photo of 12 megapixels has about one."""
+"""Largest size in bytes of a proposals file of one image; that of a 12-megapixel photo has about a megabyte."""
 
 MOST = 1 << 16
 """Proposals of one image; a label image of 16 bits has as many values."""
@@ -33,7 +33,7 @@ _Side = Annotated[int, Field(ge=0, lt=1 << 31)]
 
 @with_config(OPEN)
 class RunLengths(TypedDict):
-    """COCO's run lengths: [height, width], and counts as numbers or as their text."""
+    """COCO's run lengths: [height, width], and counts as numbers or as encoded text."""
 
     size: tuple[_Side, _Side]
     counts: str | list[int]
@@ -58,7 +58,7 @@ class ImageSize(TypedDict, total=False):
 
 @with_config(OPEN)
 class Sa1b(TypedDict):
-    """The proposals of one image in the form of SA-1B."""
+    """The proposals of one image in the format of SA-1B."""
 
     annotations: list[Record]
     image: NotRequired[ImageSize]

@@ -1,4 +1,4 @@
-"""Threads for work that lets go of the interpreter's lock, as decoding and packing of pictures does; else processes."""
+"""Threads for work that releases the interpreter's lock, such as decoding pictures; processes for the rest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _Result = TypeVar("_Result")
 
 
 def cores() -> int:
-    """Return the number of cores that this job may use: affinity and the limits of its control group respected."""
+    """Return the number of cores that this job may use: within its CPU affinity and the limits of its control group."""
     from joblib import cpu_count
 
     return int(cpu_count())
@@ -25,7 +25,7 @@ def cores() -> int:
 def in_threads(
     work: Callable[[_Item], _Result], items: Iterable[_Item], workers: int | None = None
 ) -> Iterator[_Result]:
-    """Yield `work(item)` for each item, in their order; workers: threads, by default one a core."""
+    """Yield `work(item)` for each item, in order; workers: threads, by default one per core."""
     workers = cores() if workers is None else workers
     if workers <= 1:
         yield from map(work, items)
@@ -52,6 +52,6 @@ def in_processes(work: Callable[[_Item], object], items: Sequence[_Item], worker
 
 
 def _main_can_be_spawned() -> bool:
-    """Say whether a spawned process could import the main program again; what comes from stdin it could not."""
+    """Return whether a spawned process could import the main program again; it cannot if that came from stdin."""
     program = getattr(sys.modules.get("__main__"), "__file__", None)
     return program is None or os.path.isfile(program)

@@ -12,6 +12,7 @@ from ..run.threshold import chosen
 from ..settings import InferSettings
 from ..types import Json
 from . import Context
+from .hand_masks import masks_said
 from .per_image import label_rule
 from .plugins import network_stage
 
@@ -19,7 +20,7 @@ from .plugins import network_stage
 def protocol_of(context: Context, artefact: str, split: str, images: int) -> Json:
     """Return split, images, labels given or predicted, views, CRF, initial weights and supervision of a result.
 
-    Of a folder that --use gave for the artefact, no more than its path is known.
+    For a folder that --use gave for the artefact, only its path is known.
     """
     recipe = context.recipe.recipe
     protocol: Json = {"split": split, "images": images, "classes": "mean over classes and background"}
@@ -33,8 +34,10 @@ def protocol_of(context: Context, artefact: str, split: str, images: int) -> Jso
         protocol["initial weights"] = header.get("weights", "unknown")
         truth = header.get("masks") == "ground_truth"
         protocol["supervision"] = "fully supervised" if truth else _supervision(context)
+        if header.get("masks") == "corrected":
+            protocol["masks"] = masks_said(header)
         return protocol
-    if artefact in context.run.use:  # made elsewhere: nothing but its place is known
+    if artefact in context.run.use:  # made elsewhere: only its path is known
         return protocol | {"folder": str(context.run.use[artefact]), "labels": "unknown", "supervision": "unknown"}
     protocol["labels"] = label_rule(context).source(split)
     if recipe.cam is not None:
@@ -45,6 +48,8 @@ def protocol_of(context: Context, artefact: str, split: str, images: int) -> Jso
     protocol["crf"] = _crf(recipe.pseudo.crf) if artefact == "pseudo" and recipe.pseudo else None
     if artefact == "pseudo" and recipe.pseudo and recipe.pseudo.refiner:
         protocol["mask refiner"] = recipe.pseudo.refiner.name
+    if artefact == "pseudo" and recipe.pseudo and recipe.pseudo.ignore and not recipe.pseudo.ignore.only_training:
+        protocol["ignore"] = {"below": recipe.pseudo.ignore.below}
     if artefact == "pseudo" and recipe.pseudo and recipe.pseudo.background:
         protocol |= _background(context, recipe.pseudo)
         if recipe.pseudo.precision != "fp32":
@@ -57,7 +62,7 @@ def protocol_of(context: Context, artefact: str, split: str, images: int) -> Jso
 
 
 def _views(infer: InferSettings) -> Json:
-    """Return the settings of the views, of windows only where there are some."""
+    """Return the settings of the views, with those of windows only if there are any."""
     return infer.model_dump(mode="json", exclude_none=True, exclude={"overlap"} if infer.tile is None else None)
 
 
