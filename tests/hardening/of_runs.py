@@ -44,6 +44,7 @@ def _complete(run: Path) -> None:
     photos = run.parent / "photos"
     read = Sources(tables=(run / "recipe.yaml",), listed=(photos,))
     write_sources(run / "prepare", read, sorted(photos.glob("*.png")), {"root": photos}, {})
+    write_json(run / "rank.json", {"by": "margin", "reads": {"cam": ""}, "scores": {"made/up0": 0.5, "made/up1": 1.0}})
     write_json(run / "pseudo" / "threshold.json", {"threshold": 0.4, "without_masks": 0.5, "best": 0.3, "masks": ["a"]})
 
 
@@ -94,6 +95,13 @@ def thresholds(run: Path) -> None:
 
     chosen(run / "pseudo")
     three_thresholds(collect([run])[0], 1)
+
+
+def ranking(run: Path) -> None:
+    from wsseg_cli.rank import kept_scores
+    from wsseg_cli.status import open_existing
+
+    kept_scores(open_existing(run))
 
 
 def data_sources(run: Path) -> None:

@@ -20,6 +20,7 @@ READERS: dict[str, Reader] = {
     "report.json": Reader("json", of_runs.in_run("prepare/report.json", of_runs.report)),
     "threshold.json": Reader("json", of_runs.in_run("pseudo/threshold.json", of_runs.thresholds)),
     "sources.json": Reader("json", of_runs.in_run("prepare/sources.json", of_runs.data_sources)),
+    "rank.json": Reader("json", of_runs.in_run("rank.json", of_runs.ranking)),
     "recipe.yaml of a run": Reader("text", of_runs.in_run("recipe.yaml", of_runs.report)),
     "lock": Reader("json", of_runs.in_run("prepare/lock", of_runs.lock)),
     "score map": Reader("safetensors", of_runs.in_run("cam/made%2Fup0.safetensors", of_runs.scores)),
