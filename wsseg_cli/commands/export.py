@@ -68,6 +68,12 @@ def masks(
             metavar="FILE",
         ),
     ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images", help="Only these images: ids, one a line, as `wsseg rank --list` prints them.", metavar="FILE"
+        ),
+    ] = None,
     prefix: Annotated[
         str,
         typer.Option(
@@ -85,7 +91,7 @@ def masks(
     """
     from ..convert import to_tools
 
-    choice = to_tools.Choice(ignore=ignore, instances=instances, scores=scores, prefix=prefix)
+    choice = to_tools.Choice(ignore=ignore, instances=instances, scores=scores, images=images, prefix=prefix)
     done = to_tools.run(source, out, to, choice, what=what, split=split, classes=classes, photos=photos)  # type: ignore[arg-type]
     if as_json:
         console.say_json({"out": done.out, "images": done.images, "classes": done.classes, "notes": done.notes})

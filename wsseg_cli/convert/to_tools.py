@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,6 @@ from ..data.files import write_text
 from ..data.index import Index, read_index
 from ..data.palette import voc_colours
 from ..data.stores import MaskStore, checked_mask
-from ..disk.records import read_record
 from ..errors import DataError, RecipeError, StageError
 from ..foreign import coco_file, cvat, label_studio
 from ..foreign.regions import Picture
@@ -22,6 +20,7 @@ from ..recipe.sections import Recipe
 from ..run.directory import RunDir
 from ..status import open_existing
 from ..types import IGNORE, ClassNames, means_no_class
+from .chosen import listed, scores_in
 from .photos import Photos
 
 Target = Literal["coco", "cvat", "label-studio", "png"]
@@ -38,13 +37,15 @@ class Choice:
     Attributes:
         ignore: name of the label for the pixels of 255; None leaves them unlabelled.
         instances: one region per connected component, else one per class.
-        scores: JSON with a score by image id, which tools sort by.
+        scores: JSON with a score by image id, which tools sort by; None: those of a run's ranking, if it keeps one.
+        images: file with the ids of the wanted images, one per line; None: all.
         prefix: what precedes a photo's name in Label Studio, such as /data/local-files/?d=photos/.
     """
 
     ignore: str | None = None
     instances: bool = False
     scores: Path | None = None
+    images: Path | None = None
     prefix: str = ""
 
 
@@ -98,14 +99,14 @@ def run(
         if what is not None or split is not None:
             raise RecipeError(f"{source} is not a run; --what and --split choose masks of one")
         names, masks = _of_folder(source, out, classes, photos)
+    if choice.images is not None:
+        wanted = listed(choice.images, [one.image_id for one in masks])
+        masks = [one for one in masks if one.image_id in wanted]
     labels = _labels(names, choice.ignore)
     result = ExportedMasks(out, classes=tuple(names))
     if photos is None and not (source / "recipe.yaml").is_file() and to != "png":
         result.notes.append("photos are named like the masks; --photos DIR gives their own names")
-    scores = _scores(choice.scores, masks, result)
-    if to == "label-studio" and choice.scores is None and (source / "recipe.yaml").is_file():
-        scores, said = kept_scores(open_existing(source))
-        result.notes += [said] if said else []
+    scores = _scores(source, to, choice, [one.image_id for one in masks], result)
     with_ignore: list[str] = []
 
     def pictures() -> Iterator[Picture]:
@@ -269,21 +270,11 @@ def _of_folder(folder: Path, out: Path, classes: Path | None, photos: Path | Non
     return names, masks
 
 
-def _scores(path: Path | None, masks: list[_Mask], result: ExportedMasks) -> Mapping[str, float]:
-    """Return the score of each image id in a JSON file {"ID": 0.7, …}.
-
-    Raises:
-        DataError: the file is missing, has another form, or only has scores of other images.
-    """
-    if path is None:
+def _scores(source: Path, to: Target, choice: Choice, ids: list[str], result: ExportedMasks) -> Mapping[str, float]:
+    if choice.scores is not None:
+        return scores_in(choice.scores, ids, result.notes)
+    if to != "label-studio" or not (source / "recipe.yaml").is_file():
         return {}
-    scores = read_record(path, dict[str, float], 'expected a score by image id, {"IMG_0001": 0.7, …}')
-    if scores is None:
-        raise DataError(f"{path}: no such file")
-    ids = {one.image_id for one in masks}
-    known = {image_id: score for image_id, score in scores.items() if image_id in ids and math.isfinite(score)}
-    if not known:
-        raise DataError(f"{path}: none of its {len(scores)} images is one of the {len(ids)} that are written")
-    if len(known) < len(ids):
-        result.notes.append(f"{len(ids) - len(known)} of {len(ids)} photos have no score in {path}")
-    return known
+    scores, said = kept_scores(open_existing(source))
+    result.notes += [said] if said else []
+    return scores
