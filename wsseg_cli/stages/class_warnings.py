@@ -9,7 +9,7 @@ from collections.abc import Sequence
 _BETWEEN = re.compile(r"\s*(?:[,;|/+&，、；]|\band\b|\s)\s*")
 
 EVERYWHERE = 0.95
-"""Share of the training images from which on a class is said to be on nearly all of them."""
+"""Share of the training images from which a class is reported as being on nearly all of them."""
 
 
 def name_warnings(names: Sequence[str]) -> list[str]:

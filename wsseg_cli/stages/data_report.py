@@ -13,7 +13,7 @@ from ..types import Json
 from .class_warnings import EVERYWHERE, name_warnings
 
 OFTEN = 0.8
-"""Share of a class's images in which another class also stands, from which on CAMs are likely to confuse the two."""
+"""Share of a class's images that also show another class, from which CAMs are likely to confuse the two."""
 
 
 def data_report(index: Index, section: DatasetSettings, facts: Mapping[str, Any]) -> Json:

@@ -25,7 +25,7 @@ from .hand_masks import masks_said
 CARD = "model.md"
 _MODEL = "model.safetensors"
 _MADE_BY = {"train-cls": "cam", "refine/train": "refine", "train-seg": "seg"}
-"""The folders that hold a network, and what of `eval` it made."""
+"""The folders that hold a network, and the artefacts of `eval` that it made."""
 _WORDS = {"methods": "method", "refiners": "refiner", "segmenters": "segmentation network"}
 _log = logging.getLogger(__name__)
 
