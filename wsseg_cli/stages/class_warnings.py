@@ -24,9 +24,7 @@ def name_warnings(names: Sequence[str]) -> list[str]:
             lines.append(f"{said} are classes of their own; `rename: {{{same[1]!r}: {same[0]!r}}}` makes them one")
     for name in names:
         if name != name.strip():
-            lines.append(
-                f"class {name!r} has a space at an end; `rename: {{{name!r}: {name.strip()!r}}}` takes it away"
-            )
+            lines.append(f"class {name!r} has a space at an end; `rename: {{{name!r}: {name.strip()!r}}}` removes it")
         parts = [part for part in _BETWEEN.split(name.strip()) if part]
         if len(parts) > 1 and all(part.casefold() in alike for part in parts):
             between = name.strip()[len(parts[0]) : name.strip().index(parts[1], len(parts[0]))]
