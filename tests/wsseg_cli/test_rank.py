@@ -183,3 +183,21 @@ def test_label_studio_gets_its_scores(run: Path) -> None:
     opened.finish("pseudo", ["train"])
     said, scores = exported(run)
     assert "is of other results than these and gives no scores" in said and set(scores.values()) == {None}
+    (run / "rank.json").write_text('{"by": "luck"')
+    done = wsseg("export", "masks", run, "--to", "label-studio", "--out", run.parent / "again.json")
+    assert done.exit_code == 4 and str(run / "rank.json") in done.stderr and "`wsseg rank` again" in done.stderr
+    assert not (run.parent / "again.json").exists()
+
+
+def test_only_the_photos_of_a_list_are_exported(run: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "next.txt"
+    listed.write_text(wsseg("rank", run, "--top", 2, "--list").stdout)
+    words = ["export", "masks", run, "--to", "png", "--out", tmp_path / "out", "--images", listed]
+    assert wsseg(*words).exit_code == 0
+    assert sorted(path.stem for path in (tmp_path / "out").glob("*.png")) == ["made%2Fup1", "made%2Fup2"]
+    listed.write_text("made/up1\nmade/up7\n")
+    done = wsseg(*words)
+    assert done.exit_code == 4 and "1 of 2 have no mask here, such as 'made/up7'" in done.stderr
+    listed.write_text("\n")
+    assert "lists no image" in wsseg(*words).stderr
+    assert "cannot be read" in wsseg(*words[:-1], tmp_path / "nowhere.txt").stderr

@@ -1,4 +1,4 @@
-"""wsseg predict: masks of any photos."""
+"""wsseg predict: masks for any photos."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..recipe.evaluating import EvalSettings
 from ..types import Json
 from .options import JsonOpt, QuietOpt, run_names
 
-_SHOWN = 6  # classes named in a photo's line
+_SHOWN = 6  # classes named on a photo's line
 
 
 def predict(
@@ -27,7 +27,7 @@ def predict(
         typer.Option(
             "--model",
             "-m",
-            help="A run with a trained network, or its train-seg/model.safetensors alone.",
+            help="A run with a trained network, or just its train-seg/model.safetensors.",
             metavar="RUN|FILE",
             autocompletion=run_names,
         ),
@@ -37,7 +37,7 @@ def predict(
     ),
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw the masks over the photos.")] = False,
     scores: Annotated[
-        bool, typer.Option("--scores", help="Also write how sure each pixel is, grey PNGs in DIR/confidence.")
+        bool, typer.Option("--scores", help="Also write the confidence of each pixel, as grey PNGs in DIR/confidence.")
     ] = False,
     crf: Annotated[
         str | None,
@@ -63,11 +63,11 @@ def predict(
     tile: Annotated[
         int | None,
         typer.Option(
-            "--tile", min=0, help="Larger photos are looked at in windows of this side, 0: none; default: as the run's."
+            "--tile", min=0, help="Larger photos are cut into windows of this side, 0: none; default: as the run's."
         ),
     ] = None,
     overlap: Annotated[
-        int | None, typer.Option("--overlap", min=0, help="Pixels that neighbouring windows share at least.")
+        int | None, typer.Option("--overlap", min=0, help="Smallest overlap of neighbouring windows, in pixels.")
     ] = None,
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or mps.")] = None,
     as_json: JsonOpt = False,
@@ -75,7 +75,7 @@ def predict(
 ) -> None:
     """Write a mask for each photo, as large as the photo; no labels needed.
 
-    A run looks at photos as its `eval` does; a model file alone looks once, without CRF.
+    A run treats photos as its `eval` does; a model file alone uses a single view and no CRF.
     """
     from .. import predict as prediction
     from ..engine import checkpoint
@@ -110,7 +110,7 @@ def predict(
 
 
 def _views(section: EvalSettings, crf: str | None, scales: str | None, flip: bool | None) -> EvalSettings:
-    """Return the settings with what the command line says in place of the run's.
+    """Return the run's settings, overridden by the command line.
 
     Raises:
         RecipeError: a value that a recipe would not take either.
@@ -131,7 +131,7 @@ def _views(section: EvalSettings, crf: str | None, scales: str | None, flip: boo
 
 
 def _windows(section: EvalSettings, tile: int | None, overlap: int | None) -> EvalSettings:
-    """Return the settings with the windows that the command line asks for; a tile of 0 asks for none.
+    """Return the settings with the windows that the command line asks for; a tile of 0 means none.
 
     Raises:
         RecipeError: a value that a recipe would not take either.
@@ -165,7 +165,7 @@ def _tell(records: list[Json], out: Path, beside: list[str]) -> None:
 
 
 def register(app: typer.Typer) -> None:
-    """Put `predict` on the command line."""
+    """Add `predict` to the command line."""
     app.command(
         "predict",
         short_help="Write masks for any photos.",

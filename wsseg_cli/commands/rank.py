@@ -43,13 +43,13 @@ def rank_command(
             autocompletion=run_names,
         ),
     ] = None,
-    as_list: Annotated[bool, typer.Option("--list", help="Print image ids alone, one a line.")] = False,
+    as_list: Annotated[bool, typer.Option("--list", help="Print only image ids, one per line.")] = False,
     set_: SetOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
-    """List the photos whose masks are least sure, with the reason: those to correct next.
+    """List the photos with the least certain masks, with the reason: those to correct next.
 
-    Photos with a hand mask that the run learns from are left out. RUN/rank.json keeps the ranking, and `wsseg export
+    Photos with a hand mask that the run trains on are left out. RUN/rank.json keeps the ranking, and `wsseg export
     masks --to label-studio` takes its scores.
     """
     from .. import rank
@@ -72,7 +72,7 @@ def rank_command(
 
 
 def register(app: typer.Typer) -> None:
-    """Put `rank` on the command line."""
+    """Add `rank` to the command line."""
     app.command(
         "rank",
         short_help="List the photos to label next.",

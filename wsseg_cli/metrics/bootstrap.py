@@ -1,4 +1,4 @@
-"""How far the best threshold depends on the images that it was chosen on: a bootstrap over images (Efron, 1979)."""
+"""How much the best threshold depends on the images that it was chosen on: a bootstrap over images (Efron, 1979)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .confusion import Float64Array, ratio
 from .curve import ThresholdCurve
 
 FEW = 50
-"""Up to so many images a threshold stands beside its interval; with more it is narrow, and the counts take memory."""
+"""Up to this many images, a threshold comes with an interval; with more it is narrow, and the counts take memory."""
 _DRAWS = 1000
 _OUTSIDE = (2.5, 97.5)
 """Percentiles between which 95 per cent of the draws lie."""
@@ -19,16 +19,16 @@ _OUTSIDE = (2.5, 97.5)
 
 @dataclass(frozen=True)
 class Spread:
-    """Where 95 per cent of resampled sets of images have their best threshold, and its mean IoU in [0, 1]."""
+    """The range of the best threshold in 95 per cent of resampled sets of images, and of its mean IoU in [0, 1]."""
 
     threshold: tuple[float, float]
     mean_iou: tuple[float, float]
 
 
 def spread_of_best(curves: Sequence[ThresholdCurve], seed: int = 0) -> Spread | None:
-    """Return how the best threshold and its mean IoU spread over sets drawn from the images with replacement.
+    """Return how the best threshold and its mean IoU vary over sets of images drawn with replacement.
 
-    curves: one an image, of equal thresholds and classes. None for a single image, of which nothing can be drawn.
+    curves: one per image, with equal thresholds and classes. None for a single image, which cannot be resampled.
     """
     if len(curves) < 2:
         return None
@@ -46,7 +46,7 @@ def _by_threshold(curve: ThresholdCurve, name: str) -> Float64Array:
 
 
 def _best(hits: Float64Array, union: Float64Array) -> tuple[float, float]:
-    """Return the place of the best threshold, the lowest among equals, and its mean IoU."""
+    """Return the position of the best threshold, the lowest among equals, and its mean IoU."""
     iou = ratio(hits, union)
     known = ~np.isnan(iou)
     means = np.where(known, iou, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)

@@ -77,7 +77,8 @@ def supervision(recipe: Recipe) -> str:
         if requirements is None:
             return "?"
         extras |= requirements.extras
-    return stated(extras)
+    by_hand = recipe.train_seg is not None and recipe.train_seg.masks == "corrected"
+    return stated(extras) + (", hand masks" if by_hand else "")
 
 
 def _asked(group: str, choice: PluginChoice) -> Requirements | None:

@@ -117,9 +117,11 @@ class RunDir:
             return None
         try:
             folder = self.recipe.section("train-seg").hand_folder
-        except RecipeError:  # a variable that is not set: what was read stands
+        except RecipeError:  # a variable that is not set
+            folder = None
+        if folder is None or not folder.is_dir():  # out of sight from here: what was read stands
             return (self.started("train-seg") or {}).get("reads", {}).get(HAND_MASKS, {}).get("masks", "")
-        return self._content(folder, "*.png") if folder else None
+        return self._content(folder, "*.png")
 
     def _use_of(self, stage: str) -> dict[str, dict[str, str]]:
         """Return the folders that stand in for what `stage` reads: this command's, or those that it was made with."""

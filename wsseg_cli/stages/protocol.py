@@ -25,18 +25,7 @@ def protocol_of(context: Context, artefact: str, split: str, images: int) -> Jso
     recipe = context.recipe.recipe
     protocol: Json = {"split": split, "images": images, "classes": "mean over classes and background"}
     if artefact == "seg":
-        protocol |= {
-            "labels": "none",
-            "infer": _views(recipe.eval.infer),
-            "crf": _crf(recipe.eval.crf),
-        }
-        header = checkpoint.read_header(context.run.folder(network_stage(recipe)) / checkpoint.MODEL)
-        protocol["initial weights"] = header.get("weights", "unknown")
-        truth = header.get("masks") == "ground_truth"
-        protocol["supervision"] = "fully supervised" if truth else _supervision(context)
-        if header.get("masks") == "corrected":
-            protocol["masks"] = masks_said(header)
-        return protocol
+        return protocol | _of_network(context)
     if artefact in context.run.use:  # made elsewhere: only its path is known
         return protocol | {"folder": str(context.run.use[artefact]), "labels": "unknown", "supervision": "unknown"}
     protocol["labels"] = label_rule(context).source(split)
@@ -59,6 +48,21 @@ def protocol_of(context: Context, artefact: str, split: str, images: int) -> Jso
         protocol["initial weights"] = checkpoint.read_header(model).get("weights", "unknown")
     protocol["supervision"] = _supervision(context)
     return protocol
+
+
+def _of_network(context: Context) -> Json:
+    recipe = context.recipe.recipe
+    header = checkpoint.read_header(context.run.folder(network_stage(recipe)) / checkpoint.MODEL)
+    learnt, hand = header.get("masks"), header.get("learnt_from", {}).get("hand", 0)
+    supervision = "fully supervised" if learnt == "ground_truth" else _supervision(context)
+    return {
+        "labels": "none",
+        "infer": _views(recipe.eval.infer),
+        "crf": _crf(recipe.eval.crf),
+        "initial weights": header.get("weights", "unknown"),
+        "supervision": supervision + (", hand masks" if hand else ""),
+        **({"masks": masks_said(header)} if learnt == "corrected" else {}),
+    }
 
 
 def _views(infer: InferSettings) -> Json:

@@ -103,7 +103,7 @@ def test_it_is_said_everywhere(box: Path) -> None:
     done = wsseg("eval", "--run", "run", "--what", "seg")
     assert done.exit_code == 0 and said in done.stdout, done.output
     protocol = json.loads(Path("run/eval/seg-val.json").read_text())["protocol"]
-    assert protocol["masks"] == said and protocol["supervision"] == "I"
+    assert protocol["masks"] == said and protocol["supervision"] == "I, hand masks"
     assert f"| trained on | {said} |" in Path("run/train-seg/model.md").read_text()
     head, rows = protocols(collect([Path("run")]))
     assert rows[-1][head.index("masks")] == said
@@ -122,11 +122,15 @@ def test_a_hand_mask_that_is_new_or_changed_is_noticed(box: Path, monkeypatch: p
     by_hand("scene_00002", 2)
     assert state("train-seg")[0] == "stale"
     by_hand("scene_00002")
-    Path("hand").rename("elsewhere")  # what counts is their content
-    assert state("train-seg")[0] == "stale"
+    Path("hand").rename("elsewhere")  # what was read stands where the folder is out of sight
+    assert state("train-seg")[0] == "done"
+    # what counts is their content, wherever they lie
     opened = open_existing(Path("run"), overrides=["train_seg.corrected=elsewhere"])
     assert opened.changes("train-seg") == []
-    # a folder in a variable that is not set: what was read stands
+    by_hand_elsewhere = Path("elsewhere/scene_00000.png")
+    shutil.copyfile("elsewhere/scene_00002.png", by_hand_elsewhere)
+    opened = open_existing(Path("run"), overrides=["train_seg.corrected=elsewhere"])
+    assert opened.changes("train-seg") == ["the hand masks have changed"]
     monkeypatch.delenv("NOWHERE", raising=False)
     opened = open_existing(Path("run"), overrides=["train_seg.corrected=${NOWHERE}"])
     assert opened.changes("train-seg") == []
