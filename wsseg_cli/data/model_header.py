@@ -57,5 +57,5 @@ def checked_header(header: Json, path: Path) -> Json:
     Raises:
         CheckpointError: one of them has another form; names it.
     """
-    check_record(header, _Known, f"{path}: its header", "fetch it again, or train it anew", CheckpointError)
+    check_record(header, _Known, f"{path}: its header", "fetch it again, or train it again", CheckpointError)
     return header
