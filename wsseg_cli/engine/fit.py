@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from ..plugin.protocols import Batch, Losses, NetworkT, Trainable, TrainingJob
 from ..settings import RuntimeSettings, TrainSettings
 from ..types import Progress, Sample
 from . import checkpoint, hub_weights, processes, train_state
+from .arithmetic import allow_tf32, autocast
 from .frozen import frozen_weights
 from .interrupt import Interrupt
 from .live import log_pictures
@@ -26,8 +27,6 @@ from .metrics_log import MetricsLog
 from .optim import build_optimizer, set_learning_rates
 from .progress import ProgressLine
 from .sync_norm import sync_batch_norms
-
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class _Step(nn.Module):
@@ -73,6 +72,7 @@ class Loop:
             TrainingError: a loss is not finite. DataError: nothing to learn from. CheckpointError: weights do not fit.
         """
         device = processes.start(self.runtime.device)
+        allow_tf32(self.runtime.tf32)
         finished = job.dir / checkpoint.MODEL
         if finished.is_file() and checkpoint.read_header(finished).get("fingerprint") == job.fingerprint:
             model = trainable.build_model()
@@ -200,7 +200,7 @@ class Loop:
             last = number == len(parts) - 1
             batch = {n: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for n, v in batch.items()}
             with nullcontext() if last else accelerator.no_sync(step_module):
-                with _autocast(device, settings.precision):
+                with autocast(device.type, settings.precision):
                     losses = step_module(batch, progress)
                 seen.append(PartLosses.of(losses, batch["image_id"]))
                 total = sum(losses.values()) / len(parts)
@@ -256,9 +256,3 @@ def _seed_of(*numbers: int) -> int:
     import numpy as np
 
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
-
-
-def _autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    if precision == "fp32":
-        return nullcontext()
-    return torch.autocast(device.type, _DTYPES[precision])

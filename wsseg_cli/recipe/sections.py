@@ -259,7 +259,7 @@ class Recipe(Settings):
     train_seg: TrainSegSettings | None = Field(None, description="training of the segmentation network")
     eval: EvalSettings = Field(default_factory=EvalSettings, description="how results are evaluated")
     runtime: RuntimeSettings = Field(
-        default_factory=RuntimeSettings, description="how the machine is used; changes no number"
+        default_factory=RuntimeSettings, description="how the machine is used; no part of a fingerprint"
     )
 
     @property

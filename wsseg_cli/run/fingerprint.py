@@ -19,6 +19,7 @@ LATER: Json = {
     "augment.opencv": "emulated",
     "infer.tile": None,
     "infer.overlap": 128,
+    "infer.precision": "fp32",
     "background.low": None,
     "background.high": None,
     "pseudo.refiner": None,

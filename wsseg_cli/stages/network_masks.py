@@ -29,8 +29,8 @@ def predict_split(context: Context, index: Index, samples: Sequence[Sample], spl
     predictor = predictor_of(context, index.classes)
     model_file = context.run.folder(network_stage(context.recipe.recipe)) / checkpoint.MODEL
     folder = context.run.folder("eval") / f"seg-{split}"
-    device, workers = device_and_workers(context.recipe.section("runtime"))
     section = context.recipe.section("eval")
+    device, workers = device_and_workers(context.recipe.section("runtime"), precision=section.infer.precision)
     arguments = (predictor, model_file, context.prepared, folder, section, device)
     run_each(context, "eval", samples, MaskStore(folder).missing, _predictor, arguments, workers)
     processes.barrier()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ..engine import checkpoint, hub_weights, processes
+from ..engine.arithmetic import refusal
 from ..errors import CheckpointError, DataError, PluginError, RecipeError, WssegError
 from ..ops.opencv import MISSING
 from ..plugin.protocols import InitialWeights, Trainable
@@ -20,7 +21,7 @@ from ..recipe.loading import WITH_NETWORK, LoadedRecipe
 from ..recipe.problems import Problem, render
 from ..recipe.sections import PLUGIN
 from ..recipe.yaml_core import Address
-from ..settings import TrainSettings
+from ..settings import InferSettings, TrainSettings
 from ..types import ClassNames
 from .plugins import checked, mask_refiner_of
 from .without_numbers import learns_from_one, without_numbers
@@ -170,6 +171,24 @@ class Preflight:
         if runtime.tracker != "none" and find_spec(runtime.tracker) is None:
             package = runtime.tracker.replace("_", "-")
             self._say(("runtime", "tracker"), f"{runtime.tracker} is not installed: pip install {package}")
+
+        if processes.on_cpu(runtime.device):
+            for at, infer in self._views():
+                if said := refusal("cpu", infer.precision):
+                    self._say((*at, "precision"), said)
+
+    def _views(self) -> Iterator[tuple[Address, InferSettings]]:
+        """Yield the test-time views of the stages that are to run, and where the recipe has them."""
+        recipe = self.recipe.recipe
+        if recipe.cam is not None and "cam" in self.stages:
+            yield ("cam", "infer"), recipe.cam.infer
+        if recipe.refine is not None and "refine" in self.stages:
+            yield ("refine", "infer"), recipe.refine.infer
+            for number, one in enumerate(recipe.refine.chain):
+                if one.infer is not None and one.infer != recipe.refine.infer:
+                    yield ("refine", "refiner", number, "infer"), one.infer
+        if "eval" in self.stages:
+            yield ("eval", "infer"), recipe.eval.infer
 
     def _data(self) -> None:
         try:
