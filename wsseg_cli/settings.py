@@ -43,6 +43,9 @@ class OptimSettings(Settings):
     weight_decay: float = Field(0.0, ge=0, description="weight decay; groups of biases may leave it out, as published")
     betas: tuple[Share, Share] = Field((0.9, 0.999), description="moment decay rates of Adam and AdamW")
     nesterov: bool = Field(False, description="Nesterov momentum of SGD")
+    grad_clip: float | None = Field(
+        None, gt=0, description="norm to which larger gradients of a step are scaled down; null: as they are"
+    )
 
 
 class ScheduleSettings(Settings):

@@ -24,7 +24,7 @@ from .live import log_pictures
 from .losses import LossWatch, PartLosses
 from .memory import explained
 from .metrics_log import MetricsLog
-from .optim import build_optimizer, set_learning_rates
+from .optim import build_optimizer, set_learning_rates, step_facts, take_step
 from .progress import ProgressLine
 from .sync_norm import sync_batch_norms
 
@@ -90,7 +90,7 @@ class Loop:
         model = trainable.build_model()
         said = self._initial(model, s.weights)
         model.to(device).train()
-        optimizer = build_optimizer(trainable.param_groups(model, s.optim), s.optim)
+        optimizer = build_optimizer(trainable.param_groups(model, s.optim), s.optim, fused=device.type == "cuda")
         scaler = torch.amp.GradScaler(device.type) if s.precision == "fp16" else None
         begun = train_state.resume(job.dir, model, optimizer, scaler)
         if begun:
@@ -123,7 +123,7 @@ class Loop:
                 # Dropout and other draws are a function of (seed, step, process): no random state to store.
                 torch.manual_seed(_seed_of(job.seed, step, processes.rank()))
                 losses.add(step, self._step(step_module, accelerator, parts, progress, s, device, scaler))
-                _update(optimizer, scaler)
+                norm = take_step(optimizer, scaler, s.optim.grad_clip)
                 trainable.after_step(model, progress)
                 done = step + 1
                 stop = processes.agree_to_stop(interrupt.asked)
@@ -133,7 +133,7 @@ class Loop:
                     line.show(**losses.look())
                 line.advance()
                 if logs:
-                    log.write(done, losses.last, max(group["lr"] for group in optimizer.param_groups))
+                    log.write(done, losses.last, step_facts(optimizer, norm))
                 if saves and processes.is_main():
                     log.flush()
                     train_state.write(job.dir, done, model, optimizer, scaler)
@@ -240,16 +240,6 @@ def _require_equal_parts(settings: TrainSettings) -> None:
         raise RecipeError(
             f"batch_size {settings.batch_size} is not divisible by {world} processes x accumulate {settings.accumulate}"
         )
-
-
-def _update(optimizer: torch.optim.Optimizer, scaler: Any) -> None:
-    """Take one step of the optimiser and clear the gradients."""
-    if scaler:
-        scaler.step(optimizer)
-        scaler.update()
-    else:
-        optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
 
 
 def _seed_of(*numbers: int) -> int:

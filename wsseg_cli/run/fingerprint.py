@@ -16,6 +16,7 @@ from ..types import Json
 LATER: Json = {
     "schedule.warmup_start": 0.1,
     "schedule.final": 0.0,
+    "optim.grad_clip": None,
     "augment.opencv": "emulated",
     "infer.tile": None,
     "infer.overlap": 128,
