@@ -136,6 +136,9 @@ class CamSettings(Settings):
         default_factory=LabelSources, description="whether image labels are given or predicted"
     )
     infer: InferSettings = Field(default_factory=InferSettings, description="test-time views")
+    fold_norms: bool = Field(
+        False, description="fold batch norms into convolutions, as eval and predict do: faster, last digits differ"
+    )
     store_stride: int = Field(4, ge=1, description="how coarse the stored maps are; 1 is full resolution")
 
 

@@ -21,6 +21,7 @@ LATER: Json = {
     "infer.tile": None,
     "infer.overlap": 128,
     "infer.precision": "fp32",
+    "cam.fold_norms": False,
     "background.low": None,
     "background.high": None,
     "pseudo.refiner": None,

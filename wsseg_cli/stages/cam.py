@@ -80,7 +80,7 @@ def _computer(
     """Return the function that writes the score map of one image."""
     index = read_index(prepared)
     store = ScoreStore(folder)
-    model = trained(method, model_file, device)
+    model = trained(method, model_file, device, fast=section.fold_norms or section.infer.precision != "fp32")
 
     def compute(image_id: str) -> None:
         sample = index.entries[image_id].sample

@@ -161,8 +161,8 @@ def _computer(
     """Return the function that refines the score map of one image."""
     index = read_index(prepared)
     coarse, store = ScoreStore(source), ScoreStore(folder)
-    model = trained(refiner, model_file, device) if model_file else None
     precision = infer.precision if model_file else "fp32"
+    model = trained(refiner, model_file, device, fast=precision != "fp32") if model_file else None
 
     def compute(image_id: str) -> None:
         sample = index.entries[image_id].sample
