@@ -23,7 +23,7 @@ class KeptFigures:
         self.path = path
         there = path is not None and path.is_file()
         self._rows: dict[str, dict[str, dict[str, float | str]]] = (
-            json.loads(path.read_text()) if there and path else {}
+            json.loads(path.read_text(encoding="utf-8")) if there and path else {}
         )
 
     def get(self, row: str, seed: int, recipe: str) -> Figures | None:

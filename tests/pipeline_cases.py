@@ -18,7 +18,8 @@ from torch import Tensor, from_numpy, nn
 from wsseg_cli.nets import weights
 from wsseg_cli.plugin import discovery
 from wsseg_cli.recipe import loading
-from wsseg_cli.recipe.sections import EvalSettings, PseudoSettings, Recipe
+from wsseg_cli.recipe.evaluating import EvalSettings
+from wsseg_cli.recipe.sections import PseudoSettings, Recipe
 from wsseg_cli.settings import InferSettings
 from wsseg_cli.types import ByteArray, ClassNames, ScoreMap
 

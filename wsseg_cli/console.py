@@ -15,20 +15,20 @@ from collections.abc import Sequence
 from .types import Json
 
 SCHEMA_VERSION = 1
-"""Version of every object that --json prints; a new key does not change it, another meaning of one does."""
+"""Version of every object that --json prints; a new key does not change it, a new meaning of a key does."""
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-"""What --log-level takes; at "info", the default, remarks and progress are shown."""
+"""Values of --log-level; at "info", the default, remarks and progress are shown."""
 
 _log = logging.getLogger(__name__)
 _all = logging.getLogger("wsseg_cli")
-_all.addHandler(logging.NullHandler())  # else logging itself would print errors a second time
+_all.addHandler(logging.NullHandler())  # otherwise logging itself would print errors a second time
 _all.setLevel(logging.INFO)
 _shown = logging.INFO
 
 
 def set_level(name: str) -> None:
-    """Show on stderr what is at least as important as `name`, one of `LEVELS`."""
+    """Show on stderr what is at least as severe as `name`, one of `LEVELS`."""
     global _shown
     _shown = LEVELS[name]
     _all.setLevel(min(_shown, logging.INFO))  # the log of a run gets remarks in any case
@@ -37,12 +37,12 @@ def set_level(name: str) -> None:
 
 
 def quiet() -> bool:
-    """Return whether remarks and progress are left out."""
+    """Return whether remarks and progress are suppressed."""
     return _shown > logging.INFO
 
 
 class _Debug(logging.Handler):
-    """Prints what only --verbose asks for; everything more important is printed by the functions below."""
+    """Prints what only --verbose shows; everything more severe is printed by the functions below."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno < logging.INFO and is_main_process():
@@ -50,7 +50,7 @@ class _Debug(logging.Handler):
 
 
 def is_main_process() -> bool:
-    """Return whether this is the process that speaks, the first of a torchrun."""
+    """Return whether this is the process that prints, the first of a torchrun."""
     return os.environ.get("RANK", "0") == "0"
 
 
@@ -70,7 +70,7 @@ def note(text: str) -> None:
 
 
 def error(text: str) -> None:
-    """Print an error on stderr; of several processes each says which it is."""
+    """Print an error on stderr; with several processes, each other than the first says which it is."""
     rank = os.environ.get("RANK", "0")
     head = _coloured("error:", "31") if rank == "0" else f"error in process {rank}:"
     print(f"{head} {text}", file=sys.stderr, flush=True)
@@ -87,10 +87,10 @@ def say_json(data: Json) -> None:
 
 
 class Lasting(io.TextIOWrapper):
-    """A text stream that its reader may close: what is written afterwards goes nowhere, and the work goes on."""
+    """A text stream whose reader may close it: later output is discarded, and the work continues."""
 
     def write(self, text: str) -> int:
-        """Write as ever."""
+        """Write, or discard the text if the reader is gone."""
         try:
             return super().write(text)
         except BrokenPipeError:
@@ -98,7 +98,7 @@ class Lasting(io.TextIOWrapper):
             return len(text)
 
     def flush(self) -> None:
-        """Flush as ever."""
+        """Flush, or do nothing if the reader is gone."""
         try:
             super().flush()
         except BrokenPipeError:
@@ -111,9 +111,9 @@ class Lasting(io.TextIOWrapper):
 
 
 def outlast_readers() -> None:
-    """Make stdout and stderr outlast their readers, and say what they can on a console without Unicode.
+    """Make stdout and stderr outlast their readers, and escape what a console without Unicode cannot show.
 
-    `wsseg status | head -1` is no failed check then: a command ends with the exit code of its work.
+    `wsseg status | head -1` then does not count as a failure: a command ends with the exit code of its work.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -124,7 +124,7 @@ def outlast_readers() -> None:
 
 
 def table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> str:
-    """Return rows as aligned columns, two blanks between; the same text in a pipe as on a terminal."""
+    """Return rows as aligned columns, two spaces apart; the same text in a pipe as on a terminal."""
     lines = [list(map(str, row)) for row in ([header, *rows] if header else rows)]
     count = max((len(line) for line in lines), default=0)
     widths = [max((len(line[i]) for line in lines if i < len(line)), default=0) for i in range(count)]

@@ -1,4 +1,4 @@
-"""What this machine has: versions, devices, CRF backends, plugins, caches; one fix for each problem. No torch."""
+"""What this machine has: versions, devices, CRF backends, plugins, caches; one fix per problem. Without torch."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _EXTRAS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at; a PROBLEM brings one fix."""
+    """The result of one check; a PROBLEM comes with one fix."""
 
     topic: str
     name: str
@@ -43,7 +43,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Return all findings, in the order in which a person would ask."""
+    """Return all findings, in the order in which a user would ask."""
     return [*_versions(), *_machine(), *_crf(), *_extras(), *_plugins(), *_caches()]
 
 
@@ -69,7 +69,7 @@ def _versions() -> Iterator[Finding]:
 
 
 def _torch_pair() -> str:
-    """Return why torch and torchvision do not belong together, or nothing: then `import torchvision` fails."""
+    """Return why torch and torchvision do not match, so that `import torchvision` fails; empty if they do."""
     torch, vision = _version("torch"), _version("torchvision")
     if not torch or not vision:
         return ""
@@ -99,7 +99,7 @@ def _machine() -> Iterator[Finding]:
 
 
 def _gpu() -> Finding:
-    """Return what the system says of graphics processors; only torch could say whether it can use them."""
+    """Return what the system reports on GPUs; only torch could say whether it can use them."""
     names = [
         match[1].strip()
         for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
@@ -149,12 +149,12 @@ def _extras() -> Iterator[Finding]:
 def _plugins() -> Iterator[Finding]:
     if not any(plugin.builtin for plugin in find()):
         yield Finding(
-            "plugins", "wsseg", "PROBLEM", "its own plugins are not registered", "install wsseg anew: pip install -e ."
+            "plugins", "wsseg", "PROBLEM", "its own plugins are not registered", "reinstall wsseg: pip install -e ."
         )
     for checked in check(importing=False):
         plugin = checked.plugin
         if checked.problem:
-            fix = "install wsseg anew" if plugin.builtin else f"mend it, or pip uninstall {plugin.package}"
+            fix = "reinstall wsseg" if plugin.builtin else f"fix it, or pip uninstall {plugin.package}"
             yield Finding(
                 "plugins", f"{plugin.group}/{plugin.name}", "PROBLEM", f"{plugin.origin}: {checked.problem}", fix
             )
@@ -175,7 +175,7 @@ def _caches() -> Iterator[Finding]:
         if os.access(above, os.W_OK):
             yield Finding("caches", name, "ok", str(place))
         elif name == "numba":
-            # without a place to keep it, the CRF is compiled anew in every process
+            # without a place to cache it, the CRF is recompiled in every process
             yield Finding(
                 "caches", name, "PROBLEM", f"{place} cannot be written", "export NUMBA_CACHE_DIR=~/.cache/numba"
             )

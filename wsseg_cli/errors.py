@@ -1,4 +1,4 @@
-"""What a user can do something about, each kind with the exit code that a shell script sees."""
+"""Errors that a user can fix, each kind with the exit code that a shell script sees."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterable
 
 
 class WssegError(Exception):
-    """A problem that the user can mend: shown as one message without traceback; `exit_code` goes to the shell."""
+    """A problem that the user can fix: shown as one message without traceback; `exit_code` goes to the shell."""
 
     exit_code = 1
 
 
 class CheckFailed(WssegError):
-    """A check that was asked for did not hold, such as `eval --min-miou`."""
+    """A requested check that failed, such as `eval --min-miou`."""
 
     exit_code = 1
 
@@ -25,7 +25,7 @@ class RecipeError(WssegError):
 
 
 class PluginError(WssegError):
-    """A plugin that is not there, does not load, or is not what its group promises."""
+    """A plugin that is missing, does not load, or does not fulfil the contract of its group."""
 
     exit_code = 3
 
@@ -37,7 +37,7 @@ class DataError(WssegError):
 
 
 class StageError(WssegError):
-    """A stage asked for out of order, on old input, or beside another process."""
+    """A stage requested out of order, on outdated input, or while another process is at work."""
 
     exit_code = 5
 
@@ -49,12 +49,12 @@ class CheckpointError(WssegError):
 
 
 class TrainingError(WssegError):
-    """Training that cannot go on, such as a loss that is not finite."""
+    """Training that cannot continue, for example because a loss is not finite."""
 
     exit_code = 7
 
 
 def near(word: str, known: Iterable[str]) -> str:
-    """Return "; did you mean 'x'?" for the closest known word, or nothing."""
+    """Return "; did you mean 'x'?" for the closest known word, or an empty string."""
     found = difflib.get_close_matches(word, list(known), 1, cutoff=0.6)
     return f"; did you mean {found[0]!r}?" if found else ""

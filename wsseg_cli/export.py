@@ -1,4 +1,4 @@
-"""export: a segmentation network as ONNX, verified against torch; a split's masks as VOC's test server wants them."""
+"""export: a segmentation network as ONNX, verified against torch; a split's masks as VOC's test server expects them."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ SIZES = ((2, 65, 97), (1, 96, 64))
 """(batch, height, width) at which an exported network is compared with torch."""
 
 TOLERANCE = 1e-4
-"""Largest difference from torch, of scores in units of their own largest value where that is above 1."""
+"""Largest accepted difference of scores from torch, in units of the largest score if that is above 1."""
 
 EXTRA = ("onnx", "onnxscript", "onnxruntime")
 
 
 class FromPixels(nn.Module):
-    """A network that takes pixels as they are: the normalisation stands inside."""
+    """A network that takes raw pixels: it includes the normalisation."""
 
     mean: Tensor
     std: Tensor
@@ -57,7 +57,7 @@ class FromPixels(nn.Module):
 
 @dataclass(frozen=True)
 class Verified:
-    """An ONNX file and how far it lies from torch, by (batch, height, width)."""
+    """An ONNX file and its largest difference from torch, by (batch, height, width)."""
 
     path: Path
     bytes: int
@@ -67,7 +67,7 @@ class Verified:
 def export_onnx(model_file: Path, path: Path) -> Verified:
     """Write the network as ONNX with any batch and any size: `pixels` (N, 3, H, W) to `scores` (N, 1+C, H, W).
 
-    pixels: float32 RGB, 0..255, not normalised. The class names stand in the file's metadata, "classes", a line each.
+    pixels: float32 RGB, 0..255, not normalised. The class names are in the file's metadata, "classes", one per line.
 
     Raises:
         RecipeError: the extra is not installed. CheckFailed: ONNX and torch do not agree; nothing is written then.
@@ -112,7 +112,7 @@ def export_onnx(model_file: Path, path: Path) -> Verified:
 def differences(path: Path, network: nn.Module) -> dict[tuple[int, int, int], float]:
     """Return the largest difference between an ONNX file and the torch network at each of `SIZES`.
 
-    In units of the largest score where that is above 1.
+    In units of the largest score if that is above 1.
     """
     import onnxruntime
 
@@ -138,7 +138,7 @@ def voc_server(run: RunDir, split: str, out: Path, competition: str = "comp6") -
     `out`/results/VOC2012/Segmentation/COMPETITION_SPLIT_cls/ID.png and `out`/results.tar.gz, which is uploaded.
 
     Raises:
-        StageError: no masks of the split, or of another network. DataError: a mask that the server would refuse.
+        StageError: masks of the split are missing or outdated. DataError: the server would refuse a mask.
     """
     run.require("train-seg")
     index = read_index(run.folder("prepare"))
@@ -176,7 +176,7 @@ def _refuse(ids: Sequence[str], why: str) -> None:
 
 
 def _pack(to: Path, out: Path, inside: Path, ids: Sequence[str]) -> None:
-    """Write the archive: the same bytes whenever and by whomever it is made."""
+    """Write the archive reproducibly: the same bytes, whenever and by whomever it is made."""
     with (
         open(to, "wb") as raw,
         gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed,

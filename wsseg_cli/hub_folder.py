@@ -18,7 +18,7 @@ from .disk.records import OPEN, read_record
 from .disk.writing import write_atomically, write_text
 from .errors import CheckpointError, RecipeError
 from .recipe import yaml_core
-from .recipe.sections import EvalSettings
+from .recipe.evaluating import EvalSettings
 from .run.evaluation import Evaluation
 from .run.records import write_json
 from .stages.model_card import header_of_file
@@ -34,7 +34,7 @@ class _Ours(TypedDict):
 
 @with_config(OPEN)
 class _Config(TypedDict):
-    """What of config.json is read back: how the network looks at photos."""
+    """The part of config.json that is read back: how the network processes photos."""
 
     wsseg: _Ours
 
@@ -49,11 +49,11 @@ def write_hub_folder(
 ) -> list[Path]:
     """Write the three files into `out` and return them.
 
-    model: the model file; section: how it looks at photos; card: its card; records: what `eval` found of it;
+    model: the model file; section: how it processes photos; card: its model card; records: its results in `eval`;
     licence: as the hub names licences, such as cc-by-4.0; None: none is stated.
 
     Raises:
-        RecipeError: `out` is the folder of the model itself. CheckpointError: no model file.
+        RecipeError: `out` is the folder of the model itself. CheckpointError: `model` is not a model file.
     """
     header = header_of_file(model)
     files = [out / name for name in (README, MODEL, CONFIG)]
@@ -88,7 +88,7 @@ def _config(header: Json, section: EvalSettings) -> Json:
 
 
 def _front(header: Json, records: Sequence[Evaluation], licence: str | None) -> Json:
-    """Return the front matter of a model card on the hub, the numbers in its form `model-index`."""
+    """Return the front matter of a model card on the hub, with the scores as its `model-index`."""
     front: Json = {"license": licence} if licence else {}
     front |= {
         "library_name": "wsseg",
@@ -115,7 +115,7 @@ def is_hub_folder(place: Path) -> bool:
 
 
 def read_hub_folder(place: Path) -> EvalSettings:
-    """Return how the network in such a folder looks at photos, as its config.json says.
+    """Return how the network in such a folder processes photos, as its config.json says.
 
     Raises:
         CheckpointError: config.json is damaged, or not one of ours.

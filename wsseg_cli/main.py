@@ -1,4 +1,4 @@
-"""The command line: `wsseg`. Commands live in `commands/`; here is what surrounds them, exit codes above all."""
+"""The command line: `wsseg`. Commands live in `commands/`; this module surrounds them, above all with exit codes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from . import __version__, console
-from .commands import backbones, convert, export, plugins, predict, recipes, report, stages, state, weights
+from .commands import backbones, convert, export, plugins, predict, rank, recipes, report, stages, state, weights
 from .commands.verbosity import LevelOpt, VerboseOpt, everywhere
 from .errors import WssegError
 from .runlog import close_log, command_line
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 class Commands(typer.core.TyperGroup):
-    """The group of all commands: turns what a user can mend into one message and an exit code."""
+    """The group of all commands: turns errors that a user can fix into one message and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command and end the log of its run, if it has one, with the exit code."""
@@ -48,15 +48,15 @@ class Commands(typer.core.TyperGroup):
             _log.debug("where it came from:", exc_info=True)
             raise typer.Exit(error.exit_code) from error
         except Terminated as error:
-            said = "terminated; what is done is kept, and the same command goes on from there:"
+            said = "terminated; what is done is kept, and the same command resumes from there:"
             console.note(f"{said} {command_line()}")
             raise typer.Exit(TERMINATED) from error
         except KeyboardInterrupt as error:
-            said = "\ninterrupted; what is done is kept, and the same command goes on from there:"
+            said = "\ninterrupted; what is done is kept, and the same command resumes from there:"
             console.note(f"{said}\n  {command_line()}")
             raise typer.Exit(INTERRUPTED) from error
         except MemoryError as error:
-            console.error("not enough memory; what is done is kept, the same command goes on with more of it")
+            console.error("not enough memory; what is done is kept, the same command resumes when there is more")
             raise typer.Exit(1) from error
         except OSError as error:
             console.error(_machine_said(error))
@@ -64,12 +64,12 @@ class Commands(typer.core.TyperGroup):
 
 
 def _machine_said(error: OSError) -> str:
-    """Return what the operating system refused, in one line: these are no bugs, and a traceback would not help."""
+    """Return in one line what the operating system refused: these are not bugs, and a traceback would not help."""
     where = f" at {error.filename}" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full{where}; nothing is half-written, the same command goes on after making room"
+        return f"the disk is full{where}; nothing is half-written, the same command resumes after making room"
     reason = str(error.strerror or error).splitlines()[0] if str(error) else type(error).__name__
-    return f"the system says: {reason}{where}; nothing is half-written, the same command goes on once that is mended"
+    return f"the system says: {reason}{where}; nothing is half-written, the same command resumes once that is fixed"
 
 
 app = typer.Typer(
@@ -101,7 +101,7 @@ def _all(
             "--max-megapixels",
             min=1e-6,
             max=99_999,
-            help="Refuse larger pictures, masks and maps on their header; default: 100.",
+            help="Refuse larger pictures, masks and maps by their header; default: 100.",
             metavar="N",
         ),
     ] = None,
@@ -116,6 +116,7 @@ stages.register(app)
 state.register(app)
 predict.register(app)
 report.register(app)
+rank.register(app)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(export.app, name="export")
 app.add_typer(plugins.app, name="plugins")

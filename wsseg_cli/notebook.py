@@ -34,7 +34,7 @@ class Run:
         """Open the run in directory `path`.
 
         Raises:
-            RecipeError: the directory is not a run. StageError: nothing was prepared in it yet.
+            RecipeError: the directory is not a run. StageError: nothing has been prepared in it yet.
         """
         self.path = Path(path)
         if not (self.path / "recipe.yaml").is_file():
@@ -58,7 +58,7 @@ class Run:
         """Return the images of these splits, such as "val", or all images.
 
         Raises:
-            StageError: a split that was not prepared.
+            StageError: a split was not prepared.
         """
         return self._index.samples(*(splits or self._index.splits()))
 
@@ -82,7 +82,7 @@ class Run:
         """Return the "pseudo", "seg" (predicted) or "truth" mask as (H, W) uint8: 0 background, 1 to C, 255 ignore.
 
         Raises:
-            StageError: no such kind, or no such mask of this image.
+            StageError: there is no such kind, or this image has no such mask.
         """
         if kind not in MASKS:
             raise StageError(f"no kind of mask {kind!r}; there are {', '.join(MASKS)}")
@@ -103,7 +103,7 @@ class Run:
         """Return the "photo", or a map ("cam", "refine") or mask ("pseudo", "seg", "truth") over it.
 
         Raises:
-            StageError: no such kind, or the stage has not run.
+            StageError: there is no such kind, or the stage has not run.
         """
         photo = self.image(image_id)
         if kind == "photo":
@@ -117,11 +117,12 @@ class Run:
     def model(self, stage: str = "train-seg") -> tuple[Any, nn.Module]:
         """Return the plugin and the trained network of "train-cls", "refine" or "train-seg", ready for inference.
 
-        A method makes score maps, `method.scores(network, image, labels, infer)`; a segmenter class scores,
+        A method makes score maps, `method.scores(network, image, labels, infer)`; a segmenter makes class scores,
         `segmenter.logits(network, image, infer)`.
 
         Raises:
-            StageError: the stage trains nothing, or has not finished. CheckpointError: the file fits no such network.
+            StageError: the stage trains nothing, or has not finished. CheckpointError: the file does not fit the
+                network.
         """
         if stage not in NETWORKS:
             raise StageError(f"no network of {stage!r}; there are those of {', '.join(NETWORKS)}")

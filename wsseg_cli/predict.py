@@ -12,18 +12,18 @@ import numpy as np
 from .data.images import exif_orientation, open_picture, read_image
 from .data.label_table import PHOTO_SUFFIXES
 from .data.overlays import mask_overlay
-from .data.stores import MaskStore
+from .data.stores import CONFIDENCE, MaskStore, write_confidence
 from .data.strips import Pixels
 from .engine import checkpoint, processes
 from .engine.each import Work, each, share
 from .errors import CheckpointError, DataError, RecipeError
 from .hub_folder import is_hub_folder, read_hub_folder
-from .recipe.sections import EvalSettings
+from .recipe.evaluating import EvalSettings
 from .settings import RuntimeSettings
 from .stages.per_image import device_and_workers
 from .stages.pictures import write_picture
 from .stages.plugins import network_stage, predictor_from, trained
-from .stages.windows import network_mask
+from .stages.windows import mask_and_confidence
 from .status import open_existing
 from .types import ByteArray, FloatArray, Json
 
@@ -52,7 +52,7 @@ def model_at(place: Path) -> Model:
     A folder that `wsseg export hub` wrote looks at photos as its run did.
 
     Raises:
-        CheckpointError: nothing there, or a run without a trained segmentation network.
+        CheckpointError: there is nothing, or a run without a trained segmentation network.
     """
     if not place.is_dir():
         if not place.exists():
@@ -73,10 +73,10 @@ def model_at(place: Path) -> Model:
 def photos_at(places: Sequence[str], out: Path) -> dict[str, Path]:
     """Return the photos that files, folders and patterns name: {name: path}, names unique, without suffix.
 
-    In a folder the name says where below it a photo lies; `out` and hidden files are passed over.
+    Within a folder, a photo's name is its path below the folder; `out` and hidden files are skipped.
 
     Raises:
-        DataError: a folder or a pattern that holds no photo.
+        DataError: a folder holds no photo, or a pattern matches none.
     """
     found: dict[Path, str] = {}
     for place in places:
@@ -124,12 +124,14 @@ def predict(
     out: Path,
     *,
     overlay: bool = False,
+    scores: bool = False,
     longest: int | None = None,
     quiet: bool = False,
 ) -> tuple[list[Json], list[tuple[str, str]]]:
     """Write the mask of each photo as `out`/NAME.png, a palette PNG as large as the photo; return what was found.
 
-    overlay: also write `out`/overlays/NAME.png. longest: larger photos are scaled down to it for the network, by
+    overlay: also write `out`/overlays/NAME.png. scores: also write `out`/confidence/NAME.png, grey: 0 to 255 for a
+    probability of 0 to 1 of each pixel's class. longest: larger photos are scaled down to it for the network, by
     default to what the model's own `infer.longest` says, or to `LONGEST` without windows.
     Returns a record of each photo (image, mask, size, areas as shares of its pixels) and (name, reason) of the others.
 
@@ -139,14 +141,14 @@ def predict(
     store = MaskStore(out)
     originals = {path.resolve() for path in photos.values()}
     for name in photos:
-        for target in (store.path(name), MaskStore(out / "overlays").path(name)):
+        for target in (store.path(name), *(MaskStore(out / inner).path(name) for inner in ("overlays", CONFIDENCE))):
             if target.resolve() in originals:
                 raise RecipeError(f"--out {out}: {target} is one of the photos; choose another folder")
     predictor_from(model.file)
     infer = model.section.infer
     device, workers = device_and_workers(model.runtime, precision=infer.precision)
     side = longest or infer.longest or (LONGEST if infer.tile is None else None)
-    arguments = (model, dict(photos), out, overlay, side, device)
+    arguments = (model, dict(photos), out, overlay, scores, side, device)
     done = each(share(list(photos)), _predictor, arguments, workers=workers, label="predict", quiet=quiet)
     records = {record["name"]: record for record in processes.gather_objects(list(done.results.values()))}
     failures = processes.gather_objects(list(done.failures.items()))
@@ -154,7 +156,13 @@ def predict(
 
 
 def _predictor(
-    model: Model, photos: Mapping[str, Path], out: Path, overlay: bool, longest: int | None, device: str
+    model: Model,
+    photos: Mapping[str, Path],
+    out: Path,
+    overlay: bool,
+    scores: bool,
+    longest: int | None,
+    device: str,
 ) -> Work:
     """Return the function that writes the mask of one photo."""
     predictor = predictor_from(model.file)
@@ -163,9 +171,14 @@ def _predictor(
 
     def work(name: str) -> Json:
         pixels = Pixels(photos[name])
-        mask, seen_at = network_mask(predictor, network, model.section, pixels, longest, device)
+        mask, seen_at, sure = mask_and_confidence(
+            predictor, network, model.section, pixels, longest, device, confidence=scores
+        )
         MaskStore(out).write(name, mask)
         record = {"name": name, "image": str(photos[name]), "mask": str(MaskStore(out).path(name))}
+        if sure is not None:
+            write_confidence(out / CONFIDENCE, name, sure)
+            record["confidence"] = str(MaskStore(out / CONFIDENCE).path(name))
         if overlay:
             picture = MaskStore(out / "overlays").path(name)
             write_picture(picture, mask_overlay(pixels.whole(), mask))
@@ -178,7 +191,7 @@ def _predictor(
 
 
 def _shares(mask: ByteArray) -> FloatArray:
-    """Return the share of each value in a mask; counted in parts, since counting makes eight bytes of each pixel."""
+    """Return the share of each value in a mask; counted in parts, since counting takes eight bytes per pixel."""
     counts = sum(np.bincount(mask[top : top + 512].ravel(), minlength=256) for top in range(0, len(mask), 512))
     return np.asarray(counts / mask.size)
 
@@ -187,7 +200,7 @@ def read_upright(path: Path) -> ByteArray:
     """Return the photo at `path` as (H, W, 3) uint8 RGB, turned as its EXIF orientation says.
 
     Raises:
-        DataError: not a photo that can be used.
+        DataError: it is not a photo that can be used.
     """
     with open_picture(path) as picture:
         orientation = exif_orientation(picture)

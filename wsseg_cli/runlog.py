@@ -1,6 +1,6 @@
-"""The log of a run, RUN/wsseg.log: each command with its line, version, start, end and exit code, and what it said.
+"""The log of a run, RUN/wsseg.log: each command with its line, version, start, end and exit code, and its messages.
 
-It is appended to, UTF-8, and belongs to no stage: nothing is read from it, no result depends on it.
+It is UTF-8, is only appended to, and belongs to no stage: nothing is read from it, no result depends on it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LOGGER = logging.getLogger("wsseg_cli")
 
 
 class RunLog(logging.Handler):
-    """Appends records to the log of a run; they wait until its folder is there, and are lost if it never is."""
+    """Appends records to the log of a run; they wait until its folder exists, and are lost if it never does."""
 
     def __init__(self, run: Path) -> None:
         """run: the run's directory, which need not exist yet."""
@@ -32,7 +32,7 @@ class RunLog(logging.Handler):
         self.add("start", f"wsseg {__version__}, Python {platform.python_version()}: {command_line()}")
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Append a record; one of several lines has the later ones indented."""
+        """Append a record; if it has several lines, the later ones are indented."""
         self.add(record.levelname.lower(), self.format(record))
 
     def add(self, word: str, text: str) -> None:
@@ -47,7 +47,7 @@ class RunLog(logging.Handler):
             with open(self.run / FILE, "a", encoding="utf-8", errors="backslashreplace", opener=_at_once) as file:
                 file.write("".join(lines))
         except OSError:
-            pass  # a full disk is said by what matters; the log spoils no work
+            pass  # whatever matters reports a full disk; the log spoils no work
 
     def end(self, code: int) -> None:
         """Append the command's exit code and how long it took."""
@@ -55,7 +55,7 @@ class RunLog(logging.Handler):
 
 
 def _at_once(path: str, flags: int) -> int:
-    """Open a file; a FIFO in its place is refused by the system, where it else would wait for a reader."""
+    """Open a file; a FIFO in its place is refused by the system instead of waiting for a reader."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
 
 
@@ -65,7 +65,7 @@ def command_line() -> str:
 
 
 def open_log(run: Path) -> None:
-    """Let what is said from now on stand in the log of `run` as well; a second run in one command is left out."""
+    """Also write all messages from now on to the log of `run`; a second run in one command is left out."""
     if not any(isinstance(handler, RunLog) for handler in LOGGER.handlers):
         LOGGER.addHandler(RunLog(run))
 

@@ -1,4 +1,4 @@
-"""The words of a recipe section: training, optimiser, schedule, augmentation, inference, CRF. No torch."""
+"""The vocabulary of recipe sections: training, optimiser, schedule, augmentation, inference, CRF. No torch."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ MAX_MEGAPIXELS = "WSSEG_MAX_MEGAPIXELS"
 
 
 class Settings(BaseModel):
-    """Base of everything that a recipe is validated into: unknown keys, texts for numbers and NaN are refused.
+    """Base of everything that a recipe is validated into: unknown keys, strings for numbers and NaN are refused.
 
-    A validator is built when it is first used, once for a whole recipe: commands that read none start sooner.
+    A validator is built on first use, once for a whole recipe: commands that read no recipe start faster.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True)
@@ -49,7 +49,7 @@ class OptimSettings(Settings):
 
 
 class ScheduleSettings(Settings):
-    """How the learning rate moves: a pure function of the step."""
+    """How the learning rate changes: a pure function of the step."""
 
     name: Literal["poly", "constant", "step", "cosine"] = Field("poly", description="shape of the schedule")
     power: float = Field(0.9, gt=0, description="poly: (1 - step / max_steps) ** power")
@@ -149,7 +149,7 @@ CRF_PRESETS = (
 
 
 class CrfSettings(Settings):
-    """A dense CRF by preset, single values overriding it."""
+    """A dense CRF by preset, with single values overriding it."""
 
     preset: str = Field(
         "psa",
@@ -181,7 +181,7 @@ class CrfSettings(Settings):
 
 
 class MaskCrfSettings(CrfSettings):
-    """The dense CRF of a stage that writes masks: also which pixels it sees, and which classes enter it."""
+    """The dense CRF of a stage that writes masks: with the pixels it sees and the classes that enter it."""
 
     image: Literal["file", "published"] = Field(
         "file", description="pixels that it sees: the photo's, or those that the paper's code restores, where it does"
@@ -201,7 +201,7 @@ ONE_LENGTH = "give exactly one of max_steps and epochs"
 
 
 class TrainSettings(Settings):
-    """What every training section has, beside the plugin that it names."""
+    """What every training section has, besides the plugin that it names."""
 
     weights: str = Field(
         description="initial weights: none, package, hub, a path, a name of `wsseg weights list`, or train_cls (not in "
@@ -230,7 +230,7 @@ class TrainSettings(Settings):
 
 
 class RuntimeSettings(Settings):
-    """How the machine is used; no part of a fingerprint, and changes no number but by `tf32`."""
+    """How the machine is used; not part of a fingerprint. Of these keys only `tf32` changes numbers."""
 
     workers: int | None = Field(None, ge=0, description="workers of loaders and loops; null: by the cores of this job")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where networks run")

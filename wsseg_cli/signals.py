@@ -1,6 +1,6 @@
-"""Ctrl-C and SIGTERM: both end a command in order; workers leave them to their parent and do not outlive it.
+"""Ctrl-C and SIGTERM: both end a command cleanly; workers leave them to their parent and do not outlive it.
 
-Whether a process lives is asked here, too, since the answer comes from a signal.
+Whether a process is alive is checked here too, since the answer comes from a signal.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SIGNAL_0_ASKS = os.name == "posix"
 
 
 class Terminated(KeyboardInterrupt):
-    """Raised in the main thread on SIGTERM, where Ctrl-C raises KeyboardInterrupt."""
+    """Raised in the main thread on SIGTERM, as KeyboardInterrupt is on Ctrl-C."""
 
 
 def raise_on_sigterm() -> None:
@@ -35,31 +35,31 @@ def terminate(number: int, frame: FrameType | None) -> None:
 
 
 def may_run(pid: int) -> bool:
-    """Return whether a process of this number may run on this machine: True where the system cannot be asked."""
+    """Return whether a process with this PID may be running on this machine: True if the system cannot tell."""
     if not _SIGNAL_0_ASKS:
         return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # it runs, and is somebody else's
+    except OSError:  # it runs, and belongs to another user
         return True
     return True
 
 
 @contextmanager
 def children_deaf() -> Iterator[None]:
-    """While inside, processes are started that SIGINT and SIGTERM do not reach.
+    """Inside the context, SIGINT and SIGTERM do not reach the processes that are started.
 
-    A terminal and a scheduler send both to all processes of a group; a worker that is still importing would answer
-    with a traceback of its own. What reaches this process meanwhile is delivered at the end.
+    Terminals and schedulers send both to all processes of a group; a worker that is still importing would answer with a
+    traceback of its own. Signals that reach this process meanwhile are delivered at the end.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
     from multiprocessing import resource_tracker
 
-    resource_tracker.ensure_running()  # at its own start it would let the signals through again
+    resource_tracker.ensure_running()  # if it started by itself, it would let the signals through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
@@ -68,7 +68,7 @@ def children_deaf() -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """End this worker process as soon as its parent has ended, however that came about."""
+    """End this worker process as soon as its parent has ended, for whatever reason."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return

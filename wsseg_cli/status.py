@@ -1,4 +1,4 @@
-"""How far a run is, a line a stage: done, partial, stale, missing. Read from the run directory, without torch."""
+"""How far a run is, one line per stage: done, partial, stale, missing. Read from the run directory, without torch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TRAINING = {"train-cls": "train_cls", "refine": "refine.train", "train-seg": "t
 
 @dataclass(frozen=True)
 class StageStatus:
-    """One stage of a run: its state, how far it is, and what is to be known about it."""
+    """One stage of a run: its state, its progress, and remarks."""
 
     stage: str
     state: StageState
@@ -34,7 +34,7 @@ class StageStatus:
 
 
 def open_existing(path: Path, recipe: str | None = None, overrides: list[str] | None = None) -> RunDir:
-    """Return a run that is there, with the given recipe or with the one that it was last used with.
+    """Return an existing run, with the given recipe or with the one that it was last used with.
 
     Raises:
         RecipeError: the directory holds no recipe, or the recipe is not valid.
@@ -45,7 +45,7 @@ def open_existing(path: Path, recipe: str | None = None, overrides: list[str] | 
 
 
 def working(run: RunDir) -> str:
-    """Return who works in the run at this moment, or nothing."""
+    """Return which process is working in the run at this moment, or ""."""
     found = holder(run.path / "lock")
     return f"process {found.get('pid')} on {found.get('host')} since {found.get('since')}" if found else ""
 
@@ -64,7 +64,7 @@ def status(run: RunDir) -> list[StageStatus]:
 
 
 def _stale(line: StageStatus, found: Changes) -> str:
-    """Return why a stage is stale where the data under the run have changed; prepare says what of them has."""
+    """Return why a stage is stale when the run's data have changed; for prepare, with what has changed."""
     changed = "; ".join(found.lines()) if line.stage == "prepare" else "the data of prepare have changed"
     return f"{line.detail}; {changed}" if line.state == "stale" else changed
 
@@ -96,7 +96,7 @@ def _progress(run: RunDir, stage: str, started: Started) -> str:
         total = started.get("asks", {}).get(f"{_TRAINING[stage]}.max_steps")
         parts.append(f"step {step}/{total}" if total else f"step {step}")
     if stage in PER_IMAGE:
-        count = sum(1 for _ in run.folder(stage).rglob(_SUFFIX[stage]) if not {"overlays", "confident"} & set(_.parts))
+        count = sum(1 for _ in run.folder(stage).glob(_SUFFIX[stage]))
         parts.append(f"{count}/{_images(run, stage)} images")
     if (run.folder(stage) / "failures.jsonl").is_file():
         parts.append("some failed, see failures.jsonl")
@@ -111,7 +111,7 @@ def _images(run: RunDir, stage: str) -> str:
 
 
 def last_step(folder: Path) -> int | None:
-    """Return the last step that training wrote down, in its metrics or as a checkpoint, in any of its parts."""
+    """Return the last step that training recorded, in its metrics or as a checkpoint, in any of its parts."""
     steps = [int(path.name[5:]) for path in folder.rglob("step_*") if re.fullmatch(r"step_[0-9]{1,12}", path.name)]
     for path in folder.rglob("metrics.jsonl"):
         steps += [int(row["step"]) for row in metrics(path)]

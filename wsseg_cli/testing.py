@@ -1,4 +1,4 @@
-"""Tests that every plugin should pass, ours and strangers': subclass a tester, name the class, run pytest.
+"""Tests that every plugin should pass, ours and third-party ones: subclass a tester, name the class, run pytest.
 
     from wsseg_cli.testing import MethodTester
 
@@ -6,7 +6,7 @@
         plugin = Mine
         options = {"width": 4}
 
-Sizes are small; give options that make the network small, too.
+Sizes are small; give options that make the network small too.
 """
 
 # ruff: noqa: D102 (a test says in its name what holds)
@@ -56,7 +56,7 @@ def made_up(number: int = 0, size: tuple[int, int] = (75, 90)) -> tuple[ByteArra
 
 
 class PluginTester:
-    """What holds for every plugin: it says what it is, each option is explained, unknown ones are refused."""
+    """What holds for every plugin: it has a docstring, describes each option, and refuses unknown ones."""
 
     plugin: ClassVar[type[Plugin[Any]]]
     options: ClassVar[Mapping[str, Any]] = {}
@@ -89,11 +89,11 @@ class TrainableTester(PluginTester):
         return self.plugin(self.validated(), CLASSES)
 
     def targets(self, image: ByteArray, mask: ByteArray) -> Arrays:
-        """Return what training reads beside image and label; override it for targets of your own."""
+        """Return what training reads besides image and label; override it for targets of your own."""
         return {"saliency": (mask > 0).astype(np.uint8) * 255, "mask": mask}
 
     def extras(self, mask: ByteArray) -> dict[str, ByteArray]:
-        """Return what inference reads beside the image, (H, W) uint8 each; override it for extras of your own."""
+        """Return what inference reads besides the image, (H, W) uint8 each; override it for extras of your own."""
         return {name: (mask > 0).astype(np.uint8) * 255 for name in self.make().required.inference}
 
     def batch(self, plugin: Trainable[Any, Any]) -> Batch:
@@ -112,7 +112,7 @@ class TrainableTester(PluginTester):
         return batch | {"image_id": ["a", "b"], "index": torch.arange(2)}
 
     def model(self, plugin: Trainable[Any, Any]) -> nn.Module:
-        """Return the network with seeded weights, and with what is computed of them once where nothing is learnt."""
+        """Return the network with seeded weights and, if nothing is learnt, the buffers computed from them."""
         torch.manual_seed(0)
         model: nn.Module = plugin.build_model()
         if not plugin.required.trains:
@@ -201,7 +201,7 @@ class MethodTester(TrainableTester):
 
 
 class RefinerTester(TrainableTester):
-    """What holds for every refiner; the training part is looked at only if it learns."""
+    """What holds for every refiner; the training part is tested only if it learns."""
 
     plugin: ClassVar[type[Refiner[Any, Any]]]
 
@@ -224,7 +224,7 @@ class MaskRefinerTester(PluginTester):
     plugin: ClassVar[type[MaskRefiner[Any]]]
 
     def prepare(self, image_id: str, mask: ByteArray) -> None:
-        """Write what the plugin reads of an image; override it for files of your own."""
+        """Write what the plugin reads about an image; override it for files of your own."""
 
     def test_refines_masks(self) -> None:
         plugin = self.plugin(self.validated(), CLASSES)

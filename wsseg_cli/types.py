@@ -35,10 +35,10 @@ class Sample:
         image: path of the image file.
         labels: foreground classes present, counted from 0, ascending; may be empty.
         mask: ground truth, values as in `ClassNames`; opened only by `prepare`, `eval` and fully supervised training.
-        extras: what a method `needs` beside the image, such as {"saliency": path}.
+        extras: what a method `needs` besides the image, such as {"saliency": path}.
         orientation: EXIF turn (1..8) applied when the pixels are read; 1 is as stored.
-        labelled: False where nobody said what the image shows: `labels` is empty and means nothing. Labels that are
-            empty otherwise say that it shows none of the classes.
+        labelled: False if it is not known what the image shows: `labels` is empty and means nothing. Otherwise empty
+            labels say that it shows none of the classes.
     """
 
     image_id: str
@@ -60,8 +60,8 @@ class ScoreMap:
         scores: (K, h, w) float32 in [0, 1].
         size: (H, W) of the image in pixels; h, w may be smaller.
         background: (h, w) float32 in [0, 1] if the method has a background score of its own.
-        strided: (K, (H-1)//4+1, (W-1)//4+1) float32 in [0, 1], the same classes fused at a quarter of the size from
-            the start, for refiners that begin there; not `scores` made smaller. Stored only where one asks for it.
+        strided: (K, (H-1)//4+1, (W-1)//4+1) float32 in [0, 1], the same classes fused at a quarter of the size from the
+            start, for refiners that start there; it is not `scores` resized. Stored only if a refiner asks for it.
     """
 
     image_id: str
@@ -77,7 +77,7 @@ class ScoreMap:
         """Return the scores at image size with the background first, (1+K, H, W) float32.
 
         background: a constant background score; power: background = (1 - max over classes) ** power. With neither,
-        the map's own background is used. rows: those wanted of the image, all by default.
+        the map's own background is used. rows: the rows of the image to return, all by default.
 
         Raises:
             DataError: neither is given and the map has no background of its own.
@@ -102,7 +102,7 @@ class ScoreMap:
 def resize_scores(scores: FloatArray, size: tuple[int, int], rows: slice = slice(None)) -> FloatArray:
     """Return (K, h, w) scores resized to (K, H, W), bilinear with half-pixel centres and no antialiasing.
 
-    The same numbers as torch's `interpolate(mode="bilinear", align_corners=False)`, without torch. rows: those wanted.
+    The same numbers as torch's `interpolate(mode="bilinear", align_corners=False)`, without torch. rows: to return.
     """
     import numpy as np
 
@@ -130,7 +130,7 @@ _NO_CLASS_MARKED = _NO_CLASS | {"ignore", "ignored", "void", "unlabeled", "unlab
 
 
 def means_no_class(name: str) -> bool:
-    """Return whether a name stands for what belongs to no class, as `background`, `_background_`, `__ignore__` do."""
+    """Return whether a name means no class, as `background`, `_background_` and `__ignore__` do."""
     core = name.strip().strip("_- ").casefold()
     return core in (_NO_CLASS_MARKED if name.strip().startswith("_") else _NO_CLASS)
 
@@ -173,7 +173,7 @@ class ClassNames(Sequence[str]):
         """Return the label of the class called `name`.
 
         Raises:
-            DataError: no such class.
+            DataError: there is no such class.
         """
         if name not in self.names:
             raise DataError(f"unknown class {name!r}{near(name, self.names)}")
@@ -183,7 +183,7 @@ class ClassNames(Sequence[str]):
         """Return the labels of the classes called `names`, ascending, each once; names that mean no class give none.
 
         Raises:
-            DataError: no such class.
+            DataError: there is no such class.
         """
         return tuple(sorted({self.label(name) for name in names if not means_no_class(name)}))
 
@@ -202,7 +202,7 @@ class ClassNames(Sequence[str]):
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training stands: `step` steps are done of `max_steps`; `epoch` counts from 0; `seed` is the recipe's."""
+    """The state of a training: `step` of `max_steps` steps are done; `epoch` counts from 0; `seed` is the recipe's."""
 
     step: int
     max_steps: int
@@ -221,7 +221,7 @@ def _places(order: str) -> tuple[int, int, int]:
 
 @dataclass(frozen=True)
 class Normalization:
-    """How a backbone wants its pixels: (pixel / scale - mean) / std, channels in `order`.
+    """How a backbone expects its pixels: (pixel / scale - mean) / std, channels in `order`.
 
     Attributes:
         mean: per channel, in the network's channel order, after the division by `scale`.
@@ -273,16 +273,16 @@ NORMALIZATIONS: dict[str, Normalization] = {"imagenet": IMAGENET, "caffe": CAFFE
 
 @dataclass(frozen=True)
 class HubFile:
-    """A file of pretrained weights that a hub holds for a backbone, what `weights: hub` brings.
+    """A file of pretrained weights that a hub holds for a backbone, which `weights: hub` fetches.
 
     Attributes:
         name: of the file, such as model.safetensors.
-        repository: on the Hugging Face hub, such as timm/resnet50.a1_in1k; "" for a file at an address of its own.
+        repository: on the Hugging Face hub, such as timm/resnet50.a1_in1k; "" for a file with its own address.
         address: of that file; may be left out for one in a repository.
-        saw: what the weights have seen, for the protocol of every result.
+        saw: the data that the weights were trained on, for the protocol of every result.
         licence: of the weights, in words.
-        mebibytes: its size, 0 where it is not known.
-        sha256: its hash or the beginning of it, "" where it is not known.
+        mebibytes: its size, 0 if not known.
+        sha256: its hash or the beginning of it, "" if not known.
     """
 
     name: str
@@ -295,5 +295,5 @@ class HubFile:
 
     @property
     def title(self) -> str:
-        """The file in words, with where it comes from."""
+        """The file and its origin, in words."""
         return f"{self.name} of {self.repository}" if self.repository else self.name

@@ -1,4 +1,4 @@
-"""IRN: class boundaries learnt from confident CAM pixels, and a random walk of the CAMs that boundaries stop."""
+"""IRN: class boundaries learnt from confident CAM pixels, and a random walk of the CAMs, stopped by boundaries."""
 
 from __future__ import annotations
 
@@ -91,14 +91,14 @@ class IRN(Refiner[IRNOptions, IRNet]):
 
     The published result is the highest of 0.25 and the walked scores: `pseudo.background: {threshold: 0.25}`.
     PuzzleCAM and RecurSeed: network rsepm, foreground 0.40, background 0.10; PuzzleCAM also norm_eps 1e-5.
-    The walk begins from `ScoreMap.strided`, as published, and from `scores` made smaller where there is none.
+    The walk starts from `ScoreMap.strided`, as published, or from shrunk `scores` if there is none.
     """
 
     paper = "Ahn, Cho and Kwak, CVPR 2019, https://arxiv.org/abs/1904.05044"
 
     @classmethod
     def requirements(cls, options: IRNOptions) -> Requirements:
-        """Return what is asked: five feature maps, a training, and score maps on the grid of the walk."""
+        """Return what it asks for: five feature maps, a training, and score maps on the grid of the walk."""
         return Requirements(feature_maps=frozenset(FEATURE_MAPS), strided=True)
 
     def build_model(self) -> IRNet:
@@ -108,7 +108,7 @@ class IRN(Refiner[IRNOptions, IRNet]):
         return IRNet(self.backbone(frozen="whole"), displacement=o.network == "irn", eps=eps)
 
     def param_groups(self, model: IRNet, optim: OptimSettings) -> ParamGroups:
-        """Return the boundary head's group and the displacement head's at its own rate; biases decay, too."""
+        """Return the boundary head's group and the displacement head's at its own rate; biases decay too."""
         groups: ParamGroups = [{"params": list(model.edge.parameters()), "lr": optim.lr}]
         if model.displacement is not None:
             rate = optim.lr * self.options.displacement_rate
@@ -116,7 +116,7 @@ class IRN(Refiner[IRNOptions, IRNet]):
         return groups
 
     def train(self, job: TrainingJob, fit: Fit) -> None:
-        """Make labels of every CAM from two thresholds and a CRF, then learn boundaries between them."""
+        """Make labels from every CAM by two thresholds and a CRF, then learn the boundaries between them."""
         store = MaskStore(job.dir / "labels")
         make_labels(self, job, store.missing, _labeller, (store, self), self.options.crf)
         fit(self, job.with_targets({"mask": LabelMasks(store, self.classes)}))
@@ -147,12 +147,12 @@ class IRN(Refiner[IRNOptions, IRNet]):
         coarse: ScoreMap,
         infer: InferSettings,
     ) -> ScoreMap:
-        """Return the walked scores of the kept classes at image size, divided by their one maximum.
+        """Return the walked scores of the kept classes at image size, divided by their common maximum.
 
         The network always sees the image and its horizontal flip.
 
         Raises:
-            DataError: the map does not fit the image. RecipeError: views that the walk does not know.
+            DataError: the map does not fit the image. RecipeError: the walk does not support these views.
         """
         check_views(infer, "irn", flip=True)
         coarse = kept(coarse, labels, image)
@@ -165,7 +165,7 @@ class IRN(Refiner[IRNOptions, IRNet]):
         return ScoreMap(coarse.image_id, coarse.classes, scores_at_size(walked, coarse.size).cpu().numpy(), coarse.size)
 
     def walk_start(self, coarse: ScoreMap) -> FloatArray:
-        """Return the scores that the walk begins with, (K, (H-1)//4+1, (W-1)//4+1)."""
+        """Return the scores that the walk starts from, (K, (H-1)//4+1, (W-1)//4+1)."""
         scores = coarse.scores if coarse.strided is None else coarse.strided
         return resize_scores(scores, strided_size(coarse.size, STRIDE))
 
@@ -180,7 +180,7 @@ class IRN(Refiner[IRNOptions, IRNet]):
         device = next(model.parameters()).device
         pixels = torch.from_numpy(self.normalization.apply(image)).permute(2, 0, 1).to(device)
         edge = model.infer(pixels, self.options.padded)[0][0]
-        # The walk counts in float64, which Apple's GPUs do not.
+        # The walk computes in float64, which Apple's GPUs do not support.
         return edge if device.type in ("cpu", "cuda") else edge.cpu()
 
 
@@ -199,7 +199,7 @@ class LabelMasks(Mapping[str, ByteArray]):
         """Return the labels of one image, read now.
 
         Raises:
-            StageError: no file for it. DataError: a broken one.
+            StageError: there is no file for it. DataError: the file is broken.
         """
         return self.store.read(image_id, self.classes)
 

@@ -35,12 +35,12 @@ def irn_confident_labels(
 ) -> ByteArray:
     """Return the training labels of IRN, (H, W) uint8 mask values: class, 0 background, 255 unsure.
 
-    image: (H, W, 3) uint8 RGB; cams: (K, H, W) in [0, 1] of the present classes (K,). A pixel is of a class if it is
-    so at the high threshold `foreground`, background if it is so at both, each after a CRF from hard labels among the
-    1+K present ones (Ahn, Cho & Kwak 2019). crf: goes to `dense_crf`. Without a class all is background.
+    image: (H, W, 3) uint8 RGB; cams: (K, H, W) in [0, 1] of the present classes (K,). A pixel is of a class if it is so
+    at the high threshold `foreground`, and background if it is so at both, each after a CRF from hard labels among the
+    1+K present ones (Ahn, Cho & Kwak 2019). crf: passed to `dense_crf`. Without a class everything is background.
 
     Raises:
-        DataError: thresholds in the wrong order, or scores that are NaN.
+        DataError: the thresholds are in the wrong order, or scores are NaN.
     """
     if background > foreground:
         raise DataError(f"background threshold {background} is above the foreground threshold {foreground}")
@@ -63,7 +63,7 @@ def combined(sure: npt.NDArray[Any], possible: npt.NDArray[Any]) -> ByteArray:
 
 
 def scores_at_size(walked: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return walked scores four times as large, cropped to (H, W), divided by their one maximum: (K, H, W) in [0, 1].
+    """Return walked scores enlarged four times, cropped to (H, W), over their common maximum: (K, H, W) in [0, 1].
 
     walked: (K, h, w), a quarter of the size. Maps that are zero everywhere stay zero.
     """

@@ -71,7 +71,7 @@ def irn_loss(
     come from `path_pairs`. mean_over_processes: as in `affinity_loss`.
 
     Raises:
-        DataError: maps and pairs are of different sizes.
+        DataError: maps and pairs differ in size.
     """
     if displacement.shape[-2:] != edge_logit.shape[-2:]:
         raise DataError(

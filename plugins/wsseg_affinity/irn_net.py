@@ -17,7 +17,7 @@ FEATURE_MAPS = ("conv2", "conv3", "conv4", "conv5", "conv6")
 
 
 class Projection(nn.Module):
-    """1x1 convolution, group norm, enlargement by a whole factor, ReLU; the enlargement stands before the ReLU.
+    """1x1 convolution, group norm, enlargement by an integer factor, ReLU; the enlargement comes before the ReLU.
 
     Args:
         channels: of the input.
@@ -34,7 +34,7 @@ class Projection(nn.Module):
         self.factor = factor
 
     def forward(self, x: Tensor, like: Tensor | None = None) -> Tensor:
-        """Return (N, outputs, factor * h, factor * w), cut at the right and bottom to the size of `like`."""
+        """Return (N, outputs, factor * h, factor * w), cropped at the right and bottom to the size of `like`."""
         x = self.norm(self.conv(x))
         if self.factor > 1:
             x = F.interpolate(x, scale_factor=self.factor, mode="bilinear", align_corners=False)
@@ -93,14 +93,14 @@ class DisplacementHead(nn.Module):
         self.register_buffer("mean", torch.zeros(2))
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
-        """Return the field as it learns, (N, 2, h, w) in cells at the size of conv3; its mean is not taken off."""
+        """Return the field as it learns, (N, 2, h, w) in cells at the size of conv3; its mean is not subtracted."""
         first, second, third, *rest = [head(features[t]) for head, t in zip(self.heads, FEATURE_MAPS, strict=True)]
         low = [x[..., : third.shape[-2], : third.shape[-1]] for x in rest]
         deep = self.deep(torch.cat([third, *low], 1), like=second)
         return self.field(self.mix(torch.cat([first, second, deep], 1)))
 
     def centred(self, field: Tensor) -> Tensor:
-        """Return the field with its mean over the data set taken off, as instances need it."""
+        """Return the field with its mean over the data set subtracted, as needed for instances."""
         return field - self.mean[:, None, None]
 
 
@@ -125,7 +125,7 @@ class IRNet(nn.Module):
 
     @property
     def normalization(self) -> Normalization:
-        """How the network wants its pixels."""
+        """How the network expects its pixels."""
         return self.backbone.normalization
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -138,9 +138,10 @@ class IRNet(nn.Module):
     def infer(self, image: Tensor, padded: int = 512) -> tuple[Tensor, Tensor | None]:
         """Return boundary probabilities (1, h, w) and the centred field (2, h, w), h = (H - 1) // 4 + 1.
 
-        image: (3, H, W), normalised. Zeros fill it at the right and bottom up to `padded` pixels, the published size,
-        because the group norms see the padding. A larger image, which IRN would cut, is padded to a multiple of 16.
-        The boundary logit is the mean over the image and its horizontal flip, the field that of the image.
+        image: (3, H, W), normalised. It is padded with zeros at the right and bottom up to `padded` pixels, the
+        published size, because the group norms see the padding. A larger image, which IRN would crop, is padded to a
+        multiple of 16. The boundary logit is the mean over the image and its horizontal flip, the field that of the
+        image.
         """
         height, width = image.shape[1:]
         sides = [max(padded, -(-side // 16) * 16) for side in (height, width)]

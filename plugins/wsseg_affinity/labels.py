@@ -1,4 +1,4 @@
-"""Training labels of AffinityNet: what a weak and a strong background agree on (PSA, SEAM, PPC)."""
+"""Training labels of AffinityNet: where a weak and a strong background agree (PSA, SEAM, PPC)."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def confident_labels(low: npt.NDArray[Any], high: npt.NDArray[Any]) -> ByteArray
     """Return the label map of AffinityNet, (h, w) uint8: foreground, 0 background, 255 unknown.
 
     low, high: (L, h, w) scores with the background in row 0, made with a strong (low alpha) and a weak (high alpha)
-    background. Foreground is what even `low` calls an object, background what even `high` calls background, and where
-    all scores are below 1e-5 nothing is known: that lies outside the image. Values are rows, not classes.
+    background. Foreground is what even `low` calls an object, background what even `high` calls background; where all
+    scores are below 1e-5 nothing is known: such cells are outside the image. Values are rows, not classes.
 
     Raises:
-        DataError: the two differ in shape, or have no row, or more than a byte counts.
+        DataError: the two differ in shape, have no row, or have more rows than a byte can count.
     """
     low, high = np.asarray(low), np.asarray(high)
     if low.shape != high.shape or low.ndim != 3 or not 0 < len(low) <= IGNORE:
@@ -32,7 +32,7 @@ def confident_labels(low: npt.NDArray[Any], high: npt.NDArray[Any]) -> ByteArray
         )
     label = low.argmax(0).astype(np.uint8)
     label[label == 0] = IGNORE
-    # the order counts: where the weak background wins, the pixel is background whatever `low` says
+    # order matters: where the weak background wins, the pixel is background whatever `low` says
     label[high.argmax(0) == 0] = 0
     label[np.maximum(low.max(0), high.max(0)) < 1e-5] = IGNORE
     return label
@@ -51,7 +51,7 @@ def affinity_scores(
 
     image: (H, W, 3) uint8 RGB; cams: (K, H, W) in [0, 1] of the image's `classes` (K,), counted from 0; num_classes:
     C. alpha: background = (1 - max cam) ** alpha. preset: `psa` and its like take the scores as they are (PSA, SEAM);
-    `ppc` their argmax as hard labels among all 1+C, of which the present rows are returned. crf: goes to `dense_crf`.
+    `ppc` their argmax as hard labels among all 1+C, of which the present rows are returned. crf: passed to `dense_crf`.
 
     Without a class the whole image is background.
     """

@@ -1,4 +1,4 @@
-"""AffinityNet: features whose distance says whether two cells belong to one class (Ahn & Kwak, CVPR 2018)."""
+"""AffinityNet: features whose distance tells whether two cells belong to one class (Ahn & Kwak, CVPR 2018)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class AffinityNet(nn.Module):
         norm: "group" normalises each embedding (VGG-16), "none" does not (ResNet-38).
 
     Raises:
-        RecipeError: the backbone lacks a feature_map, or `norm` is unknown.
+        RecipeError: the backbone lacks a feature map, or `norm` is unknown.
     """
 
     def __init__(self, backbone: Backbone, norm: Norm = "none") -> None:
@@ -66,18 +66,18 @@ class AffinityNet(nn.Module):
 
     @property
     def normalization(self) -> Normalization:
-        """How the backbone wants its pixels."""
+        """How the backbone expects its pixels."""
         return self.backbone.normalization
 
     @property
     def new_layers(self) -> tuple[nn.Module, ...]:
-        """Layers with ten times the rate; as published, the group norms of VGG-16 are not among them."""
+        """Layers with ten times the learning rate; as published, the group norms of VGG-16 are not among them."""
         return (self.f8_3, self.f8_4, self.f8_5, self.f9)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return features (N, 448, h, w) at the size of conv6; images: (N, 3, H, W), normalised.
 
-        `wsseg_cli.ops.affinity.feature_affinity` makes affinities of them.
+        `wsseg_cli.ops.affinity.feature_affinity` turns them into affinities.
         """
         maps = self.backbone(images)
         size = maps["conv6"].shape[2:]
@@ -92,5 +92,5 @@ class AffinityNet(nn.Module):
         if self.norm == "group":
             x = self.get_submodule(f"gn8_{name}")(x)
         x = F.elu(x)
-        # Never on the published backbones, whose three feature_maps have one size.
+        # Never on the published backbones, whose three feature maps have one size.
         return x if x.shape[2:] == size else F.interpolate(x, size, mode="bilinear", align_corners=False)

@@ -30,8 +30,8 @@ def make_labels(
 ) -> None:
     """Do `setup(samples, cams, device, *arguments)(image_id)` for every image that has no label yet.
 
-    samples: those that `trainable` learns from, by image id; cams: the score maps of the stage before. missing: returns
-    the images without a label. All processes share the work and wait for each other.
+    samples: those that `trainable` learns from, by image id; cams: the score maps of the previous stage. missing:
+    returns the images without a label. All processes share the work and wait for each other.
 
     Raises:
         DataError: some images failed, with the reasons; the labels of the others are kept.
@@ -62,10 +62,10 @@ def at_label_size(image: ByteArray, coarse: ScoreMap, longest: int | None) -> tu
 
 
 def score_maps(job: TrainingJob) -> Mapping[str, ScoreMap]:
-    """Return the score maps of the stage before.
+    """Return the score maps of the previous stage.
 
     Raises:
-        DataError: the stage has none.
+        DataError: there are none.
     """
     if job.cams is None:
         raise DataError("no score maps to make labels of; affinities are learnt in the stage `refine`, after `cam`")
@@ -73,7 +73,7 @@ def score_maps(job: TrainingJob) -> Mapping[str, ScoreMap]:
 
 
 def crf_device(crf: CrfSettings) -> str:
-    """Return where the labels' CRF runs: on a GPU only where the recipe says `backend: torch`."""
+    """Return the device of the labels' CRF: a GPU only if the recipe says `backend: torch`."""
     if crf.backend != "torch":
         return "cpu"
     import torch
@@ -85,7 +85,7 @@ def check_views(infer: InferSettings, name: str, flip: bool) -> None:
     """Check that a walk is asked for on the image at its own size.
 
     Raises:
-        RecipeError: other scales, or horizontal flips where the network has none of its own.
+        RecipeError: there are other scales, or horizontal flips although the network has none of its own.
     """
     if infer.scales != (1.0,) or (infer.flip and not flip):
         wanted = "{scales: [1.0]}" if flip else "{scales: [1.0], flip: false}"
@@ -99,7 +99,7 @@ def network(model: NetworkT | None, name: str) -> NetworkT:
     """Return the trained network.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is no trained network.
     """
     if model is None:
         raise CheckpointError(f"{name} walks with a trained network and got none; run `wsseg refine` with refine.train")

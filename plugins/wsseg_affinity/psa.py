@@ -87,14 +87,14 @@ class PSA(Refiner[PSAOptions, AffinityNet]):
     """AffinityNet and its random walk; the refined map has a background of its own, walked along with the classes.
 
     SEAM: high_alpha 24, walk_alpha 6, steps_log2 6, shrink_radius true, optionally crf_iterations 1.
-    PPC: the same with `crf: ppc`, and walk_threshold 0.27 in the place of walk_alpha.
+    PPC: the same with `crf: ppc`, and walk_threshold 0.27 in place of walk_alpha.
     """
 
     paper = "Ahn and Kwak, CVPR 2018, https://arxiv.org/abs/1803.10464"
 
     @classmethod
     def requirements(cls, options: PSAOptions) -> Requirements:
-        """Return what is asked: three feature maps, and a training."""
+        """Return what it asks for: three feature maps, and a training."""
         return Requirements(feature_maps=frozenset(FEATURE_MAPS))
 
     def build_model(self) -> AffinityNet:
@@ -105,12 +105,12 @@ class PSA(Refiner[PSAOptions, AffinityNet]):
 
     @cached_property
     def stride(self) -> int:
-        """Pixels of one cell of the affinity network, 8 in the publication."""
+        """Pixels per cell of the affinity network, 8 in the publication."""
         with torch.device("meta"):
             return self.build_model().backbone.stride
 
     def param_groups(self, model: AffinityNet, optim: OptimSettings) -> ParamGroups:
-        """Return PSA's four groups: old weights, old biases, new weights, new biases, each at its own rate."""
+        """Return PSA's four groups: old weights, old biases, new weights, new biases, each at its own learning rate."""
         return psa_param_groups(model, model.new_layers, optim, multipliers=self.options.lr_multipliers)
 
     def train(self, job: TrainingJob, fit: Fit) -> None:
@@ -145,7 +145,7 @@ class PSA(Refiner[PSAOptions, AffinityNet]):
         """Return the walked scores of the kept classes and of the background at image size, each in [0, 1].
 
         Raises:
-            DataError: the map does not fit the image. RecipeError: views that the walk does not know.
+            DataError: the map does not fit the image. RecipeError: the walk does not support these views.
         """
         check_views(infer, "psa", flip=False)
         coarse = kept(coarse, labels, image)
@@ -175,7 +175,7 @@ class PSA(Refiner[PSAOptions, AffinityNet]):
         return ScoreMap(coarse.image_id, coarse.classes, maps[1:], coarse.size, maps[0])
 
     def label_scores(self, image: ByteArray, coarse: ScoreMap, device: str = "cpu") -> tuple[FloatArray, FloatArray]:
-        """Return the marginals that labels are made of, of low and of high alpha, each (1+K, H, W)."""
+        """Return the marginals that labels are made from, for low and for high alpha, each (1+K, H, W)."""
         o = self.options
         scores = resize_scores(coarse.scores, coarse.size)
         low, high = (
@@ -192,7 +192,7 @@ class PSA(Refiner[PSAOptions, AffinityNet]):
         features = model(padded[None].to(device))
         pairs = self._pairs(tuple(features.shape[-2:]))
         affinity = feature_affinity(features, pairs)[0]
-        # The walk counts in float64, which Apple's GPUs do not.
+        # The walk computes in float64, which Apple's GPUs do not support.
         return affinity if device.type in ("cpu", "cuda") else affinity.cpu(), pairs
 
     def _pairs(self, size: tuple[int, ...]) -> Pairs:
@@ -212,7 +212,7 @@ class Marginals(Mapping[str, FloatArray]):
         """Return the marginals of one image, read now.
 
         Raises:
-            DataError: no file for it, or a broken one.
+            DataError: there is no file for it, or it is broken.
         """
         return np.concatenate([self.low[image_id].full(), self.high[image_id].full()])
 

@@ -28,11 +28,11 @@ def walked_scores(
 def crf_after_walk(
     image: ByteArray, walked: FloatArray, num_labels: int, iterations: int = 1, **crf: Any
 ) -> FloatArray:
-    """Return SEAM's CRF of walked scores at the padded size, (L, H', W').
+    """Return walked scores after SEAM's CRF at the padded size, (L, H', W').
 
     image: (H, W, 3) uint8 RGB; walked: (L, H', W') of background and present classes; num_labels: 1 + C, with the
-    classes that the image lacks as rows of zeros. The published code does not take the picture but rebuilds it from
-    the network's input, see `rebuilt_pixels`. crf: goes to `dense_crf`.
+    classes that the image lacks as rows of zeros. The published code does not take the picture but rebuilds it from the
+    network's input, see `rebuilt_pixels`. crf: passed to `dense_crf`.
     """
     every = np.zeros((num_labels, *walked.shape[1:]), np.float32)
     every[: len(walked)] = walked
@@ -44,8 +44,8 @@ def crf_after_walk(
 def rebuilt_pixels(image: ByteArray, size: tuple[int, int]) -> ByteArray:
     """Return a picture as SEAM rebuilds it from the normalised one: (H', W', 3) uint8, padded with the mean colour.
 
-    Normalised in float64 and kept as float32, then inverted in float32 and cut off: many levels come out one too low,
-    and other data types make other levels fall.
+    Normalised in float64 and kept as float32, then inverted in float32 and truncated: many levels come out one too low,
+    and other data types lower other levels.
     """
     mean, std = np.asarray(IMAGENET.mean), np.asarray(IMAGENET.std)
     normalised = np.zeros((*size, 3), np.float32)

@@ -1,4 +1,4 @@
-"""What every classifier of the CAM family shares: options, parameter groups, transform, and what its network has."""
+"""What all classifiers of the CAM family share: options, parameter groups, transform, and a base for networks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ClassifierOptions(NetworkOptions):
 
 
 class CamOptions(ClassifierOptions):
-    """Options of a classifier with one linear layer on the last feature map, behind a dropout, as in PSA."""
+    """Options of a classifier with one linear layer on the last feature map, after dropout, as in PSA."""
 
     dropout: float = Field(0.5, ge=0, lt=1, description="channels of the last feature map dropped in training")
     head_init: HeadInit = Field(
@@ -43,7 +43,7 @@ class ClassifierNet(nn.Module):
 
     @property
     def normalization(self) -> Normalization:
-        """How the backbone wants its pixels."""
+        """How the backbone expects its pixels."""
         return self.backbone.normalization
 
     @property
@@ -57,18 +57,18 @@ ClassifierNetT = TypeVar("ClassifierNetT", bound=ClassifierNet)
 
 
 class Classifier(Method[ClassifierOptionsT, ClassifierNetT]):
-    """A method whose network is trained as in PSA: four parameter groups, one augmented crop an image."""
+    """A method whose network is trained as in PSA: four parameter groups, one augmented crop per image."""
 
     @property
     def decay_biases(self) -> bool:
-        """Whether biases have weight decay, too."""
+        """Whether biases have weight decay too."""
         return False
 
     def param_groups(self, model: ClassifierNetT, optim: OptimSettings) -> ParamGroups:
-        """Return PSA's four groups: old weights, old biases, new weights, new biases, each at its own rate."""
+        """Return PSA's four groups: old weights, old biases, new weights, new biases, each at its own learning rate."""
         multipliers = self.options.lr_multipliers
         return psa_param_groups(model, model.new_layers, optim, multipliers=multipliers, decay_biases=self.decay_biases)
 
     def train_transform(self, augment: AugmentSettings) -> Transform:
-        """Return the transform of classifier training; what training reads besides moves with its image."""
+        """Return the transform of classifier training; extras that training reads move with their image."""
         return classification_transform(augment, normalize=self.normalization, with_=self.required.training)

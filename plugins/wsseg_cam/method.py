@@ -40,7 +40,7 @@ class CAM(Classifier[PlainCamOptions, CamNet]):
 
     @property
     def decay_biases(self) -> bool:
-        """Whether biases have weight decay, too."""
+        """Whether biases have weight decay too."""
         return self.options.decay_biases
 
     def training_step(self, model: CamNet, batch: Batch, progress: Progress) -> Losses:

@@ -23,7 +23,7 @@ class CamNet(ClassifierNet):
     Args:
         backbone: a built backbone.
         num_classes: C, without background.
-        dropout: of whole channels of the last feature map in training: 0.5 in PSA and its heirs, 0 in IRN.
+        dropout: of whole channels of the last feature map in training: 0.5 in PSA and its successors, 0 in IRN.
         activation: of the maps in `cams`: "relu", or "sqrt_relu", its square root (PSA on VGG-16).
         head_init: what the class layer starts from: "xavier" as in PSA, "uniform" as in IRN, or "zero".
     """

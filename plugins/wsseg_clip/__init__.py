@@ -1,1 +1,1 @@
-"""CLIP-ES: class maps of a frozen CLIP, from the texts of an image's classes against those of its surroundings."""
+"""CLIP-ES: class maps of a frozen CLIP, from the texts of an image's classes against those of their surroundings."""

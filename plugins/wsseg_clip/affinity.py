@@ -1,4 +1,4 @@
-"""Class-aware attention-based affinity: attention as a matrix along which class maps spread, out of boxes."""
+"""Class-aware attention-based affinity: attention as a matrix along which class maps spread from boxes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def mean_attention(attention: Sequence[Tensor]) -> Tensor:
 
 
 def sinkhorn(attention: Tensor, rounds: int) -> Tensor:
-    """Return the matrix (n, n) after so many divisions of its columns, then of its rows, by their sums."""
+    """Return the matrix (n, n) after `rounds` divisions of its columns, then of its rows, by their sums."""
     for _ in range(rounds):
         attention = attention / attention.sum(0, keepdim=True)
         attention = attention / attention.sum(1, keepdim=True)
@@ -35,9 +35,9 @@ def symmetric(attention: Tensor) -> Tensor:
 
 
 def spread(affinity: Tensor, maps: Tensor, squarings: int) -> Tensor:
-    """Return the matrix (n, n), squared so often, times each map, (K, n) both.
+    """Return the matrix (n, n), squared `squarings` times, times each map; maps and result are (K, n).
 
-    The power is never formed: a map goes through the matrix once for each factor.
+    The power is never formed: a map is multiplied by the matrix once for each factor.
     """
     for _ in range(2**squarings):
         maps = maps @ affinity.T
@@ -45,10 +45,10 @@ def spread(affinity: Tensor, maps: Tensor, squarings: int) -> Tensor:
 
 
 def box_mask(scores: FloatArray, threshold: float, *, inclusive: bool = False) -> npt.NDArray[np.bool_]:
-    """Return where the boxes around the regions of a map lie, (h, w): regions lie above a share of the map's maximum.
+    """Return where the boxes around a map's regions are, (h, w): regions are above a share of the map's maximum.
 
-    scores: (h, w) in [0, 1], compared in 256 levels. inclusive: boxes reach the last row and column, which they never
-    do as published: a region that lies in these alone has an empty box there.
+    scores: (h, w) in [0, 1], compared in 256 levels. inclusive: boxes reach the last row and column. As published they
+    never do: a region in these alone has an empty box.
     """
     levels = (np.asarray(scores, np.float32) * np.float32(_LEVELS)).astype(np.uint8)
     regions, _ = ndimage.label(levels > int(threshold * levels.max()), _TOUCHING)

@@ -1,4 +1,4 @@
-"""Softmax-GradCAM: the gradient of a text's probability among texts, in front of CLIP's last attention."""
+"""Softmax-GradCAM: the gradient of a text's probability among texts, before CLIP's last attention."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class ClassMaps(NamedTuple):
 
     @property
     def maps(self) -> Tensor:
-        """The maps as CLIP-ES goes on with them, (K, h, w) in [0, 1]."""
-        # twice: gradients are tiny, and after one division the highest value may lie well below 1
+        """The maps with which CLIP-ES continues, (K, h, w) in [0, 1]."""
+        # twice: gradients are tiny, and after one division the highest value may be well below 1
         return normalized(normalized(self.raw.relu()))
 
 
@@ -73,13 +73,13 @@ def softmax_gradcam(
 
 
 def _gradients(outputs: Tensor, joined: Tensor) -> Tensor:
-    """Return the gradients of the outputs (k,) by `joined` (1, T, 3D), (k, T, 3D)."""
+    """Return the gradients of the outputs (k,) with respect to `joined` (1, T, 3D), (k, T, 3D)."""
     one_hot = torch.eye(len(outputs), device=outputs.device)
     (gradients,) = torch.autograd.grad(outputs, joined, one_hot, retain_graph=True, is_grads_batched=True)
     return gradients[:, 0]
 
 
 def normalized(maps: Tensor) -> Tensor:
-    """Return maps (K, h, w) minus their minimum, divided by what is then their maximum; a map of zeros stays so."""
+    """Return maps (K, h, w) minus their minimum, divided by their maximum after that; a map of zeros stays as it is."""
     maps = maps - maps.amin((1, 2), keepdim=True)
     return maps / (maps.amax((1, 2), keepdim=True) + EPS)

@@ -44,26 +44,26 @@ CRF_PIXELS = Normalization(mean=(104.008, 116.669, 122.675), std=(1.0, 1.0, 1.0)
 
 
 class CLIPES(Method[ClipesOptions, ClipNet]):
-    """Class maps of a frozen CLIP: the texts of an image's labels compete with words of what surrounds them."""
+    """Class maps of a frozen CLIP: the texts of an image's labels compete with words for their surroundings."""
 
     paper = "Lin et al. (CLIP-ES), CVPR 2023, https://arxiv.org/abs/2212.09506"
 
     @classmethod
     def requirements(cls, options: ClipesOptions) -> Requirements:
-        """Return what is asked: nothing is learnt, and the last block is differentiated."""
+        """Return what it asks for: nothing is learnt, and the last block is differentiated."""
         return Requirements(trains=False, gradients=True)
 
     @property
     def normalization(self) -> Normalization:
-        """Return how CLIP wants its pixels."""
+        """Return how CLIP expects its pixels."""
         return CLIP_PIXELS
 
     def published_pixels(self, image: ByteArray) -> ByteArray:
-        """Return what the paper's code shows its CRF: BGR minus the mean colour, cast to bytes, as deeplab-pytorch."""
+        """Return what the paper's code gives its CRF: BGR minus the mean colour, cast to bytes (deeplab-pytorch)."""
         return restored_pixels(image, CRF_PIXELS, "mean_subtracted")
 
     def missing(self) -> list[str]:
-        """Return the tokenizer, where texts of the recipe need one; names of classes may be stand-ins here."""
+        """Return the tokenizer if the recipe's texts need one and it is missing; class names may be placeholders."""
         words = [*background_words(self.options, self.classes), *self.options.class_texts.values()]
         lacking = without_tokens(self.options, sentences(self.options, words))
         if not lacking or has_tokenizer():
@@ -82,26 +82,26 @@ class CLIPES(Method[ClipesOptions, ClipNet]):
     def precompute(self, model: ClipNet) -> dict[str, Tensor]:
         """Return the features of the texts of all classes, then of the background words, (C + M, E), each of length 1.
 
-        Those of several templates are averaged: each divided by its length, and the mean again.
+        Those of several templates are averaged: each is divided by its length, and so is the mean.
 
         Raises:
-            RecipeError: a class without a text, or a text that is too long. PluginError: a tokenizer is needed.
+            RecipeError: a class has no text, or a text is too long. PluginError: a tokenizer is needed.
         """
         o = self.options
         texts = [*class_texts(o, self.classes), *background_words(o, self.classes)]
         table = token_numbers(o, sentences(o, texts))
-        length = int(table.argmax(1).max()) + 1  # what follows the end is never looked at
+        length = int(table.argmax(1).max()) + 1  # what follows the end is never attended to
         tokens = torch.from_numpy(table[:, :length]).to(model.texts.device)
         features = _unit(model.backbone.text_features(tokens)).unflatten(0, (len(o.templates), -1))
         return {"texts": _unit(features.mean(0))}
 
     def scores(self, model: ClipNet, image: ByteArray, labels: Labels, infer: InferSettings) -> ScoreMap:
-        """Return the refined maps of the image's labels, a value a patch; without labels, of those that are probable.
+        """Return the refined maps of the image's labels, one value per patch; without labels, of the probable classes.
 
         As published there is one view, of the image's own size; maps of several are averaged.
 
         Raises:
-            CheckpointError: the network holds no features of texts.
+            CheckpointError: the network holds no text features.
         """
         if not model.texts.any():
             raise CheckpointError("the network holds no features of texts; run `wsseg train-cls --force`")
@@ -150,7 +150,7 @@ class CLIPES(Method[ClipesOptions, ClipNet]):
 
     @torch.no_grad()
     def _predicted(self, model: ClipNet, seen: Seen) -> tuple[int, ...]:
-        """Return the classes whose text is probable among those of all classes and the background."""
+        """Return the classes whose text is probable among those of all classes and the background words."""
         visual = model.backbone.visual
         feature = visual.feature(visual.last(seen.tokens[None])[0])
         found = probabilities(model.backbone, feature, model.texts).exp()[: len(self.classes)]

@@ -24,16 +24,16 @@ HUB = HubFile(
 
 
 class LayerNorm(nn.LayerNorm):
-    """A layer norm that computes in float32 whatever it is given."""
+    """A layer norm that computes in float32 whatever its input."""
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Return the tokens normalised, of their own type."""
+        """Return the normalised tokens in their own type."""
         normed = F.layer_norm(tokens.float(), self.normalized_shape, self.weight, self.bias, self.eps)
         return normed.to(tokens.dtype)
 
 
 class Linear(nn.Linear):
-    """A linear layer that computes in the type of what it is given."""
+    """A linear layer that computes in the type of its input."""
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return (…, out) of (…, in)."""
@@ -125,7 +125,7 @@ class ImageTower(nn.Module):
 
     @property
     def last(self) -> Block:
-        """The last block, which is run apart."""
+        """The last block, which is run separately."""
         block: Block = self.transformer.resblocks[-1]  # type: ignore[assignment]
         return block
 
@@ -143,11 +143,11 @@ class ImageTower(nn.Module):
 
 
 class Seen(NamedTuple):
-    """What the image tower says of one image, without gradient, up to its last block.
+    """The image tower's result for one image, without gradient, up to its last block.
 
     Attributes:
         tokens: (1 + h*w, D) float32, the last block's input, class token first.
-        attention: (1 + h*w, 1 + h*w) float32 of those blocks before the last that were asked for, in order.
+        attention: (1 + h*w, 1 + h*w) float32 of the requested blocks before the last, in order.
         grid: (h, w).
     """
 
@@ -197,9 +197,9 @@ class Clip(nn.Module):
 
     @torch.no_grad()
     def seen(self, image: Tensor, attention_layers: int) -> Seen:
-        """Return what the image tower says of an image, (3, p*h, p*w) normalised, before its last block.
+        """Return the image tower's result before its last block for an image (3, p*h, p*w), normalised.
 
-        attention_layers: the attention of so many last blocks is kept, the last one's, which is run later, counted.
+        attention_layers: number of last blocks whose attention is kept, counting the last one, which is run later.
         """
         blocks: list[Block] = list(self.visual.transformer.resblocks)  # type: ignore[arg-type]
         tokens = self.visual.embedded(image[None])
@@ -227,7 +227,7 @@ class Clip(nn.Module):
 
 
 class ClipNet(nn.Module):
-    """A frozen CLIP and the features of the texts that it tells apart.
+    """A frozen CLIP and the features of the texts that it distinguishes.
 
     Args:
         sizes: of the network.

@@ -1,4 +1,4 @@
-"""The sentences that CLIP reads: texts of classes, words of what no class is, and their token numbers."""
+"""The sentences that CLIP reads: texts of classes, words for the background, and their token numbers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _data() -> dict[str, Any]:
 
 @cache
 def published(name: str) -> Published:
-    """Return the published list called `name`, voc or coco; COCO's classes go by the published and by COCO's names."""
+    """Return the published list called `name`, voc or coco; COCO's classes have the published and COCO's names."""
     rows = _data()[name]
     texts = {row[key]: row["text"] for key in ("name", "coco_name") for row in rows["classes"] if key in row}
     return Published(texts, tuple(row["text"] for row in rows["background"]))
@@ -59,7 +59,7 @@ def class_texts(options: ClipesOptions, classes: ClassNames) -> list[str]:
     """Return the text of each class.
 
     Raises:
-        RecipeError: the published list has no such class, or a text is given for a class that is not there.
+        RecipeError: the published list lacks a class, or a text is given for a class that does not exist.
     """
     known = {name: name for name in classes} if options.texts == "names" else published(options.texts).texts
     unknown = [name for name in options.class_texts if name not in classes.names]
@@ -103,8 +103,8 @@ def token_numbers(options: ClipesOptions, wanted: Sequence[str]) -> IntArray:
     """Return the token numbers of sentences, (N, context) int64, zeros after the end.
 
     Raises:
-        PluginError: no tokenizer is installed and some have none. RecipeError: a sentence is too long, or a number is
-            none of the vocabulary's.
+        PluginError: no tokenizer is installed and some sentences have no numbers. RecipeError: a sentence is too long,
+            or a number is not in the vocabulary.
     """
     rest = without_tokens(options, wanted)
     if rest and not has_tokenizer():

@@ -1,1 +1,1 @@
-"""The built-in data sets: toy scenes, the VOC devkit, and a folder of one's own photos."""
+"""The built-in data sets: toy scenes, the VOC devkit, COCO, Hugging Face data sets, and a folder of your own photos."""

@@ -13,10 +13,10 @@ _PATTERNS = ("*.parquet", "metadata.jsonl", "metadata.csv")
 
 
 def check_json(root: Path) -> None:
-    """Look through the JSON below `root` before Arrow does, which null for a row or deep nesting brings down.
+    """Check the JSON below `root` before Arrow reads it, which crashes on deep nesting or null for a row.
 
     Raises:
-        DataError: a line of JSON lines is not an object, a `.json` file is not JSON, or either is nested without end.
+        DataError: a line of JSON lines is not an object, a `.json` file is not JSON, or either is nested too deep.
     """
     for path in sorted(path for suffix in ("jsonl", "ndjson", "json") for path in root.rglob(f"*.{suffix}")):
         _require_regular(path)
@@ -41,7 +41,7 @@ def _is_json(path: Path) -> bool:
 
 
 def broken_tables(root: Path) -> list[str]:
-    """Return the tables below `root` that its reader refuses, as paths from there, each with the reason."""
+    """Return the tables below `root` that their reader refuses, as relative paths, each with the reason."""
     found = []
     for path in sorted(path for pattern in _PATTERNS for path in root.rglob(pattern)):
         try:

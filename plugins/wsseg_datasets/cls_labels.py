@@ -1,4 +1,4 @@
-"""How a data set's labels compare with those that other repositories hand on as `cls_labels.npy`."""
+"""How a data set's labels compare with those that other repositories distribute as `cls_labels.npy`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from wsseg_cli.foreign.label_vectors import read_label_vectors
 
 
 def agreement(path: Path, labels: Mapping[str, tuple[int, ...]], classes: int) -> str:
-    """Return in words on how many image ids the labels are those of the file.
+    """Return in words for how many image ids the labels equal those in the file.
 
-    labels: class numbers from 0 by image id. classes: how many there are.
+    labels: class numbers from 0 by image id. classes: number of classes.
 
     Raises:
-        DataError: a broken file, or one of another number of classes.
+        DataError: the file is broken, or has another number of classes.
     """
     vectors = read_label_vectors(path)
     length = len(next(iter(vectors.values())))

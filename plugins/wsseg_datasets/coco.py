@@ -1,4 +1,4 @@
-"""MS COCO 2014 and 2017, and whatever comes with annotations in its instances format; masks are rendered once."""
+"""MS COCO 2014 and 2017, and any data with annotations in its instances format; masks are rendered once."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class COCO(Dataset[COCOOptions]):
         """Return the category names by ascending id: 80 in COCO.
 
         Raises:
-            DataError: no annotations, or splits with other categories.
+            DataError: there are no annotations, or the splits differ in categories.
         """
         found = {split: self._instances(split).names for split in self._splits()}
         first, *others = found.items()
@@ -78,10 +78,10 @@ class COCO(Dataset[COCOOptions]):
     def samples(self, split: str) -> Iterator[Sample]:
         """Yield the images of a split in the order of its file, after rendering the masks that are missing.
 
-        Labels are those of all objects, but of crowds that are left out.
+        Labels are those of all objects, except crowds that are left out.
 
         Raises:
-            DataError: no such split, or a broken file.
+            DataError: there is no such split, or a file is broken.
         """
         instances = self._instances(split)
         pictures = [p for p in instances.pictures if self._labels(p) or self.options.unlabelled == "keep"]
@@ -96,7 +96,7 @@ class COCO(Dataset[COCOOptions]):
             sizes = [size_when(*parts) for parts in zip(pictures, headers, turns.applied, strict=True)]
             self._render(split, instances.digest, [replace(p, size=s) for p, s in zip(pictures, sizes, strict=True)])
         masks = self._masks(split, pictures)
-        # polygons of a whole COCO split take gigabytes: nothing needs them any more
+        # polygons of a whole COCO split take gigabytes: nothing needs them from here on
         self._read[split] = Instances(instances.names, [], instances.digest)
         for picture, photo, turn in zip(pictures, places, turns.applied, strict=True):
             yield Sample(
@@ -122,7 +122,7 @@ class COCO(Dataset[COCOOptions]):
         return {"masks": rule if options.masks is None else str(options.masks), **dropped, **unknown, **turned}
 
     def missing(self, splits: Sequence[str]) -> list[str]:
-        """Return what is not there of the annotations and folders that these splits need."""
+        """Return which annotations and folders that these splits need are missing."""
         o = self.options
         looks: list[Callable[[], object]] = [partial(folder_of, "root", o.root)]
         if o.root.is_dir():
@@ -171,7 +171,7 @@ class COCO(Dataset[COCOOptions]):
         return tuple(sorted({painted.value - 1 for painted in picture.objects if crowds or not painted.crowd}))
 
     def _masks(self, split: str, pictures: list[Picture]) -> dict[str, Path]:
-        """Return the masks by image id: ready ones, there or not, or those that could be rendered."""
+        """Return the masks by image id: the given ones, whether or not they exist, or those that could be rendered."""
         ready = self.options.masks
         if ready is not None:
             nested = ready / self._stem(split)
@@ -191,7 +191,7 @@ class COCO(Dataset[COCOOptions]):
         return self.work / "coco-masks" / file_stem(split)
 
     def _render(self, split: str, digest: str, pictures: list[Picture]) -> None:
-        """Write the masks that are missing; a folder rendered under other rules is emptied first."""
+        """Write the missing masks; a folder rendered under other rules is emptied first."""
         folder = self._rendered(split)
         # sizes follow from the orientations that are applied
         sizes = hashlib.sha256(repr([picture.size for picture in pictures]).encode()).hexdigest()
@@ -228,7 +228,7 @@ class COCO(Dataset[COCOOptions]):
 
 
 def _said_in(note: Path) -> str | None:
-    """Return what a note of ours says; None where it is not there or is not a text."""
+    """Return what a note of ours says; None if it does not exist or is not text."""
     try:
         return read_text(note, MEGABYTE)
     except (OSError, UnicodeDecodeError):

@@ -1,4 +1,4 @@
-"""Reads annotations in COCO's instances format and checks all that is used of them."""
+"""Reads annotations in COCO's instances format and checks everything that is used of them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _LARGEST = 4 << 30  # bytes
 
 @dataclass(frozen=True)
 class Painted:
-    """One object: its mask value, what the file gives as its segmentation, its box, whether it is a crowd, its name.
+    """One object: its mask value, the file's segmentation, its box, whether it is a crowd, its name.
 
-    The segmentation is None where the file has none: such an object still gives its image a label.
+    The segmentation is None if the file has none: such an object still gives its image a label.
     """
 
     value: int
@@ -46,7 +46,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Instances:
-    """What a file holds: class names by ascending category id, the images in the order of the file, its hash."""
+    """The contents of a file: class names by ascending category id, the images in the order of the file, its hash."""
 
     names: list[str]
     pictures: list[Picture]
@@ -56,12 +56,12 @@ class Instances:
 def read_instances(path: Path, rename: Mapping[str, str | None], refuse: Callable[[str, str], None]) -> Instances:
     """Return the classes, images and objects of an instances JSON.
 
-    Whole numbers may be strings or floats, ids of images any string. rename: category names as they stand there: the
-    names to use, or None, which leaves out the category and its objects. refuse: is told (entry, reason) of images and
+    Whole numbers may be strings or floats, ids of images any string. rename: the names to use, by category names as in
+    the file; None leaves out the category and its objects. refuse: called with (entry, reason) for images and
     annotations that lack something.
 
     Raises:
-        DataError: missing, no JSON, or categories that lack something.
+        DataError: the file is missing or not JSON, or categories lack something.
     """
     try:
         data = read_bytes(path, _LARGEST)
@@ -146,7 +146,7 @@ def _objects(
 
 
 def whole(value: Any) -> int | None:
-    """Return a whole number that stands as int, float or text, as other programs than COCO's write them; else None."""
+    """Return a whole number given as int, float or text, as programs other than COCO's write them; else None."""
     if isinstance(value, str) and re.fullmatch(r"-?\d{1,18}(\.0*)?", value.strip()):
         value = float(value) if "." in value else int(value)
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Masks of COCO's images: what becomes of objects that cannot be painted, and of photos that were turned."""
+"""Masks of COCO's images: how objects that cannot be painted and photos that were turned are handled."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from .coco_instances import Painted, Picture
 from .turns import Photo, Size
 
 _FAR = 1e9
-_OVER = 0.5  # pixels that a polygon may reach beyond its photo, as where tools round
+_OVER = 0.5  # pixels that a polygon may reach beyond its photo, since tools round
 
 
 def mask_of(
     objects: Sequence[Painted], size: tuple[int, int], overlap: Overlap, crowd: Crowd
 ) -> tuple[ByteArray | None, dict[str, str]]:
-    """Return the (H, W) uint8 class mask of an image, and why single objects could not be painted, by their names.
+    """Return the (H, W) uint8 class mask of an image, and why single objects could not be painted, by name.
 
     The box of an object without a usable segmentation becomes 255 where nothing else is: it is somewhere in there. The
-    mask is None where such an object has no box either, or where no object could be painted.
+    mask is None if such an object has no box either, or if no object could be painted.
 
     Raises:
-        DataError: a size that no image has.
+        DataError: the size is not one that an image can have.
     """
     chosen = [painted for painted in objects if not (painted.crowd and crowd == "skip")]
     problems: dict[str, str] = {}
@@ -60,7 +60,7 @@ def _problems(objects: Sequence[Painted], size: tuple[int, int]) -> dict[str, st
     """Return why single objects cannot be painted.
 
     Raises:
-        DataError: a size that no image has.
+        DataError: the size is not one that an image can have.
     """
     class_mask([], size)
     found = {}
@@ -84,10 +84,11 @@ def _box(box: Any, size: tuple[int, int]) -> tuple[slice, slice] | None:
 
 
 def photo_of(picture: Picture, header: Photo) -> Photo:
-    """Return a photo with the size (W, H) of the pixels on which its objects were drawn, as far as these tell.
+    """Return a photo with the size (W, H) of the pixels on which its objects were drawn, as far as the file tells.
 
-    A file that gives the size of the turned photo tells it. One that gives the stored size does not: Label Studio
-    writes that beside polygons of the turned photo. There, polygons that reach beyond one of the two sizes tell.
+    A file that gives the size of the turned photo settles it. One that gives the stored size does not: Label Studio
+    writes that next to polygons of the turned photo. In that case, polygons that reach beyond one of the two sizes
+    settle it.
     """
     if header.shown == header.stored:
         return header
@@ -101,7 +102,7 @@ def photo_of(picture: Picture, header: Photo) -> Photo:
 
 
 def _reach(segmentation: Any) -> tuple[float, float]:
-    """Return how far right and down an object reaches; (0, 0) where that cannot be told."""
+    """Return how far right and down an object reaches; (0, 0) if that is not known."""
     if isinstance(segmentation, dict):
         sides = segmentation.get("size")
         if isinstance(sides, list) and len(sides) == 2 and all(isinstance(side, int) for side in sides):

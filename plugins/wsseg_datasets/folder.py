@@ -1,4 +1,4 @@
-"""A folder of one's own photos: labels in a table or as class folders, masks and saliency if there are any."""
+"""A folder of your own photos: labels in a table or as class folders, masks and saliency if there are any."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class _Photo:
 
 
 class FolderOptions(DatasetOptions):
-    """Options of a folder; relative paths other than `root` count from `root`."""
+    """Options of a folder; relative paths other than `root` are relative to `root`."""
 
     root: Path = Field(description="folder of the photos; may have sub-folders")
     labels: Literal["masks"] | Path | None = Field(
@@ -62,15 +62,15 @@ class FolderOptions(DatasetOptions):
 class Folder(Dataset[FolderOptions]):
     """Photos in a folder, labels in labels.csv or .jsonl or by class folder; ids are paths without suffix.
 
-    EXIF orientation is applied, unless masks or saliency maps have the size of the photos as they are stored: then they
-    were made of pixels as stored.
+    EXIF orientation is applied, unless masks or saliency maps have the size of the photos as stored: then they were
+    made from the pixels as stored.
     """
 
     def classes(self) -> ClassNames:
         """Return the class names.
 
         Raises:
-            DataError: there are no photos, or nothing says what the values of the masks mean.
+            DataError: there are no photos, or nothing says what the mask values mean.
         """
         if self.options.classes is not None:
             return ClassNames(self.options.classes)
@@ -83,10 +83,10 @@ class Folder(Dataset[FolderOptions]):
         return ClassNames(names)
 
     def samples(self, split: str) -> Iterator[Sample]:
-        """Yield the photos of a split, without `lists` in the order of their ids.
+        """Yield the photos of a split, in the order of their ids if there are no `lists`.
 
         Raises:
-            DataError: no such split, an id in it that is not there, or a name that is not a class.
+            DataError: there is no such split, an id in it has no photo, or a name is not a class.
         """
         classes = self.classes()
         masks, saliency = self._masks, self._sub_folder("saliency")
@@ -113,7 +113,7 @@ class Folder(Dataset[FolderOptions]):
             )
 
     def facts(self) -> Json:
-        """Return what a look at the folder shows and the index does not."""
+        """Return what the folder shows and the index does not."""
         facts: Json = {}
         if self._turns.said:
             facts["EXIF orientation"] = self._turns.said
@@ -124,7 +124,7 @@ class Folder(Dataset[FolderOptions]):
         return facts
 
     def missing(self, splits: Sequence[str]) -> list[str]:
-        """Return what is not there of the folders, the table and the list files that these splits need."""
+        """Return which of the folders, the table and the list files that these splits need are missing."""
         looks: list[Callable[[], object]] = [lambda: self._root]
         if not refusals(*looks):
             looks += [partial(self._sub_folder, name) for name in ("masks", "saliency")]
@@ -139,7 +139,7 @@ class Folder(Dataset[FolderOptions]):
         return Sources(tuple(filter(None, tables)), listed=tuple(filter(None, listed)))
 
     def _list_file(self, split: str) -> Path | None:
-        """Return the list file of a split; None where splits are drawn."""
+        """Return the list file of a split; None if splits are drawn at random."""
         lists: dict[str, Path] = self.options.lists
         if not lists:
             known = self._split_folders or ("train", "val")
@@ -164,7 +164,7 @@ class Folder(Dataset[FolderOptions]):
 
     @cached_property
     def _on_disk(self) -> dict[str, Path]:
-        """Every photo by its path from the root, with suffix, sorted; masks and saliency maps are none."""
+        """Every photo by its path from the root, with suffix, sorted; masks and saliency maps do not count."""
         others = [folder for folder in (self._sub_folder("masks"), self._sub_folder("saliency")) if folder]
         others += self.extra_folders().values()
         found = [path for path in self._root.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file()]
@@ -250,7 +250,7 @@ class Folder(Dataset[FolderOptions]):
 
     @cached_property
     def _split_folders(self) -> dict[str, str]:
-        """Folder by split, where class folders lie in folders named for splits; empty if they do not."""
+        """Folder by split, if class folders are in folders named after splits; else empty."""
         if self.options.labels is not None or self.options.lists:
             return {}
         tops = {name.split("/")[0] for name in self._on_disk if "/" in name}
@@ -295,5 +295,5 @@ def _existing(folder: Path | None, image_id: str) -> Path | None:
 
 
 def _place(image_id: str) -> float:
-    """Return a number in [0, 1) that depends on the id alone: a photo stays in its split when others come."""
+    """Return a number in [0, 1) that depends on the id alone: a photo stays in its split when others are added."""
     return int.from_bytes(hashlib.sha256(image_id.encode()).digest()[:8], "big") / 2**64

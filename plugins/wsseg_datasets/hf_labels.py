@@ -1,4 +1,4 @@
-"""The column of labels in a Hugging Face data set: names, numbers, vectors of 0 and 1, or objects with a class each."""
+"""The label column of a Hugging Face data set: names, numbers, vectors of 0 and 1, or objects that have a class."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class LabelColumn:
         """Take the column's feature, and the options of those names.
 
         Raises:
-            DataError: objects without a field that could be their class.
+            DataError: objects have no field that could be their class.
         """
         self._given, self._separator, self._rename = classes, separator, rename
         self._field: str | None = None
@@ -37,7 +37,7 @@ class LabelColumn:
         self._own: list[str] = list(getattr(inner, "names", None) or ())
 
     def classes(self, cells: Sequence[Any]) -> ClassNames:
-        """Return the class names: the options', the column's own, or all that stand in it in alphabetical order.
+        """Return the class names: the options', the column's own, or all that occur in it, in alphabetical order.
 
         Raises:
             DataError: labels are numbers and nothing names them.
@@ -58,7 +58,7 @@ class LabelColumn:
         return are_multi_hot([[_number(v) for v in self._values(cell)] for cell in cells], len(classes))
 
     def labels(self, cells: Sequence[Any], classes: ClassNames, vectors: bool) -> list[tuple[int, ...] | str]:
-        """Return the labels that each cell says, or why it cannot be used; vectors: what `holds_vectors` says."""
+        """Return the labels in each cell, or why it cannot be used; vectors: the result of `holds_vectors`."""
         rows = [self._values(cell) for cell in cells]
         found: list[tuple[int, ...] | str] = []
         for cell, row in zip(cells, rows, strict=True):
@@ -72,7 +72,7 @@ class LabelColumn:
         return found
 
     def known(self, cell: Any) -> bool:
-        """Return whether somebody said what an image shows: an empty list says "nothing", None and -1 do not."""
+        """Return whether a cell says what an image shows: an empty list says "none", None and -1 say nothing."""
         return cell is not None and cell != -1
 
     def _of_row(self, row: list[Any], is_list: bool, classes: ClassNames) -> tuple[int, ...]:

@@ -52,7 +52,7 @@ class HuggingFace(Dataset[HuggingFaceOptions]):
         self._said: dict[str, str] = {}
 
     def classes(self) -> ClassNames:
-        """Return the class names: the options', the column's own, or all that stand in it in alphabetical order.
+        """Return the class names: the options', the column's own, or all that occur in it, in alphabetical order.
 
         Raises:
             DataError: labels are numbers and nothing names them.
@@ -63,10 +63,10 @@ class HuggingFace(Dataset[HuggingFaceOptions]):
             raise DataError(f"{self.options.path}: {error}") from None
 
     def samples(self, split: str) -> Iterator[Sample]:
-        """Yield the rows of a split, after writing out the photos and masks that lie inside of it.
+        """Yield the rows of a split, after writing out the photos and masks that are inside it.
 
         Raises:
-            DataError: no such split.
+            DataError: there is no such split.
         """
         rows = self._rows(split)
         cells, classes = self._cells(rows), self.classes()
@@ -117,7 +117,7 @@ class HuggingFace(Dataset[HuggingFaceOptions]):
         return {"columns": columns, **turned}
 
     def missing(self, splits: Sequence[str]) -> list[str]:
-        """Return what is not there of the folders that the options name; nothing is fetched from the hub."""
+        """Return which folders that the options name are missing; nothing is fetched from the hub."""
         looks: list[Callable[[], object]] = []
         if self._is_path:
             looks.append(partial(folder_of, "path", Path(self.options.path).expanduser()))
@@ -177,13 +177,13 @@ class HuggingFace(Dataset[HuggingFaceOptions]):
 
     @cached_property
     def _labels(self) -> str | None:
-        """The column of labels; None where each class has a column of its own."""
+        """The column of labels; None if each class has a column of its own."""
         flags = self.options.labels is None and bool(self._flags)
         return self._column(self.options.labels, _LABEL_COLUMNS, "labels", needed=not flags)
 
     @cached_property
     def _flags(self) -> list[str]:
-        """The columns of 0 and 1, one a class, where there are such and none of labels."""
+        """The columns of 0 and 1, one per class, if there are any and there is no column of labels."""
         if any(name in self._features for name in _LABEL_COLUMNS):
             return []
         numbers = [name for name, kind in self._features.items() if getattr(kind, "dtype", "")[:3] in _NUMBERS]
@@ -237,7 +237,7 @@ class HuggingFace(Dataset[HuggingFaceOptions]):
             return [str(value) for value in rows[self.options.id]]
         paths = [cell.get("path") if isinstance(cell, dict) else None for cell in rows[self.options.image]]
         names = [self._name(path, split) for path in paths]
-        # bytes inside of parquet keep a bare file name at best: where these repeat or lack, the row's number is the id
+        # bytes inside parquet have a bare file name at best: if names repeat or are missing, the row's number is the id
         if None in names or len(set(names)) != len(names):
             return [f"{split}-{number:06d}" for number in range(len(names))]
         return [name for name in names if name is not None]
@@ -255,7 +255,7 @@ class HuggingFace(Dataset[HuggingFaceOptions]):
         return without_suffix(PurePosixPath(*parts).as_posix())
 
     def _file(self, cell: Any, folder: Path, image_id: str, where: str) -> Path | None:
-        """Return the file of a picture: where it lies, or written out of the data set with its bytes unchanged."""
+        """Return the file of a picture: where it is, or written out of the data set with its bytes unchanged."""
         if cell is None:
             return None
         data, path = (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (None, None)
@@ -268,7 +268,7 @@ class HuggingFace(Dataset[HuggingFaceOptions]):
         return target
 
     def _map(self, image_id: str, split: str) -> Path | None:
-        """Return the place of an image's saliency map, there or not; a folder of the split's name goes first."""
+        """Return the path of an image's saliency map, existing or not; a folder with the split's name comes first."""
         if self.options.saliency is None:
             return None
         folder = folder_of("saliency", self.options.saliency.expanduser())

@@ -21,11 +21,11 @@ def read_list(
 ) -> list[str]:
     """Return the image ids of a list file in its order.
 
-    known: whether there is a photo of an id, which tells names with spaces from names with something behind them.
-    refuse: is told (entry, reason) of every line that names no place below a folder; by default it is an error.
+    known: whether an id has a photo, which tells names with spaces from names followed by something else. refuse:
+    called with (entry, reason) for every line that names no path below a folder; by default that is an error.
 
     Raises:
-        DataError: missing, no text, empty, an id that occurs twice, or one that leads out of a folder.
+        DataError: the file is missing, not text or empty, an id occurs twice, or one leads out of a folder.
     """
     try:
         text = read_text(path, _LARGEST, "utf-8-sig")
@@ -52,9 +52,9 @@ def read_list(
 def id_of_line(line: str, known: Callable[[str], bool] | None = None) -> str:
     """Return the image id that a line of a list names.
 
-    Read are an id, alone or with a number behind it as in VOC's lists of a class, and a photo's path, with or without
-    its mask's path behind it, as PSA's lists have them ("/JPEGImages/2007_000032.jpg
-    /SegmentationClassAug/2007_000032.png"). The first of these of which a photo is known counts.
+    A line may hold an id, alone or followed by a number as in VOC's lists of a class, or a photo's path, alone or
+    followed by its mask's path as in PSA's lists ("/JPEGImages/2007_000032.jpg /SegmentationClassAug/2007_000032.png").
+    The first reading for which a photo is known counts.
     """
     whole, first = line.strip().replace("\\", "/"), line.split()[0].replace("\\", "/")
     candidates = [name for text in (whole, first) for name in _ids_of(text)]

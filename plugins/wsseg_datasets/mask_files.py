@@ -27,7 +27,7 @@ def mask_name_option() -> Any:
 
 
 def files_in(folder: Path, suffixes: Collection[str]) -> list[str]:
-    """Return the files below `folder` with one of `suffixes`, in any case, as sorted paths from there; none hidden."""
+    """Return the visible files below `folder` with one of `suffixes` (case-insensitive), as sorted relative paths."""
     found = []
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -44,7 +44,7 @@ class MaskFiles:
     """The masks in `folder`, which has been listed once."""
 
     def __init__(self, folder: Path, pattern: str = "{id}.png") -> None:
-        """Raise a DataError for a pattern without {id} and {name}, or one that leads out of the folder."""
+        """Raise a DataError if the pattern has neither {id} nor {name}, or leads out of the folder."""
         rest = pattern.replace("{id}", "").replace("{name}", "")
         if rest == pattern or "{" in rest or "}" in rest:
             raise DataError(f"mask_name {pattern!r}: expected a file name with {{id}} or {{name}} in it")
@@ -53,20 +53,20 @@ class MaskFiles:
         self.files = frozenset(files_in(folder, _PICTURES) if folder.is_dir() else ())
 
     def of(self, image_id: str, photo: str | None = None) -> Path | None:
-        """Return the mask of an image, None where there is none.
+        """Return the mask of an image, None if there is none.
 
         photo: the photo's path from its folder, by default the id. `wsseg convert masks` writes ids with folders in
-        them as one file name; such are found, too.
+        them as one file name; these are found too.
         """
         found = self._name(image_id, photo)
         return None if found is None else self.folder / found
 
     def unmatched(self, photos: Mapping[str, str]) -> list[str]:
-        """Return the files that are no mask of any of the `photos`, {id: file name}; sorted."""
+        """Return the sorted files that are not a mask of any of the `photos`, {id: file name}."""
         return sorted(self.files - {self._name(image_id, photo) for image_id, photo in photos.items()})
 
     def guess(self, ids: Collection[str]) -> str:
-        """Return in words what is wrong with names of which none is matched, with the pattern that might be meant."""
+        """Return in words what is wrong with names that are all unmatched, with the pattern that might be meant."""
         name = min(self.files)
         stem = PurePosixPath(name).with_suffix("").as_posix()
         inside = max((image_id for image_id in ids if image_id in stem), key=len, default=None)

@@ -1,4 +1,4 @@
-"""Image labels out of masks, for data sets that say `labels: masks`."""
+"""Image labels from masks, for data sets with `labels: masks`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wsseg_cli.types import ClassNames
 def labels_shown(masks: Mapping[str, Path], classes: ClassNames) -> dict[str, tuple[int, ...]]:
     """Return the labels that each mask shows, by image id.
 
-    A mask that cannot be read gives none: whoever checks the masks says why.
+    A mask that cannot be read gives none: the check of the masks reports why.
     """
 
     def shown(path: Path) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Class names as other people's data have them: renamed, left out, and parted in cells."""
+"""Class names in third-party data: renamed, left out, and separated in cells."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ def separator_option() -> Any:
 
 
 def renamed(names: Iterable[str], rename: Mapping[str, str | None]) -> list[str]:
-    """Return the names to use instead of `names`, in their order, those left out that `rename` says null of."""
+    """Return the names to use instead of `names`, in their order, without those that `rename` maps to null."""
     used = (rename.get(name, name) for name in names)
     return [name for name in used if name is not None]

@@ -1,4 +1,4 @@
-"""Paths made from names that stand in other people's files: below a folder, or refused."""
+"""Paths made from names in third-party files: below a folder, or refused."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _LONGEST_PART, _LONGEST = 240, 3000  # bytes and letters; file systems allow a l
 def below(root: Path, name: str, said_by: str) -> Path:
     """Return `root` / `name`.
 
-    said_by: what names it, for the message.
+    said_by: what names the path, for the message.
 
     Raises:
-        DataError: a name that leads out of `root`, or is not a file name.
+        DataError: the name leads out of `root`, or is not a file name.
     """
     return root / relative(name, said_by)
 
@@ -25,7 +25,7 @@ def relative(name: str, said_by: str) -> PurePosixPath:
     """Return `name` as a relative path without "." and "..".
 
     Raises:
-        DataError: absolute, with "..", empty, or with characters that no file name has.
+        DataError: it is absolute or empty, or has ".." or characters that no file name has.
     """
     path = PurePosixPath(name)
     if not name.strip() or path.is_absolute() or ".." in path.parts or not path.parts:
@@ -37,7 +37,7 @@ def relative(name: str, said_by: str) -> PurePosixPath:
 
 
 def refusals(*looks: Callable[[], object]) -> list[str]:
-    """Return what each of the looks at files finds wrong, a line each."""
+    """Return what each of the checks of files finds wrong, one line each."""
     found = []
     for look in looks:
         try:
@@ -51,7 +51,7 @@ def folder_of(option: str, folder: Path) -> Path:
     """Return a folder that an option of a data set names.
 
     Raises:
-        DataError: it is not there.
+        DataError: it does not exist.
     """
     if not folder.is_dir():
         raise DataError(f"no folder {folder}; set the data set's option `{option}`")
@@ -62,7 +62,7 @@ def file_of(option: str, file: Path) -> Path:
     """Return a file that an option of a data set names.
 
     Raises:
-        DataError: it is not there.
+        DataError: it does not exist.
     """
     if not file.is_file():
         raise DataError(f"no file {file}; set the data set's option `{option}`")
@@ -70,10 +70,10 @@ def file_of(option: str, file: Path) -> Path:
 
 
 def existing(root: Path, names: list[str], what: str) -> Path:
-    """Return the first of `names` that is there below `root`.
+    """Return the first of `names` that exists below `root`.
 
     Raises:
-        DataError: none of them is there.
+        DataError: none of them exists.
     """
     for name in names:
         if (root / name).exists():

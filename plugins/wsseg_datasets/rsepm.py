@@ -1,4 +1,4 @@
-"""The layout of RecurSeed and EdgePredictMix: SPLIT/image, SPLIT/mask, SPLIT/xml; a split is what its folder holds."""
+"""The layout of RecurSeed and EdgePredictMix: SPLIT/image, SPLIT/mask, SPLIT/xml; a split is its folder's contents."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class RSEPMOptions(DatasetOptions):
 
 
 class RSEPM(Dataset[RSEPMOptions]):
-    """Photos, masks and VOC annotations side by side, a folder a split; labels come from the annotations."""
+    """Photos, masks and VOC annotations side by side, one folder per split; labels come from the annotations."""
 
     paper = "Jo, Yu and Kim, https://arxiv.org/abs/2204.06754"
 
@@ -52,7 +52,7 @@ class RSEPM(Dataset[RSEPMOptions]):
         """Return the class names.
 
         Raises:
-            DataError: a broken file, or no annotation that names any.
+            DataError: a file is broken, or no annotation names a class.
         """
         if self._classes is None:
             self._classes = self._named() if self.options.classes is None else read_class_names(self.options.classes)
@@ -62,7 +62,7 @@ class RSEPM(Dataset[RSEPMOptions]):
         """Yield the images of a split by name. A split without xml/ has no labels, one without mask/ no masks.
 
         Raises:
-            DataError: no such split.
+            DataError: there is no such split.
         """
         folder = self._folder(split)
         classes = self.classes()
@@ -95,7 +95,7 @@ class RSEPM(Dataset[RSEPMOptions]):
         return {"labels": f"from annotations, difficult {'kept' if rules.difficult else 'dropped'}", **turned}
 
     def missing(self, splits: Sequence[str]) -> list[str]:
-        """Return what is not there of the folders of these splits and of what the options name."""
+        """Return what is missing of the folders of these splits and of what the options name."""
         o = self.options
         looks: list[Callable[[], object]] = [partial(folder_of, "root", o.root)]
         if o.root.is_dir():
@@ -131,7 +131,7 @@ class RSEPM(Dataset[RSEPMOptions]):
         files = sorted(self.options.root.glob("*/xml/*.xml"))
         found: set[str] = set()
         for path in files:
-            # one that cannot be read is named where its image is
+            # one that cannot be read is reported together with its image
             with suppress(DataError):
                 found |= set(renamed((entry.name for entry in read_objects(path)), self.options.rename))
         names = sorted(found)

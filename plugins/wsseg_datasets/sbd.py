@@ -1,4 +1,4 @@
-"""SBD beside VOC: which images `train_aug` has, and masks out of SBD's MATLAB files. Used by `voc`."""
+"""SBD in addition to VOC: the images of `train_aug`, and masks from SBD's MATLAB files. Used by `voc`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _NAMED = 10  # broken files that a message names
 
 
 def sbd_folder(root: Path) -> Path:
-    """Return the folder with SBD's `cls`, `train.txt` and `val.txt`, wherever in an unpacked release `root` points.
+    """Return the folder with SBD's `cls`, `train.txt` and `val.txt`, wherever `root` points in an unpacked release.
 
     Raises:
-        DataError: it is not there.
+        DataError: it does not exist.
     """
     lists = ["train.txt", "dataset/train.txt", "benchmark_RELEASE/dataset/train.txt"]
     folder = existing(root, lists, "SBD list train.txt").parent
@@ -30,7 +30,7 @@ def sbd_folder(root: Path) -> Path:
 
 
 def sbd_ids(folder: Path) -> list[str]:
-    """Return the ids of SBD's own splits train and val, in this order; VOC's images are divided otherwise there."""
+    """Return the ids of SBD's own splits train and val, in this order; they divide VOC's images differently."""
     return [*read_list(folder / "train.txt"), *read_list(folder / "val.txt")]
 
 
@@ -43,12 +43,12 @@ def merged_ids(sbd: Iterable[str], train: Iterable[str], val: Iterable[str]) -> 
 
 
 def sbd_masks(folder: Path, image_ids: Sequence[str], out: Path) -> dict[str, Path]:
-    """Return a palette PNG for each of `image_ids` that SBD has a mask of, written to `out` where it is missing.
+    """Return a palette PNG for each of `image_ids` that SBD has a mask of, written to `out` if it is missing.
 
     Values are 0 for background and class + 1; SBD has no 255.
 
     Raises:
-        DataError: files that cannot be read; all are counted, the first named.
+        DataError: files cannot be read; all are counted, the first ones named.
     """
     known = stems_in(folder / "cls", ".mat")
     wanted = [relative(image_id, "a list").as_posix() for image_id in image_ids if image_id in known]

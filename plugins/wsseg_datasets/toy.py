@@ -31,7 +31,7 @@ WORTH_A_POOL = 24
 
 Side = Annotated[int, Field(ge=64, le=1024)]
 
-_GROUND = "ground"  # text entry of a mask's PNG that names the kinds of ground in the scene
+_GROUND = "ground"  # text entry in a mask's PNG that names the kinds of ground in the scene
 
 
 class ToyOptions(DatasetOptions):
@@ -53,7 +53,7 @@ class Toy(Dataset[ToyOptions]):
 
     @property
     def folder(self) -> Path:
-        """Return where the files of these options lie; scenes of other options lie elsewhere."""
+        """Return the folder for scenes with these options; scenes with other options are elsewhere."""
         width, height = self.options.size
         return self.work / f"toy-v{DRAWING}-{width}x{height}-seed{self.options.seed}"
 
@@ -61,7 +61,7 @@ class Toy(Dataset[ToyOptions]):
         """Yield the scenes of "train" or "val" in order, after drawing those whose files are missing.
 
         Raises:
-            DataError: another split, or the files cannot be written.
+            DataError: it is another split, or the files cannot be written.
         """
         indices = self._indices(split)
         self._draw_missing(indices)
@@ -124,7 +124,7 @@ class Toy(Dataset[ToyOptions]):
 
 
 def _main_can_be_spawned() -> bool:
-    """Say whether a spawned process could import the main program again; what comes from stdin it could not."""
+    """Return whether a spawned process could import the main program again; it cannot if that came from stdin."""
     program = getattr(sys.modules.get("__main__"), "__file__", None)
     return program is None or os.path.isfile(program)
 
@@ -143,7 +143,7 @@ def write_scene(folder: Path, seed: int, size: tuple[int, int], index: int) -> N
 
 
 def grounds_of(mask: Path) -> tuple[str, ...]:
-    """Return the kinds of ground of a scene, from what stands in the PNG of its mask."""
+    """Return the kinds of ground of a scene, from the text in its mask's PNG."""
     with Image.open(mask) as picture:
         return tuple(str(picture.info.get(_GROUND, "")).split())
 

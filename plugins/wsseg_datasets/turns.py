@@ -1,7 +1,7 @@
-"""EXIF orientation of photos that may have masks, maps or polygons: on which pixels were these made?
+"""EXIF orientation of photos that may have masks, maps or polygons: on which pixels were these drawn?
 
-Only a photo that lies on its side (orientation 5 to 8) and is not square can tell: what lies on it has the size of the
-photo as stored, or of the photo as shown. Upside-down and mirrored photos (2 to 4) have one size either way.
+Only a photo on its side (orientation 5 to 8) that is not square can tell: its mask, map or polygons have the size of
+the photo as stored, or as shown. Upside-down and mirrored photos (2 to 4) have the same size either way.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def orientation_option() -> Any:
 
 @dataclass(frozen=True)
 class Photo:
-    """What is known of one photo: its EXIF orientation, its stored size (W, H), the size of what lies on it."""
+    """What is known about one photo: its EXIF orientation, its stored size (W, H), the size of its mask or map."""
 
     orientation: int
     stored: Size
@@ -42,12 +42,12 @@ class Photo:
 
     @property
     def shown(self) -> Size:
-        """The size (W, H) of the photo when it is turned."""
+        """The size (W, H) of the photo after turning."""
         return self.stored[::-1] if self.orientation in _SIDEWAYS else self.stored
 
     @property
     def says(self) -> Choice | None:
-        """What to do, as the size of what lies on the photo says; None where it says nothing."""
+        """What to do according to the size of the photo's mask or map; None if it does not tell."""
         if self.shown == self.stored:
             return None
         return "apply" if self.lying == self.shown else "ignore" if self.lying == self.stored else None
@@ -55,7 +55,7 @@ class Photo:
 
 @dataclass(frozen=True)
 class Turns:
-    """The orientation (1..8) to apply to each photo, and in words what was done and why, "" if there is none."""
+    """The orientation (1..8) to apply to each photo, and in words what was done and why, "" if nothing was."""
 
     applied: list[int]
     said: str
@@ -64,8 +64,8 @@ class Turns:
 def decide(photos: Sequence[Photo], rule: Rule, otherwise: Choice = "apply") -> Turns:
     """Return the orientations to apply.
 
-    rule: "auto" follows the photos that say something: all of them if they agree, else each its own. otherwise: what
-    happens to a photo about which nothing is known.
+    rule: "auto" follows the photos that tell: all photos alike if these agree, else each by itself. otherwise: the
+    choice for a photo that does not tell.
     """
     turned = [photo for photo in photos if photo.orientation != 1]
     if not turned:
@@ -89,8 +89,8 @@ def decide(photos: Sequence[Photo], rule: Rule, otherwise: Choice = "apply") -> 
 def orientations(files: Iterable[tuple[Path, Path | None]], rule: Rule, otherwise: Choice = "apply") -> Turns:
     """Return the orientations to apply to photos in files.
 
-    files: (photo, its mask or another map that lies on it, or None). What cannot be opened gets 1: whoever reads the
-    pixels says why.
+    files: (photo, its mask or another map of it, or None). What cannot be opened gets 1: reading the pixels will report
+    why.
     """
     photos = []
     for path, mask in files:

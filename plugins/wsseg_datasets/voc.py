@@ -56,7 +56,7 @@ IMAGES, ANNOTATIONS, LISTS = "JPEGImages", "Annotations", "ImageSets/Segmentatio
 
 
 class VocOptions(DatasetOptions):
-    """Options of a VOC devkit; relative paths count from `root`."""
+    """Options of a VOC devkit; relative paths are relative to `root`."""
 
     root: Path = Field(description="the devkit: VOCdevkit, or the folder in it that holds JPEGImages")
     labels: Literal["xml", "masks"] = Field("xml", description="where image labels come from")
@@ -103,10 +103,10 @@ class Voc(Dataset[VocOptions]):
     def samples(self, split: str) -> Iterator[Sample]:
         """Yield the samples of split `split` in its order.
 
-        A split of which no image has an annotation or a mask is one without labels, as VOC's `test` is.
+        A split in which no image has an annotation or a mask has no labels, such as VOC's `test`.
 
         Raises:
-            DataError: no such folder or split.
+            DataError: there is no such folder or split.
         """
         root = self.root()
         ids = self._there(root, split)
@@ -136,7 +136,7 @@ class Voc(Dataset[VocOptions]):
             )
 
     def facts(self) -> Json:
-        """Return what was done about EXIF orientation, split by split, and how the data compares with the published."""
+        """Return what was done about EXIF orientation, split by split, and how the data compare with the published."""
         facts = {f"EXIF orientation in {split}": said for split, said in self._said.items() if said}
         if "train_aug" in self._found and self.options.classes == CLASSES:
             facts["images of train_aug"] = f"{len(self._found['train_aug'])} found, {TRAIN_AUG} expected"
@@ -147,7 +147,7 @@ class Voc(Dataset[VocOptions]):
         return facts
 
     def missing(self, splits: Sequence[str]) -> list[str]:
-        """Return what is not there of the devkit's folders and of the lists of these splits."""
+        """Return which of the devkit's folders and of the lists of these splits are missing."""
         try:
             root = self.root()
         except DataError as error:
@@ -178,7 +178,7 @@ class Voc(Dataset[VocOptions]):
         return Sources(tuple(tables), tuple(files), tuple(folder for folder in folders if folder.is_dir()))
 
     def _list_files(self, root: Path, split: str) -> list[Path]:
-        """Return the list files that a split is read from, there or not."""
+        """Return the list files that a split is read from, whether or not they exist."""
         if split in self.options.lists:
             return [root / self.options.lists[split].expanduser()]
         path = root / LISTS / f"{split}.txt"
@@ -191,7 +191,7 @@ class Voc(Dataset[VocOptions]):
         """Return the folder that holds JPEGImages: `root` itself, or the one below it that does.
 
         Raises:
-            DataError: no such folder, or several.
+            DataError: there is no such folder, or there are several.
         """
         given = self.options.root.expanduser()
         if not given.is_dir():
@@ -223,7 +223,7 @@ class Voc(Dataset[VocOptions]):
         return self._read(path)
 
     def _there(self, root: Path, split: str) -> list[str]:
-        """Return the ids of a split whose photos are there; the others are left out."""
+        """Return the ids of a split whose photos exist; the others are left out."""
         ids = self._ids(root, split)
         for image_id in ids:
             if image_id not in self._photos:
@@ -235,7 +235,7 @@ class Voc(Dataset[VocOptions]):
 
     @cached_property
     def _photos(self) -> dict[str, str]:
-        """The photos by id, as paths below JPEGImages; of several that an id has, the .jpg counts."""
+        """The photos by id, as paths below JPEGImages; if an id has several, the .jpg counts."""
         names = files_in(self.root() / IMAGES, PHOTO_SUFFIXES)
         return {without_suffix(name): name for name in sorted(names, key=lambda name: name.endswith(".jpg"))}
 
@@ -253,7 +253,7 @@ class Voc(Dataset[VocOptions]):
             raise DataError(f"no folder {root}/{self._mask_names()}; set the data set's option `masks`")
 
     def _masks(self, root: Path, ids: list[str]) -> dict[str, Path]:
-        """Return the masks by image id: the devkit's, then SBD's for images that have none there."""
+        """Return the masks by image id: the devkit's, then SBD's for images without one."""
         found: dict[str, Path] = {}
         for files in self._mask_files(root):
             named = {i: files.of(i, self._photo(i)) for i in ids if i not in found}
@@ -276,7 +276,7 @@ class Voc(Dataset[VocOptions]):
         return folder
 
     def _labels(self, root: Path, ids: list[str], masks: dict[str, Path]) -> dict[str, tuple[int, ...]]:
-        """Return the labels by image id, of those that have any to read; the others are left out."""
+        """Return the labels by image id, for images whose labels can be read; the others are left out."""
         if self.options.labels == "masks":
             for image_id in ids:
                 if image_id not in masks:

@@ -1,4 +1,4 @@
-"""Objects of VOC's annotation files, and image labels made of them."""
+"""Objects of VOC's annotation files, and image labels made from them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _UNREADABLE = "\ufffd"
 class Annotated:
     """One object of an annotation: its class, its box (left, top, right, bottom) in whole pixels, whether difficult.
 
-    The box is None where the file gives none, as for polygons and turned boxes: image labels do not need it.
+    The box is None if the file gives none, as for polygons and rotated boxes: image labels do not need it.
     """
 
     name: str
@@ -43,7 +43,7 @@ def read_objects(path: Path) -> list[Annotated]:
     """Return the objects of an annotation file, as `parse_objects` does.
 
     Raises:
-        DataError: missing, too large, no XML, or an object without name.
+        DataError: the file is missing, too large or not XML, or an object has no name.
     """
     try:
         data = read_bytes(path, _LARGEST)
@@ -55,11 +55,11 @@ def read_objects(path: Path) -> list[Annotated]:
 def parse_objects(data: bytes, said_by: str) -> list[Annotated]:
     """Return the objects of an annotation in the order of the file.
 
-    Coordinates are cut at the point and, where the file gives the photo's size, clipped to [0, size - 1]. said_by:
+    Coordinates are truncated to integers and, if the file gives the photo's size, clipped to [0, size - 1]. said_by:
     names the annotation in messages.
 
     Raises:
-        DataError: no XML, one with entities, or an object without name.
+        DataError: it is not XML or has entities, or an object has no name.
     """
     text = _text(data)
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
@@ -88,7 +88,7 @@ def parse_objects(data: bytes, said_by: str) -> list[Annotated]:
 def _text(data: bytes) -> str:
     """Return the text of an XML file without its declaration; what cannot be decoded becomes U+FFFD.
 
-    expat knows few of the encodings that annotation tools write: gb2312, big5 or "utf8" are Python's to decode.
+    expat knows few of the encodings that annotation tools write: gb2312, big5 or "utf8" are left to Python.
     """
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         text = data.decode("utf-16", errors="replace")
@@ -120,17 +120,17 @@ def _box(entry: ElementTree.Element, size: tuple[int, int]) -> tuple[int, int, i
 
 
 def kept(objects: Iterable[Annotated], *, difficult: bool = True, flat: bool = True) -> list[Annotated]:
-    """Return those of `objects` that count: without difficult ones or those of a flat box where these are False."""
+    """Return those of `objects` that count: without difficult ones, or those with a flat box, if the flag is False."""
     return [o for o in objects if (difficult or not o.difficult) and (flat or not o.flat)]
 
 
 def labels_of(
     objects: Iterable[Annotated], classes: ClassNames, rename: Mapping[str, str | None] | None = None
 ) -> tuple[int, ...]:
-    """Return the labels of the classes that `objects` are of, ascending; `rename` as in the option of that name.
+    """Return the labels of the classes of `objects`, ascending; `rename` as in the option of that name.
 
     Raises:
-        DataError: a class that is not known.
+        DataError: a class is not known.
     """
     return classes.labels(renamed((entry.name for entry in objects), rename or {}))
 

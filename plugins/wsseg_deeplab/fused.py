@@ -1,4 +1,4 @@
-"""A network as it predicts, in operations that an exporter can write for any size of image."""
+"""A network for prediction, in operations that an exporter can write for any image size."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Fused(nn.Module):
 
     Args:
         network: logits of normalised images.
-        scales: sizes beside the input itself; none: the network alone.
+        scales: sizes besides the input itself; none: the network alone.
     """
 
     def __init__(self, network: DeepLab, scales: tuple[float, ...]) -> None:
@@ -37,10 +37,10 @@ class Fused(nn.Module):
 
 
 def scaled_exactly(images: Tensor, scale: float) -> Tensor:
-    """Return (N, 3, floor(H * scale), floor(W * scale)), bilinear, at a distance of exactly 1 / scale pixels.
+    """Return (N, 3, floor(H * scale), floor(W * scale)), bilinear, sampled exactly 1 / scale pixels apart.
 
-    As `interpolate(scale_factor=scale)` does it, whose sizes an exporter cannot follow: the border is repeated up to a
-    size that the scale divides, and what is too much is cut afterwards.
+    As `interpolate(scale_factor=scale)`, whose sizes an exporter cannot follow: the border is repeated up to a size
+    that the scale divides, and the excess is cropped afterwards.
     """
     ratio = Fraction(scale).limit_denominator(1000)
     cells = [(length + ratio.denominator - 1) // ratio.denominator for length in images.shape[-2:]]

@@ -15,7 +15,7 @@ from .training import MaskRule
 
 
 def strided_mask(mask: Tensor, size: Sequence[int]) -> Tensor:
-    """Return a mask (N, H, W) at `size` by taking every n-th pixel from the first on, as Caffe's DeepLab does.
+    """Return a mask (N, H, W) at `size` by taking every n-th pixel from the first, as Caffe's DeepLab does.
 
     n is the stride of the network, H = n * (h - 1) + 1 for the published crops; others are rounded.
     """

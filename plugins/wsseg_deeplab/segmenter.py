@@ -1,4 +1,4 @@
-"""DeepLab as a segmenter: one class, a published form an entry point."""
+"""DeepLab as a segmenter: one class, with one entry point per published form."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ class DeepLabOptions(NetworkOptions):
 class DeepLab(Segmenter[DeepLabOptions, deeplab.DeepLab]):
     """A backbone with a DeepLab head, trained with cross-entropy; pixels of value 255 are left out.
 
-    A form on a backbone that it was published with is built, trained and tested as published; on any other backbone
-    the form gives the head alone, and training and test are `plain`.
+    A form on a backbone that it was published with is built, trained and tested as published; on any other backbone the
+    form determines only the head, and training and test are `plain`.
     """
 
     forms: ClassVar[Mapping[str, str]] = {"": "v2"}
@@ -85,24 +85,24 @@ class DeepLab(Segmenter[DeepLabOptions, deeplab.DeepLab]):
 
     @property
     def training(self) -> Training:
-        """How it is trained and tested."""
+        """How the network is trained and tested."""
         published = self.options.backbone in deeplab.FORMS[self.form].backbones
         return TRAININGS[self.options.training or (OF_FORM[self.form] if published else "plain")]
 
     @property
     def scales(self) -> tuple[float, ...]:
-        """Sizes at which the network sees each image beside the image itself."""
+        """Sizes at which the network sees each image besides the image itself."""
         own: tuple[float, ...] | None = self.options.multi_scale
         return self.training.scales if own is None else own
 
     @property
     def normalization(self) -> Normalization:
-        """Return how the network wants its pixels: as the form says on its own backbones."""
+        """Return how the network expects its pixels: on the form's own backbones, as the form says."""
         options = deeplab.FORMS[self.form].backbones.get(self.options.backbone, {})
         return nets.normalization(self.options.backbone, **{**options, **self.options.backbone_options})
 
     def build_model(self) -> deeplab.DeepLab:
-        """Return the network; with `ema` its average stands under `average`."""
+        """Return the network; with `ema` its average is in `average`."""
         o = self.options
         model = deeplab.build(self.form, len(self.classes.with_background), o.backbone, **o.backbone_options)
         set_batch_norm(model, model.backbone, o.batch_norm)
@@ -117,7 +117,7 @@ class DeepLab(Segmenter[DeepLabOptions, deeplab.DeepLab]):
         return param_groups(model.backbone, model.head, self.training, self.options.head_lr_multiplier, optim)
 
     def train_transform(self, augment: AugmentSettings) -> Transform:
-        """Return the transform of learning from masks."""
+        """Return the transform for learning from masks."""
         return segmentation_transform(augment, normalize=self.normalization)
 
     def training_step(self, model: deeplab.DeepLab, batch: Batch, progress: Progress) -> Losses:
@@ -132,7 +132,7 @@ class DeepLab(Segmenter[DeepLabOptions, deeplab.DeepLab]):
     def after_step(self, model: deeplab.DeepLab, progress: Progress) -> None:
         """Move the average, if there is one."""
         if self.options.ema is not None:
-            # looked at as a part of its own network, the average would average itself
+            # if it were part of its own network, the average would average itself
             learner = {name: value for name, value in model.named_children() if name != "average"}
             average = {name: getattr(model.average, name) for name in learner}
             ema_update(nn.ModuleDict(average), nn.ModuleDict(learner), progress.step + 1, self.options.ema)
@@ -156,7 +156,7 @@ class DeepLab(Segmenter[DeepLabOptions, deeplab.DeepLab]):
         )
 
     def published_pixels(self, image: ByteArray) -> ByteArray:
-        """Return what the code that the network was published with shows its dense CRF, (H, W, 3) uint8."""
+        """Return what the network's published code gives its dense CRF, (H, W, 3) uint8."""
         rule = self.training.crf_pixels
         return image if rule is None else restored_pixels(image, self.normalization, rule)
 
@@ -166,7 +166,7 @@ class DeepLab(Segmenter[DeepLabOptions, deeplab.DeepLab]):
 
 
 class DeepLabV1(DeepLab):
-    """DeepLab v1, LargeFOV: of SEAM and PPC with batch norm, on VGG-16 as its authors built it."""
+    """DeepLab v1, LargeFOV: SEAM's and PPC's with batch norm; on VGG-16 as its authors built it."""
 
     paper = "Chen et al., ICLR 2015, https://arxiv.org/abs/1412.7062"
     forms = {"": "v1", "vgg16": "v1_vgg16"}
@@ -187,7 +187,7 @@ class DeepLabV2AsppBN(DeepLab):
 
 
 class DeepLabV3Plus(DeepLab):
-    """DeepLab v3+: ASPP and a decoder that takes up the fine features."""
+    """DeepLab v3+: ASPP and a decoder that brings in fine features."""
 
     paper = "Chen et al., ECCV 2018, https://arxiv.org/abs/1802.02611"
     forms = {"": "v3plus"}

@@ -1,4 +1,4 @@
-"""How the published codes train and test their DeepLab, as named settings: what the recipe's sections cannot say."""
+"""How the published codes train and test their DeepLab, as named settings beyond the recipe's sections."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ BatchNorm = Literal["published", "frozen", "trained"]
 
 @dataclass(frozen=True)
 class Training:
-    """One published way to train a DeepLab, and to look at a photo afterwards.
+    """One published way to train a DeepLab, and to test it on a photo.
 
     Attributes:
-        scales: sizes at which the network sees each image beside the image itself, fused by the maximum.
-        mask: where loss is taken: at the size of the `crop`, or at that of the logits with the mask shrunk by
+        scales: sizes at which the network sees each image besides the image itself, fused by the maximum.
+        mask: where the loss is computed: at the size of the `crop`, or at that of the logits with the mask shrunk by
             Pillow's rule (`pillow`) or by taking every n-th pixel (`stride`).
-        fresh: what learns faster by `head_lr_multiplier`: the whole head or its classifier alone.
+        fresh: the part that learns faster by `head_lr_multiplier`: the whole head or its classifier alone.
         double_biases: biases learn twice as fast and do not decay.
         views: how the views of a photo are resized.
-        merge: how what the network says of them is merged.
-        merge_corners: whether corners are aligned in that; None: as in the network.
-        crf_pixels: what the published code shows its dense CRF; None: the photo itself.
+        merge: how the network's outputs for them are merged.
+        merge_corners: whether corners are aligned in merging; None: as in the network.
+        crf_pixels: what the published code gives its dense CRF; None: the photo itself.
     """
 
     scales: tuple[float, ...] = ()
@@ -86,9 +86,9 @@ OF_FORM: dict[str, str] = {
 def param_groups(
     backbone: nn.Module, head: nn.Module, training: Training, head_lr_multiplier: float, optim: OptimSettings
 ) -> ParamGroups:
-    """Return the optimiser's groups: the backbone at the recipe's rate, what is new at `head_lr_multiplier` times it.
+    """Return the optimiser's groups: the backbone at the recipe's rate, new layers at `head_lr_multiplier` times it.
 
-    With `double_biases` there are four: weights and biases of either, biases at twice the rate without decay.
+    With `double_biases` there are four: weights and biases of each, biases at twice the rate without decay.
     Parameters that do not learn are in no group.
     """
     fresh = _classifiers(head) if training.fresh == "classifier" else [head]
@@ -109,9 +109,9 @@ def _classifiers(head: nn.Module) -> Sequence[nn.Module]:
 
 
 def start_at_zero(head: nn.Module) -> None:
-    """Set what gives the logits to zero, in place of the published random start.
+    """Set the layers that give the logits to zero, in place of the published random start.
 
-    In a short training on few images that start stays in them as noise; see `nets.class_layer`.
+    In a short training on few images the random start remains as noise; see `nets.class_layer`.
     """
     for module in _classifiers(head):
         for parameter in module.parameters():
@@ -119,7 +119,7 @@ def start_at_zero(head: nn.Module) -> None:
 
 
 def set_batch_norm(model: nn.Module, backbone: Backbone, rule: BatchNorm) -> None:
-    """Let all batch norms learn, or hold the backbone's at the statistics, scale and shift that it starts from.
+    """Let all batch norms learn, or freeze the backbone's at their initial statistics, scale and shift.
 
     The published runs of DeepLab v1 on ResNet-38 meant to freeze and did not: their statistics moved.
     """

@@ -1,4 +1,4 @@
-"""The saliency loss of EPS: what the class maps call foreground and background must add up to a saliency map."""
+"""The saliency loss of EPS: the class maps' foreground and background must add up to a saliency map."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Explanation(NamedTuple):
 
     Attributes:
         foreground: (N, 1, h, w), the sum of the classes that are salient.
-        background: (N, 1, h, w), 1 - the sum of background and of the classes that are not.
+        background: (N, 1, h, w), 1 - the sum of background and of the classes that are not salient.
         saliency: (N, 1, h, w), the mixture of both.
         overlap: (N, C), the salient share of each class's confident area.
     """
@@ -40,8 +40,8 @@ def saliency_loss(
 ) -> Tensor:
     """Return the mean squared error of the explained saliency (EPS, Lee et al., CVPR 2021, section 3.2).
 
-    maps: (N, C+1, h, w) raw, background last; saliency: (N, 1, H, W) in [0, 1]; labels: (N, C), any value but 0 says
-    present. tau and lam as in `explain`. inside: (N, 1, h, w) bool, cells that count; all if left out. The mean is over
+    maps: (N, C+1, h, w) raw, background last; saliency: (N, 1, H, W) in [0, 1]; labels: (N, C), any value but 0 means
+    present. tau and lam as in `explain`. inside: (N, 1, h, w) bool, cells that count; by default all. The mean is over
     the cells of each image, then over the images.
     """
     small = shrunken(saliency, (maps.shape[2], maps.shape[3]), shrink)
@@ -78,7 +78,7 @@ def salient_share(probabilities: Tensor, saliency: Tensor, inside: Tensor | None
     """Return the share of each class's confident area that is salient, (N, C) in [0, 1).
 
     probabilities: (N, C, h, w); saliency: (N, 1, h, w). A pixel is confident, or salient, above 0.5. As published,
-    1e-4 is added to the area for every pixel of the map, so that small areas get a smaller share than they have.
+    1e-4 is added to the area for every pixel of the map, so that small areas get less than their true share.
     """
     confident = probabilities.round()
     area = confident + 1e-4

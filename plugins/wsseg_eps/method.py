@@ -40,7 +40,7 @@ class EPS(Classifier[EPSOptions, EpsNet]):
 
     @classmethod
     def requirements(cls, options: EPSOptions) -> Requirements:
-        """Return what is asked: a saliency map of each training image."""
+        """Return what it asks for: a saliency map of each training image."""
         return Requirements(training=frozenset({"saliency"}), feature_maps=frozenset({"conv6"}))
 
     def build_model(self) -> EpsNet:
@@ -57,7 +57,7 @@ class EPS(Classifier[EPSOptions, EpsNet]):
         """Check the saliency maps, then train.
 
         Raises:
-            DataError: maps of another size than their image, unless `resize_saliency` is set.
+            DataError: maps and their images differ in size, unless `resize_saliency` is set.
         """
         if not self.options.resize_saliency:
             require_image_sizes(job.samples)
@@ -100,7 +100,7 @@ def eps_losses(
     """Return {"cls", "sal"}, whose sum EPS minimises (CVPR 2021, section 3.3).
 
     maps: (N, C+1, h, w) raw, background last: its pooled score is not supervised. saliency: (N, 1, H, W) in [0, 1];
-    labels: (N, C) multi-hot. boxes: (N, 4), the place of each image in its crop; what lies outside is then left out.
+    labels: (N, C) multi-hot. boxes: (N, 4), the place of each image in its crop; pixels outside are then left out.
     """
     size = (maps.shape[2], maps.shape[3])
     inside = None if boxes is None else cells_inside(boxes, saliency.shape[-1], size)
@@ -122,7 +122,7 @@ def softmax_scores(
 ) -> ScoreMap:
     """Return the score map of one image from raw maps whose last channel is background, as EPS does.
 
-    The softmax comes before the maps are brought to the size of the image; the background map is not used. forward:
+    The softmax comes before the maps are resized to the image; the background map is not used. forward:
     normalised views (V, 3, h, w) -> raw maps (V, C+1, h', w'), by default the model.
     """
     return multi_scale(

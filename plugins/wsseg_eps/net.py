@@ -10,7 +10,7 @@ from wsseg_cli.plugin.backbone import Backbone
 
 
 class EpsNet(ClassifierNet):
-    """Classifier whose C+1 class activation maps share out every pixel; background is the last (EPS, section 3.2).
+    """Classifier whose C+1 class activation maps divide up every pixel; background is the last (EPS, section 3.2).
 
     Args:
         backbone: a built backbone.

@@ -1,4 +1,4 @@
-"""Saliency maps of another size than their image: refused before training, unless the recipe allows them."""
+"""Saliency maps that differ in size from their image: refused before training, unless the recipe allows them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ SHOWN = 10
 
 
 def require_image_sizes(samples: Sequence[Sample]) -> None:
-    """Check that every saliency map has the size of its image; headers are read, no pixels.
+    """Check that every saliency map has the size of its image; only headers are read, not pixels.
 
     Raises:
-        DataError: the sizes of some differ; they are named with both sizes.
+        DataError: some differ; they are named with both sizes.
     """
     wrong = []
     for sample in samples:

@@ -30,10 +30,10 @@ def score_map(
     class_threshold: float,
     background_power: float,
 ) -> ScoreMap:
-    """Return the masks of one image averaged over its views, closed classes left out, the background to a power.
+    """Return the masks of one image averaged over its views, gated classes left out, the background raised to a power.
 
     image: (H, W, 3) uint8 RGB. labels: the classes that are kept; None: those whose sigmoid score is above
-    `class_threshold` in any view. pad_size: side of the canvas that every view is centred in; None: views as they are.
+    `class_threshold` in any view. pad_size: side of the canvas in which every view is centred; None: views as they are.
 
     Raises:
         DataError: the image at its largest scale does not fit the canvas.
@@ -74,7 +74,7 @@ def _views(
 
 
 def log_scores(scores: ScoreMap, classes: int) -> FloatArray:
-    """Return the logarithm of a score map's masks, (1+C, H, W), background first; closed classes are all but -inf."""
+    """Return the logarithm of a score map's masks, (1+C, H, W), background first; gated classes are close to -inf."""
     smallest = np.finfo(np.float32).tiny
     full = np.full((1 + classes, *scores.size), smallest, np.float32)
     full[np.concatenate([[0], ClassNames.mask_value(scores.classes)])] = np.maximum(scores.full(), smallest)
@@ -82,7 +82,7 @@ def log_scores(scores: ScoreMap, classes: int) -> FloatArray:
 
 
 class Enlarged(nn.Module):
-    """The network with its logits brought to the size of its input.
+    """The network with its logits resized to its input.
 
     Args:
         network: images (N, 3, H, W), normalised -> logits (N, 1+C, h, w).

@@ -46,7 +46,7 @@ def class_loss(scores: Tensor, labels: Tensor, kind: ClassLoss = "soft_margin") 
     if kind == "soft_margin":
         return multilabel_soft_margin(scores, labels)
     present = labels > 0
-    # torch wants the present classes' indices first, then -1
+    # torch expects the present classes' indices first, then -1
     order = present.int().argsort(dim=1, descending=True, stable=True)
     targets = torch.where(present.gather(1, order), order, torch.full_like(order, -1))
     return F.multilabel_margin_loss(scores, targets)
@@ -64,8 +64,8 @@ def refined_masks(
     """Return the masks (N, 1+C, h, w) of background and present classes after PAMR on their grid, others 0.
 
     images: (N, 3, H, W) RGB, resized to the grid (bilinear, corners aligned, no antialiasing), so that a dilation spans
-    as many cells; masks: (N, 1+C, h, w), background first; labels: (N, C) multi-hot. The refinement treats channels
-    apart, so that absent classes need none.
+    the same number of cells; masks: (N, 1+C, h, w), background first; labels: (N, C) multi-hot. The refinement treats
+    channels separately, so absent classes need none.
     """
     kept = torch.cat([torch.ones_like(labels[:, :1]), labels], 1) > 0
     count = int(kept.sum(1).max())

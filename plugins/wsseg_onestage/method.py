@@ -73,13 +73,13 @@ class OneStageOptions(ClassifierOptions):
 
 
 class OneStage(Classifier[OneStageOptions, OneStageNet], Predictor[OneStageOptions, OneStageNet]):
-    """Single-stage segmentation: pools its own masks into class scores and learns from them, refined by the image."""
+    """Single-stage segmentation: pools its own masks into class scores and learns from its refined masks."""
 
     paper = "Araslanov and Roth, CVPR 2020, https://arxiv.org/abs/2005.08104"
 
     @classmethod
     def requirements(cls, options: OneStageOptions) -> Requirements:
-        """Return what is asked: the last feature map, and a shallow one for the decoder."""
+        """Return what it asks for: the last feature map, and a shallow one for the decoder."""
         return Requirements(feature_maps=frozenset({"conv3", "conv6"}))
 
     def __init__(self, options: OneStageOptions, classes: ClassNames) -> None:
@@ -98,7 +98,7 @@ class OneStage(Classifier[OneStageOptions, OneStageNet], Predictor[OneStageOptio
         self._validation.put_best_in_place(fit(self, replace(job, samples=samples)))
 
     def after_step(self, model: OneStageNet, progress: Progress) -> None:
-        """Validate the network where an epoch begins that wants it."""
+        """Validate the network at the start of an epoch that asks for it."""
         if self._validation is not None:
             self._validation.after_step(model, progress, self.validation_loss)
 

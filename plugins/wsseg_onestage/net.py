@@ -1,4 +1,4 @@
-"""The single-stage network: any backbone, ASPP, shallow features let in by a stochastic gate, masks at the skip's size.
+"""The single-stage network: any backbone, ASPP, shallow features through a stochastic gate, masks at the skip's size.
 
 Modules carry the published names.
 """
@@ -23,13 +23,13 @@ class OneStageNet(ClassifierNet):
     """Segmentation network whose own softmax masks are pooled into class scores (Araslanov & Roth, CVPR 2020).
 
     Args:
-        backbone: the backbone, with feature_maps conv3 (stride 4) and conv6.
+        backbone: the backbone, with the feature maps conv3 (stride 4) and conv6.
         num_classes: C, without background.
         channels: D of the decoder, 256 as published.
         dilations: of ASPP's three dilated branches; 12, 24, 36 whatever the backbone's stride, as published.
         aspp_norm: "fixed": the batch norms of ASPP keep mean 0 and variance 1 for good and learn only scale and shift,
             as published; "learn": ordinary batch norms.
-        psi: share of the shallow features behind the stochastic gate.
+        psi: share of the shallow features after the stochastic gate.
         background_logit: of the background at every cell.
     """
 
@@ -91,7 +91,7 @@ def prepend_background(logits: Tensor, value: float = 1.0) -> Tensor:
 
 
 class ASPP(nn.Module):
-    """Dilated convolutions beside each other and the image's mean, to `channels` (Chen et al., arXiv 1706.05587)."""
+    """Parallel dilated convolutions and the image's mean, to `channels` (Chen et al., arXiv 1706.05587)."""
 
     def __init__(self, inside: int, channels: int, dilations: Sequence[int], norm: NormRule) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ class ASPP(nn.Module):
         return self.dropout(F.relu(self.bn1(self.conv1(joined)), inplace=True))
 
     def train(self, mode: bool = True) -> ASPP:
-        """Set training mode, except for batch norms that are held at mean 0 and variance 1."""
+        """Set training mode, except for batch norms fixed at mean 0 and variance 1."""
         super().train(mode)
         if self.fixed:
             for module in self.modules():
@@ -135,7 +135,7 @@ class Branch(nn.Module):
 
 
 class GlobalCue(nn.Module):
-    """Global cue injection: shallow features scaled and shifted by the image's highest deep ones (GCI)."""
+    """Global cue injection: shallow features scaled and shifted by the image's maximal deep features (GCI)."""
 
     def __init__(self, shallow: int, channels: int) -> None:
         super().__init__()
@@ -163,7 +163,7 @@ class StochasticGate(nn.Module):
         return (torch.rand_like(like, dtype=torch.float32) >= self.psi).to(like.dtype)
 
     def forward(self, deep: Tensor, shallow: Tensor) -> Tensor:
-        """Return r d' + (1 - r) g in training, d' = (d - psi g) / (1 - psi), otherwise (1 - psi) d + psi g.
+        """Return r d' + (1 - r) g in training, d' = (d - psi g) / (1 - psi); otherwise (1 - psi) d + psi g.
 
         In training the shallow part cancels out in expectation; in inference it does not, as published.
         """

@@ -1,4 +1,4 @@
-"""Which of a training's states is kept: the published choice by validation loss, on images that were held back."""
+"""Which of a training's states is kept: the published choice by validation loss, on held-out images."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def hold_back(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[
     """Return the samples to train on and those to validate on, a random `share` of the labelled ones, in order.
 
     Raises:
-        DataError: too few for both.
+        DataError: there are too few for both.
     """
     labelled = [index for index, sample in enumerate(samples) if sample.labels]
     count = round(share * len(labelled))
@@ -81,7 +81,7 @@ class SnapshotFolder:
         return self.folder / (snapshot.name + self.suffix)
 
     def all(self) -> list[Snapshot]:
-        """Return the snapshots that are there by epoch, scores exact; the last is the best."""
+        """Return the existing snapshots by epoch, with exact scores; the last is the best."""
         named = sorted(
             (snapshot.epoch, path)
             for path in self.folder.glob("*" + self.suffix)

@@ -1,4 +1,4 @@
-"""Validation during a training: the loss on images that were held back, and a snapshot where it is the lowest so far.
+"""Validation during a training: the loss on held-out images, and a snapshot if it is the lowest so far.
 
 Published: every second epoch, labels given, on randomly cropped and jittered images; here the whole image, resized.
 """
@@ -25,7 +25,7 @@ Loss = Callable[[OneStageNet, ByteArray, Tensor, "int | None"], float]
 class Validation:
     """Validates a training at its epochs and writes snapshots/eEEEXsS.SSS.safetensors.
 
-    What it finds depends on the network alone, so a training that was killed and goes on finds the same again.
+    Its result depends on the network alone, so a training that is killed and resumed finds the same again.
     """
 
     def __init__(self, job: TrainingJob, held: Sequence[Sample], per_epoch: int, warmup: int) -> None:
@@ -33,7 +33,7 @@ class Validation:
         self.files = SnapshotFolder(job.dir / "snapshots")
 
     def after_step(self, model: OneStageNet, progress: Progress, loss: Loss) -> None:
-        """Validate if an epoch that wants it begins after this step, and keep the network if it is the best."""
+        """Validate if an epoch that asks for it begins after this step, and keep the network if it is the best."""
         epoch, rest = divmod(progress.step + 1, self.per_epoch)
         if rest or not validates(epoch) or not processes.is_main():
             return
@@ -45,7 +45,7 @@ class Validation:
             self.files.keep([*there, snapshot])
 
     def mean_loss(self, model: OneStageNet, loss: Loss) -> float:
-        """Return the mean loss over the held-back images; the network stays in training mode."""
+        """Return the mean loss over the held-out images; the network stays in training mode."""
         device = next(model.parameters()).device
         total = 0.0
         model.eval()

@@ -26,15 +26,15 @@ class Rules:
     """Numbers of the contrast.
 
     Attributes:
-        channel: where background stands among the channels.
+        channel: position of the background among the channels.
         background: score of background, in [0, 1].
         top: K, pixels of the batch that make a prototype.
-        skip: classes nearest to a pixel that are no negatives (semi-hard mining).
-        keep: the next ones, which are.
+        skip: number of classes nearest to a pixel that are not negatives (semi-hard mining).
+        keep: number of the next ones, which are.
         temperature: tau.
         weight: of each of the three losses.
         hard_share: share of a class's pixels that counts as hard.
-        kept_share: share of them that is kept, at random and again among the hard ones.
+        kept_share: share of a class's pixels that is kept, at random and again among the hard ones.
         prototypes: which pixels may make a prototype.
         grid: side of the maps on which pixels are compared.
     """
@@ -103,7 +103,7 @@ def contrast(
     """Return the losses {"cross_prototype", "cross_label", "intra"} between two views (PPC, CVPR 2022, eq. 3 to 8).
 
     labels: (N, C) multi-hot. keys: of either view, (world * P,) random keys of the pixels of all processes. places: of
-    either view, pixels that make the prototypes, if they are not to be looked for. Prototypes, hard pixels and counts
+    either view, pixels that make the prototypes, if they are not to be searched for. Prototypes, hard pixels and counts
     are those of the batch of all processes; the losses' means over the processes are those of the whole batch.
     """
     with torch.autocast(first.projection.device.type, enabled=False):
@@ -138,9 +138,9 @@ def pixels(view: ContrastView, labels: Tensor, rules: Rules, places: Tensor | No
 
 @torch.no_grad()
 def normalized_scores(revised: Tensor, size: tuple[int, int], rules: Rules) -> Tensor:
-    """Return scores (N, 1+C, g, g) of revised maps: resized, between minimum and maximum, background a constant.
+    """Return scores (N, 1+C, g, g) of revised maps: resized, min-max normalised, background a constant.
 
-    The published norm leaves a map that is 0 everywhere at -1.
+    The published normalisation turns a map that is 0 everywhere into -1.
     """
     small = resized(revised.float(), size)
     scores = min_max_norm(small.flatten(0, 1)).view_as(small)
@@ -158,8 +158,8 @@ def pseudo_labels(scores: Tensor, labels: Tensor, channel: Background) -> Tensor
 def prototypes(features: Tensor, scores: Tensor, top: int, places: Tensor | None = None) -> Prototypes:
     """Return the prototypes: means of the `top` pixels of each channel, weighted with their scores (PPC, eq. 3).
 
-    features: (P, D), not normalised; scores: (P, 1+C). places: (1+C, K), the pixels to take, else those of the highest
-    scores. Scores below 0 count as they are, as published; if they add up to 0 the prototype is 0.
+    features: (P, D), not normalised; scores: (P, 1+C). places: (1+C, K), the pixels to take, by default those with the
+    highest scores. Scores below 0 count as they are, as published; if they add up to 0 the prototype is 0.
     """
     by_channel = scores.T
     if places is None:

@@ -27,7 +27,7 @@ class PPC(Classifier[PPCOptions, PpcSeamNet | PpcEpsNet]):
 
     @classmethod
     def requirements(cls, options: PPCOptions) -> Requirements:
-        """Return what is asked: three feature maps, and on EPS a saliency map of each training image."""
+        """Return what it asks for: three feature maps, and on EPS a saliency map of each training image."""
         return Requirements(
             training=frozenset({"saliency"} if options.base == "eps" else ()),
             feature_maps=frozenset({"conv4", "conv5", "conv6"}),
@@ -49,7 +49,7 @@ class PPC(Classifier[PPCOptions, PpcSeamNet | PpcEpsNet]):
         """Check the saliency maps if the base reads any, then train.
 
         Raises:
-            DataError: maps of another size than their image, unless `resize_saliency` is set.
+            DataError: maps and their images differ in size, unless `resize_saliency` is set.
         """
         if self.required.training and not self.options.resize_saliency:
             require_image_sizes(job.samples)

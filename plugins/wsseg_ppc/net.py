@@ -45,7 +45,7 @@ class PpcEpsNet(ClassifierNet):
     """EPS's network with SEAM's correlation module and a projection; background is the last channel.
 
     Args:
-        backbone: the backbone, with feature_maps conv4, conv5 and conv6.
+        backbone: the backbone, with the feature maps conv4, conv5 and conv6.
         num_classes: C, without background.
         dropout: of whole channels of the last feature map in training; none as published.
         projection: D, channels of the projection.

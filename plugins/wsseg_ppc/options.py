@@ -1,4 +1,4 @@
-"""The options of PPC; those that are null have the value that was published for the base."""
+"""The options of PPC; those that are null have the base's published value."""
 
 from __future__ import annotations
 
@@ -69,11 +69,11 @@ class PPCOptions(ClassifierOptions):
         return self
 
     def dropout_of_base(self) -> float:
-        """Return the dropout, the base's where none is said."""
+        """Return the dropout, the base's if none is given."""
         return DROPOUT[self.base] if self.dropout is None else self.dropout
 
     def rules(self, channels: int) -> Rules:
-        """Return the numbers of the contrast of `channels` classes, background included; what is null is filled in."""
+        """Return the numbers of the contrast of `channels` classes, background included; null options are filled in."""
         skip, keep = self.semi_hard or semi_hard_counts(channels)
         skip = min(skip, channels - 1)
         return Rules(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Standing(NamedTuple):
-    """Where each pixel stands among those of its class.
+    """The rank of each pixel among those of its class.
 
     Attributes:
         rank: (P,) int64, from 0, in ascending order of the values.
@@ -38,9 +38,9 @@ def pixel_weights(
     """Return weights (P,) with which the losses of all pixels add up to the mean over classes of class means.
 
     The rule that PPC published (CVPR 2022, section 3.4, as coded): of the n pixels of a class, floor(kept_share * n)
-    are drawn, those of the lowest random `keys` (P,). As many come from floor(hard_share * n) pixels of the lowest
-    `similarity` (P,) to their own prototype, of which the lowest are dropped. The mean is over both lists, a pixel in
-    both counting twice. A class too small for any adds nothing, but is one of those whose mean is taken.
+    are drawn, those with the lowest random `keys` (P,). As many come from floor(hard_share * n) pixels with the
+    lowest `similarity` (P,) to their own prototype, of which the lowest are dropped. The mean is over both lists, a
+    pixel in both counting twice. A class too small for any pixel adds nothing, but counts in the mean over classes.
     """
     drawn, hard = (standing(values, labels, num_classes) for values in (keys, similarity))
     kept = (drawn.size.double() * kept_share).long()
@@ -53,7 +53,7 @@ def pixel_weights(
 def random_keys(seed: int, step: int, view: int, places: Tensor, cells: int) -> Tensor:
     """Return random keys (N * cells,) in [0, 1), a pure function of (seed, step, view, place of the image, cell).
 
-    places: (N,) int64, where the images stand in their list. No number depends on how the batch is split.
+    places: (N,) int64, the images' positions in the split. No number depends on how the batch is split.
     """
     keys = [np.random.default_rng([seed, step, view, place]).random(cells) for place in places.tolist()]
     return torch.from_numpy(np.concatenate(keys)).to(places.device)

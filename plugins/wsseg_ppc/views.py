@@ -1,4 +1,4 @@
-"""The two views of a batch: what the base, SEAM or EPS, makes of them, and what the contrast reads."""
+"""The two views of a batch: what the base, SEAM or EPS, computes from them, and what the contrast reads."""
 
 from __future__ import annotations
 
@@ -96,9 +96,10 @@ def eps_view_losses(
 ) -> dict[str, Tensor]:
     """Return the losses {"cls", "rvmin", "sal", "sal_revised", "er", "ecr"} of two views (PPC on EPS).
 
-    labels: (N, C) multi-hot; tau, lam as in EPS; pool, top as in SEAM. bg_first_bug: as published, ECR spares the first
-    class from the contest for the strongest class, not background. revised_saliency: as published, the revised maps
-    have a saliency loss, too; a softmax of values in [0, 1] is never confident, so it calls every class background.
+    labels: (N, C) multi-hot; tau, lam as in EPS; pool, top as in SEAM. bg_first_bug: as published, ECR exempts the
+    first class, not the background, from the selection of the strongest class. revised_saliency: as published, the
+    revised maps have a saliency loss too; a softmax of values in [0, 1] is never confident, so it calls every class
+    background.
     """
     views = (first, second)
     er, (ecr1, ecr2) = equivariance(

@@ -1,4 +1,4 @@
-"""SEPL as a mask refiner: proposals from a folder, one file an image."""
+"""SEPL as a mask refiner: proposals from a folder, one file per image."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class SEPL(MaskRefiner[SEPLOptions]):
         return ProposalStore(self.options.folder.expanduser())
 
     def missing(self, image_ids: Sequence[str] = ()) -> list[str]:
-        """Return what is not there: the folder, or files of images, a line each."""
+        """Return what is missing: the folder, or files of images, one line each."""
         store = self._store
         if not store.folder.is_dir():
             return [f"folder: no such folder {store.folder}; `wsseg convert proposals` writes one"]
@@ -48,7 +48,7 @@ class SEPL(MaskRefiner[SEPLOptions]):
         """Return the mask after the vote.
 
         Raises:
-            DataError: no proposals of the image, or broken ones, or of another size.
+            DataError: the image's proposals are missing, broken or of another size.
         """
         o = self.options
         proposals = self._store.read(sample.image_id)

@@ -27,14 +27,15 @@ def vote(
     max_share: float | None = None,
     keep_ignored: bool = False,
 ) -> ByteArray:
-    """Return the (H, W) mask after its classes, in rising order, have taken proposals.
+    """Return the (H, W) mask after its classes, in ascending order, have taken proposals.
 
-    A proposal belongs to the first class that it agrees with, later classes do not see it, and higher classes win where
-    proposals of two overlap. Pixels of 255 and of values above `classes` become background, as published.
+    A proposal belongs to the first class that it agrees with; later classes do not see it. Where proposals of two
+    classes overlap, the higher class wins. Pixels of 255 and of values above `classes` become background, as published.
 
-    mask: (H, W) of values as in `ClassNames`; proposals: of its size. in_class, of_class: shares that have to be
-    exceeded of the proposal, and reached of the class. max_share: proposals of more than this share of the image are
-    not looked at; ours, the published rule has no such guard. keep_ignored: 255 stays where no proposal was taken.
+    mask: (H, W) of values as in `ClassNames`; proposals: of its size. in_class, of_class: the share of the proposal
+    that must be exceeded, and the share of the class that must be reached. max_share: proposals of more than this share
+    of the image are skipped; this guard is ours, not in the published rule. keep_ignored: 255 stays where no proposal
+    was taken.
     """
     areas = proposals.areas
     free = np.ones(len(proposals), bool) if max_share is None else areas <= max_share * mask.size

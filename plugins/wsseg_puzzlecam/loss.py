@@ -1,4 +1,4 @@
-"""The losses of PuzzleCAM: class maps of an image and of its tiles shall agree (Jo & Yu, ICIP 2021)."""
+"""The losses of PuzzleCAM: class maps of an image and of its tiles are to agree (Jo & Yu, ICIP 2021)."""
 
 from __future__ import annotations
 

@@ -56,10 +56,10 @@ class PuzzleCAM(Classifier[PuzzleCAMOptions, PuzzleClassifier]):
         return PuzzleClassifier(self.backbone(), len(self.classes), self.options.head_init)
 
     def training_step(self, model: PuzzleClassifier, batch: Batch, progress: Progress) -> Losses:
-        """Return {"cls", "rec"}, and "tile_cls" and "tile_entropy" if they are asked for.
+        """Return {"cls", "rec"}, and "tile_cls" and "tile_entropy" if asked for.
 
         Raises:
-            RecipeError: the crop does not fall into equal tiles, or its maps and those of the tiles differ in size.
+            RecipeError: the crop does not divide into equal tiles, or its maps and those of the tiles differ in size.
         """
         o = self.options
         images, labels = batch["image"], batch["label"]

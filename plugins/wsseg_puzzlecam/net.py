@@ -1,4 +1,4 @@
-"""The classifier of PuzzleCAM (Jo & Yu, ICIP 2021): a ResNet and class maps whose spatial mean are the logits."""
+"""The classifier of PuzzleCAM (Jo & Yu, ICIP 2021): a ResNet and class maps whose spatial means are the logits."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ class PuzzleClassifier(ClassifierNet):
         return (self.classifier,)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return raw class maps (N, C, h, w); their spatial mean are the class logits."""
+        """Return raw class maps (N, C, h, w); their spatial means are the class logits."""
         return self.classifier(self.backbone(images)["conv6"])

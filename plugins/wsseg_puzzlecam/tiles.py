@@ -47,7 +47,7 @@ def merged(maps: Tensor, pieces: int, like: Tensor | None = None) -> Tensor:
 
 
 def side_of(pieces: int) -> int | None:
-    """Return how many tiles stand in a row, None if `pieces` is not a square."""
+    """Return the number of tiles in a row, None if `pieces` is not a square."""
     side = math.isqrt(max(pieces, 0))
     return side if side and side * side == pieces else None
 

@@ -1,4 +1,4 @@
-"""Which classes of a score map a refiner goes on with."""
+"""Which classes of a score map a refiner keeps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wsseg_cli.types import ByteArray, ScoreMap
 
 
 def kept(coarse: ScoreMap, labels: tuple[int, ...] | None, image: ByteArray) -> ScoreMap:
-    """Return the map with the classes of the image's labels only; with None all that it carries.
+    """Return the map with the classes of the image's labels only; with None, all classes that it has.
 
     Raises:
         DataError: the map belongs to an image (H, W, 3) of another size.

@@ -1,4 +1,4 @@
-"""The dense CRF as a refiner: score maps in, its marginals out."""
+"""The dense CRF as a refiner: score maps in, marginals out."""
 
 from __future__ import annotations
 

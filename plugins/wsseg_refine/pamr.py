@@ -30,7 +30,7 @@ class PAMROptions(PluginOptions):
 
 
 class PAMR(Refiner[PAMROptions, Any]):
-    """Scores drawn to the image's edges by repeated local averages; a background of the map's own is refined along."""
+    """Scores drawn to the image's edges by repeated local averages; the map's own background is refined too."""
 
     paper = "Araslanov and Roth, CVPR 2020, https://arxiv.org/abs/2005.08104"
 

@@ -13,7 +13,7 @@ from .net import RsepmNet
 
 
 class AveragedRsepmNet(RsepmNet):
-    """An RsepmNet and, under `average`, a second one that follows it; saved together, so that training can go on."""
+    """An RsepmNet and, under `average`, a second one that follows it; saved together, so that training can resume."""
 
     def __init__(self, backbone: Backbone, num_classes: int, **heads: Any) -> None:
         super().__init__(backbone, num_classes, **heads)
@@ -21,13 +21,13 @@ class AveragedRsepmNet(RsepmNet):
 
     @torch.no_grad()
     def start_average(self) -> None:
-        """Set the average to the network as it is."""
+        """Set the average to the network's current weights."""
         own = self.state_dict()
         for name, value in self.average.state_dict().items():
             value.copy_(own[name])
 
     def train(self, mode: bool = True) -> AveragedRsepmNet:
-        """Set training mode, except for the average, which always infers."""
+        """Set training mode, except for the average, which is always in eval mode."""
         super().train(mode)
         if hasattr(self, "average"):
             self.average.eval()
@@ -35,5 +35,5 @@ class AveragedRsepmNet(RsepmNet):
 
 
 def evaluated(model: RsepmNet) -> RsepmNet:
-    """Return the network that makes the score maps: the average where there is one."""
+    """Return the network that makes the score maps: the average if there is one."""
     return model.average if isinstance(model, AveragedRsepmNet) else model

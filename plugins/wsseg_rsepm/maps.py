@@ -1,4 +1,4 @@
-"""Class maps inside their crops: which cells are picture, and maps brought to a peak of one."""
+"""Class maps inside their crops: which cells show the image, and maps scaled to a peak of one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wsseg_cli.ops.pooling import cells_in_boxes
 
 
 def to_one(maps: Tensor) -> Tensor:
-    """Return maps (N, C, h, w), each divided by its own maximum + 1e-5; the gradient goes through the maximum, too."""
+    """Return maps (N, C, h, w), each divided by its own maximum + 1e-5; the gradient goes through the maximum too."""
     return maps / (maps.amax((2, 3), keepdim=True) + EPSILON)
 
 
@@ -20,7 +20,7 @@ def seed_maps(cams: Tensor, labels: Tensor, inside: Tensor) -> Tensor:
     """Return the class maps as seeds, (N, C, h, w) in [0, 1]: ReLU, 0 outside, each over its maximum, absent classes 0.
 
     cams: (N, C, h, w) raw; labels: (N, C) multi-hot; inside: (N, h, w) bool. Outside is cleared before the maximum:
-    a peak in the padding would leave a class that is there without a seed.
+    otherwise a peak in the padding could leave a present class without a seed.
     """
     return to_one(cams.relu() * inside[:, None]) * labels[:, :, None, None]
 
@@ -32,7 +32,7 @@ def whole_boxes(images: Tensor) -> Tensor:
 
 
 def inside_boxes(boxes: Tensor, images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return which cells of a grid lie in the unpadded part of each crop, (N, h, w) bool; size: (h, w)."""
+    """Return which cells of a grid are in the unpadded part of each crop, (N, h, w) bool; size: (h, w)."""
     return cells_in_boxes(boxes, images.shape[-1], size)
 
 
@@ -44,7 +44,7 @@ def enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:
 def pamr_of_present(
     images: Tensor, maps: Tensor, labels: Tensor, *, iterations: int = 10, dilations: tuple[int, ...] = DILATIONS
 ) -> Tensor:
-    """Return `pamr` of maps (N, C, h, w) that are 0 for classes an image lacks; computed for those that are there.
+    """Return `pamr` of maps (N, C, h, w) that are 0 for absent classes; computed only for the present ones.
 
     images: (N, 3, h, w); labels: (N, C) multi-hot.
     """

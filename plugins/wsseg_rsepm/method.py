@@ -75,19 +75,19 @@ class RecurSeedOptions(ClassifierOptions):
 
 
 class RecurSeedEPM(Classifier[RecurSeedOptions, RsepmNet], Predictor[RecurSeedOptions, RsepmNet]):
-    """Recursive seeds, a certain filter, and mixing of surely labelled objects, in one network with a decoder."""
+    """Recursive seeds, a certain filter, and mixing of certain objects, in one network with a decoder."""
 
     paper = "Jo, Yu and Kim, 2022, https://arxiv.org/abs/2204.06754; reconstructed: training code was never released"
     idle_parameters = True
 
     @classmethod
     def requirements(cls, options: RecurSeedOptions) -> Requirements:
-        """Return what is asked: the last feature map, a shallow one for the decoder, and those that SCG names."""
+        """Return what it asks for: the last feature map, a shallow one for the decoder, and those that SCG names."""
         return Requirements(feature_maps=frozenset({"conv3", "conv6", *(options.scg_feature_maps or ())}))
 
     @property
     def decay_biases(self) -> bool:
-        """Whether biases have weight decay, too."""
+        """Whether biases have weight decay too."""
         return True
 
     def build_model(self) -> RsepmNet:
@@ -97,13 +97,13 @@ class RecurSeedEPM(Classifier[RecurSeedOptions, RsepmNet], Predictor[RecurSeedOp
         return kind(self.backbone(), len(self.classes), decoder_width=o.decoder_width, aspp_dilations=o.aspp_dilations)
 
     def train_transform(self, augment: AugmentSettings) -> Transform:
-        """Return the transform of classifier training, with the place of the image in its crop."""
+        """Return the transform of classifier training, with the position of the image in its crop."""
         return classification_transform(augment, normalize=self.normalization, box=True)
 
     def training_step(self, model: RsepmNet, batch: Batch, progress: Progress) -> Losses:
         """Return {"cls"}, with recursion also {"rec", "seg"}, with mixing also {"rec_mix", "seg_mix"} and "cls_mix".
 
-        The maps and masks of this very pass are the targets of this step (or those of the moving average).
+        The targets of a step are the maps and masks of the same pass (or those of the moving average).
         """
         o, rules = self.options, self.rules
         if progress.step == 0 and isinstance(model, AveragedRsepmNet):
@@ -141,7 +141,8 @@ class RecurSeedEPM(Classifier[RecurSeedOptions, RsepmNet], Predictor[RecurSeedOp
     def logits(self, model: RsepmNet, image: ByteArray, infer: InferSettings) -> FloatArray:
         """Return the logarithm of the decoder's mean probabilities over all views, (1+C, H, W), background first.
 
-        The published prediction throws the decoder's background away; its score maps (`scores`) do, these do not.
+        The published prediction discards the decoder's background; so do the score maps (`scores`), but not these
+        logits.
         """
         return decoder_logits(evaluated(model), image, infer, self.options.interpolation)
 
@@ -161,12 +162,12 @@ class RecurSeedEPM(Classifier[RecurSeedOptions, RsepmNet], Predictor[RecurSeedOp
         )
 
     def published_pixels(self, image: ByteArray) -> ByteArray:
-        """Return what the released script shows its CRF: the network's input, restored and cut off."""
+        """Return what the released script gives its CRF: the network's input, restored and truncated."""
         return restored_pixels(image, self.normalization, "float64")
 
     @property
     def rules(self) -> StepRules:
-        """Return the options of a training step, in the words of the mathematics."""
+        """Return the options of a training step, under their mathematical names."""
         o = self.options
         middle = (o.certain + o.uncertain) / 2
         return StepRules(

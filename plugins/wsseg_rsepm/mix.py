@@ -1,6 +1,6 @@
-"""EdgePredictMix and CertainMix: surely labelled objects of one image pasted into another. Reconstructed.
+"""EdgePredictMix and CertainMix: certain objects of one image pasted into another. Reconstructed.
 
-CertainMix (arXiv v1) is well evidenced; of EdgePredictMix (v3, v4) only the idea is known, its definition here is ours.
+CertainMix (arXiv v1) is well documented; of EdgePredictMix (v3, v4) only the idea is known, its definition is ours.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .maps import enlarged
 
 
 def decoder_probabilities(logits: Tensor, labels: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return class probabilities (N, 1+C, *size) with absent classes at 0, background kept, summing to one again.
+    """Return class probabilities (N, 1+C, *size) with absent classes at 0, background kept, renormalised to one.
 
     logits: (N, 1+C, h, w), background first; labels: (N, C) multi-hot.
     """
@@ -48,7 +48,7 @@ def steepest_step(probabilities: Tensor, inside: Tensor) -> Tensor:
 def edge_labels(probabilities: Tensor, steps: Tensor, inside: Tensor, certain: float, edge: float) -> Tensor:
     """Return masks (N, H, W) int64: the most probable class where it is certain or the edge is sharp, else 255.
 
-    probabilities: (N, 1+C, H, W); steps: (N, h, w), as `steepest_step` gives them, enlarged by "nearest" here. A steep
+    probabilities: (N, 1+C, H, W); steps: (N, h, w), as `steepest_step` gives them, enlarged here by "nearest". A steep
     change marks a sharp boundary, where the most probable class is right although no class is likely; a gentle slope is
     real doubt. inside: (N, H, W) bool; outside is 255.
     """
@@ -63,7 +63,7 @@ class Pasting:
 
     Attributes:
         source: (N,) index of the image that it comes from.
-        region: (N, H, W) bool, the pixels that are pasted; empty where nothing is.
+        region: (N, H, W) bool, the pixels that are pasted; empty if nothing is.
         mixed: (N,) bool, False for an image that stays as it is: its own partner, or one without an object.
     """
 
@@ -80,8 +80,8 @@ class Pasting:
 def draw_pasting(masks: Tensor, num_classes: int) -> Pasting:
     """Return a random pasting: a partner from the batch, a random half of its classes, rounded up (ClassMix).
 
-    masks: (N, H, W) int64, mask values or 255; doubtful pixels are not pasted. Draws from torch's CPU generator, so
-    that all devices draw alike.
+    masks: (N, H, W) int64, mask values or 255; pixels of 255 are not pasted. Draws come from torch's CPU generator, so
+    they are the same on all devices.
     """
     n = len(masks)
     source = torch.randperm(n)

@@ -26,7 +26,7 @@ class Outputs:
         cams: (N, C, h, w) class maps without ReLU.
         class_logits: (N, C), their spatial mean.
         mask_logits: (N, 1+C, h4, w4) of the decoder, background first, a quarter of the image's size.
-        features: the backbone's feature maps by feature_map, conv2 to conv6 (the paper's C1 to C5).
+        features: the backbone's feature maps by name, conv2 to conv6 (the paper's C1 to C5).
     """
 
     cams: Tensor
@@ -41,7 +41,7 @@ class RsepmNet(ClassifierNet):
     Args:
         backbone: a built backbone, ResNet-50 in the publication.
         num_classes: C, without background.
-        decoder_width: channels inside ASPP and decoder, published with 256.
+        decoder_width: channels inside ASPP and decoder, 256 as published.
         aspp_dilations: of ASPP's three dilated branches; None: 6, 12, 18, or twice that at stride 8, as published.
     """
 
@@ -127,13 +127,13 @@ def _probabilities(logits: Tensor, views: Tensor, size: Sequence[int], mode: Mod
 
 @dataclass(frozen=True)
 class Fused:
-    """What all views of one image say together.
+    """The fused result of all views of one image.
 
     Attributes:
         class_scores: (C,) mean sigmoid scores.
         probabilities: (1+C, H, W) mean mask probabilities.
         cams: (V, C, h, w) class maps of each view, flipped back, at the size of conv4 of the first.
-        features: (1, D, h, w) sums over the views by feature_map, at the same size.
+        features: (1, D, h, w) sums over the views by feature map, at the same size.
     """
 
     class_scores: Tensor
@@ -151,9 +151,9 @@ def fused(
     mode: Mode = "nearest",
     features: bool = False,
 ) -> Fused:
-    """Return what the views of an image (3, H, W), normalised, say together; the first scale fixes all sizes.
+    """Return the fused result of the views of an image (3, H, W), normalised; the first scale fixes all sizes.
 
-    features: add up the feature maps, too (they take the most memory).
+    features: add up the feature maps too (they take the most memory).
     """
     scores: list[Tensor] = []
     masks: list[Tensor] = []
@@ -175,9 +175,9 @@ def fused(
 
 
 def seed(probabilities: Tensor, present: Tensor, size: tuple[int, int], eps: float = 1e-5) -> Tensor:
-    """Return the maps (K, H, W) of the classes that are there, each divided by its own maximum + eps.
+    """Return the maps (K, H, W) of the present classes, each divided by its own maximum + eps.
 
-    probabilities: (1+C, h, w), background first, which is thrown away; present: (C,) bool. So every class that passes
+    probabilities: (1+C, h, w), background first, which is discarded; present: (C,) bool. So every class that is kept
     has a peak of about 1 somewhere.
     """
     maps = resized(probabilities[None], size, "bilinear")[0, 1:][present]

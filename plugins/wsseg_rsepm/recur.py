@@ -54,7 +54,7 @@ def certain_filter(maps: Tensor, inside: Tensor, certain: float, uncertain: floa
 
 
 def without_lost_classes(mask: Tensor, maps: Tensor, labels: Tensor) -> Tensor:
-    """Return masks (N, H, W), 255 throughout where a class that is there has a map of zeros.
+    """Return masks (N, H, W), 255 throughout for an image in which a present class has a map of zeros.
 
     Its pixels would be learnt as background. maps: (N, C, H, W); labels: (N, C) multi-hot.
     """
@@ -63,10 +63,10 @@ def without_lost_classes(mask: Tensor, maps: Tensor, labels: Tensor) -> Tensor:
 
 
 def reconstruction_loss(maps: Tensor, targets: Tensor, labels: Tensor, inside: Tensor) -> Tensor:
-    """Return the mean of |map - target| over the cells inside of the classes that are there; 0 if there are none.
+    """Return the mean of |map - target| over the cells inside, of the present classes; 0 if there are none.
 
     maps: (N, C, h, w) in [0, 1] with a gradient. targets: (N, C, H, W), averaged over each cell here; classes whose
-    target is zero throughout do not count. labels: (N, C) multi-hot. inside: (N, h, w) bool.
+    target is zero everywhere do not count. labels: (N, C) multi-hot. inside: (N, h, w) bool.
     """
     counted = (labels > 0) & (targets.amax((2, 3)) > 0)
     cells = counted[:, :, None, None] & inside[:, None]

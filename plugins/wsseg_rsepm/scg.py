@@ -41,7 +41,7 @@ _EPS = 1e-10
 def correlations(features: Tensor, parameters: ScgParameters, inside: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return first and second order self-correlation (N, n, n), n = h * w; columns sum to one (Pan et al., CVPR 2021).
 
-    features: (N, D, h, w). inside: (N, h, w) bool; cells outside have no correlation with any.
+    features: (N, D, h, w). inside: (N, h, w) bool; cells outside correlate with none.
     """
     p = parameters
     v = features.flatten(2)
@@ -65,9 +65,9 @@ def correlations(features: Tensor, parameters: ScgParameters, inside: Tensor | N
 
 
 def high_order(features: Iterable[Tensor], parameters: ScgParameters, inside: Tensor | None = None) -> Tensor:
-    """Return the high-order self-correlation (N, n, n): for each feature map the higher of both orders, added up.
+    """Return the high-order self-correlation (N, n, n): the maximum of both orders for each feature map, added up.
 
-    features: maps of one size, used one after the other, so that the memory does not grow with their number.
+    features: maps of one size, used one after the other, so that memory does not grow with their number.
     """
     total: Tensor | None = None
     for maps in features:
@@ -82,7 +82,7 @@ def high_order(features: Iterable[Tensor], parameters: ScgParameters, inside: Te
 def spread(cams: Tensor, correlation: Tensor, parameters: ScgParameters, inside: Tensor | None = None) -> Tensor:
     """Return the self-correlation map of each class map, (N, C, h, w) in [0, 1] (Pan et al., CVPR 2021).
 
-    The columns of the cells that are surely foreground are added up, those of the background are taken away. A map
+    The columns of the cells that are certainly foreground are added up, those of the background are subtracted. A map
     without such a foreground cell becomes 0.
 
     cams: (N, C, h, w) in [0, 1]. correlation: (N, n, n), as `high_order` gives it. inside: (N, h, w) bool; cells
@@ -93,7 +93,7 @@ def spread(cams: Tensor, correlation: Tensor, parameters: ScgParameters, inside:
     if inside is not None:
         cells = inside.flatten(1)[:, None]
         foreground, background = foreground & cells, background & cells
-    # each column between its minimum and maximum once, then one product for all classes
+    # each column is normalised between its minimum and maximum once, then one product serves all classes
     columns = _min_max(correlation, 1)
     chosen = torch.cat([foreground, background], 1).to(columns.dtype)
     sums = _min_max(chosen @ columns.transpose(1, 2), 2)

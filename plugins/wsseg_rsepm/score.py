@@ -59,7 +59,7 @@ def score_map(
 def decoder_logits(network: RsepmNet, image: ByteArray, infer: InferSettings, mode: Mode) -> FloatArray:
     """Return the logarithm of the decoder's mean probabilities over the views of an image (H, W, 3) uint8, (1+C, H, W).
 
-    infer: its first scale fixes the sizes, 1.0 as published. mode: how the views are brought together.
+    infer: its first scale fixes the sizes, 1.0 as published. mode: how the views are resized to one size.
     """
     size = (int(image.shape[0]), int(image.shape[1]))
     probabilities = fused(network, _pixels(network, image), infer.scales, infer.flip, mode).probabilities

@@ -1,4 +1,4 @@
-"""One training step of RecurSeed + EdgePredictMix: what a pass shows, its targets, the mixed batch, the losses."""
+"""One training step of RecurSeed + EdgePredictMix: what a pass gives, its targets, the mixed batch, the losses."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ class StepRules:
 
 @dataclass(frozen=True)
 class Seen:
-    """A batch and what the network says of it, in float32.
+    """A batch and the network's outputs for it, in float32.
 
     Attributes:
         images: (N, 3, H, W); labels: (N, C) multi-hot; boxes: (N, 4) of the pictures in their crops.
-        cams: (N, C, h, w) raw; logits: (N, 1+C, h4, w4); features: maps by feature_map.
+        cams: (N, C, h, w) raw; logits: (N, 1+C, h4, w4); features: maps by name.
         cells: (N, h, w) bool, cells inside; pixels: (N, H, W) bool.
     """
 
@@ -101,7 +101,7 @@ class Mixed:
     Attributes:
         images: (N, 3, H, W); seeds: (N, C, H, W); mask: (N, H, W) int64; inside: (N, H, W) bool.
         labels: (N, C), classes whose seeds are certain somewhere; class_labels: those, and the classes of the mask.
-        mixed: (N,) bool, False for images that stayed as they were: only mixed ones count in the class losses.
+        mixed: (N,) bool, False for images left as they were: only mixed ones count in the class losses.
     """
 
     images: Tensor
@@ -114,7 +114,7 @@ class Mixed:
 
 
 def first_pass(network: RsepmNet, images: Tensor, labels: Tensor, boxes: Tensor) -> Seen:
-    """Return what the network says of a batch."""
+    """Return the network's outputs for a batch."""
     out = network(images)
     cams = out.cams.float()
     return Seen(
@@ -135,7 +135,7 @@ def refined_targets(seen: Seen, rules: StepRules, mix: bool) -> Targets:
 
     mix: also the masks for mixing.
     """
-    # SCG and PAMR add 1e-10 to sums, which half precision would lose
+    # SCG and PAMR add 1e-10 to sums, which would vanish in half precision
     with torch.autocast(seen.images.device.type, enabled=False):
         height, width = seen.images.shape[2:]
         size = (max(1, round(height * rules.pamr_scale)), max(1, round(width * rules.pamr_scale)))

@@ -64,10 +64,10 @@ class SCCAM(Classifier[SCCAMOptions, SubcategoryNet]):
         return SubcategoryNet(self.backbone(), classes, o.subcategories, dropout=o.dropout, head_init=o.head_init)
 
     def train(self, job: TrainingJob, fit: Fit) -> None:
-        """Train round after round, each from the initial weights; the last in `job.dir`, others in round_N.
+        """Train round after round, each from the initial weights; the last in `job.dir`, the others in round_N.
 
         round_N/clusters.json holds the clusters that round N learns, round_N/features.safetensors what they were made
-        from. What is finished is not done again.
+        from. Finished rounds are not repeated.
         """
         o = self.options
         samples = usable_samples(self, job)
@@ -117,7 +117,7 @@ class SCCAM(Classifier[SCCAMOptions, SubcategoryNet]):
         classifier = self._classifier()
         if o.extractor == "train":
             settings = _with_steps(job.settings, o.extractor_steps)
-            # The classifier is a paper of its own: its schedule ends where its training ends.
+            # The classifier follows a paper of its own: its schedule ends where its training ends.
             changes: dict[str, Any] = {"schedule": settings.schedule.model_copy(update={"steps": None})}
             if o.extractor_crop:
                 changes["augment"] = settings.augment.model_copy(update={"crop": o.extractor_crop})

@@ -52,5 +52,5 @@ class SubcategoryNet(ClassifierNet):
         return class_activation_maps(self.backbone(images)["conv6"], self.fc8_20.weight)
 
     def raw_subcategory_cams(self, images: Tensor) -> Tensor:
-        """Return the sub-categories' maps, (N, C*k, h, w): not rectified, no dropout; to look at."""
+        """Return the sub-categories' maps, (N, C*k, h, w): not rectified, no dropout; for inspection."""
         return class_activation_maps(self.backbone(images)["conv6"], self.fc8_200.weight)

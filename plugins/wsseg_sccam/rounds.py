@@ -44,12 +44,12 @@ class Round:
 
     Attributes:
         folder: holds features.safetensors and clusters.json, and the network unless it is the last round's.
-        fingerprint: files of another one are made again.
+        fingerprint: files with another fingerprint are recreated.
         number: counted from 1.
         samples: the images, each with a label.
         classes: names of the foreground classes.
-        subcategories: clusters of a class.
-        restarts: times that k-means starts.
+        subcategories: number of clusters per class.
+        restarts: number of times that k-means starts.
     """
 
     folder: Path
@@ -142,7 +142,7 @@ def pooled_features(
     """Return the mean of the last feature map of each image at its own size, (M, D); several processes share the work.
 
     Raises:
-        DataError: images that cannot be read, all that were met.
+        DataError: images cannot be read; all that were met are named.
     """
     by_id = {sample.image_id: sample for sample in samples}
     device = next(backbone.parameters()).device

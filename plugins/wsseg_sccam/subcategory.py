@@ -1,4 +1,4 @@
-"""Sub-categories of one round: k-means within each class on one feature an image; no files, no network."""
+"""Sub-categories of one round: k-means within each class on one feature per image; no files, no network."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def cluster(
     iterations: int = 300,
     seed: int = 0,
 ) -> IntArray:
-    """Return the cluster of each image within each of its classes, (M, C), -1 where it has not the class.
+    """Return the cluster of each image within each of its classes, (M, C), -1 where it does not have the class.
 
     SC-CAM, Chang et al., CVPR 2020, section 3.3: Euclidean k-means with k-means++ on raw features of whole images. An
-    image of several classes is clustered once in each, always by the same feature.
+    image of several classes is clustered once in each, always with the same feature.
 
     features: (M, D); labels: (M, C) multi-hot; subcategories: k, or the number of the class's images if there are
-    fewer. One thread computes, so the same features give the same clusters.
+    fewer. It runs in one thread, so the same features give the same clusters.
     """
     from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits
@@ -54,7 +54,7 @@ def multi_hot(clusters: IntArray, subcategories: int) -> FloatArray:
 
 
 class SubcategoryLabels(Mapping[str, FloatArray]):
-    """The sub-category labels (C*k,) of each image, made when asked for: as arrays all of COCO's would be 250 MB."""
+    """The sub-category labels (C*k,) of each image, made on request: all of COCO's would be 250 MB as arrays."""
 
     def __init__(self, image_ids: Sequence[str], clusters: IntArray, subcategories: int) -> None:
         self.rows = {image_id: row for row, image_id in enumerate(image_ids)}

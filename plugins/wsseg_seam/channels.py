@@ -1,4 +1,4 @@
-"""Maps with a channel for background, which stands first (SEAM) or last (PPC on EPS): apart, together, strongest."""
+"""Maps with a background channel, first (SEAM) or last (PPC on EPS): splitting, joining, strongest class."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def remaining_background(maps: Tensor, background: Background = 0) -> Tensor:
 def strongest_class(maps: Tensor, background: Background = 0) -> Tensor:
     """Return the maps (N, 1+C, h, w) with 0 for every class that does not have its pixel's highest score.
 
-    Classes that tie both stay; background is left as it is.
+    Tied classes all stay; background is left as it is.
     """
     classes = foreground(maps, background)
     kept = classes.masked_fill(classes < classes.amax(1, keepdim=True), 0.0)

@@ -18,7 +18,7 @@ from .pcm import resized
 
 
 class SeamView(NamedTuple):
-    """One of the two sizes of a batch, and what the network says of it.
+    """One of the two sizes of a batch, and the network's outputs for it.
 
     Attributes:
         images: (N, 3, H, W), normalised.
@@ -46,14 +46,14 @@ def seam_views(
 
     model: a SeamNet or one built on it. images: (N, 3, H, W), normalised; labels: (N, C) multi-hot; size: of the second
     view, which is the first resized. pool and top as in `min_pooling` and `equivariance`. All losses are means over
-    the images, so they may be averaged over processes.
+    the images, so they can be averaged over processes.
     """
     views = (view_of(model, images), view_of(model, resized(images, size)))
     return seam_losses(*views, labels, pool=pool, top=top), views
 
 
 def view_of(model: Callable[[Tensor], SeamMaps], images: Tensor) -> SeamView:
-    """Return what the network says of images (N, 3, H, W), at their size."""
+    """Return the network's outputs for images (N, 3, H, W), at their size."""
     maps = model(images)
     size = (images.shape[2], images.shape[3])
     return SeamView(images, resized(maps.cams, size), resized(maps.revised, size), maps)
@@ -74,7 +74,7 @@ def seam_losses(first: SeamView, second: SeamView, labels: Tensor, *, pool: floa
 def classification(cams: Tensor, labels: Tensor) -> Tensor:
     """Return the multi-label soft margin loss of the maps' means; cams: (N, 1+C, H, W), upsampled as published.
 
-    The mean after upsampling with aligned corners is not quite that of the small map.
+    The mean after upsampling with aligned corners differs slightly from that of the small map.
     """
     return multilabel_soft_margin(global_average(foreground(cams)), labels)
 
@@ -110,7 +110,7 @@ def equivariance(
     cams1, revised1: (N, 1+C, H1, W1), of the first view, normalised by `rectified_min_max_norm` and then resized to the
     size (H2, W2) of the second view's cams2 and revised2. labels: (N, C). ECR compares each view's revised maps with
     the other's strongest classes and takes the largest share `top` of all differences, image by image. background:
-    its channel. spared: the channel that stays out of the contest of the strongest, by default that of background (PPC
+    its channel. spared: the channel exempt from the selection of the strongest, by default that of background (PPC
     on EPS published another).
     """
     known = known_labels(labels, background)

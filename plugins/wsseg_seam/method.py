@@ -36,7 +36,7 @@ class SEAM(Classifier[SEAMOptions, SeamNet]):
 
     @classmethod
     def requirements(cls, options: SEAMOptions) -> Requirements:
-        """Return what is asked: three feature maps, which the correlation module compares."""
+        """Return what it asks for: three feature maps, which the correlation module compares."""
         return Requirements(feature_maps=frozenset({"conv4", "conv5", "conv6"}))
 
     def build_model(self) -> SeamNet:
@@ -57,7 +57,7 @@ class SEAM(Classifier[SEAMOptions, SeamNet]):
         return losses
 
     def scores(self, model: SeamNet, image: ByteArray, labels: Labels, infer: InferSettings) -> ScoreMap:
-        """Return the revised maps of the image's (or the predicted) classes, between their minimum and maximum."""
+        """Return the revised maps of the image's (or the predicted) classes, min-max normalised."""
         return revised_scores(
             model,
             image,
@@ -99,7 +99,7 @@ def revised_scores(
         revised = resized(foreground(maps.revised), size)
         if labels is not None:
             return revised
-        # who predicts the classes needs the raw maps, too: they follow the revised ones
+        # predicting the classes needs the raw maps too: they follow the revised ones
         return torch.cat([revised, resized(foreground(maps.cams), size)], 1)
 
     def only_revised(maps: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""SEAM's network: a classifier with a channel for background, and the pixel correlation module beside it."""
+"""SEAM's network: a classifier with a channel for background, and the pixel correlation module next to it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .pcm import correlation_features, correlation_layers, normalized_cams, revi
 
 
 class SeamMaps(NamedTuple):
-    """What the network says of images, at the size (h, w) of its last feature map; background is channel 0.
+    """The network's outputs for images, at the size (h, w) of its last feature map; background is channel 0.
 
     Attributes:
         cams: (N, 1+C, h, w) raw class activation maps.
@@ -31,7 +31,7 @@ class SeamNet(ClassifierNet):
     """Classifier with a pixel correlation module (SEAM, Wang et al., CVPR 2020, section 3.3).
 
     Args:
-        backbone: the backbone, with feature_maps conv4, conv5 and conv6.
+        backbone: the backbone, with the feature maps conv4, conv5 and conv6.
         num_classes: C, without background.
         dropout: of whole channels of the last feature map in training.
         head_init: what the class layer starts from: "xavier" as published, or "zero".

@@ -1,4 +1,4 @@
-"""The pixel correlation module: class maps revised by how alike the pixels' features are."""
+"""The pixel correlation module: class maps revised by the similarity of pixels' features."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def correlation_layers(feature_maps: Mapping[str, int]) -> tuple[nn.Conv2d, nn.C
 def correlation_features(
     images: Tensor, maps: Mapping[str, Tensor], f8_3: nn.Module, f8_4: nn.Module, size: tuple[int, int]
 ) -> Tensor:
-    """Return what pixels are compared by, (N, 195, h, w): the normalised image, and the reduced maps conv4 and conv5.
+    """Return the features by which pixels are compared, (N, 195, h, w): the normalised image, reduced conv4 and conv5.
 
     No gradient reaches the backbone through them. A conv4 or conv5 finer than `size` is resized; ResNet-38's is not.
     """
@@ -44,11 +44,11 @@ def correlation_features(
 
 @torch.no_grad()
 def normalized_cams(cams: Tensor, background: Background = 0) -> Tensor:
-    """Return what the module spreads, (N, 1+C, h, w) in [0, 1]: each pixel keeps its strongest class (SEAM, 3.3).
+    """Return the maps to be spread, (N, 1+C, h, w) in [0, 1]: each pixel keeps its strongest class (SEAM, 3.3).
 
     cams: (N, 1+C, h, w), raw. With r = relu(cams) and m its maximum over the pixels + 1e-5: relu(r - 1e-5) / m;
     background is 1 - the maximum over the classes. Always in float32: the step that keeps the strongest compares for
-    equality, and ties are common where maps are large, since maxima become 1 exactly.
+    equality, and ties are common where maps are large, since maxima become exactly 1.
     """
     rectified = F.relu(cams.float())
     highest = rectified.amax((2, 3), keepdim=True) + EPSILON
@@ -59,7 +59,7 @@ def revised_cams(cams: Tensor, embedding: Tensor, block: int = BLOCK) -> Tensor:
     """Return class maps spread to similar pixels, (N, 1+C, h, w) (SEAM, Wang et al., CVPR 2020, eq. 9).
 
     cams: (N, 1+C, h, w); embedding: (N, D, h, w), f9's output. Pixel j gets the mean of the maps over all pixels i,
-    itself included, weighted with relu(cosine of i and j) / (its sum over i + 1e-5). Similarities are computed for
+    itself included, weighted by relu(cosine of i and j) / (its sum over i + 1e-5). Similarities are computed for
     `block` pixels at a time and once more in the backward pass, so memory grows with h*w*block, not (h*w)^2.
     """
     with torch.autocast(cams.device.type, enabled=False):

@@ -1,6 +1,6 @@
 """What one training image becomes: the input, a second global view, and the source of the local crops.
 
-Draws come first and are then applied, so that they can be given.
+Random values are drawn first and then applied, so that they can also be given.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Rectangle = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Look:
-    """How one view looks: flipped, its jitter (None: as it is), grey, radius of its blur (0: none), solarised."""
+    """How one view looks: flipped, its jitter (None: none), grey, radius of its blur (0: none), solarised."""
 
     flipped: bool = False
     jitter: Jitter | None = None
@@ -56,7 +56,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Drawn:
-    """All that is drawn for one image: factor, flip and place of the crop, the looks, and the second view's place."""
+    """All random values of one image: factor, flip and position of the crop, the looks, the second view's position."""
 
     ratio: float
     flipped: bool
@@ -68,10 +68,10 @@ class Drawn:
 
 
 class ToCoTransform:
-    """The published augmentation, read off a recipe's `augment`: scale_range, interpolation, flip, crop, color_jitter.
+    """The published augmentation, read from a recipe's `augment`: scale_range, interpolation, flip, crop, color_jitter.
 
     Raises:
-        RecipeError: no crop, one too small for local crops, or a key that this augmentation does not know.
+        RecipeError: there is no crop, it is too small for local crops, or a key is not part of this augmentation.
     """
 
     def __init__(self, augment: AugmentSettings, options: ToCoOptions, normalization: Normalization) -> None:
@@ -114,7 +114,7 @@ class ToCoTransform:
 
     @staticmethod
     def resized(size: tuple[int, ...], ratio: float) -> tuple[int, int]:
-        """Return (H, W) times the ratio, cut to whole pixels."""
+        """Return (H, W) times the ratio, truncated to whole pixels."""
         return max(1, int(ratio * size[0])), max(1, int(ratio * size[1]))
 
     def _look(self, rng: np.random.Generator, blurred: float = 0.0, solarized: float = 0.0) -> Look:

@@ -19,8 +19,9 @@ Maps = Callable[[Tensor], "tuple[Tensor, Tensor]"]
 def class_maps(forward: Maps, images: Tensor, scales: Sequence[float], flip: bool = True) -> tuple[Tensor, Tensor]:
     """Return the maps of both classifiers fused over scales, (N, C, H, W) each in [0, 1], of all classes.
 
-    Per scale the maximum of an image and its flip at the image's size, not negative; their sum; less its minimum, over
-    its maximum + 1e-5. Scale 1 is always among them and comes first, as published. images: (N, 3, H, W), normalised.
+    Per scale the maximum of an image and its flip at the image's size, not negative; then their sum, minus its minimum,
+    over its maximum + 1e-5. Scale 1 is always among them and comes first, as published. images: (N, 3, H, W),
+    normalised.
     """
     size = (int(images.shape[2]), int(images.shape[3]))
     sums: list[Tensor] = []
@@ -34,7 +35,7 @@ def class_maps(forward: Maps, images: Tensor, scales: Sequence[float], flip: boo
 
 
 def scaled_views(images: Tensor, scales: Sequence[float], flip: bool) -> Iterator[Tensor]:
-    """Yield the images at each scale, (N, 3, h, w), or with their flips behind them (2 * N, 3, h, w)."""
+    """Yield the images at each scale, (N, 3, h, w), or followed by their flips (2 * N, 3, h, w)."""
     for scale in scales:
         size = [max(int(scale * side), 1) for side in images.shape[-2:]]
         view = images if scale == 1 else F.interpolate(images, size, mode="bilinear", align_corners=False)

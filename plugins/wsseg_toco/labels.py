@@ -1,6 +1,6 @@
 """From normalised maps to labels of pixels and tokens, to regions, to local crops, and to masks refined by the image.
 
-Maps are those of the labelled classes; all others are 0. Boxes are [top, bottom, left, right) of what a crop shows.
+Maps are those of the labelled classes; all others are 0. Boxes are [top, bottom, left, right) of the image in a crop.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Permutation = Callable[[int], Tensor]
 
 
 def inside(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return where boxes (N, 4) lie in maps of `size`, (N, H, W) bool."""
+    """Return which pixels of maps of `size` are in boxes (N, 4), (N, H, W) bool."""
     rows, columns = (torch.arange(n, device=boxes.device) for n in size)
     top, bottom, left, right = boxes[:, :, None].unbind(1)
     return ((rows >= top) & (rows < bottom))[:, :, None] & ((columns >= left) & (columns < right))[:, None]
@@ -52,10 +52,11 @@ def region_map(maps: Tensor, *, low: float, high: float) -> Tensor:
 def local_crops(
     sources: Tensor, regions: Tensor, *, size: int, count: int, negative_share: float, permutation: Permutation
 ) -> tuple[Tensor, Tensor]:
-    """Return crops (count, N, 3, size, size) around pixels that are no confident object, and which are positive.
+    """Return crops (count, N, 3, size, size) around pixels that are not confidently object, and which are positive.
 
     sources: (N, 3, H, W); regions: (N, H, W). Pixels are those of regions 0 and 1 where a crop fits, in random order;
-    with fewer than `count`, all where one fits. A crop is negative, 0 of (N, count), up to this mean of its regions.
+    if these are fewer than `count`, all pixels where one fits. A crop is negative, 0 of (N, count), up to this mean of
+    its regions.
     """
     margin = size // 2
     crops, flags = [], []
@@ -64,7 +65,7 @@ def local_crops(
         places = (middle <= 1).nonzero()
         if len(places) < count:
             places = torch.ones_like(middle).nonzero()
-        # moved by the margin to the middle and back by it to the corner: the place is the corner
+        # moved by the margin to the middle and back to the corner: the position is that of the corner
         for top, left in places[permutation(len(places))[:count].to(places.device)].tolist():
             window = (slice(top, top + size), slice(left, left + size))
             crops.append(source[:, window[0], window[1]])
@@ -79,7 +80,7 @@ def refined_labels(
 ) -> Tensor:
     """Return masks (N, H, W) int64 of maps that PAR has drawn to the image, under a high and a low background.
 
-    A class where it beats even the high one, 0 where even the low one wins, 255 else and outside the box.
+    A class where it beats even the high one, 0 where even the low one wins, 255 otherwise and outside the box.
 
     maps: (N, C, H, W); labels: (N, C) multi-hot; pictures: (N, 3, H, W) in [0, 1].
     """
@@ -92,7 +93,7 @@ def refined_labels(
         kept = image_maps[label > 0]
         stacks = [torch.cat([torch.full_like(image_maps[:1], b), kept])[None] for b in (high, low)]
         small = [F.interpolate(stack, half, mode="bilinear", align_corners=False).softmax(1) for stack in stacks]
-        # both have the weights of one image, and PAR treats channels apart
+        # both have the weights of one image, and PAR treats channels separately
         refined = par(picture[None], torch.cat(small, 1))
         full = F.interpolate(refined, size, mode="bilinear", align_corners=False)[0]
         strict, loose = (values[part.argmax(0)] for part in full.split(len(values)))

@@ -16,7 +16,7 @@ NOT_ZERO = 1e-4
 
 
 def affinity(labels: Tensor) -> Tensor:
-    """Return (N, T, T) int64 of token labels (N, h, w): 1 of one label, 0 of two, 255 if one is left out or i = j."""
+    """Return (N, T, T) int64 of token labels (N, h, w): 1 if equal, 0 if different, 255 if one is ignored or i = j."""
     flat = labels.flatten(1)
     pairs = (flat[:, :, None] == flat[:, None]).long()
     out = flat == IGNORE
@@ -26,7 +26,7 @@ def affinity(labels: Tensor) -> Tensor:
 
 
 def patch_contrast(tokens: Tensor, pairs: Tensor) -> Tensor:
-    """Return how far alike tokens differ plus how far others resemble, by the absolute value of their cosine.
+    """Return how much tokens of one label differ plus how much others resemble, by the absolute value of their cosine.
 
     tokens: (N, D, h, w); pairs: (N, T, T) as `affinity` gives them. Means are over the pairs of all images together;
     without any pair the loss is 0.5 and has gradient 0.
@@ -86,10 +86,10 @@ def dense_energy(
     """Return the gated dense energy at half size (Tang et al., ECCV 2018; gated as in Ru et al., CVPR 2022).
 
     -weight / N times the sum over pixels and classes of q times its filtered self, q the probabilities inside the box.
-    A pixel counts with the share that its best class leaves, and whole where its mask is 255; both are constants.
+    A pixel's weight is the probability that its best class leaves, and 1 where its mask is 255; both are constants.
 
     probabilities: (N, 1+C, H, W); pixels: (N, 3, H, W) in 0..255; masks: (N, H, W) int64; boxes: (N, H, W) bool, where
-    the crop shows the image. The filter is not normalised, so its gain belongs to the loss.
+    the crop shows the image. The filter is not normalised, so its gain is part of the loss.
     """
     half = [max(int(side) // 2, 1) for side in probabilities.shape[-2:]]
     p = F.interpolate(probabilities.float(), half, mode="bilinear", align_corners=False)

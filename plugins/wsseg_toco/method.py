@@ -39,13 +39,13 @@ from .par import par
 
 
 class ToCo(Method[ToCoOptions, ToCoNet], Predictor[ToCoOptions, ToCoNet]):
-    """Token contrast: patch tokens follow what an earlier layer's maps relate, class tokens shun the background."""
+    """Token contrast: patch tokens follow relations in an earlier layer's maps, class tokens avoid background."""
 
     paper = "Ru, Zheng, Zhan and Du, CVPR 2023, https://arxiv.org/abs/2303.01267"
 
     @classmethod
     def requirements(cls, options: ToCoOptions) -> Requirements:
-        """Return what is asked: a transformer, whose tokens it takes by itself."""
+        """Return what it asks for: a transformer, whose tokens it takes by itself."""
         return Requirements(feature_maps=frozenset({"conv6"}))
 
     def build_model(self) -> ToCoNet:
@@ -73,7 +73,7 @@ class ToCo(Method[ToCoOptions, ToCoNet], Predictor[ToCoOptions, ToCoNet]):
         """Return the published augmentation: image, view2 and local (3, S, S), box (4,) and label.
 
         Raises:
-            RecipeError: what `augment` says does not fit it.
+            RecipeError: `augment` does not fit it.
         """
         return ToCoTransform(augment, self.options, self.normalization)
 
@@ -123,7 +123,7 @@ class ToCo(Method[ToCoOptions, ToCoNet], Predictor[ToCoOptions, ToCoNet]):
         return crops, torch.cat([positive.new_ones(len(sources), 2), positive], 1)
 
     def permutation(self, count: int) -> Tensor:
-        """Return a random order of so many pixels."""
+        """Return a random order of `count` pixels."""
         return torch.randperm(count)
 
     def token_labels(self, maps: Tensor, boxes: Tensor, seen: Seen) -> Tensor:
@@ -131,7 +131,7 @@ class ToCo(Method[ToCoOptions, ToCoNet], Predictor[ToCoOptions, ToCoNet]):
         o = self.options
         grid = seen.final.shape[-2:]
         if o.token_box == "scaled":
-            # a token counts where it lies wholly in the box
+            # a token counts if it lies entirely in the box
             sides = boxes.new_tensor([maps.shape[2] / grid[0]] * 2 + [maps.shape[3] / grid[1]] * 2, dtype=torch.float32)
             boxes = torch.where(boxes.new_tensor([1, 0, 1, 0]) > 0, (boxes / sides).ceil(), (boxes / sides).floor())
         small = F.interpolate(maps, grid, mode="bilinear", align_corners=False)
@@ -206,7 +206,7 @@ class ToCo(Method[ToCoOptions, ToCoNet], Predictor[ToCoOptions, ToCoNet]):
     def scores(self, model: ToCoNet, image: ByteArray, labels: Labels, infer: InferSettings) -> ScoreMap:
         """Return the maps of the image's (or the predicted) classes: final class activation maps, or the segmentation.
 
-        Of the segmentation they are the softmax of logits merged by maximum over flips and by sum over scales.
+        Those of the segmentation are the softmax of logits merged by maximum over flips and by sum over scales.
         """
         size = (int(image.shape[0]), int(image.shape[1]))
         pixels = self._pixels(model, image)

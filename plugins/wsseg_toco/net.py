@@ -1,6 +1,6 @@
 """The network: a plain transformer with two classifiers, a segmentation head, and heads of its class token.
 
-Modules carry the published names, the encoder aside, which is `backbone` with timm's names.
+Modules have the published names, except for the encoder, which is `backbone` with timm's names.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from wsseg_cli.plugin import Backbone, Normalization, RecipeError
 
 
 class Seen(NamedTuple):
-    """What the encoder says of images.
+    """The encoder's outputs for images.
 
     Attributes:
         token: (N, D), the class token after the final norm.
@@ -75,7 +75,7 @@ class ToCoNet(nn.Module):
 
     @property
     def normalization(self) -> Normalization:
-        """How the backbone wants its pixels."""
+        """How the backbone expects its pixels."""
         return self.backbone.normalization
 
     @property
@@ -86,11 +86,11 @@ class ToCoNet(nn.Module):
     def forward(self, images: Tensor) -> Seen:
         """Return class token and patch tokens of images (N, 3, H, W), normalised.
 
-        Rows and columns that fill no patch at the right and at the bottom are left out, as published; images smaller
-        than a patch are filled up with zeros.
+        Rows and columns at the right and bottom that do not fill a patch are left out, as published; images smaller
+        than a patch are padded with zeros.
         """
         vit = self._vit
-        if not torch.compiler.is_compiling():  # an export takes any size but these
+        if not torch.compiler.is_compiling():  # an export takes any size except these
             images = self._filled_up(images)
         height, width = (side // self.patch for side in images.shape[-2:])
         tokens = vit.patch_embed(images[..., : height * self.patch, : width * self.patch]).flatten(1, -2)
@@ -127,7 +127,7 @@ def require_plain(vit: Any) -> None:
     """Check that a network of timm is a transformer whose class token and patches have learnt positions.
 
     Raises:
-        RecipeError: it is not.
+        RecipeError: it is not such a transformer.
     """
     plain = all(getattr(vit, part, None) is not None for part in ("cls_token", "pos_embed", "blocks", "norm"))
     side = round((vit.pos_embed.shape[1] - 1) ** 0.5) if plain else 0
@@ -204,7 +204,7 @@ class Directions(nn.Module):
 
 
 class Enlarged(nn.Module):
-    """The segmentation network alone, its logits brought to the size of its input.
+    """The segmentation network alone, with its logits resized to its input.
 
     Args:
         model: the whole network.

@@ -18,10 +18,10 @@ POSITION = 0.01
 
 
 def par(images: Tensor, masks: Tensor, *, iterations: int = 10, dilations: Sequence[int] = DILATIONS) -> Tensor:
-    """Return masks after `iterations` of m_i <- sum_j w_ij m_j over the neighbours j, the pixel not among them.
+    """Return masks after `iterations` of m_i <- sum_j w_ij m_j over the neighbours j, without the pixel itself.
 
-    images: (N, 3, H, W) in [0, 1]. masks: (N, K, h, w), resized to the image (bilinear, corners aligned) where they
-    have another size. Returns (N, K, H, W) float32.
+    images: (N, 3, H, W) in [0, 1]. masks: (N, K, h, w), resized to the image (bilinear, corners aligned) if they differ
+    in size. Returns (N, K, H, W) float32.
     """
     images, masks = images.float(), masks.float()
     if masks.shape[-2:] != images.shape[-2:]:

@@ -35,7 +35,7 @@ def write_recipe(folder: Path) -> Path:
         "background": {"power": 1},
         "precision": "fp16",
         "crf": {"preset": "deeplab", "image": "published"},
-        "confidence": 0.95,
+        "ignore": {"below": 0.95, "only_training": True},
     }
     recipe["train_seg"] |= {"weights": "none", "max_steps": 4}
     path = folder / "tiny.yaml"

@@ -48,7 +48,7 @@ def test_a_signal_ends_a_command_in_order(tmp_path: Path, number: int, code: int
         errors.seek(0)
         said = errors.read()
     assert "Traceback" not in said and "leaked" not in said
-    assert "the same command goes on from there" in said
+    assert "the same command resumes from there" in said
     deadline = time.monotonic() + 20  # a process that watches semaphores ends when it sees that its parent has
     while list(orphans(process.pid)) and time.monotonic() < deadline:
         time.sleep(0.1)

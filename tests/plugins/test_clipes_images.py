@@ -117,7 +117,8 @@ def test_confident_labels(case: Case) -> None:
     crf: dict[str, Any] = {"preset": "deeplab", "image": "published", "iterations": said["iterations"]}
     for kernel, width in (("gaussian", ("sxy",)), ("bilateral", ("sxy", "srgb"))):
         crf |= {f"{kernel}_weight": said[kernel]["compat"]} | {f"{kernel}_{n}": said[kernel][n] for n in width}
-    values = {"background": {"power": said["background_power"]}, "precision": "fp16", "confidence": said["confidence"]}
+    ignore = {"below": said["confidence"], "only_training": True}
+    values = {"background": {"power": said["background_power"]}, "precision": "fp16", "ignore": ignore}
     values |= {"crf": {k: float(v) if isinstance(v, int) and k != "iterations" else v for k, v in crf.items()}}
     section = PseudoSettings.model_validate_json(json.dumps(values))
     method, scores, image = clipes(case, ["cat"]), stored(case), case.inputs["image"]

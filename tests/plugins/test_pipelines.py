@@ -9,7 +9,8 @@ from golden_cases import Case, golden
 from pipeline_cases import Pipeline
 
 from wsseg_cli.ops.masks import crf_marginals, crf_scores, mask_from_scores, probabilities
-from wsseg_cli.recipe.sections import EvalSettings, PseudoSettings
+from wsseg_cli.recipe.evaluating import EvalSettings
+from wsseg_cli.recipe.sections import PseudoSettings
 from wsseg_cli.stages.plugins import crf_image
 from wsseg_cli.stages.pseudo import pseudo_mask
 from wsseg_cli.types import ScoreMap

@@ -16,11 +16,13 @@ from wsseg_deeplab.segmenter import DeepLabV2
 
 from wsseg_cli import main as cli
 from wsseg_cli import predict
+from wsseg_cli.data.images import read_image
 from wsseg_cli.data.strips import Pixels
 from wsseg_cli.data.tensor_files import write_tensors
 from wsseg_cli.engine import checkpoint
 from wsseg_cli.errors import WssegError
 from wsseg_cli.ops.masks import mask_at_size
+from wsseg_cli.settings import InferSettings
 from wsseg_cli.stages.plugins import predictor_from, trained
 from wsseg_cli.stages.windows import mask_in_windows
 from wsseg_cli.types import ClassNames, resize_scores
@@ -68,6 +70,28 @@ def mask(path: Path) -> np.ndarray:
     picture = Image.open(path)
     assert picture.mode == "P"
     return np.asarray(picture)
+
+
+def test_scores_say_how_sure_each_pixel_is(model: Path, tmp_path: Path) -> None:
+    picture = photo(tmp_path / "a.png", (64, 320))
+    segmenter = predictor_from(model)
+    logits = segmenter.logits(trained(segmenter, model, "cpu"), read_image(picture), InferSettings())
+    highest = torch.softmax(torch.from_numpy(logits), 0).amax(0).numpy()
+    command = ["predict", str(picture), "--model", str(model), "--out", str(tmp_path / "out"), "--scores"]
+    done = wsseg(*command)
+    assert done.exit_code == 0 and f", confidence in {tmp_path / 'out' / 'confidence'}" in done.stdout, done.output
+
+    def found() -> np.ndarray:
+        with Image.open(tmp_path / "out" / "confidence" / "a.png") as grey:
+            assert grey.mode == "L"
+            return np.asarray(grey) / 255
+
+    np.testing.assert_allclose(found(), highest, atol=0.01)
+    # in windows, which agree with the whole picture away from their borders, and shrunk
+    done = wsseg(*command, "--tile", "256", "--overlap", "64", "--json")
+    assert json.loads(done.stdout)["images"][0]["confidence"] == str(tmp_path / "out" / "confidence" / "a.png")
+    assert found().shape == highest.shape and 0.4 < found().mean() < 1
+    assert wsseg(*command, "--longest", "64").exit_code == 0 and found().shape == highest.shape
 
 
 def test_photos_folders_and_patterns(model: Path, tmp_path: Path) -> None:

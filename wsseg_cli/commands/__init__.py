@@ -1,1 +1,1 @@
-"""The commands, a file for those that belong together. They parse, call one module, and print."""
+"""The commands, one file per group. They parse, call one module, and print."""

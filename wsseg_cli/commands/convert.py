@@ -1,4 +1,4 @@
-"""wsseg convert: weights, labels, cams, masks, proposals. Other people's files in and out."""
+"""wsseg convert: weights, labels, cams, masks, proposals. Third-party files in and out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ app = typer.Typer(
 
 
 def families(incomplete: str) -> list[str]:
-    """Return the families of checkpoints that begin so, for shell completion."""
+    """Return the families of checkpoints with this prefix, for shell completion."""
     from ..nets.weights import FAMILIES
 
     return [name for name in FAMILIES if name.startswith(incomplete)]
@@ -38,7 +38,7 @@ def weights(
         str | None,
         typer.Option(
             "--from",
-            help="Whose checkpoint it is, such as psa; guessed where the names leave no doubt.",
+            help="Whose checkpoint it is, such as psa; inferred if the names leave no doubt.",
             metavar="FAMILY",
             autocompletion=families,
         ),
@@ -47,7 +47,7 @@ def weights(
         str | None,
         typer.Option(
             "--saw",
-            help="What the weights have seen, for the protocol of every result, such as 'VOC labels'.",
+            help="What the weights were trained on, for the protocol of every result, such as 'VOC labels'.",
             metavar="TEXT",
         ),
     ] = None,
@@ -83,9 +83,7 @@ def weights(
 
 @app.command("labels", epilog="Example: wsseg convert labels cls_labels.npy labels.csv --classes names.txt")
 def labels(
-    source: Annotated[
-        Path, typer.Argument(metavar="SRC", help="Labels as .npy, .csv or .jsonl, or a run that was prepared.")
-    ],
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="Labels as .npy, .csv or .jsonl, or a prepared run.")],
     out: Annotated[Path, typer.Argument(metavar="DST", help="The new file, .npy, .csv or .jsonl.")],
     classes: Annotated[
         Path | None,
@@ -134,7 +132,7 @@ def cams(
         ),
     ] = None,
     num_classes: Annotated[
-        int | None, typer.Option("--num-classes", min=1, help="Refuse classes beyond.", metavar="C")
+        int | None, typer.Option("--num-classes", min=1, help="Refuse classes beyond C.", metavar="C")
     ] = None,
     stride: Annotated[
         int, typer.Option("--stride", min=1, help="Stride at which the new score maps are stored.", metavar="N")
@@ -157,13 +155,13 @@ app.command("masks", epilog="Example: wsseg convert masks SegmentationClass mask
 @app.command("proposals", epilog="Example: wsseg convert proposals superpixels proposals")
 def proposals(
     source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder of proposals.")],
-    out: Annotated[Path, typer.Argument(metavar="DST", help="Folder for the new files, one an image.")],
+    out: Annotated[Path, typer.Argument(metavar="DST", help="Folder for the new files, one per image.")],
     form: Annotated[
         str | None,
         typer.Option(
             "--form",
-            help="sam (JSON of SAM or SA-1B), stack (a folder of PNGs an image), labels (a label image, as superpixels "
-            "are); told by the files.",
+            help="sam (JSON of SAM or SA-1B), stack (one folder of PNGs per image), labels (label images, such as "
+            "superpixels); inferred from the files.",
             metavar="FORM",
         ),
     ] = None,
@@ -175,7 +173,7 @@ def proposals(
     ] = None,
     as_json: JsonOpt = False,
 ) -> None:
-    """Convert mask proposals of any maker to run lengths, which the mask refiner sepl reads, and check them."""
+    """Convert mask proposals from any source to run lengths, which the mask refiner sepl reads, and check them."""
     from ..convert import proposals as module
 
     result = module.run(source, out, form=form, zero=zero, images=images)  # type: ignore[arg-type]

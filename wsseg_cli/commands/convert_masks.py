@@ -1,4 +1,4 @@
-"""wsseg convert masks: folders of masks between their forms, and what labelling tools export."""
+"""wsseg convert masks: folders of masks between formats, and the exports of labelling tools."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def masks(
         typer.Option("--colours", help="JSON with [r, g, b] of each value; default: VOC's.", metavar="FILE"),
     ] = None,
     num_classes: Annotated[
-        int | None, typer.Option("--num-classes", min=1, help="Refuse values beyond.", metavar="C")
+        int | None, typer.Option("--num-classes", min=1, help="Refuse values beyond C.", metavar="C")
     ] = None,
     classes: Annotated[
         Path | None,
@@ -59,13 +59,13 @@ def masks(
 ) -> None:
     """Convert masks: colours, category ids or plain values to palette PNGs, or back; or what a labelling tool exported.
 
-    With --from, pixels that nobody labelled are background, and later regions lie over earlier ones.
+    With --from, unlabelled pixels are background, and later regions cover earlier ones.
     """
     if tool is not None:
         others = {"--form": form, "--colours": colours, "--num-classes": num_classes}
         said = [name for name, value in others.items() if value is not None] + ["--to"] * (to != "palette")
         if said:
-            raise RecipeError(f"{', '.join(said)}: of folders of masks; --from {tool} has none")
+            raise RecipeError(f"{', '.join(said)}: only for folders of masks, not for --from {tool}")
         from ..convert import from_tools
 
         result = from_tools.run(source, out, tool, classes=classes, ignore=ignore, photos=photos)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What a conversion of many files says at its end."""
+"""The summary of a conversion of many files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SHOWN = 12
 def say_files(
     out: Path, written: int, counts: Counter[int], failures: list[tuple[Path, str]], word: str, as_json: bool
 ) -> None:
-    """Print what a conversion of many files wrote.
+    """Print the summary of a conversion of many files.
 
     Raises:
         DataError: some could not be converted.
@@ -30,15 +30,15 @@ def say_files(
 
 
 def files(count: int) -> str:
-    """Return a count of files in words."""
+    """Return "1 file" or "N files"."""
     return f"{count} file{'' if count == 1 else 's'}"
 
 
 def refuse(written: int, failures: list[tuple[Path, str]], word: str) -> None:
-    """Name what was not converted.
+    """Name the inputs that were not converted.
 
     Raises:
-        DataError: there is some.
+        DataError: there are such inputs.
     """
     if failures:
         shown = [problem for _, problem in failures[:_SHOWN]]

@@ -33,8 +33,8 @@ def masks(
         typer.Option(
             "--out",
             "-o",
-            help="FILE.json of coco and label-studio; of cvat FILE.xml (CVAT for images 1.1) or FILE.zip (Segmentation "
-            "mask 1.1); a folder of png.",
+            help="FILE.json for coco and label-studio; FILE.xml (CVAT for images 1.1) or FILE.zip (Segmentation mask "
+            "1.1) for cvat; a folder for png.",
             metavar="PATH",
         ),
     ],
@@ -43,45 +43,55 @@ def masks(
         typer.Option("--what", help="Masks of a run: pseudo or seg; default: pseudo if it has them.", metavar="WHAT"),
     ] = None,
     split: Annotated[
-        str | None, typer.Option("--split", help="A split of a run; default: all; of seg: val.", metavar="NAME")
+        str | None, typer.Option("--split", help="A split of a run; default: all, for seg val.", metavar="NAME")
     ] = None,
     classes: Annotated[
         Path | None,
-        typer.Option("--classes", help="Of a folder: class names in the order of mask values.", metavar="FILE"),
+        typer.Option("--classes", help="For a folder: class names in the order of mask values.", metavar="FILE"),
     ] = None,
     photos: Annotated[
         Path | None,
-        typer.Option("--photos", help="Of a folder: where the photos of its masks lie.", metavar="DIR"),
+        typer.Option("--photos", help="For a folder: the folder of its photos.", metavar="DIR"),
     ] = None,
     ignore: Annotated[
         str | None,
         typer.Option("--ignore", help="Label for the pixels of 255; default: they get none.", metavar="LABEL"),
     ] = None,
     instances: Annotated[
-        bool, typer.Option("--instances", help="A region for each connected component; default: for each class.")
+        bool, typer.Option("--instances", help="One region per connected component; default: one per class.")
     ] = False,
     scores: Annotated[
         Path | None,
-        typer.Option("--scores", help="label-studio: JSON with a score by image id, to sort by.", metavar="FILE"),
+        typer.Option(
+            "--scores",
+            help="label-studio: JSON with a score by image id, to sort by; default: those of `wsseg rank`.",
+            metavar="FILE",
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images", help="Only these images: ids, one a line, as `wsseg rank --list` prints them.", metavar="FILE"
+        ),
     ] = None,
     prefix: Annotated[
         str,
         typer.Option(
             "--prefix",
-            help="label-studio: what stands before a photo's name, such as '/data/local-files/?d=photos/'.",
+            help="label-studio: what precedes a photo's name, such as '/data/local-files/?d=photos/'.",
             metavar="URL",
         ),
     ] = "",
     as_json: JsonOpt = False,
 ) -> None:
-    """Write masks as labelling tools read them; `wsseg convert masks --from TOOL` brings back what was corrected.
+    """Write masks for labelling tools; `wsseg convert masks --from TOOL` reads the corrected ones back.
 
-    What the tool's format cannot hold is said. Label Studio gets its labelling interface beside the tasks, CVAT the
-    labels for its constructor.
+    Whatever the tool's format cannot hold is reported. For Label Studio the labelling interface is written next to the
+    tasks, for CVAT the labels for its constructor.
     """
     from ..convert import to_tools
 
-    choice = to_tools.Choice(ignore=ignore, instances=instances, scores=scores, prefix=prefix)
+    choice = to_tools.Choice(ignore=ignore, instances=instances, scores=scores, images=images, prefix=prefix)
     done = to_tools.run(source, out, to, choice, what=what, split=split, classes=classes, photos=photos)  # type: ignore[arg-type]
     if as_json:
         console.say_json({"out": done.out, "images": done.images, "classes": done.classes, "notes": done.notes})
@@ -100,7 +110,7 @@ def onnx(
         ),
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The file; default: beside the model file.", metavar="FILE")
+        Path | None, typer.Option("--out", "-o", help="The file; default: next to the model file.", metavar="FILE")
     ] = None,
     as_json: JsonOpt = False,
 ) -> None:
@@ -130,7 +140,8 @@ def hub(
         ),
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The folder; default: hub, beside the model file.", metavar="DIR")
+        Path | None,
+        typer.Option("--out", "-o", help="The folder; default: hub, next to the model file.", metavar="DIR"),
     ] = None,
     licence: Annotated[
         str | None,
@@ -168,12 +179,12 @@ def voc_server(
         Path | None, typer.Option("--out", "-o", help="Folder; default: RUN/voc-server.", metavar="DIR")
     ] = None,
     competition: Annotated[
-        str, typer.Option("--competition", help="comp6: any training data; comp5: VOC's masks alone.")
+        str, typer.Option("--competition", help="comp6: any training data; comp5: only VOC's masks.")
     ] = "comp6",
     set_: SetOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
-    """Write a split's masks as VOC's test server takes them: a folder and a .tar.gz, count, sizes and values checked.
+    """Write a split's masks as VOC's test server takes them: a folder and a .tar.gz; count, sizes and values checked.
 
     Predict the split first: `wsseg prepare --split test`, `wsseg eval --what seg --split test`.
     """

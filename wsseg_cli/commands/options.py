@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they open."""
+"""Options shared by several commands, and opening the run that they describe."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ _log = logging.getLogger(__name__)
 
 
 def recipe_names(incomplete: str) -> list[str]:
-    """Return the built-in recipes and YAML files here that begin so, for shell completion."""
+    """Return the built-in recipes and local YAML files with this prefix, for shell completion."""
     names = [file.stem for file, _ in recipes.builtin()] + [str(file) for file in Path().glob("*.yaml")]
     return sorted(name for name in names if name.startswith(incomplete))
 
 
 def run_names(incomplete: str) -> list[str]:
-    """Return the runs under runs/ that begin so, for shell completion."""
+    """Return the runs under runs/ with this prefix, for shell completion."""
     return sorted(str(path.parent) for path in Path("runs").glob("*/recipe.yaml") if str(path).startswith(incomplete))
 
 
 def recipe_keys(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return the keys of a recipe that begin so, as --set takes them, for shell completion; sections end in a dot.
+    """Return the recipe keys with this prefix, as --set takes them, for shell completion; sections end in a dot.
 
-    Options of plugins are those that the command's recipe gives. A section that is the only answer is opened.
+    Plugin options are those of the plugins in the command's recipe. A section that is the only match is expanded.
     """
     keys = {*_keys(Recipe, ""), *_given_keys(ctx.params.get("recipe"))}
     keys -= {f"{key[:-1]}=" for key in keys if key.endswith(".")}
@@ -94,7 +94,7 @@ RunOpt = Annotated[
     typer.Option(
         "--run",
         "--run-dir",
-        help="Directory of the run; default: runs/NAME. (torchrun wants the longer spelling.)",
+        help="Directory of the run; default: runs/NAME. (Under torchrun use the long form.)",
         file_okay=False,
         autocompletion=run_names,
         metavar="DIR",
@@ -125,13 +125,13 @@ UseOpt = Annotated[
     ),
 ]
 TrustOpt = Annotated[
-    bool, typer.Option("--trust-data", help="Do not look whether the data are still those that prepare read.")
+    bool, typer.Option("--trust-data", help="Do not check that the data are still those that prepare read.")
 ]
 SkipMissingOpt = Annotated[
-    bool, typer.Option("--skip-missing", help="Leave out images without a file in what is read, and say how many.")
+    bool, typer.Option("--skip-missing", help="Leave out images whose input file is missing, and say how many.")
 ]
 OverlaysOpt = Annotated[
-    int, typer.Option("--overlays", min=0, help="Also write the first N as pictures over their photos.", metavar="N")
+    int, typer.Option("--overlays", min=0, help="Also draw the first N over their photos.", metavar="N")
 ]
 
 
@@ -144,7 +144,7 @@ def open_run(
 ) -> Context:
     """Return the context of a command: the recipe validated, the run opened, nothing written.
 
-    recipe: None takes the one that the run keeps.
+    recipe: None means the one that the run keeps.
 
     Raises:
         RecipeError: the recipe or --use cannot be followed, or neither a recipe nor a run is given.
@@ -174,7 +174,7 @@ def open_run(
 def command_line(
     command: str, recipe: str | None, run: Path | None, overrides: Sequence[str] | None, *more: str
 ) -> str:
-    """Return a command as one would type it for the same recipe, run and overrides."""
+    """Return a command as typed for the same recipe, run and overrides."""
     words = ["wsseg", command, *(["--recipe", recipe] if recipe is not None else [])]
     words += ["--run", str(run)] if run is not None else []
     words += [word for text in overrides or () for word in ("--set", text)]

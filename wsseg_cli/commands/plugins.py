@@ -27,7 +27,7 @@ Kind = Enum("Kind", {kind: kind for kind in KINDS}, type=str)  # type: ignore[mi
 
 
 def plugin_names(incomplete: str) -> list[str]:
-    """Return the names of installed plugins that begin so, for shell completion."""
+    """Return the names of installed plugins with this prefix, for shell completion."""
     return sorted({plugin.name for plugin in find() if plugin.name.startswith(incomplete)})
 
 
@@ -38,7 +38,7 @@ def list_(
     ] = False,
     as_json: JsonOpt = False,
 ) -> None:
-    """List datasets, methods, refiners, segmenters and backbones, ours and others', and what is broken."""
+    """List datasets, methods, refiners, segmenters and backbones, built-in and third-party, and what is broken."""
     checked = check(importing=strict)
     if as_json:
         rows = [
@@ -138,7 +138,7 @@ def _as_dict(plugin: Found) -> Json:
 
 
 def _needs(group: str, cls: type[Plugin[Any]]) -> list[tuple[str, str]]:
-    """Return the rows (needs, what is asked), with the options that ask for it where they differ."""
+    """Return the rows (needs, requirement), with the options that cause the requirement if it depends on them."""
     if not issubclass(cls, Trainable):
         return []
     return [
@@ -172,7 +172,7 @@ def _type(field: FieldInfo) -> str:
 
 
 def _named(kind: Any) -> str:
-    """Return a type as a reader of a recipe would write it: bounds have a column of their own."""
+    """Return a type as shown to recipe authors: bounds have their own column."""
     origin, parts = get_origin(kind), get_args(kind)
     if origin is Annotated:
         return _named(parts[0])

@@ -1,4 +1,4 @@
-"""wsseg predict: masks of any photos."""
+"""wsseg predict: masks for any photos."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pydantic import ValidationError
 
 from .. import console
 from ..errors import RecipeError
-from ..recipe.sections import EvalSettings
+from ..recipe.evaluating import EvalSettings
 from ..types import Json
 from .options import JsonOpt, QuietOpt, run_names
 
-_SHOWN = 6  # classes named in a photo's line
+_SHOWN = 6  # classes named on a photo's line
 
 
 def predict(
@@ -27,7 +27,7 @@ def predict(
         typer.Option(
             "--model",
             "-m",
-            help="A run with a trained network, or its train-seg/model.safetensors alone.",
+            help="A run with a trained network, or just its train-seg/model.safetensors.",
             metavar="RUN|FILE",
             autocompletion=run_names,
         ),
@@ -36,6 +36,9 @@ def predict(
         "predictions"
     ),
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw the masks over the photos.")] = False,
+    scores: Annotated[
+        bool, typer.Option("--scores", help="Also write the confidence of each pixel, as grey PNGs in DIR/confidence.")
+    ] = False,
     crf: Annotated[
         str | None,
         typer.Option("--crf", help="Dense CRF by preset, or `none`; default: as the run's eval.", metavar="PRESET"),
@@ -60,11 +63,11 @@ def predict(
     tile: Annotated[
         int | None,
         typer.Option(
-            "--tile", min=0, help="Larger photos are looked at in windows of this side, 0: none; default: as the run's."
+            "--tile", min=0, help="Larger photos are cut into windows of this side, 0: none; default: as the run's."
         ),
     ] = None,
     overlap: Annotated[
-        int | None, typer.Option("--overlap", min=0, help="Pixels that neighbouring windows share at least.")
+        int | None, typer.Option("--overlap", min=0, help="Smallest overlap of neighbouring windows, in pixels.")
     ] = None,
     precision: Annotated[
         str | None, typer.Option("--precision", help="fp32, bf16 or fp16; default: as the run's eval.")
@@ -75,7 +78,7 @@ def predict(
 ) -> None:
     """Write a mask for each photo, as large as the photo; no labels needed.
 
-    A run looks at photos as its `eval` does; a model file alone looks once, without CRF.
+    A run treats photos as its `eval` does; a model file alone uses a single view and no CRF.
     """
     from .. import predict as prediction
     from ..engine import checkpoint
@@ -90,7 +93,13 @@ def predict(
     photos = prediction.photos_at(images, out)
     start = str(checkpoint.read_header(chosen.file).get("weights", "unknown"))
     records, failures = prediction.predict(
-        photos, replace(chosen, section=section, runtime=runtime), out, overlay=overlay, longest=longest, quiet=quiet
+        photos,
+        replace(chosen, section=section, runtime=runtime),
+        out,
+        overlay=overlay,
+        scores=scores,
+        longest=longest,
+        quiet=quiet,
     )
     if as_json:
         failed = [{"image": str(photos[name]), "reason": reason} for name, reason in failures]
@@ -98,7 +107,7 @@ def predict(
             {"model": str(chosen.file), "initial_weights": start, "out": str(out), "images": records, "failed": failed}
         )
     else:
-        _tell(records, out, overlay)
+        _tell(records, out, [name for name, asked in (("overlays", overlay), ("confidence", scores)) if asked])
         console.note(f"network    {chosen.file}; initial weights: {start}")
     report_failures(out, "predict", failures, len(photos))
 
@@ -106,7 +115,7 @@ def predict(
 def _views(
     section: EvalSettings, crf: str | None, scales: str | None, flip: bool | None, precision: str | None
 ) -> EvalSettings:
-    """Return the settings with what the command line says in place of the run's.
+    """Return the run's settings, overridden by the command line.
 
     Raises:
         RecipeError: a value that a recipe would not take either.
@@ -130,7 +139,7 @@ def _views(
 
 
 def _windows(section: EvalSettings, tile: int | None, overlap: int | None) -> EvalSettings:
-    """Return the settings with the windows that the command line asks for; a tile of 0 asks for none.
+    """Return the settings with the windows that the command line asks for; a tile of 0 means none.
 
     Raises:
         RecipeError: a value that a recipe would not take either.
@@ -149,7 +158,7 @@ def _validated(kind: type[Any], values: Json, flags: str) -> Any:
         raise RecipeError(f"{flags}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
 
 
-def _tell(records: list[Json], out: Path, overlay: bool) -> None:
+def _tell(records: list[Json], out: Path, beside: list[str]) -> None:
     rows = []
     for record in records:
         areas = sorted(record["areas"].items(), key=lambda item: -item[1])
@@ -159,12 +168,12 @@ def _tell(records: list[Json], out: Path, overlay: bool) -> None:
         console.say(console.table(rows))
         smaller = sum(record["size"] != record["seen_at"] for record in records)
         scaled = f"; {smaller} scaled down for the network (--longest)" if smaller else ""
-        also = f", overlays in {out / 'overlays'}" if overlay else ""
+        also = "".join(f", {name} in {out / name}" for name in beside)
         console.say(f"predict    {len(records)} masks in {out}{also}{scaled}")
 
 
 def register(app: typer.Typer) -> None:
-    """Put `predict` on the command line."""
+    """Add `predict` to the command line."""
     app.command(
         "predict",
         short_help="Write masks for any photos.",

@@ -43,7 +43,7 @@ def list_(as_json: JsonOpt = False) -> None:
 
 @app.command("show", epilog="Example: wsseg recipes show quickstart")
 def show(name: NameArg) -> None:
-    """Print a recipe as it stands in its file."""
+    """Print a recipe as it is in its file."""
     console.say(recipes.locate(name).read_text(encoding="utf-8").rstrip("\n"))
 
 
@@ -62,7 +62,7 @@ def copy(
         raise RecipeError(f"{target} already exists; choose another name or add --force")
     if not target.parent.is_dir():
         raise RecipeError(f"the folder {target.parent} does not exist")
-    # the run of an edited copy would else lie in the original's folder, which then refuses other settings
+    # otherwise an edited copy would share the run folder of the original, which refuses other settings
     name = yaml_core.dump(target.stem).splitlines()[0]
     text = re.sub(r"^name:.*$", lambda _: f"name: {name}", source.read_text(encoding="utf-8"), count=1, flags=re.M)
     write_text(target, text)
@@ -86,7 +86,7 @@ def check(
     set_: SetOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
-    """Validate recipes, the options of their plugins and their networks included; exit 2 if anything is wrong."""
+    """Validate recipes, including the options of their plugins and their networks; exit 2 if anything is wrong."""
     looked = {name: _look(name, set_ or (), files) for name in names}
     found = {name: problems for name, (problems, _) in looked.items()}
     if as_json:
@@ -103,7 +103,7 @@ def check(
 
 
 def _look(name: str, overrides: Sequence[str], files: bool) -> tuple[list[str], list[Finding]]:
-    """Return what is wrong with a recipe as lines, and as findings where its sections fit together."""
+    """Return what is wrong with a recipe as lines, and the findings on its sections if they fit together."""
     from ..stages.preflight import Preflight, lines
 
     try:

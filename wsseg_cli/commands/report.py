@@ -1,4 +1,4 @@
-"""wsseg report: one HTML file about one run or several side by side."""
+"""wsseg report: one HTML file on one run, or on several side by side."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def report_command(
 ) -> None:
     """Write one HTML file that shows what happened: scores, pictures, curves, data, times; opens offline anywhere.
 
-    Of several runs, the scores beside those of the first and the keys in which the recipes differ are printed, too.
+    For several runs it also prints the scores next to those of the first, and the keys in which the recipes differ.
     """
     from ..report import collect, compare, write_report
 
@@ -50,7 +50,7 @@ def report_command(
 
 
 def register(app: typer.Typer) -> None:
-    """Put `report` on the command line."""
+    """Add `report` to the command line."""
     app.command(
         "report",
         short_help="Show runs in one HTML file.",

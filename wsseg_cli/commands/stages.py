@@ -1,4 +1,4 @@
-"""The seven stages, a command each."""
+"""The seven stages, one command each."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def train_cls(
     as_json: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
-    """Train the classifier from image-level labels; goes on from the last checkpoint."""
+    """Train the classifier from image-level labels; resumes from the last checkpoint."""
     context = open_run(recipe, run, set_, force=force, dry_run=dry_run, quiet=quiet, trust_data=trust_data)
     tell(run_stage("train-cls", context), context, as_json, recipe, run, set_)
 
@@ -105,7 +105,7 @@ def refine(
     as_json: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
-    """Refine score maps; trains the refiner first if it is one that learns."""
+    """Refine score maps; trains the refiner first if it has to be trained."""
     context = open_run(
         recipe,
         run,
@@ -163,7 +163,7 @@ def train_seg(
     as_json: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
-    """Train the segmentation network on the pseudo-masks; goes on from the last checkpoint."""
+    """Train the segmentation network on the pseudo-masks; resumes from the last checkpoint."""
     context = open_run(
         recipe,
         run,
@@ -224,7 +224,7 @@ def evaluate(
 
 
 def register(app: typer.Typer) -> None:
-    """Put the seven stages and `run` on the command line."""
+    """Add the seven stages and `run` to the command line."""
     commands: dict[str, tuple[Any, str, str]] = {
         "prepare": (prepare, "Read the data set, write the index.", "prepare --recipe quickstart"),
         "train-cls": (

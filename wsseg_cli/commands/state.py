@@ -1,4 +1,4 @@
-"""wsseg status and wsseg doctor: what a run holds, what a machine has."""
+"""wsseg status and wsseg doctor: the state of runs, and of this machine."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OtherRecipeOpt = Annotated[
 def status_command(
     runs: RunsArg = None, recipe: OtherRecipeOpt = None, set_: SetOpt = None, as_json: JsonOpt = False
 ) -> None:
-    """Show how far runs are, a line a stage: done, partial, stale (and which key changed), missing."""
+    """Show how far runs are, one line per stage: done, partial, stale (and which key changed), missing."""
     chosen = list(runs or sorted(path.parent for path in Path("runs").glob("*/recipe.yaml")))
     if not chosen:
         raise RecipeError("no run under runs/; `wsseg run --recipe quickstart` makes one")
@@ -60,7 +60,7 @@ def status_command(
 
 
 def doctor(as_json: JsonOpt = False) -> None:
-    """Look at versions, devices, CRF backends, plugins and caches; name one fix for each problem; exit 1 if any."""
+    """Check versions, devices, CRF backends, plugins and caches; name one fix per problem; exit 1 if there is any."""
     findings = examine()
     problems = [finding for finding in findings if finding.level == "PROBLEM"]
     if as_json:
@@ -75,7 +75,7 @@ def doctor(as_json: JsonOpt = False) -> None:
 
 
 def register(app: typer.Typer) -> None:
-    """Put `status` and `doctor` on the command line."""
+    """Add `status` and `doctor` to the command line."""
     app.command("status", short_help="Show how far runs are.", epilog="Example: wsseg status runs/quickstart")(
         status_command
     )

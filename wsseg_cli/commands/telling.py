@@ -1,4 +1,4 @@
-"""What a stage's command prints: its lines, remarks beside them, and the command that comes next."""
+"""What the command of a stage prints: its lines, its remarks on stderr, and the next command."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def tell(
     overrides: list[str] | None,
     split: str | None = None,
 ) -> None:
-    """Print the result of one stage, and the command that comes next."""
+    """Print the result of one stage, and the next command."""
     if as_json:
         tell_notes(result)
         console.say_json({"stage": result.stage, "run": str(context.run.path), "skipped": result.skipped} | result.data)
@@ -45,7 +45,7 @@ def tell(
     if not after:
         console.note(f"Next: wsseg status {context.run.path}")
         return
-    # another split goes on through the per-image stages alone: nothing is trained on it
+    # another split passes through the per-image stages only: nothing is trained on it
     following = next((s for s in after if s in PER_IMAGE or s == "eval"), after[0]) if split else after[0]
     more = ("--split", split) if split else ()
     console.note(f"Next: {command_line(following, recipe, run, overrides, *more)}")

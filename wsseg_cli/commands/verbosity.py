@@ -1,4 +1,4 @@
-"""How much a command says: -v and --log-level, before the command or behind it, the same for all of them."""
+"""How much a command says: -v and --log-level, before or after the command, the same for all of them."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def _level(name: Level | None) -> None:
         console.set_level(name.value)
 
 
-VERBOSE_HELP = "Also say what is read, chosen and done, and where an error came from. Behind the command, too."
-LEVEL_HELP = "What is said on stderr: debug as --verbose; warning: no progress and no remarks; error: errors alone."
+VERBOSE_HELP = "Also say what is read, chosen and done, and where an error came from. Works after the command, too."
+LEVEL_HELP = "What is said on stderr: debug as --verbose; warning: no progress and no remarks; error: only errors."
 
 VerboseOpt = Annotated[bool, typer.Option("--verbose", "-v", callback=_verbose, help=VERBOSE_HELP)]
 LevelOpt = Annotated[Level | None, typer.Option("--log-level", callback=_level, help=LEVEL_HELP)]
@@ -37,7 +37,7 @@ _AGAIN = {
 
 
 def everywhere(app: typer.Typer) -> None:
-    """Let every command of `app`, and of the groups in it, take the options behind its name as well."""
+    """Let every command of `app`, and of the groups in it, take the options after its name as well."""
     for command in app.registered_commands:
         if command.callback is not None:
             command.callback = _taking_both(command.callback)
@@ -47,7 +47,7 @@ def everywhere(app: typer.Typer) -> None:
 
 
 def _taking_both(callback: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a command that has both options; what they ask for, their callbacks do."""
+    """Return the command with both options added; their callbacks do the work."""
 
     @functools.wraps(callback)
     def command(*args: Any, verbose: bool = False, log_level: Any = None, **kwargs: Any) -> Any:

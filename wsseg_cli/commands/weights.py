@@ -24,7 +24,7 @@ ForceOpt = Annotated[bool, typer.Option("--force", help="Replace what is there a
 
 
 def weight_names(incomplete: str) -> list[str]:
-    """Return the names of the table that begin so, for shell completion."""
+    """Return the names in the table with this prefix, for shell completion."""
     return [name for name in room.TABLE if name.startswith(incomplete)]
 
 
@@ -37,8 +37,8 @@ NameArg = Annotated[
 def list_(as_json: JsonOpt = False) -> None:
     """List published start weights, and which are here.
 
-    With size, the checksum that verifies the file, what they have seen, and the licence of the code that publishes
-    them. Without a checksum the names and shapes of the tensors are compared, and nothing else is known of the file.
+    With size, the checksum that verifies the file, what they were trained on, and the licence of the publishing code.
+    Without a checksum only the names and shapes of the tensors are compared.
     """
     rows = list(room.TABLE.values())
     own = sorted(path.stem for path in room.folder().glob("*.safetensors") if path.stem not in room.TABLE)
@@ -83,13 +83,13 @@ def get(
 @app.command("add", epilog="Example: wsseg weights add resnet101_deeplab_init init.caffemodel")
 def add(
     name: NameArg,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The published file, as it was downloaded.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The published file, as downloaded.")],
     force: ForceOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
-    """Take start weights that were downloaded by hand.
+    """Add start weights that were downloaded by hand.
 
-    The file is checked and converted under the name that recipes give, and stays where it is.
+    The file is checked and converted under the name that recipes use; the original stays where it is.
     """
     from ..convert import start_weights
 
@@ -102,9 +102,9 @@ def where(
         str | None, typer.Argument(metavar="[NAME]", help="Name of weights that are here.", autocompletion=weight_names)
     ] = None,
 ) -> None:
-    """Print the folder of start weights, or the file of one.
+    """Print the folder of start weights, or the file of one of them.
 
-    The folder is WSSEG_WEIGHTS, by default in the user's data directory.
+    The folder is WSSEG_WEIGHTS, by default one in the user's data directory.
     """
     console.say(str(room.folder() if name is None else room.locate(name)))
 

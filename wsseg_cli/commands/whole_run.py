@@ -38,7 +38,7 @@ def run_command(
     as_json: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
-    """Run all stages that the recipe has, in order, then write the report; what is up to date is skipped."""
+    """Run all stages of the recipe in order, then write the report; stages that are up to date are skipped."""
     context = open_run(recipe, run, set_, force=force, dry_run=dry_run, quiet=quiet, trust_data=trust_data)
     results = run_all(
         context,
@@ -59,7 +59,7 @@ def run_command(
 
 
 def _next_after_run(context: Context, report: Path) -> list[str]:
-    """Return what one wants of a run that has come so far: to look at it, and masks of other photos."""
+    """Return suggestions for a run that has got this far: open the report, and predict masks of other photos."""
     from ..plugin.protocols import Predictor
 
     recipe = context.recipe.recipe
@@ -72,7 +72,7 @@ def _next_after_run(context: Context, report: Path) -> list[str]:
 
 
 def _report(context: Context) -> Path | None:
-    """Write the run's report and return its file; what stands in its way is said and spoils nothing."""
+    """Write the run's report and return its file; an error is reported, but does not fail the run."""
     from ..report import write_report
 
     try:

@@ -1,1 +1,1 @@
-"""Other people's files in and out: one module a `wsseg convert` word."""
+"""Third-party files in and out: one module per subcommand of `wsseg convert`."""

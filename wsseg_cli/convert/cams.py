@@ -24,13 +24,13 @@ Form = Literal["psa", "crf", "irn", "puzzlecam", "recurseed"]
 """psa: {class: map}, also SEAM, EPS, PPC, SC-CAM. crf: {0: background, class + 1: map}. irn: keys, cam, high_res.
 puzzlecam: keys with a leading 0, cam and hr_cam, or rw after its walk. recurseed: keys, seed."""
 
-_SLACK = 1e-3  # rounding above 1 that float16 and resizing leave
-_STORED_STRIDE = 4  # of the small maps in IRN's and PuzzleCAM's files
+_SLACK = 1e-3  # float16 and resizing may round to slightly above 1
+_STORED_STRIDE = 4  # stride of the small maps in IRN's and PuzzleCAM's files
 
 
 @dataclass
 class ConvertedCams:
-    """What was written: files, maps by class, and the files that were not, with the reason."""
+    """The outcome: files written, maps by class, and the files that failed, with the reason."""
 
     out: Path
     written: int = 0
@@ -47,13 +47,13 @@ def run(
     stride: int = 1,
     divide: float = 1.0,
 ) -> ConvertedCams:
-    """Convert a folder of score maps; ours (`.safetensors`) are written as others', others' as ours.
+    """Convert a folder of score maps: ours (`.safetensors`) to another project's format, all others to ours.
 
-    form: how the others' files are laid out; by default told by their keys, where "psa" and "crf" look alike and "psa"
-    is taken. num_classes: refuse classes beyond. stride: of what we store. divide: brings values into [0, 1].
+    form: format of the other project; by default inferred from the keys, where "psa" and "crf" look alike and "psa"
+    is assumed. num_classes: refuse classes beyond. stride: of the stored maps. divide: brings values into [0, 1].
 
     Raises:
-        DataError: no such files. Files that cannot be converted stand in `failures`; all others are written.
+        DataError: there are no such files. Files that cannot be converted are in `failures`; all others are written.
     """
     if form is not None and form not in get_args(Form):
         raise RecipeError(f"unknown form {form!r}; expected one of {', '.join(get_args(Form))}")
@@ -82,12 +82,12 @@ def run(
 
 
 def score_map(value: Any, image_id: str, form: Form | None = None, divide: float = 1.0) -> ScoreMap:
-    """Return what one file holds as a score map.
+    """Return the content of one file as a score map.
 
-    value: what `foreign.npy.read` gives. form: None tells it by the keys.
+    value: what `foreign.npy.read` gives. form: None infers it from the keys.
 
     Raises:
-        DataError: no dict of that form, maps of different sizes, or values outside of [0, 1].
+        DataError: not a dict of that form, maps of different sizes, or values outside [0, 1].
     """
     if not isinstance(value, dict) or not value:
         raise DataError(f"image {image_id!r}: the file holds no dict of maps, or an empty one")
@@ -98,7 +98,7 @@ def score_map(value: Any, image_id: str, form: Form | None = None, divide: float
         keys, rows = _by_keys(value, image_id, form)
     background = None
     if form not in ("psa", "irn"):
-        # these count the background as 0; it has a row of its own or stands among the keys alone
+        # these count the background as 0; it has its own row, or appears only in the keys
         if len(rows) == len(keys) - 1 and keys[0] == 0:
             keys = keys[1:]
         elif len(rows) == len(keys) and len(keys) and keys[0] == 0:
@@ -119,7 +119,7 @@ def score_map(value: Any, image_id: str, form: Form | None = None, divide: float
 
 
 def _second(value: dict[Any, Any], rows: npt.NDArray[Any], image_id: str) -> npt.NDArray[Any] | None:
-    """Return the small maps that stand beside IRN's and PuzzleCAM's at full size, if they fit these."""
+    """Return the small maps that IRN and PuzzleCAM store next to those at full size, if the two match."""
     small = value.get("cam")
     if not isinstance(small, np.ndarray) or small.shape != (len(rows), *_strided_size(rows.shape[1:])):
         return None
@@ -134,7 +134,7 @@ def dict_of(scores: ScoreMap, form: Form) -> dict[Any, Any]:
     """Return a score map at image size as a dict that `npy_out.npy_bytes` writes.
 
     Raises:
-        DataError: `form` is "crf" and the map has no background. RecipeError: a form that is not written.
+        DataError: `form` is "crf" and the map has no background. RecipeError: the form cannot be written.
     """
     full = resize_scores(scores.scores, scores.size)
     if form == "psa":
@@ -159,7 +159,7 @@ def _export(source: Path, out: Path, form: Form) -> ConvertedCams:
         except DataError as error:
             result.failures.append((path, str(error)))
             continue
-        # the id inside a file may say anything; the file's own name is safe
+        # the id inside a file may be anything; the file's own name is safe
         write_atomically(out / f"{path.stem}.npy", partial(Path.write_bytes, data=data))
         result.written += 1
         result.counts.update(scores.classes.tolist())
@@ -216,7 +216,7 @@ def _in_range(rows: npt.NDArray[Any], divide: float, image_id: str) -> FloatArra
         raise DataError(f"image {image_id!r}: has values that are not finite")
     low, high = (float(scores.min()), float(scores.max())) if scores.size else (0.0, 0.0)
     if low < -_SLACK or high > 1 + _SLACK:
-        hint = "; SC-CAM's script writes 0 and 255, which --divide 255 mends" if high == 255 else ""
+        hint = "; SC-CAM's script writes 0 and 255, which --divide 255 fixes" if high == 255 else ""
         raise DataError(f"image {image_id!r}: values from {low:.4g} to {high:.4g}; expected 0 to 1{hint}")
     return np.clip(scores, 0.0, 1.0)
 

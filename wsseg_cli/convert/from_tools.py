@@ -1,4 +1,4 @@
-"""`wsseg convert masks --from TOOL`: what people have drawn in COCO's format, CVAT or Label Studio, to palette PNGs."""
+"""`wsseg convert masks --from TOOL`: masks drawn in COCO's format, CVAT or Label Studio, to palette PNGs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Tool = Literal["coco", "cvat", "label-studio"]
 
 @dataclass(frozen=True)
 class Meaning:
-    """What labels mean: the classes in the order of the mask values, and the label whose pixels become 255, if any."""
+    """The meaning of labels: the classes in the order of mask values, and the label whose pixels become 255, if any."""
 
     classes: ClassNames
     ignore: str | None
@@ -35,11 +35,11 @@ class Meaning:
         """Return the mask value of each label; labels: with the photo in which each was first met.
 
         Raises:
-            DataError: labels that are no class; names them.
+            DataError: some labels are not classes; names them.
         """
         known = {name: value for value, name in enumerate(self.classes, 1)}
         known |= {} if self.ignore is None else {self.ignore: IGNORE}
-        # a label "background" may be there, but not "_ignore_", which means no class in another way
+        # a label "background" is allowed, but not "_ignore_", which is also not a class but means something else
         known |= {label: 0 for label in labels if label not in known and means_no_class(label.strip("_- "))}
         other = [label for label in labels if label not in known]
         if other:
@@ -62,14 +62,14 @@ def run(
 ) -> ConvertedMasks:
     """Convert a labelling tool's file to a folder of palette PNGs, named by the photos' ids.
 
-    What nobody labelled is background; where regions overlap, the later or higher one counts. tool: "cvat" reads "CVAT
+    Unlabelled pixels are background; where regions overlap, the later or higher one counts. tool: "cvat" reads "CVAT
     for images 1.1" and "Segmentation mask 1.1". classes: file with the class names in the order of the mask values; by
-    default the file's own order, which Label Studio's has not. ignore: label whose pixels become 255. photos: folder in
-    which each mask must have a photo of its size.
+    default the order in the file, which a file of Label Studio does not have. ignore: label whose pixels become 255.
+    photos: folder in which each mask must have a photo of its size.
 
     Raises:
-        DataError: the file as a whole cannot be used; nothing is written then. Photos whose regions, size or photo are
-            wrong stand in `failures`; all others are written. RecipeError: the classes are needed.
+        DataError: the file as a whole cannot be used; then nothing is written. Photos with wrong regions, size or file
+            are in `failures`; all others are written. RecipeError: the classes are needed.
     """
     if tool not in get_args(Tool):
         raise RecipeError(f"unknown tool {tool!r}; expected one of {', '.join(get_args(Tool))}")
@@ -105,7 +105,7 @@ def _found(image_id: str, photos: Photos | None) -> str:
 
 
 _Masks = Iterator[tuple[str, "partial[ByteArray]"]]
-"""(image id, call that gives its mask or raises DataError)."""
+"""(image id, function that returns its mask or raises DataError)."""
 
 
 def _of_regions(
@@ -147,7 +147,7 @@ def _of_archive(
 ) -> tuple[ConvertedMasks, _Masks]:
     meaning = _meaning(source, names, ignore, labels)
     known = meaning.values({label: cvat.LABELMAP for label in labels}, str(source))
-    # values_of_colours knows VOC's colour of 255, which the label map need not name
+    # values_of_colours knows VOC's colour of 255, which the label map may omit
     values = np.full(IGNORE + 1, IGNORE, np.uint8)
     values[: len(labels)] = [known[label] for label in labels]
     masks = ((i, partial(_coloured, i, data, colours, values)) for i, data in cvat.coloured_masks(source))

@@ -1,4 +1,4 @@
-"""`wsseg convert labels`: `cls_labels.npy` in both key styles from and to tables with class names, or from a run."""
+"""`wsseg convert labels`: `cls_labels.npy` in both key styles to and from tables of class names, or from a run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _VOC_ID = re.compile(r"(\d{4})_(\d{6})")
 
 @dataclass(frozen=True)
 class Labels:
-    """Labels of many images: a multi-hot vector (C,) float32 for each id."""
+    """Labels of many images: one multi-hot vector (C,) float32 per image id."""
 
     vectors: dict[str, FloatArray]
     classes: ClassNames | None
@@ -35,12 +35,12 @@ class Labels:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How labels compare with what masks show, over the images that have both.
+    """How labels agree with the classes in masks, over the images that have both.
 
     Attributes:
         compared: images with labels and a mask.
         equal: those whose classes are the same.
-        only_labels: by class, images that only the labels say to show it.
+        only_labels: by class, images where only the labels have it.
         only_masks: by class, images where only the mask has it.
     """
 
@@ -52,7 +52,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class ConvertedLabels:
-    """What was written: images, images without a label, images by class, and the comparison with masks if asked for."""
+    """The outcome: images, images without a label, images by class, and the comparison with masks if requested."""
 
     out: Path
     images: int
@@ -65,14 +65,14 @@ class ConvertedLabels:
 def run(
     source: Path, out: Path, *, classes: Path | None = None, keys: Keys = "id", masks: Path | None = None
 ) -> ConvertedLabels:
-    """Convert labels; the forms are told by the suffixes: `.npy`, `.csv`, `.jsonl`, and a folder is a run.
+    """Convert labels; the formats are inferred from the suffixes: `.npy`, `.csv`, `.jsonl`; a folder is a run.
 
     classes: file with the class names in the order of the vector; needed between `.npy` and a table, except that a
-    table without it gives its names in alphabetical order. keys: how `.npy` names images, by id or, as IRN does, by the
+    table without it gives its names in alphabetical order. keys: how `.npy` names images, by id or, as in IRN, by the
     number of a VOC id. masks: folder of masks to compare the labels with.
 
     Raises:
-        DataError: a broken file. RecipeError: names are needed, or another suffix.
+        DataError: a file is broken. RecipeError: names are needed, or the suffix is another one.
     """
     names = None if classes is None else read_class_names(classes)
     labels = read_labels(source, names)
@@ -94,10 +94,10 @@ def run(
 
 
 def read_labels(source: Path, classes: ClassNames | None = None) -> Labels:
-    """Return the labels in a `.npy` of a dict, in a table, or in the index of a run that was prepared.
+    """Return the labels in a `.npy` of a dict, in a table, or in the index of a prepared run.
 
     Raises:
-        DataError: a broken file, or names and vectors that do not fit. StageError: a folder without an index.
+        DataError: the file is broken, or names and vectors do not match. StageError: the folder has no index.
     """
     if source.is_dir():
         index = read_index(source / "prepare" if (source / "prepare").is_dir() else source)
@@ -120,7 +120,7 @@ def write_labels_npy(out: Path, labels: Labels, keys: Keys = "id") -> None:
     """Write `cls_labels.npy` as the repositories read it: a dict of float32 vectors by id, or by number as in IRN.
 
     Raises:
-        DataError: `keys` is "number" and an id is none of VOC's.
+        DataError: `keys` is "number" and an id is not one of VOC's.
     """
     named: dict[Any, Any] = {
         image_id if keys == "id" else _number_of(image_id): v for image_id, v in labels.vectors.items()
@@ -130,10 +130,10 @@ def write_labels_npy(out: Path, labels: Labels, keys: Keys = "id") -> None:
 
 
 def compare(vectors: Mapping[str, FloatArray], masks: Path) -> Agreement:
-    """Return how labels agree with the classes that the masks in a folder show.
+    """Return how labels agree with the classes in the masks of a folder.
 
     Raises:
-        DataError: a mask that cannot be read.
+        DataError: a mask cannot be read.
     """
     there = stems_in(masks, ".png")
     both = [image_id for image_id in vectors if file_stem(image_id) in there]

@@ -22,7 +22,7 @@ from ..errors import DataError, RecipeError
 from ..types import IGNORE, ByteArray
 
 Form = Literal["palette", "index", "rgb", "coco"]
-"""palette: ours. index: the same values in a grey PNG. rgb: a colour for each value. coco: COCO's category ids."""
+"""palette: ours. index: the same values in a grey PNG. rgb: one colour per value. coco: COCO's category ids."""
 
 _COCO_UNUSED = frozenset({12, 26, 29, 30, 45, 66, 68, 69, 71, 83})
 _COCO_LAST = 90
@@ -32,9 +32,9 @@ _IGNORE_WORD = 65535
 
 @dataclass
 class ConvertedMasks:
-    """What was written: files, files by the values in them, and the files that were not, with the reason.
+    """The outcome: files written, files by the values in them, and the files that failed, with the reason.
 
-    classes: the classes by ascending mask value, where the source says them. notes: what else is to be known.
+    classes: the classes by ascending mask value, if the source names them. notes: further remarks.
     """
 
     out: Path
@@ -54,14 +54,14 @@ def run(
     colours: Path | None = None,
     num_classes: int | None = None,
 ) -> ConvertedMasks:
-    """Convert a folder of masks: 8 or 16 bits, grey, palette or colours, with alpha or without, which is not looked at.
+    """Convert a folder of masks: 8 or 16 bits, grey, palette or colours; an alpha channel is ignored.
 
-    form: how they are coded; by default "rgb" for colour pictures, else their plain values ("palette" or "index").
-    colours: JSON with the colour of each value, [[r, g, b], …] from the background on; by default VOC's, whose 255 is
-    (224, 224, 192); where they are given, JPEGs take the nearest. num_classes: refuse values beyond.
+    form: how they are encoded; by default "rgb" for colour pictures, else their plain values ("palette" or "index").
+    colours: JSON with the colour of each value, [[r, g, b], …], starting with the background; by default VOC's, whose
+    255 is (224, 224, 192). If given, pixels of JPEGs take the nearest one. num_classes: refuse values beyond.
 
     Raises:
-        DataError: no such files. Files that cannot be converted stand in `failures`; all others are written.
+        DataError: there are no such files. Files that cannot be converted are in `failures`; all others are written.
     """
     for name in (form, to):
         if name is not None and name not in get_args(Form):
@@ -94,10 +94,10 @@ def run(
 def values_of(path: Path, form: Form | None, colours: ByteArray, nearest: bool = False) -> ByteArray:
     """Return the mask at `path` as (H, W) uint8 class values.
 
-    nearest: the pixels of a JPEG, which are never quite a colour, take the value of the nearest one.
+    nearest: the pixels of a JPEG, which never match a colour exactly, take the value of the nearest one.
 
     Raises:
-        DataError: unreadable, or with a colour or an id that stands for no class.
+        DataError: the file is unreadable, or a colour or an id stands for no class.
     """
     with open_picture(path) as picture:
         if picture.format == "JPEG":
@@ -117,7 +117,7 @@ def values_of(path: Path, form: Form | None, colours: ByteArray, nearest: bool =
 
 
 def _of_words(values: npt.NDArray[Any], said_by: str) -> ByteArray:
-    """Return class values that stand in 16 bits, 65535 as 255: both mean no class."""
+    """Return class values from 16 bits, with 65535 as 255: both mean no class."""
     words = np.where(values == _IGNORE_WORD, IGNORE, values)
     if words.size and (words.min() < 0 or words.max() > IGNORE):
         raise DataError(
@@ -139,13 +139,13 @@ def _nearest(pixels: ByteArray, colours: ByteArray) -> ByteArray:
 def values_of_colours(
     pixels: npt.NDArray[Any], colours: ByteArray, said_by: str, *, or_grey: bool = False
 ) -> ByteArray:
-    """Return the (H, W) uint8 values whose colours the (H, W, 3) uint8 pixels have.
+    """Return the (H, W) uint8 values that the colours of (H, W, 3) uint8 pixels stand for.
 
-    colours: (V, 3) uint8 RGB, the first of equal ones counts; with fewer than 256, VOC's colour of 255 is added.
-    or_grey: where some are no colours of the table and all are grey, they are the values themselves.
+    colours: (V, 3) uint8 RGB, the first of equal ones counts; if fewer than 256, VOC's colour of 255 is added.
+    or_grey: if some pixels are not in the table and all are grey, they are the values themselves.
 
     Raises:
-        DataError: a colour that stands for no value.
+        DataError: a colour stands for no value.
     """
     codes = _codes(pixels.reshape(-1, 3))
     values = list(range(len(colours)))
@@ -165,10 +165,10 @@ def values_of_colours(
 
 
 def values_of_categories(mask: ByteArray, said_by: str) -> ByteArray:
-    """Return a (H, W) mask of COCO's category ids as contiguous values; 0 and 255 stay.
+    """Return a (H, W) mask of COCO's category ids as contiguous values; 0 and 255 are kept.
 
     Raises:
-        DataError: an id that COCO does not use.
+        DataError: an id is not used by COCO.
     """
     table = np.full(IGNORE + 1, -1, np.int16)
     table[0], table[IGNORE] = 0, IGNORE
@@ -184,10 +184,10 @@ def values_of_categories(mask: ByteArray, said_by: str) -> ByteArray:
 
 
 def read_colours(path: Path) -> ByteArray:
-    """Return the colours in a JSON file, (V, 3) uint8: a list of [r, g, b], or a dict of such by class name in order.
+    """Return the colours in a JSON file, (V, 3) uint8: a list of [r, g, b], or an ordered dict of them by class name.
 
     Raises:
-        DataError: missing, or another form.
+        DataError: the file is missing, or has another form.
     """
     try:
         content = parse_json(read_text(path, 1 << 20, "utf-8-sig"))

@@ -1,4 +1,4 @@
-"""Which of our networks tensors belong to: backbones, DeepLab's forms, and what the installed plugins build."""
+"""Which of our networks tensors belong to: backbones, variants of DeepLab, and those of the installed plugins."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BACKBONE = "backbone."
 FORM = "deeplab "
 OWN = "a backbone of its own"
 
-# The options of a backbone that change names.
+# The options of a backbone that change tensor names.
 _VARIANTS: dict[str, dict[str, Any]] = {
     "resnet50": {"stem": "deep"},
     "resnet101": {"stem": "deep"},
@@ -37,7 +37,7 @@ Build = Callable[[int], nn.Module]
 
 
 class _Unfilled(TorchFunctionMode):
-    """Leaves out drawing the initial weights, which takes most of the time of building a network."""
+    """Skips drawing the initial weights, which takes most of the time of building a network."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in (Tensor.normal_, Tensor.uniform_):
@@ -47,15 +47,15 @@ class _Unfilled(TorchFunctionMode):
 
 @dataclass(frozen=True)
 class Network:
-    """A network of ours, and how the tensors fit it.
+    """One of our networks, and how the tensors fit it.
 
     Attributes:
         name: what builds it: "backbone", "deeplab FORM", "method NAME" or "refiner NAME", with an option that is not
-            the default.
+            at its default.
         backbone: its backbone.
         classes: foreground classes of the head; None without such a head.
-        fit: the tensors, name by name.
-        normalization: how it wants its pixels.
+        match: the comparison of the tensors, name by name.
+        normalization: the normalisation of its input pixels.
     """
 
     name: str
@@ -66,22 +66,22 @@ class Network:
 
     @property
     def title(self) -> str:
-        """The network in words."""
+        """Description of the network."""
         classes = f", {self.classes} classes" if self.classes is not None else ""
         return f"{self.name} on {self.backbone}{classes}" if self.name != "backbone" else f"backbone {self.backbone}"
 
     @property
     def problems(self) -> int:
-        """How many names do not fit."""
+        """Number of names that do not fit."""
         return len(self.match.missing) + len(self.match.extra) + len(self.match.wrong_shape)
 
 
 def networks(tensors: Mapping[str, Tensor], family: str = "") -> list[Network]:
     """Return the networks that tensors under our names fill completely, or the one that they fit best, or none.
 
-    family: of the checkpoint; a plugin of this name stands first.
+    family: family of the checkpoint; a plugin of this name comes first.
 
-    Networks are built without memory, on PyTorch's meta device. Of a plugin every choice among words is tried, one
+    Networks are built without memory, on PyTorch's meta device. For a plugin, all choices of its options are tried, one
     option at a time; the number of classes is taken from the tensors.
     """
     guess = guess_backbone(tensors)
@@ -103,14 +103,14 @@ def _on(backbone: str, tensors: Mapping[str, Tensor]) -> Iterator[Network]:
     if not heads(tensors):
         return
     done = ""
-    # every form of DeepLab has a module of this name, and what fills one is no method's
+    # every variant of DeepLab has a module of this name, and tensors that fill one are not a method's
     forms = _forms(backbone) if any(name.startswith("head.") for name in tensors) else iter(())
     for name, words, build in chain(forms, _plugins(backbone)):
         if name == done or (done.startswith(FORM) and not name.startswith(FORM)):
             continue
         try:
             network = _compared(name + words, backbone, tensors, build)
-        # A stranger's plugin may fail in any way on a backbone that it never met: then it is none of these.
+        # A third-party plugin may fail in any way on a backbone that it does not know: then it does not match.
         except Exception:
             continue
         done = name if network.match.complete else done
@@ -124,7 +124,7 @@ def _backbone(backbone: str, options: Mapping[str, Any], _: int) -> nn.Module:
 
 
 def _forms(backbone: str) -> Iterator[tuple[str, str, Build]]:
-    """Yield DeepLab's forms on a backbone: name, option that is not the default, network by number of classes."""
+    """Yield the variants of DeepLab on a backbone: name, non-default option, function from classes to the network."""
     for form, entry in deeplab.FORMS.items():
         if backbone not in entry.backbones:
             continue
@@ -138,7 +138,7 @@ def _deeplab(form: str, backbone: str, options: Mapping[str, Any], classes: int)
 
 
 def _plugins(backbone: str) -> Iterator[tuple[str, str, Build]]:
-    """Yield the same of installed methods and refiners; what does not load is left out."""
+    """Yield the same for installed methods and refiners; those that do not load are skipped."""
     for plugin in [*find("methods"), *find("refiners")]:
         try:
             cls = load_found(plugin)
@@ -149,19 +149,19 @@ def _plugins(backbone: str) -> Iterator[tuple[str, str, Build]]:
 
 
 def _without_a_choice(tensors: Mapping[str, Tensor]) -> Iterator[Network]:
-    """Yield the networks of installed methods whose options name no backbone: they bring one of their own."""
+    """Yield the networks of installed methods without a backbone option: they have their own backbone."""
     for plugin in find("methods"):
         try:
             cls = load_found(plugin)
             if not issubclass(cls.Options, NetworkOptions):
                 yield _compared(f"method {plugin.name}", OWN, tensors, partial(_built_by, cls, {}))
-        except Exception:  # a stranger's plugin may fail in any way
+        except Exception:  # a third-party plugin may fail in any way
             continue
 
 
 def _choices(cls: type[Plugin], backbone: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the plugin's options on this backbone: the defaults, then with one option changed, to another of the words
-    that it may be or to null.
+    """Yield the plugin's options on this backbone: the defaults, then with one option changed to another of its choices
+    or to null.
     """
     fields = cls.Options.model_fields
     base = {"backbone": backbone} if "backbone" in fields else {}
@@ -180,7 +180,7 @@ def _built_by(cls: type[Plugin], options: Mapping[str, Any], classes: int) -> nn
 
 
 def _compared(name: str, backbone: str, tensors: Mapping[str, Tensor], build: Build) -> Network:
-    """Return the network with the number of classes that the tensors have, if their names are the network's."""
+    """Return the network with the number of classes in the tensors, if their names are the network's."""
     first = _with_classes(name, backbone, tensors, build, _SOME_CLASSES)
     wrong = first.match.wrong_shape
     if not wrong:
@@ -202,5 +202,5 @@ def _with_classes(name: str, backbone: str, tensors: Mapping[str, Tensor], build
 
 
 def heads(names: Iterable[str]) -> list[str]:
-    """Return the names that are not the backbone's."""
+    """Return the names of tensors outside the backbone."""
     return [name for name in names if not name.startswith(BACKBONE)]

@@ -1,4 +1,4 @@
-"""The photos that masks belong to, found by the names that masks and labelling tools give them."""
+"""The photos of masks, found by the names that masks and labelling tools use."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _SIDEWAYS = (5, 6, 7, 8)
 
 
 class Photos:
-    """The photos below a folder, which is listed once; their ids are their paths from there without suffix."""
+    """The photos below a folder, which is listed once; their ids are their relative paths without suffix."""
 
     def __init__(self, folder: Path) -> None:
-        """Raise a DataError for a folder that is not there, or that holds no photo."""
+        """Raise a DataError if the folder does not exist or holds no photo."""
         if not folder.is_dir():
             raise DataError(f"--photos {folder}: no such folder")
         found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file())
@@ -34,21 +34,21 @@ class Photos:
         self._by_inner = {name: i for name, i in zip(inner, self._names, strict=True) if name in single}
 
     def find(self, name: str) -> str | None:
-        """Return the id of the photo that a mask or a tool calls `name`, without suffix; None where there is none.
+        """Return the id of the photo that a mask or a tool calls `name`, without suffix; None if there is none.
 
-        It is the id, the id as a file name, or the last part of the id if that belongs to a single photo.
+        `name` is the id, the id as a file name, or the last part of the id if that is unique.
         """
         return name if name in self._names else self._by_stem.get(name, self._by_inner.get(name))
 
     def file_name(self, image_id: str) -> str:
-        """Return the path of a photo from the folder."""
+        """Return the path of a photo relative to the folder."""
         return self._names[image_id]
 
     def check(self, image_id: str, size: tuple[int, int]) -> None:
-        """Refuse a (H, W) mask whose photo has another size, as stored or as its EXIF orientation turns it.
+        """Refuse a (H, W) mask whose photo has another size, both as stored and with EXIF orientation applied.
 
         Raises:
-            DataError: another size, or a photo that cannot be read.
+            DataError: the sizes differ, or the photo cannot be read.
         """
         path = self.folder / self._names[image_id]
         with open_picture(path) as picture:
@@ -58,10 +58,10 @@ class Photos:
             check_size(path, "mask", size, stored)
 
     def size(self, image_id: str) -> tuple[int, int]:
-        """Return the (H, W) of a photo, turned as its EXIF orientation says.
+        """Return the (H, W) of a photo with its EXIF orientation applied.
 
         Raises:
-            DataError: it cannot be read.
+            DataError: the photo cannot be read.
         """
         with open_picture(self.folder / self._names[image_id]) as picture:
             turned = exif_orientation(picture) in _SIDEWAYS
@@ -69,10 +69,10 @@ class Photos:
 
 
 def image_ids(file_names: Sequence[str]) -> list[str]:
-    """Return the ids of photos: their names without suffix, but where that is the same for two of them.
+    """Return the ids of photos: their names, without suffix unless that is the same for two of them.
 
     Raises:
-        DataError: a name that occurs twice.
+        DataError: a name occurs twice.
     """
     twice = [name for name, count in Counter(file_names).items() if count > 1]
     if twice:

@@ -1,4 +1,4 @@
-"""`wsseg convert proposals`: SAM's masks, PNG stacks and label images to one file of run lengths an image, checked."""
+"""`wsseg convert proposals`: SAM's masks, PNG stacks and label images to one checked run-length file per image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..errors import DataError, RecipeError
 from ..foreign.npy import read as read_npy
 
 Form = Literal["sam", "stack", "labels"]
-"""sam: SAM's JSON or SA-1B's, a file an image. stack: a folder of PNGs an image. labels: a label image an image."""
+"""Per image: sam: a JSON file of SAM or SA-1B; stack: a folder of PNGs; labels: a label image."""
 
 _FULL = 255
 _LABELS = (".png", ".tif", ".tiff", ".npy")
@@ -26,7 +26,7 @@ _PHOTOS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 
 @dataclass
 class ConvertedProposals:
-    """What was written: files, proposals in them, and the images that were not, with the reason."""
+    """The outcome: files written, proposals in them, and the images that failed, with the reason."""
 
     out: Path
     form: str
@@ -43,13 +43,13 @@ def run(
     zero: Literal["region", "none"] = "region",
     images: Path | None = None,
 ) -> ConvertedProposals:
-    """Convert a folder of proposals, an image each, to `ID.json` in the folder `out`.
+    """Convert a folder of proposals, one file or folder per image, to `ID.json` in the folder `out`.
 
-    form: told by the folder where it is not given: JSON files, folders of PNGs, label images. zero: whether the value 0
-    of a label image is a region. images: folder of the photos, which are then asked for their size.
+    form: by default inferred from the folder: JSON files, folders of PNGs, label images. zero: whether the value 0 of a
+    label image is a region. images: folder of the photos, to check the sizes against.
 
     Raises:
-        DataError: no such files. Images that cannot be converted stand in `failures`; all others are written.
+        DataError: there are no such files. Images that cannot be converted are in `failures`; all others are written.
     """
     if form is not None and form not in get_args(Form):
         raise RecipeError(f"unknown form {form!r}; expected one of {', '.join(get_args(Form))}")
@@ -83,7 +83,7 @@ def run(
 
 
 def _told(source: Path) -> Form:
-    """Return the form of a folder by the first kind of file in it."""
+    """Return the form of a folder, inferred from the kinds of files in it."""
     if next(_files(source, (".json",)), None) is not None:
         return "sam"
     deep = any(path.parent != source for path in _files(source, (".png",)))
@@ -118,16 +118,16 @@ def _read(path: Path, form: Form, zero: bool) -> Proposals:
 
 
 def _in_order(folder: Path) -> list[Path]:
-    """Return the PNGs of one image, 2.png before 10.png, as SAM's script numbers them."""
+    """Return the PNGs of one image, 2.png before 10.png, as numbered by SAM's script."""
     files = [path for path in folder.iterdir() if path.suffix.lower() == ".png" and path.is_file()]
     return sorted(files, key=lambda path: (0, int(path.stem), "") if path.stem.isdecimal() else (1, 0, path.name))
 
 
 def read_piece(path: Path) -> npt.NDArray[np.bool_]:
-    """Return one proposal of a stack, (H, W): where a PNG is 255, or not 0 where it holds 0 and one other value.
+    """Return one proposal of a stack, (H, W): the pixels that are 255, or not 0 if the PNG holds 0 and one other value.
 
     Raises:
-        DataError: unreadable, colours, or several values without 255.
+        DataError: the PNG is unreadable, in colour, or has several values without 255.
     """
     pixels = _grey(path)
     values = np.unique(pixels)
@@ -142,7 +142,7 @@ def read_regions(path: Path) -> npt.NDArray[np.integer[Any]]:
     """Return a label image, (H, W) integers: PNG or TIFF of 8 or 16 bits, or .npy.
 
     Raises:
-        DataError: unreadable, colours, or no whole numbers.
+        DataError: the file is unreadable, in colour, or does not hold whole numbers.
     """
     if path.suffix.lower() != ".npy":
         return _grey(path)
@@ -163,10 +163,10 @@ def _grey(path: Path) -> npt.NDArray[Any]:
 
 
 def _check_photo(image_id: str, path: Path, proposals: Proposals, photos: dict[str, Path]) -> None:
-    """Check that proposals have the size of their photo, as it stands upright.
+    """Check that proposals have the size of their photo, rotated upright.
 
     Raises:
-        DataError: no such photo, or another size.
+        DataError: there is no such photo, or it has another size.
     """
     if image_id not in photos:
         raise DataError(f"{path}: no photo {image_id!r} in the folder of images")

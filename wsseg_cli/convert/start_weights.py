@@ -1,4 +1,4 @@
-"""`wsseg weights get` and `add`: a published file, fetched or brought by hand, becomes start weights of that name."""
+"""`wsseg weights get` and `add`: a published file, fetched or downloaded by hand, becomes named start weights."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ..weights import Published, Source, folder, path_of, published
 from ..weights.download import digest, download, require_hash
 from . import weights as conversion
 
-_LONGEST = 150  # of a file's name, with what is put behind it
+_LONGEST = 150  # of a file name, with what is appended to it
 
 
 @dataclass(frozen=True)
 class Placed:
-    """Start weights that are in the folder now: by name, where, out of which file, and the SHA-256 of that file."""
+    """Start weights that have been put into the folder: name, path, source file and the SHA-256 of that file."""
 
     name: str
     path: Path
@@ -28,14 +28,15 @@ class Placed:
 
 
 def get(name: str, *, address: str | None = None, force: bool = False, quiet: bool = False) -> Placed:
-    """Fetch start weights of the table, check them and convert them into the folder.
+    """Fetch start weights from the table, check them and convert them into the folder.
 
-    address: where to fetch the file instead, such as a mirror. A file that the table names is checked against the
-    table's hash wherever it comes from.
+    address: another address of the file, such as a mirror. A file that the table names is checked against the table's
+    hash wherever it comes from.
 
     Raises:
-        CheckpointError: no such name, only a page leads to the file, no network, a broken file, or another one.
-        RecipeError: they are there already, or `address` is none.
+        CheckpointError: there is no such name, the file is only linked from a page, there is no network, or the file is
+            broken or another one.
+        RecipeError: the weights are there already, or `address` is not an address.
         WssegError: the disk is full; what was fetched is kept.
     """
     row = published(name)
@@ -49,7 +50,7 @@ def get(name: str, *, address: str | None = None, force: bool = False, quiet: bo
             download(source.address, place, sha256=expected, copies=2, show=line)
         placed = _converted(row, place, source)
     except CheckpointError as error:
-        # a file that is not what was asked for must not be gone on from
+        # a download of the wrong file must not be resumed
         place.unlink(missing_ok=True)
         raise CheckpointError(f"{name}: {error}\n  {_by_hand(row)}") from error
     else:
@@ -60,11 +61,11 @@ def get(name: str, *, address: str | None = None, force: bool = False, quiet: bo
 
 
 def add(name: str, file: Path, *, force: bool = False) -> Placed:
-    """Convert a file that was fetched by hand into the folder, under a name of the table; the file itself stays.
+    """Convert a file that was downloaded by hand into the folder, under a name of the table; the file itself is kept.
 
     Raises:
-        CheckpointError: no such name; the file cannot be read, is not the table's, or does not fit.
-        RecipeError: they are there already.
+        CheckpointError: there is no such name; the file cannot be read, is not the table's, or does not fit.
+        RecipeError: the weights are there already.
     """
     row = published(name)
     _require_free(row, force)
@@ -84,14 +85,14 @@ def _require_free(row: Published, force: bool) -> None:
 
 
 def _source(row: Published, address: str | None) -> Source:
-    """Return what is fetched: the table's plain file, or the one at `address`, known by its name."""
+    """Return what to fetch: the table's plain file, or the one at `address`, recognised by its name."""
     if address is None:
         if row.plain is None:
             raise CheckpointError(f"{row.name}: it cannot be fetched automatically. {_by_hand(row)}")
         return row.plain
     try:
         last = _last_part(address) if urlsplit(address).scheme in ("http", "https") else ""
-    except ValueError:  # brackets that do not close
+    except ValueError:  # unclosed brackets
         last = ""
     if last in ("", ".", "..") or len(last) > _LONGEST:
         raise RecipeError(f"--from {address!r}: expected the address of a file, http://… or https://…")
@@ -100,10 +101,10 @@ def _source(row: Published, address: str | None) -> Source:
 
 
 def _converted(row: Published, file: Path, source: Source) -> Placed:
-    """Convert a file, an archive's member too, and put the result into the folder once it is known to be the right one.
+    """Convert a file or an archive member, and put the result into the folder once it is known to be the right one.
 
     Raises:
-        CheckpointError: it is not.
+        CheckpointError: the file is not the published one.
     """
     workshop = _workshop(row)
     inner = file
@@ -127,10 +128,10 @@ def _converted(row: Published, file: Path, source: Source) -> Placed:
 
 
 def require_right(row: Published, result: conversion.ConvertedWeights) -> None:
-    """Check that what was converted is what a row of the table says.
+    """Check that the converted weights are those of a row in the table.
 
     Raises:
-        CheckpointError: another backbone, or without the tensor that marks these weights.
+        CheckpointError: the backbone is another one, or the tensor that identifies these weights is missing.
     """
     names = {key.name for key in result.keys if key.state != "missing"}
     backbone = result.networks[0].backbone
@@ -140,7 +141,7 @@ def require_right(row: Published, result: conversion.ConvertedWeights) -> None:
 
 
 def _unpacked(archive: Path, member: str, workshop: Path) -> Path:
-    """Return one file out of an archive, written into `workshop` under its own name, wherever it lies inside."""
+    """Return one file of an archive, extracted into `workshop` under its own name, wherever it is in the archive."""
     try:
         with zipfile.ZipFile(archive) as opened:
             found = next((name for name in opened.namelist() if name.rpartition("/")[2] == member), None)
@@ -156,7 +157,7 @@ def _unpacked(archive: Path, member: str, workshop: Path) -> Path:
 
 
 def _workshop(row: Published) -> Path:
-    """Return the folder where a file is fetched and converted: on the disk where it goes."""
+    """Return the folder where a file is fetched and converted: on the same disk as its destination."""
     place = folder() / ".downloads" / row.name
     try:
         place.mkdir(parents=True, exist_ok=True)
@@ -166,7 +167,7 @@ def _workshop(row: Published) -> Path:
 
 
 def _tidy(workshop: Path) -> None:
-    """Remove the folder if nothing that was fetched is left in it."""
+    """Remove the folder if no fetched data is left in it."""
     if all(path.suffix == ".lock" for path in workshop.iterdir()):
         for path in workshop.iterdir():
             path.unlink(missing_ok=True)
@@ -174,7 +175,7 @@ def _tidy(workshop: Path) -> None:
 
 
 def _by_hand(row: Published) -> str:
-    """Return how to bring the weights without `get`."""
+    """Return how to add the weights without `get`."""
     files = " or ".join(f"{s.file} ({s.address or s.page})" for s in row.sources)
     return f"By hand: download {files}, then: wsseg weights add {row.name} FILE"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,43 +12,46 @@ from ..data.files import write_text
 from ..data.index import Index, read_index
 from ..data.palette import voc_colours
 from ..data.stores import MaskStore, checked_mask
-from ..disk.records import read_record
 from ..errors import DataError, RecipeError, StageError
 from ..foreign import coco_file, cvat, label_studio
 from ..foreign.regions import Picture
+from ..rank import kept_scores
 from ..recipe.sections import Recipe
 from ..run.directory import RunDir
 from ..status import open_existing
 from ..types import IGNORE, ClassNames, means_no_class
+from .chosen import listed, scores_in
 from .photos import Photos
 
 Target = Literal["coco", "cvat", "label-studio", "png"]
 What = Literal["pseudo", "seg"]
 
 _SUFFIXES = {"coco": (".json",), "cvat": (".xml", ".zip"), "label-studio": (".json",)}
-_OVERLAYS = "overlays"  # where `wsseg predict --overlay` draws beside its masks
+_OVERLAYS = "overlays"  # where `wsseg predict --overlay` draws, next to its masks
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What becomes of the masks.
+    """How the masks are exported.
 
     Attributes:
-        ignore: name of the label that holds the pixels of 255; None leaves them unlabelled.
-        instances: one region a connected component, else one a class.
-        scores: JSON with a score by image id, which tools sort by.
-        prefix: what stands before a photo's name in Label Studio, such as /data/local-files/?d=photos/.
+        ignore: name of the label for the pixels of 255; None leaves them unlabelled.
+        instances: one region per connected component, else one per class.
+        scores: JSON with a score by image id, which tools sort by; None: those of a run's ranking, if it keeps one.
+        images: file with the ids of the wanted images, one per line; None: all.
+        prefix: what precedes a photo's name in Label Studio, such as /data/local-files/?d=photos/.
     """
 
     ignore: str | None = None
     instances: bool = False
     scores: Path | None = None
+    images: Path | None = None
     prefix: str = ""
 
 
 @dataclass
 class ExportedMasks:
-    """What was written: file or folder, photos, classes, and what the format does not hold or is else to be known."""
+    """The outcome: file or folder, photos, classes, and remarks, such as what the format cannot hold."""
 
     out: Path
     images: int = 0
@@ -76,15 +78,15 @@ def run(
     classes: Path | None = None,
     photos: Path | None = None,
 ) -> ExportedMasks:
-    """Write masks as a labelling tool reads them, whole or not at all (PNGs one by one, after all have been checked).
+    """Write masks for a labelling tool, whole or not at all (PNGs one by one, after all have been checked).
 
     source: a run, or a folder of palette PNGs, which needs classes. out: for "cvat", FILE.xml is "CVAT for images 1.1",
-    FILE.zip "Segmentation mask 1.1"; for "png" a folder. what, split: of a run, which masks; by default pseudo-masks of
-    all splits where the recipe has them, else the network's of `val`. photos: of a folder, where its photos lie.
+    FILE.zip "Segmentation mask 1.1"; for "png" a folder. what, split: which masks of a run; by default pseudo-masks of
+    all splits if the recipe has them, else the network's of `val`. photos: folder with the photos of a mask folder.
 
     Raises:
-        RecipeError: options that do not go together. StageError: a run without such masks. DataError: a mask of foreign
-        values or of another size than its photo, photos that are missing, names that the tool cannot hold.
+        RecipeError: options do not go together. StageError: the run has no such masks. DataError: a mask has invalid
+        values or not the size of its photo, photos are missing, or the tool cannot hold a name.
     """
     _check(out, to, choice)
     if (source / "recipe.yaml").is_file():
@@ -97,11 +99,14 @@ def run(
         if what is not None or split is not None:
             raise RecipeError(f"{source} is not a run; --what and --split choose masks of one")
         names, masks = _of_folder(source, out, classes, photos)
+    if choice.images is not None:
+        wanted = listed(choice.images, [one.image_id for one in masks])
+        masks = [one for one in masks if one.image_id in wanted]
     labels = _labels(names, choice.ignore)
     result = ExportedMasks(out, classes=tuple(names))
     if photos is None and not (source / "recipe.yaml").is_file() and to != "png":
         result.notes.append("photos are named like the masks; --photos DIR gives their own names")
-    scores = _scores(choice.scores, masks, result)
+    scores = _scores(source, to, choice, [one.image_id for one in masks], result)
     with_ignore: list[str] = []
 
     def pictures() -> Iterator[Picture]:
@@ -145,7 +150,7 @@ def _writer(source: Path, out: Path, to: Target, choice: Choice) -> _Write:
 
     def png(labels: Mapping[int, str], pictures: Callable[[], Iterator[Picture]]) -> int:
         for _ in pictures():
-            pass  # a mask that cannot be used is met before the first is written
+            pass  # unusable masks raise here, before the first one is written
         count = 0
         for picture in pictures():
             MaskStore(out).write(picture.image_id, picture.mask)
@@ -170,14 +175,14 @@ def _check(out: Path, to: Target, choice: Choice) -> None:
     if to == "png" and choice.ignore is not None:
         raise RecipeError(f"--ignore {choice.ignore}: PNGs hold {IGNORE} as it is")
     if to != "label-studio" and (choice.scores is not None or choice.prefix):
-        raise RecipeError(f"--scores and --prefix: of --to label-studio, not of {to}")
+        raise RecipeError(f"--scores and --prefix: only for --to label-studio, not for {to}")
 
 
 def _labels(classes: ClassNames, ignore: str | None) -> dict[int, str]:
     """Return the labels by mask value.
 
     Raises:
-        DataError: names that are no text. RecipeError: `ignore` is a class or means background.
+        DataError: a name cannot be encoded as text. RecipeError: `ignore` is a class or means background.
     """
     labels = dict(enumerate(classes, 1))
     if ignore is not None:
@@ -218,7 +223,7 @@ def _of_run(run: RunDir, what: What | None, split: str | None) -> tuple[ClassNam
 
 
 def _predicted(run: RunDir, recipe: Recipe, split: str | None) -> tuple[Path, str]:
-    """Return the folder of the network's masks of a split, and the split."""
+    """Return the folder of the network's masks of a split, and the name of the split."""
     split = split or recipe.dataset.val or recipe.dataset.train[0]
     folder = run.folder("eval") / f"seg-{split}"
     changed = run.changes("eval")
@@ -265,21 +270,11 @@ def _of_folder(folder: Path, out: Path, classes: Path | None, photos: Path | Non
     return names, masks
 
 
-def _scores(path: Path | None, masks: list[_Mask], result: ExportedMasks) -> dict[str, float]:
-    """Return the score of each image id that a JSON file {"ID": 0.7, …} gives.
-
-    Raises:
-        DataError: missing, another form, or scores of other images.
-    """
-    if path is None:
+def _scores(source: Path, to: Target, choice: Choice, ids: list[str], result: ExportedMasks) -> Mapping[str, float]:
+    if choice.scores is not None:
+        return scores_in(choice.scores, ids, result.notes)
+    if to != "label-studio" or not (source / "recipe.yaml").is_file():
         return {}
-    scores = read_record(path, dict[str, float], 'expected a score by image id, {"IMG_0001": 0.7, …}')
-    if scores is None:
-        raise DataError(f"{path}: no such file")
-    ids = {one.image_id for one in masks}
-    known = {image_id: score for image_id, score in scores.items() if image_id in ids and math.isfinite(score)}
-    if not known:
-        raise DataError(f"{path}: none of its {len(scores)} images is one of the {len(ids)} that are written")
-    if len(known) < len(ids):
-        result.notes.append(f"{len(ids) - len(known)} of {len(ids)} photos have no score in {path}")
-    return known
+    scores, said = kept_scores(open_existing(source))
+    result.notes += [said] if said else []
+    return scores

@@ -20,8 +20,8 @@ from ..nets.weights import guess_family, rename
 from .networks import BACKBONE, Network, heads, networks
 
 State = Literal["fits", "wrong shape", "missing", "extra", "left out"]
-"""fits: in the network by name and shape. missing: only the network has it. extra: written, but the network does not
-have it. left out: not written, since no network of ours has it (a classifier of ImageNet, a copy)."""
+"""fits: in the network by name and shape. missing: only the network has it. extra: written, but not in the network.
+left out: not written, since none of our networks has it (an ImageNet classifier, a copy)."""
 
 _SHOWN = 12
 _IMAGENET = "ImageNet labels"
@@ -29,18 +29,18 @@ _IMAGENET_CLASSES = 1000
 _UNKNOWN = "unknown; name it with --saw"
 _REST = "the rest is unknown; name it with --saw"
 _CAFFE = ("caffe", "deeplab-vgg16", "deeplab-vgg16-aspp")
-# families of which one backbone without classifier was published, ImageNet's
+# families with a single published backbone without classifier, trained on ImageNet
 _ONLY_IMAGENET = ("mxnet", "psa", *_CAFFE)
 _CLASSIFIER = re.compile(r"(fc|_fc|classifier\.6)\.weight")
-# fc6 and fc7 of ImageNet's classifier, with which DeepLab on VGG-16 starts
+# fc6 and fc7 of the ImageNet classifier, with which DeepLab on VGG-16 starts
 _START_OF_CAFFE = re.compile(r"head\.branch(es\.\d)?\.fc[67]\.(weight|bias)")
-# of torchvision's and OpenMMLab's segmentation networks, and segmentation_models_pytorch's
+# of the segmentation networks of torchvision, OpenMMLab and segmentation_models_pytorch
 _MASK_HEAD = re.compile(r"classifier\.\d+\.|decode_head\.|aux_|auxiliary_head\.|segmentation_head\.")
 
 
 @dataclass(frozen=True)
 class Key:
-    """One tensor: our name, what became of it, shape in the file, the name in the file."""
+    """One tensor: our name, its state, its shape in the file, its name in the file."""
 
     state: State
     name: str
@@ -50,16 +50,16 @@ class Key:
 
 @dataclass(frozen=True)
 class ConvertedWeights:
-    """What was written.
+    """The outcome of a conversion.
 
     Attributes:
-        out: the file.
-        family: whose checkpoint it is, and whether that was guessed.
-        guessed: the family was told by the names.
+        out: the new file.
+        family: whose checkpoint it is.
+        guessed: whether the family was inferred from the names.
         networks: networks that the tensors fill, or the one that they fit best.
-        saw: what the weights have seen.
+        saw: what the weights were trained on.
         keys: every tensor of file and network.
-        inside: the keys that the tensors stood under in the file, such as "model_state_dict"; "" for none.
+        inside: the keys that the tensors were under in the file, such as "model_state_dict"; "" for none.
     """
 
     out: Path
@@ -72,7 +72,7 @@ class ConvertedWeights:
 
     @property
     def counts(self) -> Counter[str]:
-        """How many tensors there are of each state."""
+        """Number of tensors in each state."""
         return Counter(key.state for key in self.keys)
 
 
@@ -85,15 +85,15 @@ def run(
     force: bool = False,
     about: Mapping[str, Any] | None = None,
 ) -> ConvertedWeights:
-    """Convert a checkpoint; the kind of file is told by the suffix, what is neither of the others is PyTorch's.
+    """Convert a checkpoint; the kind of file is inferred from the suffix, and unknown suffixes mean PyTorch.
 
-    family: a key of `nets.weights.FAMILIES`; by default told by the names. saw: what the weights have seen, for every
-    result that starts from them; by default what is known of the family. force: write over `out`.
-    about: more for the header, such as a licence.
+    family: a key of `nets.weights.FAMILIES`; by default inferred from the names. saw: what the weights were trained on,
+    for every result that starts from them; by default what is known of the family. force: overwrite `out`.
+    about: more values for the header, such as a licence.
 
     Raises:
-        CheckpointError: the file cannot be read or is refused, the family cannot be told, or its backbone is not whole.
-        RecipeError: `out` is there already, or is no .safetensors.
+        CheckpointError: the file cannot be read or is refused, the family is unclear, or its backbone is incomplete.
+        RecipeError: `out` exists already, or is not a .safetensors file.
     """
     if out.suffix != ".safetensors":
         raise RecipeError(f"{out}: weights are written as .safetensors")
@@ -121,16 +121,16 @@ def run(
 
 
 def read(source: Path) -> dict[str, Tensor]:
-    """Return the tensors of another system's file by their published names.
+    """Return the tensors of a third-party file by their published names.
 
     Raises:
-        CheckpointError: it cannot be read, is refused, or is the result of a conversion.
+        CheckpointError: the file cannot be read, is refused, or is the result of a conversion.
     """
     return read_wrapped(source)[0]
 
 
 def read_wrapped(source: Path) -> tuple[dict[str, Tensor], str]:
-    """Return the tensors as `read` does, and the keys that they stood under in a file of PyTorch; "" for none.
+    """Return the tensors as `read` does, and the keys that they are under in a PyTorch file; "" for none.
 
     Raises:
         CheckpointError: as `read`.
@@ -151,10 +151,10 @@ def read_wrapped(source: Path) -> tuple[dict[str, Tensor], str]:
 def has_seen(
     family: str, published: Mapping[str, Tensor], tensors: Mapping[str, Tensor], found: Sequence[Network]
 ) -> str:
-    """Return what the weights of a family have seen, as every result of theirs states it.
+    """Return what the weights of a family were trained on, as stated by every result that uses them.
 
-    A file does not say which images it was trained on: a head is counted, not named, unless Caffe's layer is called
-    after a data set. What no published checkpoint looks like is unknown, and said so.
+    A file does not say which images it was trained on: the classes of a head are counted, not named, unless Caffe's
+    layer is named after a data set. For a file unlike any published checkpoint the answer is that it is unknown.
     """
     own = heads(tensors)
     if not own or all(_START_OF_CAFFE.fullmatch(name) for name in own):
@@ -163,7 +163,7 @@ def has_seen(
         if family in _CAFFE and any(word in part for part in published):
             return f"{_IMAGENET}, {name} pixel masks"
     complete = [network for network in found if network.match.complete]
-    if found and not complete:  # a head of nobody whom we know
+    if found and not complete:  # a head from an unknown source
         return f"pixel masks; {_REST}" if any(_MASK_HEAD.match(name) for name in own) else _UNKNOWN
     counts = {network.classes for network in complete if network.classes is not None}
     classes = f" of {counts.pop()} classes" if len(counts) == 1 else ""
@@ -179,12 +179,12 @@ def has_seen(
 
 
 def _backbone_has_seen(family: str, published: Mapping[str, Tensor]) -> str:
-    """Return what a backbone without a head of ours has seen: its classifier tells, or the family's only such file."""
+    """Return what a backbone without our heads was trained on, by its classifier or the family's only such file."""
     if family in _ONLY_IMAGENET:
         return _IMAGENET
     classifier = next((tensor for name, tensor in published.items() if _CLASSIFIER.fullmatch(name)), None)
     if classifier is None:
-        return _UNKNOWN  # as self-supervised backbones come
+        return _UNKNOWN  # such as self-supervised backbones
     return _IMAGENET if len(classifier) == _IMAGENET_CLASSES else f"image labels of {len(classifier)} classes; {_REST}"
 
 
@@ -228,6 +228,6 @@ def _plain(tensor: Tensor) -> Tensor:
 
 
 def _write(out: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-    # two names of one tensor would be refused: safetensors wants memory of its own for each
+    # safetensors refuses two names for one tensor: each needs its own memory
     own = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
     write_tensors(out, own, header)

@@ -1,1 +1,1 @@
-"""Images and what is stored for each of them: index, score maps, masks, transforms, the training loader."""
+"""Images and the data stored for each: index, score maps, masks; the transforms and the training loader."""

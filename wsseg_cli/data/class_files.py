@@ -1,4 +1,4 @@
-"""Class names from files as the field writes them."""
+"""Class names from the file formats that are common in the field."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _LARGEST = 1 << 20
 
 
 def read_class_names(path: Path) -> ClassNames:
-    """Return the foreground classes that a file names; a leading "background" or labelme's "__ignore__" is left out.
+    """Return the foreground classes that a file names; a leading "background" or labelme's "__ignore__" is dropped.
 
-    Read are: JSON with a list of names, or with `class_names` in it (RecurSeed); text with a name a line, or with a
-    number before each name (EPS's labels.txt).
+    Accepted are JSON with a list of names or a key `class_names` (RecurSeed), and text with one name per line, with or
+    without a number before it (EPS's labels.txt).
 
     Raises:
-        DataError: missing, too large, or in another form.
+        DataError: the file is missing, too large, or in another format.
     """
     try:
         text = read_text(path, _LARGEST, "utf-8-sig")

@@ -18,11 +18,11 @@ from ..types import Json
 __all__ = ["file_stem", "from_header", "stems_in", "to_header", "write_atomically", "write_text"]
 
 _UNSAFE = re.compile(r'[%/\\:*?"<>|\x00-\x1f\ud800-\udfff]')
-_LONGEST = 180  # bytes; common file systems allow 255, and a suffix and a temporary prefix are still to come
+_LONGEST = 180  # bytes; common file systems allow 255, and a suffix and a temporary prefix are added
 
 
 def file_stem(image_id: str) -> str:
-    """Return `image_id` as a file name without suffix: unchanged where safe, `/` and the like percent-encoded."""
+    """Return `image_id` as a file name without suffix: unchanged if safe, else `/` and the like percent-encoded."""
     stem = _UNSAFE.sub(lambda match: f"%{ord(match.group()):02X}", image_id)
     if stem.startswith("."):
         stem = "%2E" + stem[1:]
@@ -33,7 +33,7 @@ def file_stem(image_id: str) -> str:
 
 
 def stems_in(folder: Path, suffix: str) -> set[str]:
-    """Return the stems of the files in `folder` that end in `suffix`; listed once, no look at each file."""
+    """Return the stems of the files in `folder` that end in `suffix`; lists the folder once, with no stat per file."""
     if not folder.is_dir():
         return set()
     with os.scandir(folder) as entries:
@@ -46,7 +46,7 @@ def to_header(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def from_header(metadata: Mapping[str, str] | None) -> Json:
-    """Return the values that `to_header` wrote; empty for other people's files."""
+    """Return the values that `to_header` wrote; empty for files of other programs."""
     try:
         return parse_record((metadata or {}).get("wsseg", "{}"), Json, "header", "")
     except WssegError:

@@ -1,4 +1,4 @@
-"""Reading pictures: photos, masks and saliency maps as arrays, with a reason for each that cannot be used."""
+"""Reading pictures: photos, masks and saliency maps as arrays; errors give the reason why one cannot be used."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..disk.reading import require_regular
 from ..errors import DataError
 from ..types import ByteArray
 
-PngImagePlugin.MAX_TEXT_CHUNK = 64 << 20  # editors write texts and colour profiles above Pillow's limit of 1 MB
+PngImagePlugin.MAX_TEXT_CHUNK = 64 << 20  # editors write text and colour profiles larger than Pillow's limit of 1 MB
 PngImagePlugin.MAX_TEXT_MEMORY = 64 << 20
 
 _TURNS = {
@@ -32,21 +32,21 @@ _TURNS = {
 }
 _STRIP = 1 << 22  # pixels
 SIDEWAYS = (5, 6, 7, 8)
-"""EXIF orientations that change height and width."""
+"""EXIF orientations that swap height and width."""
 _EXIF_ORIENTATION = 0x0112
 for _name in ("Bmp", "Gif", "Jpeg", "Png", "Ppm", "Tiff", "WebP"):
     import_module(f"PIL.{_name}ImagePlugin")
 _FORMATS = tuple(name for name in ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM") if name in Image.OPEN)
-"""Pictures that are read; Pillow's others, such as EPS, would start programs or are none of ours."""
+"""Formats that are read; others of Pillow, such as EPS, would start external programs or are irrelevant."""
 Image.MAX_IMAGE_PIXELS = None  # `check_pixels` is the limit
-_FILTERS = Lock()  # the filters of warnings are one for all threads
+_FILTERS = Lock()  # warning filters are shared by all threads
 
 
 def check_pixels(path: Path, pixels: int) -> None:
-    """Refuse a picture, mask or map that is too large, before memory is taken for it.
+    """Refuse a picture, mask or map that is too large, before memory is allocated for it.
 
     Raises:
-        DataError: more than `max_pixels`.
+        DataError: there are more than `max_pixels`.
     """
     most = max_pixels()
     if pixels > most:
@@ -57,10 +57,10 @@ def check_pixels(path: Path, pixels: int) -> None:
 
 
 def open_picture(path: Path) -> Image.Image:
-    """Return the picture at `path`, header read, pixels not yet decoded.
+    """Return the picture at `path` with its header read, but its pixels not yet decoded.
 
     Raises:
-        DataError: missing, empty, not a picture, animated, or larger than `max_pixels`.
+        DataError: the file is missing, empty, not a picture, animated, or larger than `max_pixels`.
     """
     try:
         if require_regular(path) == 0:
@@ -73,7 +73,7 @@ def open_picture(path: Path) -> Image.Image:
         raise
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except Exception as error:  # the readers of a dozen formats fail in any way on a damaged file
+    except Exception as error:  # the readers of a dozen formats fail in all kinds of ways on damaged files
         unknown = isinstance(error, UnidentifiedImageError) or not str(error)
         reason = _said(error) if isinstance(error, OSError) and error.errno else "not a readable picture"
         reason += "" if unknown or reason == _said(error) else f" ({_said(error)})"
@@ -89,10 +89,10 @@ def open_picture(path: Path) -> Image.Image:
 
 
 def exif_orientation(picture: Image.Image) -> int:
-    """Return the EXIF orientation 1..8 of a picture, 1 where there is none or nonsense."""
+    """Return the EXIF orientation 1..8 of a picture; 1 if it is missing or invalid."""
     try:
         value = picture.getexif().get(_EXIF_ORIENTATION, 1)
-    except Exception:  # nonsense of any kind
+    except Exception:  # invalid in any way
         return 1
     return value if isinstance(value, int) and value in _TURNS else 1
 
@@ -101,7 +101,7 @@ def decode(picture: Image.Image, path: Path) -> Image.Image:
     """Return `picture` with its pixels decoded.
 
     Raises:
-        DataError: truncated or broken data.
+        DataError: the data is truncated or broken.
     """
     try:
         picture.load()
@@ -118,10 +118,10 @@ def _said(error: Exception) -> str:
 def read_image(path: Path, orientation: int = 1) -> ByteArray:
     """Return the photo at `path` as (H, W, 3) uint8 RGB, turned by EXIF `orientation`.
 
-    CMYK and YCbCr become RGB, 16 bits become the upper 8.
+    CMYK and YCbCr become RGB; of 16 bits the upper 8 are kept.
 
     Raises:
-        DataError: unreadable, truncated, of floats, animated or huge.
+        DataError: the photo is unreadable, truncated, of floats, animated or too large.
     """
     with open_picture(path) as picture:
         conversion(picture, path)
@@ -134,7 +134,7 @@ def read_image(path: Path, orientation: int = 1) -> ByteArray:
 
 
 def _rgb(picture: Image.Image) -> ByteArray:
-    """Return (H, W, 3) uint8, copied strip by strip: a whole second and third copy of a large photo is a gigabyte."""
+    """Return (H, W, 3) uint8, copied strip by strip: two more full copies of a large photo would take a gigabyte."""
     pixels = np.empty((picture.height, picture.width, 3), np.uint8)
     rows = max(1, _STRIP // picture.width)
     for top in range(0, picture.height, rows):
@@ -144,7 +144,7 @@ def _rgb(picture: Image.Image) -> ByteArray:
 
 
 def look_at_photo(path: Path, orientation: int = 1) -> tuple[tuple[int, int], str]:
-    """Return the (H, W) that `read_image` gives and its `conversion`, after reading all of the file.
+    """Return the (H, W) that `read_image` gives and its `conversion`, after reading the whole file.
 
     Raises:
         DataError: as `read_image`.
@@ -153,7 +153,7 @@ def look_at_photo(path: Path, orientation: int = 1) -> tuple[tuple[int, int], st
         converted = conversion(picture, path)
         width, height = picture.size
         if picture.format == "JPEG":
-            # an eighth of the size still takes every coded byte: what is cut or broken fails just as it does in full
+            # decoding at an eighth of the size still reads every coded byte: damaged files fail just as at full size
             picture.draft(None, (1, 1))  # type: ignore[arg-type]
         pixels = decode(picture, path)
         if picture.mode.startswith("I"):
@@ -162,10 +162,10 @@ def look_at_photo(path: Path, orientation: int = 1) -> tuple[tuple[int, int], st
 
 
 def conversion(picture: Image.Image, path: Path) -> str:
-    """Return what about a photo is converted when it becomes 8-bit RGB: "CMYK", "YCbCr", "16-bit", or "" for nothing.
+    """Return what has to be converted to get 8-bit RGB: "CMYK", "YCbCr", "16-bit", or "" for nothing.
 
     Raises:
-        DataError: a mode whose values cannot be told to be colours.
+        DataError: the values of the picture's mode cannot be interpreted as colours.
     """
     if picture.mode in ("CMYK", "YCbCr"):
         return picture.mode
@@ -183,19 +183,19 @@ def _upper_byte(pixels: npt.NDArray[Any], path: Path) -> ByteArray:
 
 
 def read_mask(path: Path) -> ByteArray:
-    """Return the mask at `path` as (H, W) uint8 class values, palette PNGs by index.
+    """Return the mask at `path` as (H, W) uint8 class values; palette PNGs give their indices.
 
     Raises:
-        DataError: unreadable, or an RGB picture instead of indices.
+        DataError: the file is unreadable, or an RGB picture instead of indices.
     """
     return np.array(_mask(path))
 
 
 def mask_values(path: Path) -> tuple[tuple[int, int], tuple[int, ...]]:
-    """Return the (H, W) of the mask at `path` and the values that stand in it, ascending.
+    """Return the (H, W) of the mask at `path` and the values in it, ascending.
 
-    Asked again about a file that has not changed, it answers without reading it: where labels come from masks,
-    `prepare` asks for the labels, and again to check the file.
+    The result is cached while the file does not change: if labels come from masks, `prepare` calls this once for the
+    labels and again to check the file.
 
     Raises:
         DataError: as `read_mask`.
@@ -235,7 +235,7 @@ def read_saliency(path: Path) -> ByteArray:
     """Return the saliency map at `path` as (H, W) uint8, 0..255.
 
     Raises:
-        DataError: unreadable, or more than 8 bits a pixel.
+        DataError: the file is unreadable, or has more than 8 bits per pixel.
     """
     with open_picture(path) as picture:
         if picture.mode not in ("L", "P", "1", "RGB"):

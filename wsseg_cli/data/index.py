@@ -1,4 +1,4 @@
-"""The index of a run: one line per image, with splits, labels and files; `prepare` writes it, all others read it."""
+"""The index of a run: one line per image, with splits, labels and files; `prepare` writes it, other stages read it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..types import ClassNames, Sample
 
 REMEDY = "run `wsseg prepare --force`"
 WORK = "work"
-"""The root of what a data set keeps in the run itself."""
+"""Name of the root for files that a data set stores in the run itself."""
 
 
 _Side = Annotated[int, Field(ge=1, lt=1 << 20)]
@@ -45,7 +45,7 @@ class _Row(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A sample, the splits that it stands in, and its size (H, W) in pixels."""
+    """A sample, the splits that contain it, and its size (H, W) in pixels."""
 
     sample: Sample
     splits: tuple[str, ...]
@@ -60,7 +60,7 @@ class Index:
         self.classes = classes
 
     def add(self, other: Index) -> None:
-        """Add the images of another split; an image that is here already also stands in that split."""
+        """Add the images of another split; an image already in the index is added to that split as well."""
         for image_id, entry in other.entries.items():
             known = self.entries.get(image_id)
             splits = (*known.splits, *entry.splits) if known else entry.splits
@@ -71,10 +71,10 @@ class Index:
         return list(dict.fromkeys(name for entry in self.entries.values() for name in entry.splits))
 
     def samples(self, *splits: str) -> list[Sample]:
-        """Return the samples that stand in any of `splits`, each once.
+        """Return the samples in any of `splits`, each once.
 
         Raises:
-            StageError: a split that was not prepared.
+            StageError: a split was not prepared.
         """
         known = self.splits()
         for name in splits:
@@ -90,17 +90,17 @@ class Index:
         return self.entries[image_id].size
 
     def role(self, image_id: str, train: Iterable[str]) -> str:
-        """Return "train" if the image stands in one of the `train` splits, else "val"."""
+        """Return "train" if the image is in one of the `train` splits, else "val"."""
         return "train" if set(train) & set(self.entries[image_id].splits) else "val"
 
 
 def write_index(folder: Path, index: Index, roots: Mapping[str, Path]) -> str:
     """Write index.jsonl, classes.json and roots.json into `folder`; return the content hash of the first two.
 
-    Paths under one of `roots` are kept relative to it, the root `work` relative to `folder`: so a run may move.
+    Paths under one of `roots` are stored relative to it, the root `work` relative to `folder`, so that a run may move.
 
     Raises:
-        DataError: a name that is not UTF-8, or the files cannot be written.
+        DataError: a file name is not UTF-8, or the files cannot be written.
     """
     lines = []
     for entry in index.entries.values():
@@ -136,21 +136,21 @@ def write_index(folder: Path, index: Index, roots: Mapping[str, Path]) -> str:
 def _relative(path: Path, roots: Mapping[str, Path]) -> str:
     path = path.absolute()
     for name, root in roots.items():
-        with suppress(ValueError):  # not below it
+        with suppress(ValueError):  # not under this root
             return f"{name}:{path.relative_to(root).as_posix()}"
     return f":{path.as_posix()}"
 
 
 def extra_index(folder: Path, split: str) -> Path:
-    """Return the folder for the index of a split that the recipe does not name."""
+    """Return the folder for the index of a split that is not in the recipe."""
     return folder / "lists" / split
 
 
 def read_index(folder: Path) -> Index:
-    """Return the index in `folder`, with the splits that were added to it.
+    """Return the index in `folder`, including the splits that were added later.
 
     Raises:
-        StageError: not prepared yet. DataError: a broken index.
+        StageError: there is no index yet. DataError: the index is broken.
     """
     path = folder / "index.jsonl"
     if not path.exists():
@@ -159,7 +159,7 @@ def read_index(folder: Path) -> Index:
     places = read_record(folder / "roots.json", dict[str, str], REMEDY)
     if names is None or places is None:
         missing = "classes.json" if names is None else "roots.json"
-        raise DataError(f"{folder / missing}: missing beside the index; {REMEDY}")
+        raise DataError(f"{folder / missing}: missing next to the index; {REMEDY}")
     roots = {name: Path(os.path.normpath(folder.absolute() / place)) for name, place in places.items()}
     try:
         classes = ClassNames(names)

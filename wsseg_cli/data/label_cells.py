@@ -1,4 +1,4 @@
-"""What one cell of a table says about an image: class names, parted, or a vector of 0 and 1."""
+"""What one table cell says about an image: separated class names, or a vector of 0 and 1."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _LIST = re.compile(r"\s*[\[({](.*)[\])}]\s*", re.S)
 def names_in_cell(cell: str, separator: str | None = None, classes: Container[str] = ()) -> list[str]:
     """Return the class names in a cell.
 
-    separator: what parts them; by default ";", "|" and commas, in Asian width, too. A name in `classes` stays whole
-    though it has a comma in it. A vector as in "1 0 1" gives its numbers, a list as Python or JSON prints it,
-    "['cat', 'dog']", its members.
+    separator: what separates them; by default ";", "|" and commas, including full-width ones. A name in `classes` stays
+    whole even if it contains a comma. A vector such as "1 0 1" gives its numbers, a list as printed by Python or JSON,
+    such as "['cat', 'dog']", its members.
     """
     if cell.strip() in classes:
         return [cell.strip()]
@@ -38,9 +38,9 @@ def names_in_cell(cell: str, separator: str | None = None, classes: Container[st
 
 
 def are_multi_hot(rows: Iterable[Sequence[Any]], count: int) -> bool:
-    """Return whether all rows that are not empty are vectors of 0 and 1 over `count` classes.
+    """Return whether all non-empty rows are vectors of 0 and 1 over `count` classes.
 
-    With one class, rows of a single 0 could be class numbers as well: they are vectors as soon as there is a 1.
+    With one class, rows of a single 0 could also be class numbers: they count as vectors if any row has a 1.
     """
     filled = [row for row in rows if len(row)]
     if not filled or not all(len(row) == count and all(is_flag(value) for value in row) for row in filled):
@@ -49,11 +49,11 @@ def are_multi_hot(rows: Iterable[Sequence[Any]], count: int) -> bool:
 
 
 def is_flag(value: Any) -> bool:
-    """Return whether a value is 0 or 1, a bool or a whole float among them."""
+    """Return whether a value is 0 or 1, as an int, a bool or a float."""
     return isinstance(value, int | float) and value in (0, 1)
 
 
 def twice_a_number(values: Sequence[Any]) -> bool:
-    """Return whether a number occurs twice, which no list of class numbers has: it is a vector of another length."""
+    """Return whether a number occurs twice: then it is not a list of class numbers, but a vector of another length."""
     numbers = [str(value) for value in values if not isinstance(value, str) or value.isdigit()]
     return len(set(numbers)) < len(numbers)

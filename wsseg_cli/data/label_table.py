@@ -1,4 +1,4 @@
-"""Tables of image labels: CSV or JSONL, with a column of labels or a column for each class."""
+"""Tables of image labels: CSV or JSONL, with one column of labels or one column per class."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 IMAGE_COLUMNS = ("image", "file_name", "filename", "file", "image_path", "path", "image_id", "imageid", "id")
 LABEL_COLUMNS = ("labels", "label", "classes", "class", "class_name", "category", "categories", "tags")
-"""Names of the columns in tables, first come first served; case does not matter."""
+"""Accepted column names, in order of preference; case does not matter."""
 
 _LARGEST = 256 << 20
 _SEPARATED = re.compile(r"sep=(.)\s*")
@@ -30,7 +30,7 @@ _FLAGS = {"": 0, "0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
 
 @dataclass(frozen=True)
 class _Rows:
-    """How a table is read: what parts names, which names stay whole, and where bad rows go (None: they raise)."""
+    """How a table is read: the separator of names, the names that stay whole, and where bad rows go (None: raise)."""
 
     path: Path
     separator: str | None
@@ -54,18 +54,18 @@ def read_label_table(
     classes: Sequence[str] = (),
     bad: dict[str, str] | None = None,
 ) -> dict[str, list[str]]:
-    """Return the class names of each image that a table names, in the table's order.
+    """Return the class names of each image in a table, in the table's order.
 
-    A .jsonl file has one object a line, {"image": …, "labels": […] or one string}; any other is CSV with a header, in
-    UTF-8 or UTF-16, its columns parted by commas, semicolons or tabs: one of `IMAGE_COLUMNS` and one of
-    `LABEL_COLUMNS`, or a column of 0 and 1 for each class. An image that stands in several lines, as with a line for
-    each object, has the labels of all of them.
+    A .jsonl file has one object per line, {"image": …, "labels": […] or one string}. Any other file is CSV with a
+    header, in UTF-8 or UTF-16, with columns separated by commas, semicolons or tabs: one of `IMAGE_COLUMNS`, and one of
+    `LABEL_COLUMNS` or a column of 0 and 1 for each class. An image that appears in several lines, such as one per
+    object, has the labels of all of them.
 
-    separator: what parts names in a cell, see `names_in_cell`. classes: names that stay whole, and what vectors of 0
-    and 1 mean. bad: takes lines that cannot be used, with the reason.
+    separator: what separates names in a cell, see `names_in_cell`. classes: names that stay whole, and the classes of
+    vectors of 0 and 1. bad: collects lines that cannot be used, with the reason.
 
     Raises:
-        DataError: missing, no text, without these columns; and, without `bad`, a line that cannot be used.
+        DataError: the file is missing, not text, or lacks these columns; without `bad`, also if a line cannot be used.
     """
     rows = _Rows(path, separator, classes, bad)
     text = _text(path)
@@ -90,10 +90,10 @@ def _text(path: Path) -> str:
 
 
 def write_label_table(path: Path, table: Mapping[str, Iterable[str]]) -> None:
-    """Write the class names of each image as `read_label_table` reads them, JSON lines or CSV by the suffix of `path`.
+    """Write the class names of each image for `read_label_table`, as JSON lines or CSV by the suffix of `path`.
 
     Raises:
-        DataError: another suffix, or a name that would be parted in a cell.
+        DataError: the suffix is another one, or a name would be split when read from a cell.
     """
     if path.suffix.lower() == ".jsonl":
         lines = [json.dumps({"image": i, "labels": list(names)}, ensure_ascii=False) for i, names in table.items()]
@@ -114,7 +114,7 @@ def write_label_table(path: Path, table: Mapping[str, Iterable[str]]) -> None:
 
 
 def without_suffix(name: str, suffixes: Collection[str] = PHOTO_SUFFIXES) -> str:
-    """Return the name of a photo without its suffix; what is none of `suffixes`, in any case, stays."""
+    """Return the name of a photo without its suffix; names without one of `suffixes` (case-insensitive) stay as is."""
     suffix = PurePosixPath(name).suffix
     return name[: -len(suffix)] if suffix.lower() in suffixes else name
 
@@ -139,8 +139,8 @@ def _csv_rows(rows: _Rows, text: str) -> list[tuple[str, list[str]]]:
             if not image or len(row) > len(header):
                 rows.refuse(
                     reader.line_num,
-                    f"{len(row)} cells under {len(header)} columns; several names in a cell are parted by ';' or '|', "
-                    "or the cell is quoted",
+                    f"{len(row)} cells under {len(header)} columns; separate several names in a cell by ';' or '|', "
+                    "or quote the cell",
                 )
                 continue
             cells.append((reader.line_num, image, row))
@@ -156,7 +156,7 @@ def _delimiter(lines: Sequence[str]) -> str:
     for delimiter in (",", ";", "\t"):
         try:
             header = [c.strip().lower() for c in next(csv.reader(lines[:1], delimiter=delimiter), [])]
-        except csv.Error:  # whoever reads all of it says what is wrong
+        except csv.Error:  # reported when the whole table is read
             continue
         if len(header) > 1 and set(IMAGE_COLUMNS) & set(header):
             return delimiter
@@ -166,7 +166,7 @@ def _delimiter(lines: Sequence[str]) -> str:
 def _one_hot(
     rows: _Rows, header: list[str], image_at: int, cells: list[tuple[int, str, list[str]]]
 ) -> list[tuple[str, list[str]]]:
-    """Return the rows of a table with a column of 0 and 1 for each class."""
+    """Return the rows of a table with one column of 0 and 1 per class."""
     named = [name for name in rows.classes if name in header]
     columns = {name: at for at, name in enumerate(header) if at != image_at and (name in named or not named)}
     found = []
@@ -187,7 +187,7 @@ def _one_hot(
 def _from_vectors(rows: _Rows, found: list[tuple[int, str, list[Any]]]) -> list[tuple[str, list[str]]]:
     """Return names for rows of names, or for rows that are vectors of 0 and 1 over the classes.
 
-    Numbers that are neither are refused.
+    Other numbers are refused.
     """
     numbers = [[_FLAGS.get(str(value).lower(), value) for value in values] for _, _, values in found]
     vectors = not {"0", "1"} & set(rows.classes) and are_multi_hot(numbers, len(rows.classes))

@@ -19,7 +19,7 @@ from .transforms.step import array_name
 
 
 class TrainingData(Dataset[Any]):
-    """The samples of a stage, each item the tensors of one augmented image; keys are pairs (epoch, index)."""
+    """The samples of a stage; an item is the tensors of one augmented image, a key a pair (epoch, index)."""
 
     def __init__(
         self, job: TrainingJob, samples: Sequence[Sample], wanted: frozenset[str], transform: Transform
@@ -35,7 +35,7 @@ class TrainingData(Dataset[Any]):
         return len(self.samples)
 
     def __getitem__(self, key: tuple[int, int]) -> Batch | WssegError:
-        """Return the sample's tensors, or the error that reading it met: raised by the loop, not in the worker."""
+        """Return the sample's tensors, or the error met when reading it: the loop raises it, not the worker."""
         epoch, index = key
         try:
             arrays = sample_arrays(self.samples[index], self.wanted, self.num_classes)
@@ -48,10 +48,10 @@ class TrainingData(Dataset[Any]):
 
 
 def sample_arrays(sample: Sample, wanted: frozenset[str], num_classes: int) -> Arrays:
-    """Return what is read of a sample: image (H, W, 3) uint8, label (C,) float32, mask and extras (H, W) uint8.
+    """Return the arrays of a sample: image (H, W, 3) uint8, label (C,) float32, mask and extras (H, W) uint8.
 
     Raises:
-        DataError: a file that is missing or broken.
+        DataError: a file is missing or broken.
     """
     label = np.zeros(num_classes, np.float32)
     label[list(sample.labels)] = 1.0
@@ -70,7 +70,7 @@ def read_extra(sample: Sample, name: str) -> ByteArray:
     """Return an extra of a sample, (H, W) uint8.
 
     Raises:
-        DataError: the sample has none of this name, or its file is missing or broken.
+        DataError: the sample has no extra of this name, or its file is missing or broken.
     """
     if name not in sample.extras:
         raise DataError(f"image {sample.image_id!r} has no {name} map; the data set's options name the folder")
@@ -87,17 +87,17 @@ def extras_of(sample: Sample, names: Iterable[str]) -> dict[str, ByteArray]:
 
 
 def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
-    """Return the order (count,) of an epoch's images, a pure function of (seed, epoch)."""
+    """Return the order (count,) of the images in an epoch, a pure function of (seed, epoch)."""
     return np.random.default_rng([seed, epoch]).permutation(count)
 
 
 def steps_per_epoch(count: int, batch_size: int) -> int:
-    """Return the full batches of an epoch; the incomplete last one is dropped. Fewer images than a batch repeat."""
+    """Return the full batches per epoch; an incomplete last one is dropped. If there is not even one, images repeat."""
     return max(1, count // batch_size)
 
 
 class StepSampler:
-    """The (epoch, index) pairs of this process, one list for each part of each step from `start` on."""
+    """The (epoch, index) pairs of this process, one list per part of each step from `start` on."""
 
     def __init__(
         self, count: int, batch_size: int, parts: int, seed: int, steps: range, rank: int = 0, world: int = 1
@@ -144,10 +144,10 @@ def training_batches(
     world: int,
     pin: bool,
 ) -> Iterator[list[Batch]]:
-    """Yield for each step of `steps` its `accumulate` parts, this process' share of them.
+    """Yield for each step of `steps` this process's share of its `accumulate` parts.
 
     Raises:
-        WssegError: what reading an image met, with the image's name.
+        WssegError: an image cannot be read; names the image.
     """
     s = job.settings
     sampler = StepSampler(len(samples), s.batch_size, s.accumulate, job.seed, steps, rank, world)

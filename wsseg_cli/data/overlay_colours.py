@@ -1,7 +1,7 @@
-"""Colours of classes drawn over photos: told apart from each other and from grey, for colour-blind eyes as well.
+"""Class colours for overlays on photos: distinct from each other and from grey, also for colour-blind viewers.
 
-VOC's colour map stays that of mask files. Drawn over a photo it fails: its seventh class is grey, and many of its pairs
-are one colour to those who see no red or no green.
+Mask files keep VOC's colour map. It does not work over photos: its seventh class is grey, and many pairs of its colours
+look the same to viewers who cannot see red or green.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from ..types import IGNORE, ByteArray
 
 _Values = npt.NDArray[np.float64]
 
-# Linear sRGB as it appears to those who lack the cones for red (protanopia) or green (deuteranopia): Machado, Oliveira
+# Linear sRGB as seen without the cones for red (protanopia) or for green (deuteranopia): Machado, Oliveira
 # and Fernandes, "A physiologically-based model for simulation of color vision deficiency", 2009, severity 1.
 _PROTANOPIA = ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998))
 _DEUTERANOPIA = ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.011820, 0.042940, 0.968881))
 EYES: _Values = np.array([np.eye(3), _PROTANOPIA, _DEUTERANOPIA])
-"""(3, 3, 3): what linear sRGB becomes to usual eyes, without red, without green."""
+"""(3, 3, 3): transforms of linear sRGB for normal vision, without red, without green."""
 
-# OKLab, in which equal distances look equally far apart: Björn Ottosson, 2020, https://bottosson.github.io/posts/oklab
+# OKLab, in which equal distances look equally large: Björn Ottosson, 2020, https://bottosson.github.io/posts/oklab
 _TO_CONES = np.array(
     (
         (0.4122214708, 0.5363325363, 0.0514459929),
@@ -39,15 +39,15 @@ _TO_LAB = np.array(
 )
 
 _PAIRS = np.array((0.5, 1.0, 1.0))
-"""What a distance of two classes counts to each of the eyes: usual ones tell more apart, and are to get more."""
+"""Weights of the distance of two classes for each kind of vision: normal vision sees more and gets larger distances."""
 _GREY = np.array((0.75, 1.5, 1.5))
-"""What a distance from grey counts: two thirds of the distance of two classes are enough."""
+"""Weight of the distance from grey: two thirds of the distance between two classes are enough."""
 _LIGHTNESS = (0.35, 0.95)
-"""Darker or lighter colours look like shadow and sky."""
+"""Darker or lighter colours look like shadow or sky."""
 
 
 def seen(colours: npt.ArrayLike) -> _Values:
-    """Return (3, N, 3) OKLab: colours (N, 3) of 0..255 sRGB, as each of `EYES` sees them."""
+    """Return (3, N, 3) OKLab: sRGB colours (N, 3), 0..255, as seen by each of `EYES`."""
     values = np.asarray(colours, np.float64) / 255
     linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
     cones = np.clip(linear @ EYES.transpose(0, 2, 1), 0, 1) @ _TO_CONES.T
@@ -57,7 +57,7 @@ def seen(colours: npt.ArrayLike) -> _Values:
 
 @lru_cache(maxsize=8)
 def overlay_colours(count: int) -> ByteArray:
-    """Return (count, 3) uint8 sRGB, each colour as far as can be from grey and from those before it.
+    """Return (count, 3) uint8 sRGB, each colour as far as possible from grey and from those before it.
 
     The first colours do not depend on how many follow: a class keeps its colour when classes are added.
     """

@@ -10,7 +10,7 @@ from .overlay_colours import overlay_palette
 
 
 def mask_overlay(image: ByteArray, mask: ByteArray, opacity: float = 0.6) -> ByteArray:
-    """Return (H, W, 3) uint8: the photo, paler, a (H, W) mask over it in `overlay_colours`, 255 in white."""
+    """Return (H, W, 3) uint8: the paled photo with a (H, W) mask over it in `overlay_colours`, 255 in white."""
     colours = overlay_palette(int(mask.max(initial=0, where=mask != IGNORE))).astype(np.float32)
     drawn = np.empty_like(image)
     for rows in strips((image.shape[0], image.shape[1])):
@@ -22,7 +22,7 @@ def mask_overlay(image: ByteArray, mask: ByteArray, opacity: float = 0.6) -> Byt
 
 
 def score_overlay(image: ByteArray, scores: ScoreMap) -> ByteArray:
-    """Return (H, W, 3) uint8: the photo in grey with each class's scores in its colour, strongest class first."""
+    """Return (H, W, 3) uint8: the photo in grey with the scores of each class in its colour, strongest class first."""
     values = np.asarray(scores.classes) + 1
     colours = overlay_palette(int(values.max(initial=0))).astype(np.float32)[values]
     drawn = np.empty_like(image)

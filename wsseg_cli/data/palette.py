@@ -1,4 +1,4 @@
-"""Colours of mask values: VOC's colour map, which continues to any number of classes."""
+"""Colours of mask values: VOC's colour map, which extends to any number of classes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..types import IGNORE, ByteArray
 def voc_colours() -> ByteArray:
     """Return the VOC colour map, (256, 3) uint8 RGB.
 
-    The bits of a value are dealt out in turn to red, green and blue, highest colour bit first.
+    The bits of a value go in turn to red, green and blue, highest colour bit first.
     """
     values = np.arange(IGNORE + 1)
     colours = np.zeros((len(values), 3), np.uint8)
@@ -24,7 +24,7 @@ def voc_colours() -> ByteArray:
 def palette(num_classes: int | None = None) -> ByteArray:
     """Return colours of mask values 0..C and 255, (256, 3) uint8 RGB; values in between are black.
 
-    num_classes: C; None keeps a colour for every value.
+    num_classes: C; None gives every value a colour.
     """
     colours = voc_colours()
     if num_classes is not None:
@@ -33,5 +33,5 @@ def palette(num_classes: int | None = None) -> ByteArray:
 
 
 def palette_bytes(num_classes: int | None = None) -> bytes:
-    """Return `palette` as the 768 bytes that a palette PNG holds."""
+    """Return `palette` as the 768 bytes of a palette PNG."""
     return palette(num_classes).tobytes()

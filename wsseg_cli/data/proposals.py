@@ -1,6 +1,6 @@
-"""Mask proposals of an image, class-agnostic, as runs of pixels: COCO's run lengths in, areas, overlaps, unions out.
+"""Class-agnostic mask proposals of an image, as runs of pixels: COCO's run lengths in, areas, overlaps, unions out.
 
-A proposal is never held pixel by pixel: files can name thousands of them, and any size.
+A proposal is never stored as pixels: files can hold thousands of them, of any size.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from .images import check_pixels
 from .run_lengths import counts_of, text_of
 
 LARGEST = 64 * MEGABYTE
-"""Bytes of the largest file of proposals of one image; a photo of 12 megapixels has about one."""
+"""Largest size in bytes of a proposals file of one image; that of a 12-megapixel photo has about a megabyte."""
 
 QUALITY = ("predicted_iou", "stability_score")
-"""What SAM says of each of its proposals."""
+"""Scores that SAM gives each of its proposals."""
 
 _REMEDY = "expected proposals as `wsseg convert proposals` writes them, or SAM's own"
 
 
 @with_config(OPEN)
 class RunLengths(TypedDict):
-    """COCO's run lengths: [height, width], and counts as numbers or as their text."""
+    """COCO's run lengths: [height, width], and counts as numbers or as encoded text."""
 
     size: tuple[int, int]
     counts: str | list[int]
@@ -52,7 +52,7 @@ class Record(TypedDict):
 
 @with_config(OPEN)
 class Sa1b(TypedDict):
-    """The proposals of one image in the form of SA-1B."""
+    """The proposals of one image in the format of SA-1B."""
 
     annotations: list[Record]
 
@@ -65,7 +65,7 @@ class Proposals:
         size: (H, W) of the image in pixels.
         starts, ends: (R,) int64, runs of pixels counted down the columns, ends exclusive.
         offsets: (J + 1,) int64, where the runs of each proposal begin.
-        quality: (J,) float64 each, by the names of `QUALITY`, where they are known.
+        quality: (J,) float64 each, keyed by the names in `QUALITY` that are known.
     """
 
     size: tuple[int, int]
@@ -79,7 +79,7 @@ class Proposals:
 
     @classmethod
     def from_counts(cls, size: tuple[int, int], counts: Iterable[IntArray], **quality: Any) -> Proposals:
-        """Return proposals of run lengths (n,) each: pixels that are not set first, down the columns."""
+        """Return proposals from run lengths (n,) each: unset pixels first, down the columns."""
         edges = [np.cumsum(one, dtype=np.int64) for one in counts]
         starts = [one[0 : len(one) // 2 * 2 : 2] for one in edges]
         ends = [one[1::2] for one in edges]
@@ -90,12 +90,12 @@ class Proposals:
 
     @classmethod
     def from_masks(cls, masks: Sequence[npt.NDArray[np.bool_]], size: tuple[int, int]) -> Proposals:
-        """Return proposals of masks (H, W) of one size."""
+        """Return proposals from masks (H, W) of equal size."""
         return cls.from_counts(size, [_counts_of(mask) for mask in masks])
 
     @classmethod
     def from_regions(cls, regions: npt.NDArray[np.integer[Any]], zero: bool = True) -> Proposals:
-        """Return the regions of a label image (H, W), one a value in rising order; `zero`: the value 0 is one, too."""
+        """Return the regions of a label image (H, W), one per value, ascending; `zero`: 0 is a region, too."""
         flat = regions.ravel(order="F")
         begins = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]]))
         ends = np.append(begins[1:], flat.size)
@@ -114,12 +114,12 @@ class Proposals:
         return self._summed(self.ends - self.starts)
 
     def overlaps(self, mask: npt.NDArray[np.bool_]) -> IntArray:
-        """Return how many pixels of each proposal lie in a mask (H, W), (J,)."""
+        """Return how many pixels of each proposal, (J,), are in a mask (H, W)."""
         before = np.concatenate([[0], np.cumsum(mask.ravel(order="F"), dtype=np.int64)])
         return self._summed(before[self.ends] - before[self.starts])
 
     def union(self, chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-        """Return where any of the chosen proposals (J,) lies, (H, W)."""
+        """Return the union (H, W) of the chosen proposals (J,)."""
         kept = np.repeat(chosen, np.diff(self.offsets))
         height, width = self.size
         steps = np.zeros(height * width + 1, np.int64)
@@ -134,10 +134,10 @@ class Proposals:
 
     @property
     def boxes(self) -> IntArray:
-        """[x, y, w, h] of each proposal as SAM has them, (J, 4): w and h are one less than the extent; 0 if empty."""
+        """[x, y, w, h] of each proposal as in SAM, (J, 4): w and h are one less than the extent; 0 if empty."""
         height = max(self.size[0], 1)
         left, right = self.starts // height, (self.ends - 1) // height
-        within = left == right  # a run that goes on in the next column shows the last row and the first
+        within = left == right  # a run that continues in the next column covers the last row and the first
         top = np.where(within, self.starts % height, 0)
         bottom = np.where(within, (self.ends - 1) % height, height - 1)
         filled = np.diff(self.offsets) > 0
@@ -153,7 +153,7 @@ class Proposals:
         """Return one proposal's run lengths."""
         runs = slice(self.offsets[number], self.offsets[number + 1])
         edges = np.stack([self.starts[runs], self.ends[runs]], 1).ravel()
-        # runs that touch become one, as an encoder of pixels would have it
+        # runs that touch are merged, as an encoder of pixels would do
         apart = np.ones(len(edges), bool)
         touching = np.flatnonzero(edges[2::2] == edges[1:-1:2])
         apart[2 * touching + 1] = apart[2 * touching + 2] = False
@@ -180,7 +180,7 @@ def _counts_of(mask: npt.NDArray[np.bool_]) -> IntArray:
 
 
 class ProposalStore:
-    """The proposals of one folder by image id, JSON in the form of SAM; read on demand."""
+    """The proposals in one folder by image id, JSON in SAM's format; read on demand."""
 
     suffix = ".json"
 
@@ -188,14 +188,14 @@ class ProposalStore:
         self.folder = folder
 
     def path(self, image_id: str) -> Path:
-        """Return the file of an image, there or not."""
+        """Return the file of an image, whether it exists or not."""
         return self.folder / (file_stem(image_id) + self.suffix)
 
     def read(self, image_id: str) -> Proposals:
         """Return the proposals of an image.
 
         Raises:
-            DataError: no file, or one that holds none; names it.
+            DataError: there is no file, or it is not one of proposals; names it.
         """
         return read_proposals(self.path(image_id))
 
@@ -219,7 +219,7 @@ def read_proposals(path: Path) -> Proposals:
     """Return the proposals in a file of SAM's automatic mask generator (a list), of SA-1B, or of ours.
 
     Raises:
-        DataError: missing, too large, another form, or run lengths that are not those of their image.
+        DataError: the file is missing, too large or in another format, or run lengths do not fit their image.
     """
     try:
         data = read_bytes(path, LARGEST)
@@ -254,7 +254,7 @@ def _checked(counts: str | list[int], size: tuple[int, int], path: Path, number:
     """Return run lengths that fill the image exactly.
 
     Raises:
-        DataError: they do not; names file and proposal.
+        DataError: they do not fill it; names file and proposal.
     """
     pixels = size[0] * size[1]
     try:

@@ -1,4 +1,4 @@
-"""COCO's text of run lengths, read and written."""
+"""COCO's text encoding of run lengths, read and written."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from ..types import IntArray
 
 
 def counts_of(text: str) -> IntArray:
-    """Return the run lengths (n,) int64 that stand in COCO's text.
+    """Return the run lengths (n,) int64 encoded in COCO's text.
 
-    Five bits a character, the sixth says that more follow, the last one's fifth is the sign; from the fourth number on
-    the difference to the one two before.
+    Each character holds five bits; its sixth says that more follow, and the fifth of the last one is the sign. From the
+    fourth number on, a number is the difference from the one two before.
 
     Raises:
-        ValueError: a character that is none of its 64, or a number that does not end or has more than 35 bits.
+        ValueError: a character is not one of the 64, or a number does not end or has more than 35 bits.
     """
     codes = np.frombuffer(text.encode("ascii"), np.uint8).astype(np.int64) - 48
     if not len(codes):
@@ -36,7 +36,7 @@ def counts_of(text: str) -> IntArray:
 
 
 def text_of(counts: IntArray) -> str:
-    """Return COCO's text of run lengths (n,)."""
+    """Return run lengths (n,) as COCO's text."""
     differences = counts.copy()
     differences[3:] -= counts[1:-2]
     codes = []

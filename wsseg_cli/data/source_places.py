@@ -1,4 +1,4 @@
-"""Where the files of a record lie: kept relative to what a data set's options name, so that data may move."""
+"""Locations of the files in a record, relative to the paths in a data set's options, so that data may move."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 
 def key(path: str, roots: Mapping[str, str]) -> str:
-    """Return a path relative to the innermost root that holds it, `NAME:rest`; `:path` if none does."""
+    """Return a path relative to the innermost root that contains it, as `NAME:rest`; `:path` if none does."""
     best = max((name for name in roots if holds(roots[name], path)), key=lambda name: len(roots[name]), default=None)
     return f":{path}" if best is None else f"{best}:{os.path.relpath(path, roots[best])}"
 
 
 def holds(root: str, path: str) -> bool:
-    """Return whether an absolute path is a root or lies below it."""
+    """Return whether an absolute path is a root or below it."""
     return path == root or path.startswith(root.rstrip(os.sep) + os.sep)
 
 
@@ -26,15 +26,15 @@ def path_at(key: str, roots: Mapping[str, str]) -> str:
 
 
 def shown(path: str, roots: Mapping[str, str]) -> str:
-    """Return a path as people know it: below the outermost root, or as it is."""
+    """Return a path as users know it: relative to the outermost root, or unchanged."""
     holding = [root for root in roots.values() if root != path and holds(root, path)]
     return os.path.relpath(path, min(holding, key=len)) if holding else path
 
 
 def roots_now(recorded: Mapping[str, str], options: Mapping[str, Any]) -> dict[str, str]:
-    """Return where the roots of before are today, by the data set's options; those that options do not name go along.
+    """Return the current places of the recorded roots by the data set's options; roots without an option move along.
 
-    A relative path that leads nowhere from here names what it named before: commands may be called from anywhere.
+    A relative path that does not exist from here keeps its recorded meaning: commands may be called from anywhere.
     """
     before = recorded.get("root", "")
     root = _named("root", options, before) or before
@@ -51,7 +51,7 @@ def roots_now(recorded: Mapping[str, str], options: Mapping[str, Any]) -> dict[s
 
 
 def _named(name: str, options: Mapping[str, Any], root: str) -> str | None:
-    """Return the absolute path that an option, `masks` or `lists.train`, names; None if it names none that is there."""
+    """Return the absolute path that an option, `masks` or `lists.train`, names; None if there is none that exists."""
     value: Any = options
     for part in name.split("."):
         if isinstance(value, Mapping):
@@ -64,6 +64,6 @@ def _named(name: str, options: Mapping[str, Any], root: str) -> str | None:
         return None
     place = os.path.expanduser(value)
     if os.path.isabs(place):
-        return os.path.normpath(place)  # there or not: somebody said so
+        return os.path.normpath(place)  # given explicitly, so it need not exist
     candidates = [os.path.abspath(place), os.path.normpath(os.path.join(root, place))]
     return next((path for path in candidates if os.path.exists(path)), None)

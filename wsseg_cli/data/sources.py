@@ -1,7 +1,7 @@
-"""What an index was made from, kept beside it: each file with size, time and hash; and what has changed since.
+"""The files that an index was made from, with size, time and hash; and what has changed since.
 
-As DVC does it: a file whose size and time are those of before is not read; one whose size is the same and whose time is
-another is read, and counts as changed only if its content did. Tables are small and always read.
+As in DVC, a file with the recorded size and time is not read; one with the same size but another time is read, and
+counts as changed only if its content has changed. Tables are small and always read.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from .source_places import holds, key, path_at, roots_now, shown
 from .threads import in_threads
 
 FILE = "sources.json"
-"""The record beside an index."""
+"""The record next to an index."""
 
 SMALL = 4 << 20
-"""Bytes of a table up to which it is read at every look; a larger one is treated as a photo is."""
+"""Tables up to this many bytes are read at every check; larger ones are treated like photos."""
 
 SHOWN = 3
-"""Files that a line about a change names."""
+"""Number of files named in a line about a change."""
 
 _ABSENT = -1
 _BLOCK = 1 << 20
@@ -41,7 +41,7 @@ _BLOCK = 1 << 20
 
 @with_config(OPEN)
 class _Rows(TypedDict):
-    """The files of one folder, column by column; a size of -1 stands for a file that was not there."""
+    """The files of one folder, column by column; a size of -1 means that the file did not exist."""
 
     folder: str
     names: list[str]
@@ -52,7 +52,7 @@ class _Rows(TypedDict):
 
 @with_config(OPEN)
 class _Record(TypedDict):
-    """sources.json. Folders are kept relative to a root, `NAME:sub/folder`; listed: other pictures by folder."""
+    """sources.json. Folders are relative to a root, `NAME:sub/folder`; listed: other pictures by folder."""
 
     roots: dict[str, str]
     tables: list[_Rows]
@@ -62,7 +62,7 @@ class _Record(TypedDict):
 
 @dataclass
 class Changes:
-    """What is no longer as it was read, as paths below the data set's roots; falsy if nothing is."""
+    """What has changed since it was read, as paths below the data set's roots; falsy if nothing has."""
 
     roots: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
@@ -73,7 +73,7 @@ class Changes:
         return bool(self.changed or self.gone or self.new)
 
     def lines(self) -> list[str]:
-        """Return what changed, by count and the first names, a line a kind."""
+        """Return what changed, with count and first names, one line per kind of change."""
         kinds = (
             ("has changed", "have changed", self.changed),
             ("is gone", "are gone", self.gone),
@@ -109,10 +109,10 @@ def hashes_of(paths: Iterable[Path]) -> dict[Path, str]:
 def write_sources(
     folder: Path, sources: Sources, pictures: Collection[Path], roots: Mapping[str, Path], known: Mapping[Path, str]
 ) -> None:
-    """Write the record of an index into its `folder`; what lies in the root `work` is the run's own and left out.
+    """Write the record of an index into its `folder`; files in the root `work` are the run's own and left out.
 
-    pictures: the files that samples name, there or not. roots: folders and files that options name, by option.
-    known: hashes of pictures; of one that has none, any change of its time will count.
+    pictures: the files that samples name, whether they exist or not. roots: folders and files that options name, by
+    option. known: hashes of pictures; if one has no hash, any change of its time will count.
     """
     own = str(roots[WORK].absolute()) if WORK in roots else ""
     places = {name: os.path.abspath(path) for name, path in roots.items() if name != WORK}
@@ -155,7 +155,7 @@ def _rows(paths: Iterable[str], roots: Mapping[str, str], hashes: Mapping[str, s
 
 
 def _state(path: str) -> tuple[int, int]:
-    """Return size and time of a file; (-1, 0) if it is not there."""
+    """Return size and time of a file; (-1, 0) if it does not exist."""
     try:
         found = os.stat(path)
     except (OSError, ValueError):
@@ -164,7 +164,7 @@ def _state(path: str) -> tuple[int, int]:
 
 
 def pictures_below(folder: str) -> Iterator[str]:
-    """Yield the pictures below a folder; none that are hidden, and none of a run, which a stage may have written."""
+    """Yield the pictures below a folder, except hidden ones and those in a run, which a stage may have written."""
     for place, folders, names in os.walk(folder):
         if "recipe.yaml" in names and "prepare" in folders:
             folders.clear()
@@ -176,14 +176,14 @@ def pictures_below(folder: str) -> Iterator[str]:
 
 
 def changes(folder: Path, options: Mapping[str, Any], *, refresh: bool = False) -> Changes | None:
-    """Return what has changed since the index in `folder` was made; None where nobody wrote down what it was made from.
+    """Return what has changed since the index in `folder` was made; None if there is no record of its sources.
 
-    options: the data set's, variables filled in: what they name now is looked at, so that data may move, and with
-    another folder in a variable all is compared with what lies there. An option that is not among them names what it
-    named before. refresh: keep times and places that are new while the content is not, so that the next look is quick.
+    options: the data set's, variables filled in. The paths that they name now are checked, so data may move, and if a
+    variable names another folder, everything is compared with the files there. Missing options keep their recorded
+    paths. refresh: record new times and places of unchanged content, so that the next check is quick.
 
     Raises:
-        DataError: a damaged record.
+        DataError: the record is damaged.
     """
     record = read_record(folder / FILE, _Record, REMEDY)
     if record is None:
@@ -212,7 +212,7 @@ def changes(folder: Path, options: Mapping[str, Any], *, refresh: bool = False) 
 def _look(
     rows: _Rows, roots: Mapping[str, str], found: Changes, watched: set[str], read: int
 ) -> list[tuple[_Rows, int, str, int]]:
-    """Look at the files of one folder; return those to be read again: (rows, number, path, time).
+    """Check the files of one folder; return those to be read again: (rows, number, path, time).
 
     read: size in bytes up to which a file is read in any case.
     """
@@ -232,7 +232,7 @@ def _look(
 
 
 def _reread(again: list[tuple[_Rows, int, str, int]], roots: Mapping[str, str], found: Changes) -> bool:
-    """Compare the content of files, and put down the new times of those that are as before; return if there are any."""
+    """Compare the content of files and record the new times of unchanged ones; return whether there are any."""
     fresh = False
     contents = in_threads(content, [path for _, _, path, _ in again])
     for (rows, number, path, time), now in zip(again, contents, strict=True):

@@ -1,4 +1,4 @@
-"""Stores of per-image results: score maps as safetensors, masks as palette PNG, one file an image."""
+"""Stores of per-image results: score maps as safetensors, masks as palette PNG, one file per image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .tensor_files import NUMBERS, Refusal, TensorSpec, read_header, read_tensor
 
 
 class ScoreStore(Mapping[str, ScoreMap]):
-    """The score maps of one folder by image id, float16 at one `store_stride`; read on demand."""
+    """The score maps in one folder by image id, float16 at one `store_stride`; read on demand."""
 
     suffix = ".safetensors"
 
@@ -25,11 +25,11 @@ class ScoreStore(Mapping[str, ScoreMap]):
         self.folder = folder
 
     def path(self, image_id: str) -> Path:
-        """Return the file of an image, there or not."""
+        """Return the file of an image, whether it exists or not."""
         return self.folder / (file_stem(image_id) + self.suffix)
 
     def missing(self, image_ids: Iterable[str]) -> list[str]:
-        """Return those of `image_ids` that have no file yet, in their order."""
+        """Return those of `image_ids` without a file, in their order."""
         there = stems_in(self.folder, self.suffix)
         return [image_id for image_id in image_ids if file_stem(image_id) not in there]
 
@@ -37,7 +37,7 @@ class ScoreStore(Mapping[str, ScoreMap]):
         """Write a score map, clipped to [0, 1] and resized to ((H-1)//stride+1, (W-1)//stride+1), as float16.
 
         seen: (H, W) at which the network saw the image, by default the image's own. A second resolution, `strided`, is
-        written beside it as it is.
+        also written, unchanged.
         """
         height, width = scores.size
         rows, columns = seen or scores.size
@@ -54,7 +54,7 @@ class ScoreStore(Mapping[str, ScoreMap]):
         write_tensors(self.path(scores.image_id), arrays, header, durable=False)
 
     def without_strided(self, image_ids: Iterable[str]) -> list[str]:
-        """Return those of `image_ids` whose file has no second resolution, in their order."""
+        """Return those of `image_ids` whose file lacks a second resolution, in their order."""
         from safetensors import SafetensorError, safe_open
 
         lacking = []
@@ -63,7 +63,7 @@ class ScoreStore(Mapping[str, ScoreMap]):
                 with safe_open(self.path(image_id), framework="np") as file:
                     names = file.keys()
             except (SafetensorError, OSError):
-                continue  # whoever reads the map says what is wrong with it
+                continue  # reported when the map is read
             if "strided" not in names:
                 lacking.append(image_id)
         return lacking
@@ -72,7 +72,7 @@ class ScoreStore(Mapping[str, ScoreMap]):
         """Return the score map of an image.
 
         Raises:
-            DataError: no file for it, or a broken one.
+            DataError: its file is missing or broken.
         """
         return read_scores(self.path(image_id), image_id)
 
@@ -91,7 +91,7 @@ def _stored(scores: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 _REMEDY = "delete it and run the command that made it again"
 _REFUSAL = Refusal(_REMEDY, what="score map")
 _FRACTIONS = {"F16", "F32", "F64"}
-_COARSEST = 64  # pixels of the image to one stored value; what is coarser is a damaged size
+_COARSEST = 64  # pixels of the image per stored value; a coarser map means that the size is damaged
 _MOST_VALUES = 1 << 30
 
 
@@ -99,7 +99,7 @@ def read_scores(path: Path, image_id: str | None = None) -> ScoreMap:
     """Return the score map in file `path`.
 
     Raises:
-        DataError: no such file, not a score map, or values that are not finite.
+        DataError: the file is missing, is not a score map, or has values that are not finite.
     """
     try:
         size = _checked_size(path)
@@ -118,10 +118,10 @@ def read_scores(path: Path, image_id: str | None = None) -> ScoreMap:
 
 
 def _checked_size(path: Path) -> tuple[int, int]:
-    """Return the (H, W) that a score map's header says, if it and the shapes in the file belong together.
+    """Return the (H, W) in a score map's header checked against the shapes in the file.
 
     Raises:
-        DataError: they do not. FileNotFoundError: missing.
+        DataError: they do not match. FileNotFoundError: the file is missing.
     """
     specs, values = read_header(path, _REFUSAL)
     size = values.get("size")
@@ -149,8 +149,12 @@ def _check_map(path: Path, name: str, spec: TensorSpec, count: int, size: list[A
         raise DataError(f"{path}: size {str(size)[:60]} does not match {name} of shape {shape}; {_REMEDY}")
 
 
+CONFIDENCE = "confidence"
+"""The folder next to masks for their confidence, ID.png."""
+
+
 class MaskStore:
-    """The masks of one folder by image id, palette PNGs whose values are those of `ClassNames`."""
+    """The masks in one folder by image id, palette PNGs with the mask values of `ClassNames`."""
 
     suffix = ".png"
 
@@ -158,11 +162,11 @@ class MaskStore:
         self.folder = folder
 
     def path(self, image_id: str) -> Path:
-        """Return the file of an image, there or not."""
+        """Return the file of an image, whether it exists or not."""
         return self.folder / (file_stem(image_id) + self.suffix)
 
     def missing(self, image_ids: Iterable[str]) -> list[str]:
-        """Return those of `image_ids` that have no file yet, in their order."""
+        """Return those of `image_ids` without a file, in their order."""
         there = stems_in(self.folder, self.suffix)
         return [image_id for image_id in image_ids if file_stem(image_id) not in there]
 
@@ -174,7 +178,8 @@ class MaskStore:
         """Return the (H, W) mask of an image, its values checked against the classes and, if given, its size.
 
         Raises:
-            StageError: no mask for the image. DataError: unreadable, another size, or a value above the classes.
+            StageError: there is no mask for the image. DataError: it is unreadable, of another size, or has a value
+                above the classes.
         """
         path = self.path(image_id)
         if not path.is_file():
@@ -186,7 +191,7 @@ def checked_mask(path: Path, classes: ClassNames, size: tuple[int, int] | None =
     """Return the (H, W) mask at `path`, its values and size checked.
 
     Raises:
-        DataError: unreadable, another size than (H, W) `size`, or a value above the classes that is not 255.
+        DataError: it is unreadable, not of (H, W) `size`, or has a value above the classes that is not 255.
     """
     mask = read_mask(path)
     if size is not None:
@@ -213,7 +218,7 @@ def labels_in_mask(path: Path, classes: ClassNames, size: tuple[int, int] | None
 
 
 def check_size(path: Path, what: str, found: tuple[int, ...], wanted: tuple[int, int]) -> None:
-    """Refuse what lies on an image and has another size (H, W); `what` it is stands in the message.
+    """Refuse a mask or map whose size (H, W) differs from its image; `what` names it in the message.
 
     Raises:
         DataError: the two sizes differ.
@@ -235,4 +240,10 @@ def write_mask(path: Path, mask: ByteArray) -> None:
 
     picture = Image.fromarray(np.asarray(mask, np.uint8), mode=None)
     picture.putpalette(palette_bytes())
+    write_atomically(path, lambda temporary: picture.save(temporary, format="PNG", compress_level=1), durable=False)
+
+
+def write_confidence(folder: Path, image_id: str, levels: ByteArray) -> None:
+    """Write the confidence of a mask, (H, W) levels of 0 to 255, as a grey PNG, whole or not at all."""
+    path, picture = MaskStore(folder).path(image_id), Image.fromarray(levels)
     write_atomically(path, lambda temporary: picture.save(temporary, format="PNG", compress_level=1), durable=False)

@@ -1,4 +1,4 @@
-"""Pixels of large photos a few rows at a time, where the file allows it."""
+"""Pixels of large photos, a few rows at a time if the file allows it."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _PLAIN, _RGB, _CHUNKY = 1, 2, 1
 
 
 class Pixels:
-    """The (H, W, 3) uint8 RGB pixels of a photo, turned as its EXIF orientation says.
+    """The (H, W, 3) uint8 RGB pixels of a photo, with its EXIF orientation applied.
 
-    An uncompressed 8-bit RGB TIFF that is not turned is read from its file as rows are asked for; any other photo is
+    An uncompressed 8-bit RGB TIFF without rotation is read from its file as rows are needed; any other photo is
     decoded whole.
     """
 
     size: tuple[int, int]
 
     def __init__(self, path: Path, orientation: int | None = None) -> None:
-        """Raise a DataError for what is not a photo that can be used. orientation: by default the EXIF's."""
+        """Raise a DataError if the photo cannot be used. orientation: by default that of the EXIF data."""
         self.path = path
         with open_picture(path) as picture:
             turn = exif_orientation(picture) if orientation is None else orientation
@@ -42,17 +42,17 @@ class Pixels:
 
     @classmethod
     def of(cls, image: ByteArray) -> Pixels:
-        """Return pixels (H, W, 3) uint8 that are in memory already."""
+        """Wrap pixels (H, W, 3) uint8 that are already in memory."""
         made = cls.__new__(cls)
         made.path, made.size = Path(), (int(image.shape[0]), int(image.shape[1]))
         made._whole, made._strips, made._band = image, None, None
         return made
 
     def read(self, rows: tuple[int, int], columns: tuple[int, int]) -> ByteArray:
-        """Return the pixels of a window, (h, w, 3) uint8; the rows of the last one are kept for its neighbours.
+        """Return the pixels of a window, (h, w, 3) uint8; the rows of the last window are cached for its neighbours.
 
         Raises:
-            DataError: the file is shorter than it says.
+            DataError: the file is shorter than its header says.
         """
         if self._whole is not None:
             return self._whole[rows[0] : rows[1], columns[0] : columns[1]]
@@ -85,7 +85,7 @@ class Pixels:
 
 
 def _strips(picture: Image.Image) -> tuple[list[int], int] | None:
-    """Return where the strips of a plain TIFF begin and how many rows each has; None for another picture."""
+    """Return where the strips of a plain TIFF begin and the rows per strip; None for any other picture."""
     if picture.format != "TIFF" or picture.mode != "RGB":
         return None
     tags: Any = picture.tag_v2  # type: ignore[attr-defined]

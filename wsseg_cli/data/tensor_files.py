@@ -1,4 +1,4 @@
-"""Safetensors files: the header is read and checked by us, within limits, before the library takes any memory."""
+"""Safetensors files: we read and check the header, within limits, before the library allocates any memory."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MOST_HEADER = 8 << 20
-"""Bytes of the longest header; that of a network with a thousand tensors has a fiftieth."""
+"""Largest header in bytes; that of a network with a thousand tensors takes a fiftieth of it."""
 MOST_TENSORS = 50_000
 
 NUMBERS = ("F16", "F32", "F64", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64", "BOOL")
-"""Types of numbers that numpy knows as well."""
+"""Number types that numpy also has."""
 WEIGHTS = (*NUMBERS, "BF16")
 
 
@@ -44,28 +44,28 @@ class _Entry(TypedDict):
 
 
 class TensorSpec(NamedTuple):
-    """Type of the numbers and shape of a tensor."""
+    """Number type and shape of a tensor."""
 
     dtype: str
     shape: tuple[int, ...]
 
 
 class TensorHeader(NamedTuple):
-    """What a file says before its numbers: type and shape of each tensor, and our own values (see `to_header`)."""
+    """The header of a file: number type and shape of each tensor, and our own values (see `to_header`)."""
 
     specs: dict[str, TensorSpec]
     values: dict[str, Any]
 
 
 class Refusal(NamedTuple):
-    """How a broken file is refused: what it should be, what to do about it, and the kind of the error."""
+    """How a broken file is refused: what it should be, what to do about it, and the error class."""
 
     remedy: str
     error: type[WssegError] = DataError
     what: str = "safetensors file"
 
     def of(self, path: Path, reason: str) -> WssegError:
-        """Return the error about one file."""
+        """Return the error for a file."""
         return self.error(f"{path}: not a readable {self.what} ({reason}); {self.remedy}")
 
 
@@ -73,7 +73,7 @@ def read_header(path: Path, refusal: Refusal) -> TensorHeader:
     """Return the header of a safetensors file; no tensor is read.
 
     Raises:
-        refusal.error: not a regular file, cut off, or not of this form. FileNotFoundError: missing.
+        refusal.error: not a regular file, truncated, or in another format. FileNotFoundError: the file is missing.
     """
     try:
         with open_regular(path) as file:
@@ -99,13 +99,13 @@ def read_header(path: Path, refusal: Refusal) -> TensorHeader:
 
 
 def _spec(name: str, entry: Any, left: int) -> TensorSpec:
-    """Return type and shape of a tensor whose bytes lie in the `left` ones behind the header, as many as it needs."""
+    """Return type and shape of a tensor whose bytes match its size and are within the `left` ones after the header."""
     said = f"tensor {name[:80]!r}"
     found = check_record(entry, _Entry, said, "")
     first, last = found["data_offsets"]
     size = _BYTES.get(found["dtype"])
     if size is not None and not (first <= last <= left and math.prod(found["shape"]) * size == last - first):
-        raise DataError(f"{said} of shape {tuple(found['shape'])} needs other bytes than the file gives it")
+        raise DataError(f"{said} of shape {tuple(found['shape'])} does not match its bytes in the file")
     return TensorSpec(found["dtype"], tuple(found["shape"]))
 
 
@@ -114,11 +114,11 @@ def read_tensors(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return all tensors of a safetensors file, as numpy arrays or torch tensors, and our own values in its header.
 
-    kinds: types of numbers that are taken.
+    kinds: number types that are accepted.
 
     Raises:
-        refusal.error: as `read_header`, another type of numbers, or tensors that do not fit the file.
-            FileNotFoundError: missing.
+        refusal.error: as `read_header`, or the number type is another one, or tensors do not fit the file.
+            FileNotFoundError: the file is missing.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -136,7 +136,7 @@ def read_tensors(
 def write_tensors(
     path: Path, tensors: Mapping[str, Tensor] | Mapping[str, Any], header: Mapping[str, Any], *, durable: bool = True
 ) -> None:
-    """Write torch tensors or numpy arrays with the JSON values that say what they are, whole or not at all.
+    """Write torch tensors or numpy arrays with the JSON values that describe them, whole or not at all.
 
     Raises:
         DataError: the file cannot be written.
@@ -145,7 +145,7 @@ def write_tensors(
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Any], header: Mapping[str, Any] | None = None) -> None:
-    """Write tensors into a file that is being prepared; whatever the library raises comes as an `OSError`."""
+    """Write tensors into a temporary file; whatever the library raises becomes an `OSError`."""
     from safetensors import SafetensorError
 
     if any(hasattr(tensor, "detach") for tensor in tensors.values()):
@@ -159,6 +159,6 @@ def save_tensors(path: Path, tensors: Mapping[str, Any], header: Mapping[str, An
 
 
 def _reason(text: str) -> str:
-    """Return the system's reason out of what the library says: `… Os { code: 28, kind: …, message: "…" }`."""
+    """Return the system's reason from the library's message: `… Os { code: 28, kind: …, message: "…" }`."""
     _, _, message = text.partition('message: "')
     return message.partition('"')[0] or text[:120]

@@ -1,4 +1,4 @@
-"""Threads for work that lets go of the interpreter's lock, as decoding and packing of pictures does."""
+"""Threads for work that releases the interpreter's lock, such as decoding and encoding pictures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _Result = TypeVar("_Result")
 
 
 def cores() -> int:
-    """Return the number of cores that this job may use: affinity and the limits of its control group respected."""
+    """Return the number of cores that this job may use: within its CPU affinity and the limits of its control group."""
     from joblib import cpu_count
 
     return int(cpu_count())
@@ -20,7 +20,7 @@ def cores() -> int:
 def in_threads(
     work: Callable[[_Item], _Result], items: Iterable[_Item], workers: int | None = None
 ) -> Iterator[_Result]:
-    """Yield `work(item)` for each item, in their order; workers: threads, by default one a core."""
+    """Yield `work(item)` for each item, in order; workers: threads, by default one per core."""
     workers = cores() if workers is None else workers
     if workers <= 1:
         yield from map(work, items)

@@ -1,1 +1,1 @@
-"""Files of this machine: opened only if they are regular, read within limits, written whole or not at all."""
+"""Local files: opened only if they are regular, read within size limits, written whole or not at all."""

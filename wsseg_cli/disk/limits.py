@@ -1,4 +1,4 @@
-"""How large a picture may be that is read."""
+"""The size limit for the pictures that are read."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from ..errors import RecipeError
 from ..settings import MAX_MEGAPIXELS
 
 DEFAULT_MEGAPIXELS = 100
-"""Larger pictures are refused on their header: they need gigabytes in a network, and small files can claim any size."""
+"""Larger pictures are refused by their header: a network would need gigabytes, and a small file can claim any size."""
 
 
 def max_pixels() -> int:
-    """Return the pixels of the largest picture that is read.
+    """Return the number of pixels of the largest picture that is read.
 
     Raises:
-        RecipeError: the environment variable holds no positive number.
+        RecipeError: the environment variable does not hold a positive number.
     """
     said = os.environ.get(MAX_MEGAPIXELS) or str(DEFAULT_MEGAPIXELS)
     try:

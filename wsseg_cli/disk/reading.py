@@ -1,4 +1,4 @@
-"""Opening and reading: regular files only, and no more of them than a limit. Refusals are `OSError`s with a reason."""
+"""Opening and reading: regular files only, up to a size limit. Refusals are `OSError`s with a reason."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _KINDS = {
 
 
 def open_regular(path: Path | str) -> BinaryIO:
-    """Return a regular file, opened for reading; a FIFO or a device is refused at once and never waited for.
+    """Return a regular file opened for reading; a FIFO or a device is refused at once and never waited for.
 
     Raises:
-        OSError: missing, not readable, a folder, or not a regular file.
+        OSError: the file is missing, not readable, a folder, or not a regular file.
     """
-    # without O_NONBLOCK the opening of a FIFO waits until somebody writes
+    # without O_NONBLOCK, opening a FIFO blocks until another process writes to it
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
         _require(os.fstat(handle).st_mode, path)
@@ -35,7 +35,7 @@ def open_regular(path: Path | str) -> BinaryIO:
 
 
 def require_regular(path: Path | str) -> int:
-    """Return the size in bytes of a regular file that a library is about to open by its name.
+    """Return the size in bytes of a regular file that a library is about to open by name.
 
     Raises:
         OSError: as `open_regular`.
@@ -57,7 +57,7 @@ def read_bytes(path: Path | str, largest: int) -> bytes:
     """Return the content of a regular file of at most `largest` bytes.
 
     Raises:
-        OSError: as `open_regular`, or larger.
+        OSError: as `open_regular`, or the file is larger.
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -67,9 +67,9 @@ def read_bytes(path: Path | str, largest: int) -> bytes:
 
 
 def read_text(path: Path | str, largest: int, encoding: str = "utf-8") -> str:
-    """Return the text of a regular file of at most `largest` bytes, line ends as newlines.
+    """Return the text of a regular file of at most `largest` bytes, with line ends as newlines.
 
     Raises:
-        OSError: as `read_bytes`. UnicodeDecodeError: another encoding.
+        OSError: as `read_bytes`. UnicodeDecodeError: the file has another encoding.
     """
     return read_bytes(path, largest).decode(encoding).replace("\r\n", "\n").replace("\r", "\n")

@@ -1,4 +1,4 @@
-"""JSON records with a declared form: read through pydantic, refused with file, key, expected form and a remedy."""
+"""JSON records of a declared form: validated by pydantic; errors name the file, key, expected form and a remedy."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .reading import MEGABYTE, read_bytes
 _T = TypeVar("_T")
 
 LARGEST = 256 * MEGABYTE
-"""Bytes of the largest record; the index of a million images has about this size."""
+"""Largest size of a record in bytes; the index of a million images is about this large."""
 
 OPEN = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
-"""Form of a record to which later versions and plugins may add keys; `@with_config(OPEN)` of a TypedDict."""
+"""For records to which later versions and plugins may add keys; put `@with_config(OPEN)` on the TypedDict."""
 
 
 @cache
@@ -28,12 +28,12 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def parse_record(data: bytes | str, kind: type[_T], where: str, remedy: str, error: type[WssegError] = DataError) -> _T:
-    """Return the value of JSON text in the form `kind`, a TypedDict or another annotation.
+    """Return the value of JSON text as `kind`, a TypedDict or another annotation.
 
-    where: file, and line if there are several, for the message; remedy: the command that makes it again.
+    where: file, and line if there are several, for the message; remedy: the command that recreates the record.
 
     Raises:
-        error: no JSON, nested without end, or another form; names the first key that is wrong.
+        error: not JSON, nested too deeply, or not of that form; names the first wrong key.
     """
     try:
         value: _T = _adapter(cast(Hashable, kind)).validate_json(data)
@@ -43,19 +43,19 @@ def parse_record(data: bytes | str, kind: type[_T], where: str, remedy: str, err
 
 
 def parse_json(data: bytes | str) -> Any:
-    """Return the value of JSON text of other people: nested at most 200 deep, so that whatever walks or shows it can.
+    """Return the value of third-party JSON text: at most 200 levels deep, so that any code can walk or print it.
 
     Raises:
-        ValueError: no JSON, nested deeper, half a surrogate pair, or a number of thousands of digits.
+        ValueError: not JSON, nested deeper, half a surrogate pair, or a number of thousands of digits.
     """
     return from_json(data)
 
 
 def check_record(value: Any, kind: type[_T], where: str, remedy: str, error: type[WssegError] = DataError) -> _T:
-    """Return values that JSON has given already in the form `kind`.
+    """Return values already parsed from JSON as `kind`.
 
     Raises:
-        error: another form; names the first key that is wrong.
+        error: they are not of that form; names the first wrong key.
     """
     try:
         checked: _T = _adapter(cast(Hashable, kind)).validate_python(value)
@@ -102,9 +102,9 @@ def read_lines(
     last_may_be_cut: bool = False,
     largest: int = LARGEST,
 ) -> Iterator[_T]:
-    """Yield the records of a file that has one a line; nothing if the file is not there.
+    """Yield the records of a file with one per line; nothing if the file is not there.
 
-    last_may_be_cut: a last line that is not JSON is passed over, as somebody may be writing it.
+    last_may_be_cut: a last line that is not JSON is skipped, as another process may still be writing it.
 
     Raises:
         error: as `read_record`; names the line.

@@ -1,6 +1,6 @@
-"""Writing: a temporary file beside the target, then a rename, so that a file or folder that exists is whole.
+"""Writing: a temporary file next to the target, then a rename, so that a file or folder that exists is complete.
 
-Modes follow the umask. What a killed process leaves is called `.NAME.PID.tmp`; `sweep` removes it.
+Modes follow the umask. A killed process leaves `.NAME.PID.tmp` behind; `sweep` removes it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _LEFT_OVER = re.compile(r"\..+\.(\d+)\.tmp")
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn an `OSError` met inside into a `DataError` that says which file could not be written, and why.
+    """Turn an `OSError` raised inside into a `DataError` that says which file could not be written, and why.
 
     Raises:
-        DataError: the disk is full, the place is read-only, a file stands where a folder is needed, ….
+        DataError: the disk is full, the place is read-only, there is a file where a folder is needed, ….
     """
     try:
         yield
@@ -41,10 +41,10 @@ def temporary_name(path: Path) -> Path:
 
 
 def write_atomically(path: Path, write: Callable[[Path], object], *, durable: bool = True) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it: a file that exists is whole.
+    """Let `write` fill a temporary file next to `path`, then rename it: a file that exists is complete.
 
     durable: the file and its folder have reached the disk on return. False is for the many files of a stage, which
-    `settle` brings there together.
+    `settle` flushes together.
 
     Raises:
         DataError: the file cannot be written, as on a full disk.
@@ -53,7 +53,7 @@ def write_atomically(path: Path, write: Callable[[Path], object], *, durable: bo
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = temporary_name(path)
         try:
-            # made by us first: the umask decides its mode, whatever the library that fills it would choose
+            # we create it ourselves: the umask decides its mode, whatever the library that fills it would choose
             handle = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o666)
             mode = os.fstat(handle).st_mode & 0o777
             os.close(handle)
@@ -70,7 +70,7 @@ def write_atomically(path: Path, write: Callable[[Path], object], *, durable: bo
 
 
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
-    """Write a text as UTF-8, whole or not at all; letters that UTF-8 cannot hold are written as "?".
+    """Write a text as UTF-8, whole or not at all; characters that UTF-8 cannot encode are written as "?".
 
     Raises:
         DataError: the file cannot be written.
@@ -81,7 +81,7 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder to fill, which becomes `path` at the end: a folder that exists is whole.
+    """Yield a temporary folder to fill, which becomes `path` at the end: a folder that exists is complete.
 
     Raises:
         DataError: it cannot be written.
@@ -101,7 +101,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder with all that is in it, the folder in one step as seen from outside.
+    """Remove a file, or a folder with all its contents; to other processes a folder disappears in one step.
 
     Raises:
         DataError: it cannot be removed.
@@ -119,7 +119,7 @@ def remove(path: Path) -> None:
 
 
 def settle(folder: Path) -> None:
-    """Bring everything in a folder to the disk, as its record is about to say that it is done.
+    """Flush everything in a folder to the disk before its record says that it is done.
 
     Raises:
         DataError: the disk refuses.
@@ -137,10 +137,10 @@ _AT_ONCE, _MANY = 16, 1024
 
 
 def sweep(folder: Path, *, deep: bool = True) -> None:
-    """Remove what processes left in `folder` that ended while they wrote.
+    """Remove what processes that ended while writing left in `folder`.
 
-    deep: in the folders below it as well. What a living process of this machine is writing stays, unless it is ours:
-    nothing of ours is being written when this is called.
+    deep: in the folders below it as well. Files that a live process of this machine is writing stay, unless that
+    process is this one, which writes nothing when this is called.
     """
     for here, folders, files in os.walk(folder):
         for name in [*folders, *files]:
@@ -158,7 +158,7 @@ def sweep(folder: Path, *, deep: bool = True) -> None:
 
 
 def _another(pid: int) -> bool:
-    """Return whether another process of this number runs."""
+    """Return whether another process with this id is running."""
     return pid != os.getpid() and may_run(pid)
 
 
@@ -167,7 +167,7 @@ def _sync(path: str | Path) -> None:
     try:
         os.fsync(handle)
     except OSError as error:
-        # some file systems cannot bring a folder to the disk and say so in this way
+        # some file systems cannot flush a folder and report it with these codes
         if not os.path.isdir(path) or error.errno not in _NO_FOLDER_SYNC:
             raise
     finally:

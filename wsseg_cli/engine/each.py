@@ -1,4 +1,4 @@
-"""The per-image loop: this process' share of the missing images, in worker processes, failures collected."""
+"""The per-image loop: this process's share of the missing images, in worker processes, with failures collected."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from . import processes
 from .progress import ProgressLine
 
 Work = Callable[[str], Any]
-"""What is done for one image id; returns what the caller collects (or None)."""
+"""The work for one image id; returns what the caller collects (or None)."""
 
-_FEW = 12  # below this many images a for each worker, starting processes costs more than it saves
+_FEW = 12  # with fewer images per worker, starting processes costs more than it saves
 
 _work: Work | None = None
 _log = logging.getLogger(__name__)
 
 
 class Workers(NamedTuple):
-    """Who does the images: worker processes, or threads of this process; 0 or 1 is this process alone."""
+    """Who processes the images: worker processes, or threads of this process; 0 or 1 means this process alone."""
 
     number: int = 0
     threads: bool = False
@@ -37,14 +37,14 @@ class Workers(NamedTuple):
 
 @dataclass
 class Done:
-    """What the loop brought: results by image id, and the images that failed with the reason."""
+    """The outcome of the loop: results by image id, and the failed images with the reason."""
 
     results: dict[str, Any] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
 
 
 def share(image_ids: Sequence[str]) -> list[str]:
-    """Return every n-th of `image_ids`: what this process of n does."""
+    """Return every n-th of `image_ids`: the share of this process out of n."""
     return list(image_ids[processes.rank() :: processes.world()])
 
 
@@ -60,15 +60,15 @@ def each(
 ) -> Done:
     """Do `setup(*arguments)(image_id)` for each image, in order of completion.
 
-    Each worker process calls `setup` once, so `setup` is a top-level function and `arguments` pickle (between our own
-    processes; nothing of it comes from a file). Threads share what one call of `setup` returns. They are for work that
-    lets go of the interpreter's lock: decoding, and networks on a GPU, which computes one image while the views of
-    the next are made and the maps of the last are written. At most as many images are in memory as there are workers.
-    Every worker, and this process where it works itself, computes with one thread on the CPU, so the results do not
-    depend on the number of workers. Images that raise a WssegError are collected as failures; anything else is a bug
-    and stops the loop.
+    Each worker process calls `setup` once, so `setup` must be a top-level function and `arguments` picklable (pickled
+    between our own processes only, never from a file). Threads share the result of a single call of `setup`. They are
+    for work that releases the interpreter's lock: decoding, and networks on a GPU, which computes one image while the
+    views of the next are made and the maps of the previous one are written. At most as many images are in memory as
+    there are workers. Every worker, and this process if it works itself, computes with one CPU thread, so the results
+    do not depend on the number of workers. Images that raise a WssegError are collected as failures; any other
+    exception is a bug and stops the loop.
 
-    total: what the progress line counts to, those done before among them.
+    total: what the progress line counts to, including images done before.
     """
     done = Done()
     total = len(image_ids) if total is None else total
@@ -91,7 +91,7 @@ def _in_threads(
     image_ids: Sequence[str], setup: Callable[..., Work], arguments: tuple[Any, ...], workers: int
 ) -> Iterator[Outcome]:
     if image_ids:
-        # where no torch is loaded there is nothing to tell: prepare starts without it
+        # without torch loaded there is nothing to set: prepare starts without it
         with one_thread() if "torch" in sys.modules else nullcontext():
             yield from in_threads(partial(_attempt, setup(*arguments)), image_ids, workers)
 
@@ -129,7 +129,7 @@ def _outcomes(
             "Run the same command again, with `--set runtime.workers=1` if it happens again"
         ) from None
     except BaseException:
-        # nobody waits for the images under way: a file of theirs is whole or not there, and they are done next time
+        # images in progress are abandoned: their files are complete or absent, and they are done next time
         for worker in set(multiprocessing.active_children()) - others:
             worker.kill()
         raise
@@ -173,7 +173,7 @@ def _set_threads(count: int) -> int:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute with one thread while inside, as the workers do: other splits of a sum give other last bits."""
+    """Compute with one thread while inside, as the workers do: splitting a sum differently changes its last bits."""
     before = _set_threads(1)
     try:
         yield

@@ -17,7 +17,7 @@ def ema_decay(update: int, decay: float) -> float:
 def ema_update(average: nn.Module, model: nn.Module, update: int, decay: float) -> None:
     """Move `average` towards `model` in place: a <- d a + (1 - d) m, d = `ema_decay(update, decay)`.
 
-    All floating tensors move, running statistics too; integer buffers keep their first value.
+    All floating-point tensors move, running statistics included; integer buffers keep their initial value.
     """
     d = ema_decay(update, decay)
     current = model.state_dict()

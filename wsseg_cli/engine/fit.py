@@ -1,4 +1,4 @@
-"""The training loop, the only one: every method, refiner and segmenter is trained here."""
+"""The only training loop: every method, refiner and segmenter is trained here."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from .sync_norm import sync_batch_norms
 
 
 class _Step(nn.Module):
-    """The method's step as a module: a data-parallel wrapper then sees one forward and one backward.
+    """The method's step as a module, so that a data-parallel wrapper sees one forward and one backward.
 
-    Methods call the network twice, or parts of it. On an unwrapped network inside such a wrapper each process would
-    silently train its own weights.
+    Methods may call the network twice, or only parts of it. On the unwrapped network each process would then silently
+    train its own weights.
     """
 
     def __init__(self, trainable: Trainable[Any, Any], model: nn.Module) -> None:
@@ -56,9 +56,9 @@ class Loop:
         backbone: Path | None = None,
         quiet: bool = False,
     ) -> None:
-        """Keep what a stage knows and a plugin does not.
+        """Keep what only the stage knows, not the plugin.
 
-        header: what model.safetensors says of itself. backbone: the model file behind `weights: train_cls`.
+        header: the header of model.safetensors. backbone: the model file that `weights: train_cls` stands for.
         """
         self.runtime = runtime
         self.header = dict(header or {})
@@ -66,10 +66,10 @@ class Loop:
         self.quiet = quiet
 
     def __call__(self, trainable: Trainable[Any, NetworkT], job: TrainingJob) -> NetworkT:
-        """Train in `job.dir` until model.safetensors is written, from the last checkpoint if there is one.
+        """Train in `job.dir` until model.safetensors is written, starting from the last checkpoint if there is one.
 
         Raises:
-            TrainingError: a loss is not finite. DataError: nothing to learn from. CheckpointError: weights do not fit.
+            TrainingError: a loss is not finite. DataError: no usable sample. CheckpointError: weights do not fit.
         """
         device = processes.start(self.runtime.device)
         allow_tf32(self.runtime.tf32)
@@ -120,7 +120,7 @@ class Loop:
             for step, parts in enumerate(batches, begun):
                 progress = Progress(step, max_steps, step // per_epoch, job.seed)
                 set_learning_rates(optimizer, s.schedule, progress)
-                # Dropout and other draws are a function of (seed, step, process): no random state to store.
+                # Dropout and other random draws depend only on (seed, step, process): no random state to store.
                 torch.manual_seed(_seed_of(job.seed, step, processes.rank()))
                 losses.add(step, self._step(step_module, accelerator, parts, progress, s, device, scaler))
                 norm = take_step(optimizer, scaler, s.optim.grad_clip)
@@ -171,7 +171,7 @@ class Loop:
         from accelerate import Accelerator
         from accelerate.utils import DistributedDataParallelKwargs
 
-        # Gradients of a branch that a step leaves idle stay None, so neither momentum nor weight decay moves it.
+        # Gradients of a branch unused in a step stay None, so neither momentum nor weight decay moves it.
         parallel = DistributedDataParallelKwargs(find_unused_parameters=trainable.idle_parameters)
         tracker = self.runtime.tracker
         accelerator = Accelerator(
@@ -209,12 +209,12 @@ class Loop:
 
 
 def usable_samples(trainable: Trainable[Any, Any], job: TrainingJob) -> list[Sample]:
-    """Return the job's samples that can be learnt from, in order: for classifiers those that have a label.
+    """Return the job's samples that can be trained on, in order: for classifiers those that have a label.
 
-    Those that are known to show none of the classes are among them if the job keeps them.
+    Samples known to show none of the classes are included if the job keeps them.
 
     Raises:
-        DataError: no sample can be used.
+        DataError: there is no usable sample.
     """
     keep = job.keep_unlabelled
     usable = [s for s in job.samples if s.labels or not trainable.drop_unlabelled or (keep and s.labelled)]
@@ -227,14 +227,14 @@ def usable_samples(trainable: Trainable[Any, Any], job: TrainingJob) -> list[Sam
 
 
 def step_count(settings: TrainSettings, images: int) -> int:
-    """Return the number of steps of a training section on `images` images."""
+    """Return the number of training steps that a section of a recipe asks for on `images` images."""
     if settings.max_steps is not None:
         return settings.max_steps
     return (settings.epochs or 0) * steps_per_epoch(images, settings.batch_size)
 
 
 def _require_equal_parts(settings: TrainSettings) -> None:
-    """Raise a RecipeError unless a batch divides into equal parts, one for each process and accumulated gradient."""
+    """Raise a RecipeError unless a batch divides into equal parts, one per process and accumulation step."""
     world = processes.world()
     if settings.batch_size % (world * settings.accumulate):
         raise RecipeError(

@@ -1,6 +1,6 @@
-"""Networks that learn nothing: a small model file names their weights by path and hash and copies none of them.
+"""Networks that are not trained: a small model file names their weights by path and hash instead of copying them.
 
-What a plugin computes of the weights once (`Trainable.precompute`) stands in that file.
+What a plugin computes from the weights once (`Trainable.precompute`) is stored in that file.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from . import checkpoint
 
 
 def write_frozen(path: Path, trainable: Trainable[Any, Any], weights: str, header: Mapping[str, Any]) -> str:
-    """Write the model file of a plugin that learns nothing; return how a protocol states its weights.
+    """Write the model file of a plugin that learns nothing; return what a protocol says of its weights.
 
     Raises:
-        CheckpointError: the weights cannot be read, do not fit, or leave a part of the network to chance.
+        CheckpointError: the weights cannot be read, do not fit, or leave part of the network randomly initialised.
     """
     states: list[dict[str, Tensor]] = []
     for seed in (0, 1):
@@ -46,17 +46,17 @@ def write_frozen(path: Path, trainable: Trainable[Any, Any], weights: str, heade
 
 @torch.no_grad()
 def computed(trainable: Trainable[Any, Any], model: nn.Module) -> dict[str, Tensor]:
-    """Return what the plugin computes of its frozen network once, and put it into the network."""
+    """Compute what the plugin derives from its frozen network once, put it into the network and return it."""
     kept = {name: value.detach().cpu().contiguous() for name, value in trainable.precompute(model.eval()).items()}
     _put(model, kept, f"what {type(trainable).__name__}.precompute returns")
     return kept
 
 
 def _put(model: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
-    """Put tensors into the buffers of these names.
+    """Copy tensors into the buffers of the same names.
 
     Raises:
-        CheckpointError: no such buffer, or of another shape.
+        CheckpointError: there is no such buffer, or it has another shape.
     """
     buffers = dict(model.named_buffers())
     for name, value in tensors.items():
@@ -67,10 +67,10 @@ def _put(model: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
 
 
 def load_trained(model: nn.Module, path: Path) -> None:
-    """Load a model file into the network that it is of: its own tensors, or the frozen weights that it names.
+    """Load a model file into its network: the file's own tensors, or the frozen weights that it names.
 
     Raises:
-        CheckpointError: missing, of another network, or the frozen weights are not what they were.
+        CheckpointError: the file is missing or of another network, or the frozen weights have changed.
     """
     tensors, header = checkpoint.read_tensors(path)
     if "frozen" in header:
@@ -83,10 +83,10 @@ def load_trained(model: nn.Module, path: Path) -> None:
 
 
 def frozen_weights(header: Mapping[str, Any], path: Path, model: nn.Module) -> str:
-    """Return the weights that a model file without tensors names, after checking that they are the same as then.
+    """Return the weights that a model file without tensors names, after checking that they have not changed.
 
     Raises:
-        CheckpointError: the file is gone, or has other content.
+        CheckpointError: the weights file is missing, or its content has changed.
     """
     frozen = header["frozen"]
     weights = str(frozen["weights"])
@@ -106,7 +106,7 @@ def frozen_weights(header: Mapping[str, Any], path: Path, model: nn.Module) -> s
 
 
 def sha256_of(file: Path) -> str:
-    """Return the SHA-256 of a file's content, hexadecimal."""
+    """Return the SHA-256 of a file's content in hexadecimal."""
     total = hashlib.sha256()
     with file.open("rb") as stream:
         while block := stream.read(1 << 20):

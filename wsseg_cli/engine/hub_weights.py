@@ -1,4 +1,4 @@
-"""`weights: hub`: the file that a hub holds for a network's backbone, fetched once however many processes run."""
+"""`weights: hub`: the file that a hub has for a network's backbone, fetched once however many processes run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def cached(model: nn.Module) -> Path | None:
 
 
 def fetched(model: nn.Module, quiet: bool = True) -> tuple[Path, str]:
-    """Return the local copy of that file, and how a protocol states the weights; see `weights.hub.fetch`."""
+    """Return the local copy of that file and what a protocol says of the weights; see `weights.hub.fetch`."""
     file = file_of(model)
     with DownloadLine("fetch", quiet=quiet) as line:
         path = hub.fetch(file, note=None if quiet else _note, show=line)
@@ -42,7 +42,7 @@ def fetched(model: nn.Module, quiet: bool = True) -> tuple[Path, str]:
 
 
 def bring(model: nn.Module, quiet: bool) -> None:
-    """Fetch the file in the main process, so that the others find it; an error of main is raised in all."""
+    """Fetch the file in the main process, so that the others find it; an error in main is raised in all of them."""
     outcome: WssegError | None = None
     if processes.is_main():
         try:

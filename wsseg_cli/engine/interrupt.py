@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM that wait for the end of a step, so that training saves and goes on from there."""
+"""Ctrl-C and SIGTERM deferred to the end of a step, so that training can save its state and resume from there."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ..signals import Terminated, terminate
 
 
 class Interrupt:
-    """While inside, the first Ctrl-C or SIGTERM only sets `asked`; a second one ends at once.
+    """While inside, the first Ctrl-C or SIGTERM only sets `asked`; a second one stops at once.
 
-    SIGTERM waits only in a process that answers it at all (see `raise_on_sigterm`).
+    SIGTERM is deferred only in a process that handles it at all (see `raise_on_sigterm`).
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Pictures of a training as it goes, in TensorBoard: what the network makes of a few training images by now."""
+"""Pictures of a running training in TensorBoard: the network's current output for a few training images."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from ..settings import InferSettings
 from ..types import ByteArray, Sample
 
 IMAGES = 4
-"""So many of the training images are shown, always the same."""
+"""Number of training images that are shown, always the same ones."""
 
 
 def log_pictures(
     trackers: Sequence[Any], trainable: Trainable[Any, Any], model: nn.Module, job: TrainingJob, step: int
 ) -> None:
-    """Send the first images of `job`, each beside its maps or prediction, to TensorBoard if that tracker is on.
+    """Send the first images of `job`, each next to its maps or prediction, to TensorBoard if that tracker is on.
 
-    The network is left as it was, so nothing that is trained depends on whether somebody watches.
+    The network is left as it was, so the training does not depend on whether pictures are logged.
     """
     boards = [tracker for tracker in trackers if tracker.name == "tensorboard"]
     if not boards:
@@ -41,11 +41,11 @@ def log_pictures(
 
 @contextmanager
 def _at_rest(model: nn.Module, gradients: bool) -> Iterator[None]:
-    """Hold the network in eval mode, with gradients if asked for; then give every module back the mode that it had."""
+    """Keep the network in eval mode, with gradients if asked for; then restore the mode of every module."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        # not inference_mode: a tensor that a module keeps from here could not enter a backward pass later
+        # not inference_mode: a tensor that a module keeps from here could not take part in a backward pass later
         with torch.set_grad_enabled(gradients):
             yield
     finally:
@@ -54,7 +54,7 @@ def _at_rest(model: nn.Module, gradients: bool) -> Iterator[None]:
 
 
 def _shown(trainable: Trainable[Any, Any], model: nn.Module, job: TrainingJob, sample: Sample) -> ByteArray | None:
-    """Return (H, 2W, 3) uint8: the image and what comes out of it in one view; None for what makes no picture."""
+    """Return (H, 2W, 3) uint8: the image and the output for it in one view; None if the output cannot be drawn."""
     image = read_image(sample.image, sample.orientation)
     view = InferSettings()
     extras = extras_of(sample, trainable.required.inference)

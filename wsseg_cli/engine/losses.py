@@ -1,4 +1,4 @@
-"""The losses of a training as numbers: looked at every few steps, so that a GPU is not waited for at each."""
+"""The losses of a training as numbers: read every few steps only, so that not every step waits for the GPU."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from . import train_state
 
 @dataclass(frozen=True)
 class PartLosses:
-    """The losses of one part of a step, still where they were computed.
+    """The losses of one part of a step, still on the device that computed them.
 
     Attributes:
-        names: of the losses.
+        names: names of the losses.
         values: (len(names),) float32.
-        image_ids: the images of the part.
+        image_ids: images of the part.
     """
 
     names: tuple[str, ...]
@@ -36,14 +36,14 @@ class PartLosses:
 
 
 class LossWatch:
-    """Keeps the losses of the steps until somebody looks; no checkpoint is written before.
+    """Keeps the losses of the steps until they are checked; no checkpoint is written before that.
 
     Attributes:
-        last: the losses of the last step that was looked at, averaged over its parts.
+        last: the losses of the last step that was checked, averaged over its parts.
     """
 
     def __init__(self, folder: Path) -> None:
-        """folder: the training's own, whose last checkpoint the error names."""
+        """folder: the training's folder, whose last checkpoint the error names."""
         self.folder = folder
         self.last: dict[str, float] = {}
         self._waiting: list[tuple[int, list[PartLosses]]] = []
@@ -56,7 +56,7 @@ class LossWatch:
         """Return the losses of the last step.
 
         Raises:
-            TrainingError: one is not finite, of this step or an earlier one; names the first such loss, its step, its
+            TrainingError: a loss of this or an earlier step is not finite; names the first such loss, its step, its
                 images and the last checkpoint.
         """
         for step, parts in self._waiting:

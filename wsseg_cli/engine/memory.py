@@ -20,7 +20,7 @@ IMAGE_ADVICE = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that memory, of the device or of the machine, is used up."""
+    """Return whether an error means that the memory of the device or of the machine is exhausted."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _WORDS)
@@ -28,10 +28,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def explained(job: TrainingJob, device: torch.device) -> Iterator[None]:
-    """Say what to do when the training of a stage inside needs more memory than there is.
+    """Say what to do if the training inside needs more memory than there is.
 
     Raises:
-        TrainingError: memory is used up.
+        TrainingError: memory is exhausted.
     """
     try:
         yield
@@ -53,5 +53,5 @@ def _advice(job: TrainingJob, device: torch.device) -> str:
     return (
         f"{job.dir.name}: out of memory on {device} with batch_size {settings.batch_size}, accumulate "
         f"{settings.accumulate}, {sizes}. {split}a smaller batch_size, crop or scale and `precision=bf16` need less. "
-        f"Kept: {kept}; the same command goes on from there"
+        f"Kept: {kept}; the same command resumes from there"
     )

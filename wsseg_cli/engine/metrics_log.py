@@ -15,10 +15,10 @@ from . import processes
 
 
 class MetricsLog:
-    """metrics.jsonl: a line every few steps; what a broken run wrote after its last checkpoint is dropped first."""
+    """metrics.jsonl, one line every few steps; on resuming, lines after the last checkpoint are dropped."""
 
     def __init__(self, path: Path, begun: int, accelerator: Any) -> None:
-        """Read the lines up to step `begun`; accelerator: hands values to a tracker, None where there is none."""
+        """Read the lines up to step `begun`; accelerator: passes values on to a tracker; None if there is none."""
         self.path, self.accelerator = path, accelerator
         self.lines = [line for line in metrics(path) if line["step"] <= begun]
 

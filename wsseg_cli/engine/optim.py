@@ -14,7 +14,7 @@ from ..settings import OptimSettings, ScheduleSettings
 from ..types import Progress
 
 PSA_MULTIPLIERS = (1.0, 2.0, 10.0, 20.0)
-"""Rates of old weights, old biases, new weights, new biases relative to the recipe's."""
+"""Learning rates of old weights, old biases, new weights and new biases, in multiples of the recipe's."""
 
 
 def psa_param_groups(
@@ -28,7 +28,7 @@ def psa_param_groups(
     """Return four parameter groups: old weights, old biases, new weights, new biases (PSA, and most systems after it).
 
     new: layers that start at random; all others are old. Biases are the parameters whose name ends in "bias", those of
-    norms included; frozen parameters are in no group. multipliers: of the learning rate, group by group. Biases have no
+    norms included; frozen parameters are in no group. multipliers: of the learning rate, per group. Biases have no
     weight decay unless `decay_biases`. A group may be empty.
     """
     fresh = {id(p) for part in new for p in ([part] if isinstance(part, nn.Parameter) else part.parameters())}
@@ -47,7 +47,7 @@ def psa_param_groups(
 
 
 def build_optimizer(groups: ParamGroups, optim: OptimSettings, *, fused: bool = False) -> torch.optim.Optimizer:
-    """Return the optimiser; each group remembers the rate that it starts from as `base_lr`.
+    """Return the optimiser; each group stores its initial learning rate as `base_lr`.
 
     fused: one kernel updates many weights, which is for GPUs; last digits may differ.
 
@@ -105,18 +105,18 @@ def step_facts(optimizer: torch.optim.Optimizer, norm: Tensor | None) -> dict[st
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, schedule: ScheduleSettings, progress: Progress) -> None:
-    """Set each group's learning rate to its `base_lr` times `rate` at the step that comes next."""
+    """Set each group's learning rate to its `base_lr` times `rate` at the next step."""
     factor = rate(progress.step, progress.max_steps, schedule)
     for group in optimizer.param_groups:
         group["lr"] = group["base_lr"] * factor
 
 
 def rate(step: int, max_steps: int, schedule: ScheduleSettings) -> float:
-    """Return what the base learning rate is multiplied with in step `step`, counted from 0.
+    """Return the factor of the base learning rate in step `step`, counted from 0.
 
-    The schedule ends at `schedule.steps`, or else at `max_steps`; afterwards the last rate that was used stays. A
+    The schedule ends at `schedule.steps`, or else at `max_steps`; afterwards the last rate used stays. A
     cosine without `schedule.steps` rises again past `max_steps`, as published. With `warmup` the first steps rise
-    linearly from `warmup_start` to 1. With `every` the rate moves only at multiples of it (deeplab-pytorch).
+    linearly from `warmup_start` to 1. With `every` the rate changes only at multiples of it (deeplab-pytorch).
     """
     end = schedule.steps or max_steps
     if step < schedule.warmup:

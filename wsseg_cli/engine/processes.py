@@ -1,4 +1,4 @@
-"""The processes of a run: who am I, who is main, what all of them computed. One process needs nothing started."""
+"""The processes of a run: their ranks, which one is main, and collectives. A single process needs no setup."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..errors import StageError
 from ..settings import RuntimeSettings
 from ..signals import Terminated
 
-if TYPE_CHECKING:  # `prepare` asks who is main, and does without the start of torch
+if TYPE_CHECKING:  # `prepare` asks which process is main, and must not wait for torch to load
     import torch
     from torch import Tensor
 
@@ -20,10 +20,10 @@ _log = logging.getLogger(__name__)
 
 
 def start(device: str = "auto") -> torch.device:
-    """Start what several processes need (accelerate's PartialState) and return this process' device.
+    """Set up what several processes need (accelerate's PartialState) and return this process's device.
 
     Raises:
-        StageError: the device cannot be shared by the processes that were started.
+        StageError: the processes that were started cannot work together on this device.
     """
     from accelerate import PartialState
 
@@ -38,9 +38,9 @@ def start(device: str = "auto") -> torch.device:
 
 
 def on_cpu(device: str) -> bool:
-    """Tell whether networks run on the CPU: as `device` says, or "auto" where there is nothing else.
+    """Return whether networks run on the CPU: as `device` says, or "auto" if there is no other device.
 
-    accelerate joins several processes on a CPU only if it is told so.
+    accelerate joins several processes on a CPU only if it is told to.
     """
     import torch
 
@@ -48,7 +48,7 @@ def on_cpu(device: str) -> bool:
 
 
 def rank() -> int:
-    """Return the number of this process, 0 for main."""
+    """Return the rank of this process, 0 for main."""
     return int(os.environ.get("RANK", 0))
 
 
@@ -58,7 +58,7 @@ def world() -> int:
 
 
 def is_main() -> bool:
-    """Tell whether this process writes what is written once."""
+    """Return whether this process writes what is written only once."""
     return rank() == 0
 
 
@@ -71,7 +71,7 @@ def barrier() -> None:
 
 
 def agree(value: Any) -> Any:
-    """Return the main process' `value` in all processes; an exception of main is raised in all."""
+    """Return the main process's `value` in all processes; an exception in main is raised in all."""
     if world() > 1:
         from accelerate.utils import broadcast_object_list
 
@@ -82,9 +82,9 @@ def agree(value: Any) -> Any:
 
 
 def agree_to_stop(asked: type[KeyboardInterrupt] | None) -> type[KeyboardInterrupt] | None:
-    """Return what any process was asked, the same in all of them: all stop after the same step.
+    """Return the request to stop that any process received, the same in all of them: all stop after the same step.
 
-    The processes speak through gloo, which does not wait for a GPU.
+    The processes communicate through gloo, which does not wait for a GPU.
     """
     if world() == 1:
         return asked
@@ -115,7 +115,7 @@ def gather_objects(values: list[Any]) -> list[Any]:
 
 
 def gather(x: Tensor) -> Tensor:
-    """Return (world * N, …) of each process' (N, …), same shape in all; carries no gradient."""
+    """Return (world * N, …) from each process's (N, …), the same shape in all; carries no gradient."""
     if world() == 1:
         return x.detach()
     import torch
@@ -126,7 +126,7 @@ def gather(x: Tensor) -> Tensor:
 
 
 def sum_over_processes(x: Tensor) -> Tensor:
-    """Return the sum of each process' `x`, same shape in all; carries no gradient."""
+    """Return the sum of `x` over the processes, the same shape in all; carries no gradient."""
     x = x.detach().clone()
     if world() > 1:
         import torch
@@ -136,7 +136,7 @@ def sum_over_processes(x: Tensor) -> Tensor:
 
 
 def worker_count(runtime: RuntimeSettings) -> int:
-    """Return the workers of this process: the recipe's, or the cores of the job, shared between its processes."""
+    """Return the workers of this process: the recipe's number, or the cores of the job divided among its processes."""
     if runtime.workers is not None:
         return runtime.workers
     return max(1, cores() // world())

@@ -1,4 +1,4 @@
-"""The progress line of a long loop: a live bar on a terminal, a line every few per cent elsewhere; on stderr only."""
+"""The progress line of a long loop: a live bar on a terminal, one line every few per cent elsewhere; on stderr only."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from types import TracebackType
 from typing import Any
 
 _STEPS, _SECONDS = 3, 2.0
-"""After the first step so many more, and so much time, before a rate says anything about the rest."""
+"""Steps and seconds needed after the first step before a rate says anything about the rest."""
 
 
 class ProgressLine:
     """Counts towards `total` and shows count, rate, time left and the numbers that matter.
 
-    label: what is done, such as "train-cls"; unit: what is counted for the rate, such as "img"; each step counts as
+    label: what is running, such as "train-cls"; unit: what the rate counts, such as "img"; each step counts as
     `unit_size` of them. `quiet` shows nothing.
     """
 
@@ -65,11 +65,11 @@ class ProgressLine:
             print(self.text(), file=sys.stderr, flush=True)
 
     def show(self, **numbers: float) -> None:
-        """Show `numbers` beside the count from the next advance on."""
+        """Show `numbers` next to the count from the next advance on."""
         self.numbers.update(numbers)
 
     def advance(self, by: int = 1, **numbers: float) -> None:
-        """Count `by` more done and show `numbers` beside the count."""
+        """Count `by` more as done and show `numbers` next to the count."""
         self.count += by
         if self._first is None:
             self._first = self.count, time.monotonic()
@@ -89,10 +89,10 @@ class ProgressLine:
         return line if short else f"{self.label:<10} {line}"
 
     def _pace(self) -> list[str]:
-        """Return rate and time left, nothing before they mean something; at the end rate and time of the whole loop.
+        """Return rate and time left, or nothing until they are meaningful; at the end rate and time of the whole loop.
 
-        What comes before the first step (processes that start, code that is compiled) does not come again, so the rate
-        counts from there, and not before a few steps and seconds have passed.
+        What precedes the first step (starting processes, compiling code) happens once, so the rate counts from
+        that step on, and is shown only after a few more steps and seconds.
         """
         now = time.monotonic()
         if self.count >= self.total:
@@ -108,7 +108,7 @@ class ProgressLine:
 
 
 class DownloadLine:
-    """Shows a download in MiB: called with the bytes there and the bytes in all, 0 if nobody knows how many."""
+    """Shows a download in MiB: called with the bytes received and the bytes in total, 0 if unknown."""
 
     def __init__(self, label: str, quiet: bool = False) -> None:
         self.label, self.quiet = label, quiet
@@ -124,7 +124,7 @@ class DownloadLine:
             self._line.__exit__(kind, error, trace)
 
     def __call__(self, done: int, total: int) -> None:
-        """Show so many bytes of so many."""
+        """Show that `done` of `total` bytes have arrived."""
         if not total:
             return
         now = done >> 20 if done < total else -(-total >> 20)

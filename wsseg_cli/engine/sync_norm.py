@@ -1,4 +1,4 @@
-"""Batch statistics over all processes. torch's own layer does that on GPUs alone."""
+"""Batch statistics over all processes. torch's own layer does this only on GPUs."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from . import processes
 
 
 def sync_batch_norms(model: nn.Module, device: torch.device) -> nn.Module:
-    """Return `model`, whose batch norms in training mode then take mean and variance over the batches of all processes.
+    """Return `model`; its batch norms in training mode now take mean and variance over the batches of all processes.
 
-    Each process brings as many images as the others.
+    All processes must have equally many images.
     """
     if device.type != "cpu":
         synced: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         return synced
     for module in model.modules():
         if type(module) is nn.BatchNorm2d:
-            module.__class__ = SyncedBatchNorm  # the optimiser and `Backbone.freeze` know this very object
+            module.__class__ = SyncedBatchNorm  # the optimiser and `Backbone.freeze` hold this very object
     return model
 
 
 class SyncedBatchNorm(nn.BatchNorm2d):
-    """Batch norm whose statistics in training come from all processes; in eval mode as any other."""
+    """Batch norm whose training statistics come from all processes; in eval mode it is like any other."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Return (N, D, h, w) normalised over N, h, w and the processes."""
         if not self.training:
             return super().forward(input)
         count = processes.world() * input.numel() / input.shape[1]
-        # two sums one after the other: the mean of squares alone would lose digits
+        # two passes: the variance from a mean of squares would lose digits
         mean = _sum(input.sum((0, 2, 3), keepdim=True)) / count
         centred = input - mean
         variance = _sum(centred.square().sum((0, 2, 3), keepdim=True)) / count
@@ -53,7 +53,7 @@ class SyncedBatchNorm(nn.BatchNorm2d):
 
 
 class _Sum(torch.autograd.Function):
-    """The sum of all processes; each learns what the losses of all say of its own part."""
+    """The sum over all processes; backward gives each the gradient of all losses with respect to its own part."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

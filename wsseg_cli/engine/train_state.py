@@ -1,4 +1,4 @@
-"""The state of an unfinished training on disk: written every few steps, loaded to go on, removed at the end."""
+"""The state of an unfinished training on disk: written every few steps, loaded to resume, removed at the end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _STATE = "train_state"
 
 @with_config(ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class _State(TypedDict):
-    """A training's state beside its tensors: steps done, the optimiser's scalars by "NUMBER.NAME", loss scaling."""
+    """A training's state apart from its tensors: steps done, the optimiser's scalars by "NUMBER.NAME", loss scaling."""
 
     step: Annotated[int, Field(ge=0)]
     scalars: dict[Annotated[str, Field(pattern=r"^\d{1,9}\.\w+$")], int | float | bool]
@@ -31,10 +31,10 @@ class _State(TypedDict):
 
 
 def write(folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: Any) -> None:
-    """Write everything that training needs to go on after `step` steps as `folder`/step_NNNNNN; drop older ones.
+    """Write everything needed to resume training after `step` steps as `folder`/step_NNNNNN; drop older states.
 
     Raises:
-        DataError: it cannot be written; what was there before stays.
+        DataError: the state cannot be written; the previous one is kept.
     """
     final = folder / f"step_{step:06d}"
     state = optimizer.state_dict()["state"]
@@ -70,7 +70,7 @@ def resume(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, sca
     """Load the newest training state of `folder`, if there is one; return the number of steps done.
 
     Raises:
-        CheckpointError: it is damaged, or of another network or optimiser.
+        CheckpointError: the state is damaged, or of another network or optimiser.
     """
     last = last_folder(folder)
     if last is None:
@@ -100,7 +100,7 @@ def resume(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, sca
 
 
 def _check_state(last: Path, state: Mapping[int, Mapping[str, Any]], optimizer: Any, remedy: str) -> None:
-    """Refuse values that belong to no parameter, or are not of its shape: some would fail many steps later."""
+    """Refuse values without a parameter, or not of its shape: some would only fail many steps later."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     names = {frozenset(values) for values in state.values()}
     for number, values in state.items():
@@ -122,6 +122,6 @@ def _load_scaler(scaler: Any, values: Mapping[str, Any], last: Path, remedy: str
 
 
 def drop(folder: Path) -> None:
-    """Remove the training states of a finished training: the model file is what stays."""
+    """Remove the training states of a finished training: only the model file stays."""
     for step in _states(folder):
         remove(step)

@@ -1,1 +1,1 @@
-"""Readers of other people's binary files, one to a suffix. They execute nothing that a file says."""
+"""Readers of third-party binary files, one per suffix. They execute nothing that a file contains."""

@@ -1,8 +1,8 @@
-"""Label Studio's brush: (H, W) pixels as RGBA bytes, of which alpha counts, packed bit by bit with run lengths.
+"""Label Studio's brush: (H, W) pixels as RGBA bytes, of which only alpha counts, bit-packed with run lengths.
 
-The form is that of the JavaScript package @thi.ng/rle-pack. A head of 53 bits holds the count of the bytes (32), the
-bits of a value less 1 (5) and four widths of lengths less 1 (4 each). Each run then has a bit that says whether one
-value is repeated, two bits that choose the width, the length less 1, and one value, or as many as it is long.
+The format is that of the JavaScript package @thi.ng/rle-pack. A header of 53 bits holds the number of bytes (32), the
+bits per value minus 1 (5) and four length widths minus 1 (4 each). Each run then has one bit that says whether a single
+value is repeated, two bits that choose the width, the length minus 1, and one value, or as many as the run is long.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def pack(lengths: Sequence[int], total: int) -> list[int]:
 
 
 def _bits(codes: np.ndarray, counts: np.ndarray) -> ByteArray:
-    """Return the lowest `counts[i]` bits, at most 32, of each code, one after the other."""
+    """Return the lowest `counts[i]` bits, at most 32, of each code, concatenated."""
     left = (codes << (32 - counts)).astype(">u4")
     each = np.unpackbits(left.view(np.uint8)).reshape(-1, 32)
     return each[np.arange(32) < counts[:, None]]
@@ -54,7 +54,7 @@ def unpack(values: object, size: tuple[int, int]) -> BoolArray:
     """Return the (H, W) bool pixels of packed bytes: those whose alpha is at least 128.
 
     Raises:
-        DataError: no bytes, another size, or data that end or go on where they must not.
+        DataError: the values are not bytes, have another size, or end too early or too late.
     """
     try:
         data = bytes(values)  # type: ignore[call-overload]
@@ -84,7 +84,7 @@ def unpack(values: object, size: tuple[int, int]) -> BoolArray:
 
 
 class _Bits:
-    """Bytes read bit by bit, the highest first."""
+    """Bytes read bit by bit, highest bit first."""
 
     def __init__(self, data: bytes) -> None:
         self.data, self.place = data, 0
@@ -93,7 +93,7 @@ class _Bits:
         """Return the next `count` bits as a number.
 
         Raises:
-            DataError: there are fewer.
+            DataError: there are fewer bits left.
         """
         end = self.place + count
         if end > 8 * len(self.data):

@@ -1,4 +1,4 @@
-"""Read the weights of a `.caffemodel` without Caffe: just enough of protobuf's wire format, nothing is executed."""
+"""Read the weights of a `.caffemodel` without Caffe: just enough of protobuf's wire format; nothing is executed."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from ..errors import CheckpointError
 FloatArray = npt.NDArray[np.float32]
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-# Far above any network; they keep a file made to fill the memory from doing so.
+# Far above any network; they keep a malicious file from exhausting the memory.
 _MOST_AXES, _MOST_BLOBS, _MOST_LAYERS, _MOST_FIELDS = 32, 64, 20_000, 2_000_000
 _LARGEST = 4 << 30  # bytes
 
-# Types of layers that came before their names: numbers in the second layout of the format.
+# Layer types from before they had names: numbers in the second layout of the format.
 _OLD_TYPES = {4: "Convolution", 14: "InnerProduct", 39: "Deconvolution"}
 _OLDEST_TYPES = {"conv": "Convolution", "innerproduct": "InnerProduct"}
 
 
 class Piece(NamedTuple):
-    """A field's bytes and where in the file they begin."""
+    """The bytes of a field and their offset in the file."""
 
     start: int
     view: memoryview
@@ -40,7 +40,7 @@ Value = int | Piece
 
 @dataclass
 class Layer:
-    """One layer that the file holds: name, type as Caffe calls it, its arrays in order."""
+    """One layer in the file: its name, its type as named by Caffe, its arrays in order."""
 
     name: str
     type: str
@@ -50,11 +50,11 @@ class Layer:
 def read(path: Path | str) -> dict[str, Tensor]:
     """Return the tensors of a `.caffemodel` by the names of its layers: "conv1.weight", "bn_conv1.running_var", ….
 
-    Convolutions and inner products give weight and bias; a BatchNorm gives running mean and variance, divided by their
-    count, and takes weight and bias from the Scale layer behind it. Layers without weights are left out.
+    Convolutions and inner products give weight and bias. A BatchNorm gives running mean and variance, divided by their
+    count, and takes weight and bias from the Scale layer that follows it. Layers without weights are left out.
 
     Raises:
-        CheckpointError: no file, or not a whole caffemodel.
+        CheckpointError: the file is missing, or not a complete caffemodel.
     """
     return {name: torch.from_numpy(array) for name, array in tensors(layers(path), str(path)).items()}
 
@@ -63,7 +63,7 @@ def layers(path: Path | str) -> list[Layer]:
     """Return the layers of a `.caffemodel` that hold arrays, in the order of the file.
 
     Raises:
-        CheckpointError: no file, or not a whole caffemodel.
+        CheckpointError: the file is missing, or not a complete caffemodel.
     """
     try:
         data = read_bytes(path, _LARGEST)
@@ -82,7 +82,7 @@ def tensors(found: list[Layer], where: str) -> dict[str, FloatArray]:
     """Return the named tensors of layers in the order of a file; `where` is named in errors.
 
     Raises:
-        CheckpointError: a layer has another number of arrays than its type needs, or a Scale no BatchNorm before it.
+        CheckpointError: a layer has more or fewer arrays than its type needs, or a Scale has no BatchNorm before it.
     """
     named: dict[str, FloatArray] = {}
     norm = ""
@@ -135,7 +135,7 @@ def _layers(net: _Message) -> Iterator[Layer]:
         else:
             message, name_at, type_at, blobs_at = net.inside(value, "layer"), 4, 5, 6
             nested = next((piece for n, piece in message if n == 1), None)
-            if nested is not None:  # the oldest layout: name, type and arrays one message deeper
+            if nested is not None:  # the oldest layout: name, type and arrays are one message deeper
                 message, name_at, type_at, blobs_at = message.inside(nested, "layer"), 1, 2, 50
         layer = Layer("", "")
         for field_number, value in message:
@@ -165,7 +165,7 @@ def _blob(message: _Message) -> FloatArray:
     """Return the array of a BlobProto as float32.
 
     Raises:
-        CheckpointError: the shape does not hold the numbers that are there.
+        CheckpointError: the shape does not match the number of values.
     """
     single, double = bytearray(), bytearray()
     old_shape = {number: 1 for number in (1, 2, 3, 4)}
@@ -188,19 +188,19 @@ def _blob(message: _Message) -> FloatArray:
         raise message.broken(f"an array of {values.size} numbers says that its shape is {shape[:_MOST_AXES]}")
     try:
         return values.astype(np.float32).reshape(shape)
-    except ValueError as error:  # shapes of no numbers that numpy does not take
+    except ValueError as error:  # shapes without elements that numpy does not accept
         raise message.broken(f"an array of the shape {shape}") from error
 
 
 @dataclass
 class _Budget:
-    """Fields that the messages of one file may still have together."""
+    """Number of fields that the messages of one file may still have in total."""
 
     left: int
 
 
 class _Message:
-    """Fields of one protobuf message: (number, value), an int for a varint and a `Piece` for anything else."""
+    """Fields of one protobuf message, (number, value): an int for a varint and a `Piece` for anything else."""
 
     def __init__(self, piece: Piece, where: str, budget: _Budget) -> None:
         self.start, self.view = piece
@@ -212,7 +212,7 @@ class _Message:
         )
 
     def inside(self, value: Value, what: str) -> _Message:
-        """Return the message that a field holds."""
+        """Return the message in a field."""
         if isinstance(value, int):
             raise self.broken(f"a number stands in place of a {what}")
         return _Message(value, self.where, self.budget)

@@ -1,4 +1,4 @@
-"""COCO's instances JSON out and in: a category a class, ids from 1 in the order of the mask values, regions as runs."""
+"""COCO's instances JSON, written and read: one category per class, ids from 1 by mask value, regions as run lengths."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .coco_masks import object_mask, packed
 from .regions import BoolArray, Drawing, Drawings, Picture, Region, regions_of
 
 LARGEST = 1 << 30
-"""Bytes of the largest file that is read."""
+"""Largest file that is read, in bytes."""
 
 _REMEDY = "expected COCO's instances format with images, annotations and categories"
 
@@ -52,10 +52,10 @@ class _Instances(TypedDict):
 
 
 def write(path: Path, labels: Mapping[int, str], pictures: Iterable[Picture], instances: bool = False) -> int:
-    """Write an instances JSON, whole or not at all; return its images.
+    """Write an instances JSON, whole or not at all; return the number of images.
 
     labels: by mask value, in the order of the category ids; pixels of other values are in no annotation. instances: one
-    annotation a connected component, else one a class and image. No annotation is a crowd.
+    annotation per connected component, else one per class and image. No annotation is a crowd.
 
     Raises:
         DataError: the file cannot be written.
@@ -85,10 +85,10 @@ def _shape(region: Region, size: tuple[int, int]) -> Json:
 
 
 def read(path: Path) -> Drawings:
-    """Return what an instances JSON holds, crowds as other objects.
+    """Return the drawings in an instances JSON, crowds like other objects.
 
     Raises:
-        DataError: missing, another form, or objects of images or categories that it does not name.
+        DataError: the file is missing or has another form, or objects are of unknown images or categories.
     """
     content = read_record(path, _Instances, _REMEDY, largest=LARGEST)
     if content is None:
@@ -112,9 +112,9 @@ def read(path: Path) -> Drawings:
 
 
 def inside(region: Any, size: tuple[int, int]) -> BoolArray:
-    """Return the (H, W) bool pixels of polygons or run lengths, drawn as COCO's own tools draw them.
+    """Return the (H, W) bool pixels of polygons or run lengths, drawn as by COCO's own tools.
 
     Raises:
-        DataError: neither, or run lengths of another size.
+        DataError: the region is neither, or its run lengths have another size.
     """
     return object_mask(region, size).astype(bool)

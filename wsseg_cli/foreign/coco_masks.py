@@ -1,6 +1,6 @@
-"""Masks from COCO's annotations: polygons and run lengths to pixels as COCO's own tools do, objects to one class mask.
+"""Masks from COCO's annotations: polygons and run lengths to pixels, as in COCO's own tools, objects to a class mask.
 
-A polygon is drawn on a grid five times finer and read off at the columns' centres; positions run down the columns.
+A polygon is drawn on a grid five times finer and sampled at the column centres; positions run down the columns.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from ..types import IGNORE, ByteArray
 Overlap = Literal["last", "first", "smallest"]
 Crowd = Literal["paint", "ignore", "skip"]
 
-_FAR = 1e6  # pixels; a coordinate beyond is no place in a photo
-_ROUND = 10_000  # pixels that an outline may have beside four for each of its image
+_FAR = 1e6  # pixels; a coordinate beyond cannot be in a photo
+_ROUND = 10_000  # pixels that an outline may have in addition to four per pixel of its image
 
 
 def class_mask(
@@ -29,14 +29,14 @@ def class_mask(
     overlap: Overlap = "last",
     crowd: Crowd = "paint",
 ) -> ByteArray:
-    """Return the (H, W) uint8 class mask of the objects of one image.
+    """Return the (H, W) uint8 class mask of the objects in one image.
 
-    objects: (mask value, segmentation, is a crowd) in the order of the file. overlap: which object keeps a pixel that
-    several claim; "smallest" is the one of fewest pixels, the later one of equals. crowd: "paint" like any object,
-    "ignore" as 255 in its turn, "skip".
+    objects: (mask value, segmentation, is a crowd) in the order of the file. overlap: which object gets a pixel that
+    several cover; "smallest" is the one with the fewest pixels, the later one among equals. crowd: "paint" like any
+    object, "ignore" as 255 in its turn, "skip".
 
     Raises:
-        DataError: a segmentation that is neither polygons nor run lengths of this size.
+        DataError: a segmentation is neither polygons nor run lengths of this size.
     """
     chosen = [entry for entry in objects if not (entry[2] and crowd == "skip")]
     values = [IGNORE if is_crowd and crowd == "ignore" else value for value, _, is_crowd in chosen]
@@ -57,10 +57,10 @@ def class_mask(
 def object_mask(segmentation: Any, size: tuple[int, int]) -> ByteArray:
     """Return the (H, W) uint8 mask of one object: 1 inside, 0 outside.
 
-    segmentation: polygons [[x, y, x, y, …], …], whose union it is, or run lengths {"size", "counts"}.
+    segmentation: polygons [[x, y, x, y, …], …], of which the union is taken, or run lengths {"size", "counts"}.
 
     Raises:
-        DataError: it is neither, or run lengths of another size.
+        DataError: the segmentation is neither, or its run lengths have another size.
     """
     canvas = _Canvas(size)
     canvas.draw(segmentation)
@@ -68,7 +68,7 @@ def object_mask(segmentation: Any, size: tuple[int, int]) -> ByteArray:
 
 
 class _Canvas:
-    """The pixels of one object, column by column, the order in which COCO counts them; used again for the next."""
+    """The pixels of one object, column by column, as COCO counts them; reused for the next object."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         height, width = self.size = size
@@ -79,7 +79,7 @@ class _Canvas:
         self.low, self.high = 0, -1
 
     def draw(self, segmentation: Any) -> ByteArray:
-        """Return the part of `inside` from the first to the last pixel of an object, after wiping the one before."""
+        """Return the part of `inside` from the first to the last pixel of an object; the previous one is cleared."""
         self.inside[self.low : self.high + 1] = 0
         self.low, self.high = len(self.inside), -1
         if isinstance(segmentation, dict):
@@ -110,7 +110,7 @@ def _corners(polygon: Any) -> npt.NDArray[np.float64]:
 
 
 def _check_length(outlines: Sequence[npt.NDArray[np.float64]], size: tuple[int, int]) -> None:
-    """Refuse an object around which a walk would take minutes: every pixel of its outline is a step."""
+    """Refuse an object whose outline would take minutes to trace: every pixel of it is a step."""
     length = sum(float(np.abs(np.roll(corners, -1, axis=0) - corners).max(axis=1).sum()) for corners in outlines)
     if length > 4 * size[0] * size[1] + _ROUND:
         raise DataError(f"polygons with an outline of {length:,.0f} pixels in an image of {size[1]}x{size[0]}")
@@ -135,8 +135,8 @@ def _runs(segmentation: dict[str, Any], size: tuple[int, int]) -> npt.NDArray[np
 def _unpacked(text: bytes) -> list[int]:
     """Return run lengths from COCO's text form.
 
-    Five bits a character, lowest first, counted from "0"; the sixth bit says that more follow, the fifth of the last is
-    the sign. From the fourth length on, the difference to the length two before is written.
+    Each character, counted from "0", holds five bits, lowest first; its sixth bit says that more follow, and the fifth
+    of the last one is the sign. From the fourth length on, the difference from the length two before is stored.
     """
     lengths: list[int] = []
     value = shift = 0
@@ -158,7 +158,7 @@ def _unpacked(text: bytes) -> list[int]:
 
 
 def packed(lengths: Sequence[int]) -> str:
-    """Return run lengths in COCO's text form, the inverse of what `object_mask` reads."""
+    """Return run lengths in COCO's text form, as `object_mask` reads it."""
     letters = []
     for index, length in enumerate(lengths):
         value = length - lengths[index - 2] if index > 2 else length
@@ -173,9 +173,9 @@ def packed(lengths: Sequence[int]) -> str:
 
 @numba.njit(cache=True, nogil=True)
 def _turns(corners: npt.NDArray[np.float64], height: int, width: int, turns: npt.NDArray[np.uint8]) -> tuple[int, int]:
-    """Mark in `turns` where a walk down the columns enters or leaves a polygon; return the first and last such place.
+    """Mark in `turns` where a scan down the columns enters or leaves a polygon; return the first and last such place.
 
-    turns: (W * H + 1,), zero before. A place that is crossed twice is none.
+    turns: (W * H + 1,), zero before. A place that is crossed twice does not count.
     """
     fine = 5
     low, high = height * width, -1
@@ -184,7 +184,7 @@ def _turns(corners: npt.NDArray[np.float64], height: int, width: int, turns: npt
     last_x = last_y = 0
     for corner in range(count):
         following = (corner + 1) % count
-        # int() cuts towards zero, for negative coordinates too, as the original does
+        # int() truncates towards zero, also for negative coordinates, as in the original
         from_x, from_y = int(fine * corners[corner, 0] + 0.5), int(fine * corners[corner, 1] + 0.5)
         to_x, to_y = int(fine * corners[following, 0] + 0.5), int(fine * corners[following, 1] + 0.5)
         wide, tall = abs(to_x - from_x), abs(to_y - from_y)
@@ -220,7 +220,7 @@ def _turns(corners: npt.NDArray[np.float64], height: int, width: int, turns: npt
 
 @numba.njit(cache=True, nogil=True)
 def _fill_turns(inside: npt.NDArray[np.uint8], turns: npt.NDArray[np.uint8], low: int, high: int) -> None:
-    """Set `inside` to 1 between every other two of the `turns` in [low, high]; clear these."""
+    """Set `inside` to 1 between alternate pairs of the `turns` in [low, high]; clear the turns."""
     within = 0
     for place in range(low, min(high + 1, len(inside))):
         within ^= turns[place]

@@ -1,4 +1,4 @@
-"""CVAT's files out and in: "CVAT for images 1.1" (XML) and "Segmentation mask 1.1" (an archive of coloured masks)."""
+"""CVAT's files, written and read: "CVAT for images 1.1" (XML), "Segmentation mask 1.1" (archive of coloured masks)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .coco_masks import object_mask
 from .regions import BoolArray, Drawing, Drawings, Picture, from_lengths, regions_of
 
 LARGEST = 1 << 30
-"""Bytes of the largest XML that is read."""
+"""Largest XML that is read, in bytes."""
 
 LABELMAP = "labelmap.txt"
 MASKS = "SegmentationClass/"
@@ -29,16 +29,16 @@ MASKS = "SegmentationClass/"
 _ANNOTATIONS = "annotations.xml"
 _SHAPES = ("mask", "polygon", "box")
 _LONGEST_NAME = 64
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # of members of an archive: the same bytes whenever it is made
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # time of archive members: the same bytes whenever it is made
 
 
 def write_xml(
     path: Path, labels: Mapping[int, str], pictures: Iterable[Picture], colours: ByteArray, instances: bool = False
 ) -> int:
-    """Write the XML and, beside it, NAME.labels.json, which CVAT's label constructor takes; return the images.
+    """Write the XML and, next to it, NAME.labels.json for CVAT's label constructor; return the number of images.
 
-    labels: by mask value. colours: (256, 3) uint8 RGB, that of each value. instances: one mask a connected component,
-    else one a class and image.
+    labels: by mask value. colours: (256, 3) uint8 RGB of each value. instances: one mask per connected component, else
+    one per class and image.
 
     Raises:
         DataError: the files cannot be written.
@@ -73,7 +73,7 @@ def write_xml(
 
 
 def write_archive(path: Path, labels: Mapping[int, str], pictures: Iterable[Picture], colours: ByteArray) -> int:
-    """Write the archive: labelmap.txt, coloured masks, and the list of images; return how many these are.
+    """Write the archive: labelmap.txt, coloured masks, and the list of images; return the number of images.
 
     labels, colours: as in `write_xml`.
 
@@ -106,15 +106,15 @@ def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
 
 
 def hex_colour(colour: ByteArray) -> str:
-    """Return three bytes RGB as #rrggbb."""
+    """Return three RGB bytes as #rrggbb."""
     return f"#{colour.tobytes().hex()}"
 
 
 def refuse(labels: Sequence[str], archive: bool = False) -> None:
-    """Refuse names of labels that CVAT, or the label map of its archive, cannot hold.
+    """Refuse label names that CVAT, or the label map of its archive, cannot hold.
 
     Raises:
-        DataError: names them.
+        DataError: there are such names; lists them.
     """
     for name in labels:
         if len(name) > _LONGEST_NAME or any(letter < " " or letter == "\x7f" for letter in name):
@@ -127,10 +127,10 @@ def refuse(labels: Sequence[str], archive: bool = False) -> None:
 
 
 def read(path: Path) -> Drawings:
-    """Return what an XML holds, or an archive with one: masks, polygons and boxes, by z order.
+    """Return the drawings in an XML, or in an archive with one: masks, polygons and boxes, by z order.
 
     Raises:
-        DataError: missing, no XML of images, or one with entities, tracks of videos or other shapes.
+        DataError: the file is missing, not an XML of images, or has entities, video tracks or other shapes.
     """
     try:
         data = _xml_of(path)
@@ -178,7 +178,7 @@ def inside(region: dict[str, str], size: tuple[int, int]) -> BoolArray:
     """Return the (H, W) bool pixels of a mask, a polygon or a box.
 
     Raises:
-        DataError: run lengths that do not fit their box, a box outside of the image, numbers that are none.
+        DataError: run lengths do not fit their box, a box is outside the image, or a number is invalid.
     """
     if region["tag"] == "mask":
         return _mask(region, size)
@@ -212,16 +212,16 @@ def _mask(region: dict[str, str], size: tuple[int, int]) -> BoolArray:
 
 
 def _whole(text: str | None) -> int | None:
-    """Return a whole number from 0 on; None for anything else."""
+    """Return a non-negative integer; None for anything else."""
     text = (text or "").strip()
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
 def labelmap(path: Path) -> tuple[list[str], ByteArray] | None:
-    """Return the names and colours (N, 3) uint8 in an archive's label map, in its order; None for another file.
+    """Return the names and colours (N, 3) uint8 in an archive's label map, in its order; None for other files.
 
     Raises:
-        DataError: a broken archive or label map.
+        DataError: the archive or its label map is broken.
     """
     if not zipfile.is_zipfile(path):
         return None
@@ -250,7 +250,7 @@ def labelmap(path: Path) -> tuple[list[str], ByteArray] | None:
 
 
 def coloured_masks(path: Path) -> Iterable[tuple[str, bytes | Exception]]:
-    """Yield (image id, PNG) of the masks in an archive; an exception in the place of one that cannot be unpacked."""
+    """Yield (image id, PNG) of the masks in an archive, with an exception for each that cannot be unpacked."""
     with zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
             name = entry.filename
@@ -261,5 +261,5 @@ def coloured_masks(path: Path) -> Iterable[tuple[str, bytes | Exception]]:
                     continue
                 try:
                     yield image_id, archive.read(entry)
-                except Exception as error:  # zipfile and zlib fail in any way on a damaged member
+                except Exception as error:  # zipfile and zlib fail in all kinds of ways on a damaged member
                     yield image_id, error

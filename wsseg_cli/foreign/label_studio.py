@@ -1,4 +1,4 @@
-"""Label Studio's tasks out, as predictions with a brush and a score, and in: what people have drawn."""
+"""Label Studio's tasks: written as predictions with a brush and a score, read as the drawn annotations."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .cvat import hex_colour
 from .regions import BoolArray, Drawing, Drawings, Picture, Region, regions_of
 
 LARGEST = 1 << 30
-"""Bytes of the largest file that is read."""
+"""Largest file that is read, in bytes."""
 
 _REMEDY = "expected Label Studio's tasks, exported as JSON"
 _FROM, _TO = "label", "image"
@@ -64,10 +64,10 @@ def write(
     prefix: str = "",
     version: str = "wsseg",
 ) -> int:
-    """Write tasks with predictions and, beside them, NAME.config.xml, the labelling interface; return the tasks.
+    """Write tasks with predictions and, next to them, NAME.config.xml, the labelling interface; return their number.
 
-    labels: by mask value. colours: (256, 3) uint8 RGB, that of each value. instances: one region a connected component,
-    else one a class and image. prefix: what stands before a photo's name. version: of the model, shown by the tool. A
+    labels: by mask value. colours: (256, 3) uint8 RGB of each value. instances: one region per connected component,
+    else one per class and image. prefix: what precedes a photo's name. version: model version shown by the tool. A
     picture's score becomes that of its prediction.
 
     Raises:
@@ -118,10 +118,10 @@ def _interface(labels: Mapping[int, str], colours: ByteArray) -> str:
 
 
 def refuse(labels: Sequence[str]) -> None:
-    """Refuse names of labels that the labelling interface cannot hold.
+    """Refuse label names that the labelling interface cannot hold.
 
     Raises:
-        DataError: names them.
+        DataError: there are such names; lists them.
     """
     for name in labels:
         if any(letter < " " or letter == "\x7f" for letter in name) or name != name.strip():
@@ -129,12 +129,12 @@ def refuse(labels: Sequence[str]) -> None:
 
 
 def read(path: Path) -> Drawings:
-    """Return what people have drawn in each task: of several annotations the last that was not cancelled.
+    """Return what was drawn in each task: of several annotations, the last that was not cancelled.
 
-    Tasks without one are left out and counted in the notes, whatever was predicted for them.
+    Tasks without one are left out and counted in the notes, even if they have predictions.
 
     Raises:
-        DataError: missing, another form, no annotation at all, or regions other than brush and polygon.
+        DataError: the file is missing, has another form or no annotation, or has regions other than brush and polygon.
     """
     tasks = read_record(path, list[_Task], _REMEDY, largest=LARGEST)
     if tasks is None:
@@ -146,7 +146,7 @@ def read(path: Path) -> Drawings:
             pictures.append(_drawing(f"{path}: task {number}", task, drawn[-1]["result"]))
     left = len(tasks) - len(pictures)
     if not pictures:
-        raise DataError(f"{path}: none of {len(tasks)} tasks has an annotation; predictions are nobody's drawing")
+        raise DataError(f"{path}: none of {len(tasks)} tasks has an annotation; predictions are not read")
     return Drawings(None, pictures, [f"{left} tasks without an annotation are left out"] if left else [])
 
 
@@ -157,7 +157,7 @@ def _drawing(said_by: str, task: _Task, results: Sequence[_Result]) -> Drawing:
     size = tuple(data.get(side) for side in ("height", "width"))
     for result in results:
         if "original_width" not in result:
-            continue  # a choice or a text, no region
+            continue  # a choice or a text, not a region
         kind, value = result["type"], result.get("value", {})
         marked = value.get(kind)
         if kind not in _SHAPES or _SHAPES[kind] not in value:
@@ -177,7 +177,7 @@ def _drawing(said_by: str, task: _Task, results: Sequence[_Result]) -> Drawing:
 
 
 def _photo(said_by: str, data: Mapping[str, Any]) -> str:
-    """Return the file name of a task's photo, without the folders of its address."""
+    """Return the file name of a task's photo, without the folders in its address."""
     values = [data["image"]] if isinstance(data.get("image"), str) else [v for v in data.values() if isinstance(v, str)]
     for value in values:
         try:
@@ -192,10 +192,10 @@ def _photo(said_by: str, data: Mapping[str, Any]) -> str:
 
 
 def inside(region: tuple[str, Any], size: tuple[int, int]) -> BoolArray:
-    """Return the (H, W) bool pixels of a brush or of a polygon, whose corners are per cent of the sides.
+    """Return the (H, W) bool pixels of a brush or of a polygon, whose corners are in per cent of the sides.
 
     Raises:
-        DataError: run lengths or corners that are none.
+        DataError: the run lengths or corners are invalid.
     """
     kind, value = region
     if kind == "brushlabels":

@@ -1,4 +1,4 @@
-"""Image labels as other repositories hand them on: `cls_labels.npy`, a dict of multi-hot vectors."""
+"""Image labels as distributed by other repositories: `cls_labels.npy`, a dict of multi-hot vectors."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _VOC_NUMBER = re.compile(r"((?:19|20)\d\d)(\d{6})")
 
 
 def read_label_vectors(path: Path) -> dict[str, FloatArray]:
-    """Return the label vectors (C,) float32, multi-hot, by image id of a file like `cls_labels.npy`.
+    """Return the label vectors (C,) float32, multi-hot, by image id, from a file like `cls_labels.npy`.
 
     Keys may be ids or IRN's numbers: 2007000032 is 2007_000032.
 
     Raises:
-        DataError: a broken file, no such dict, vectors of different lengths, or with other values than 0 and 1.
+        DataError: the file is broken or has no such dict, or vectors differ in length or hold more than 0 and 1.
     """
     value = read(path)
     if not isinstance(value, dict) or not value:

@@ -1,6 +1,6 @@
-"""Reads the class masks of SBD, MATLAB 5 files with a struct GTcls: the few records that they need, within bounds.
+"""Reads the class masks of SBD, MATLAB 5 files with a struct GTcls: only the records that they need, within limits.
 
-SciPy's reader is compiled code that a damaged file can bring down; here every size is checked before it is used.
+SciPy's reader is compiled code that a damaged file can crash; here every size is checked before it is used.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..errors import DataError
 from ..types import ByteArray
 
 LARGEST = 64 << 20
-"""Bytes that a file, or what it unfolds into, may have; SBD's files have some ten thousand."""
+"""Largest size in bytes of a file, compressed or not; SBD's files have some ten thousand."""
 
 _HEADER = 128
 _MATRIX, _COMPRESSED = 14, 15
@@ -29,7 +29,7 @@ _MOST_FIELDS = 64
 
 
 class _Broken(ValueError):
-    """A file that is not what it says."""
+    """A file whose content contradicts itself."""
 
 
 class _Element(NamedTuple):
@@ -38,7 +38,7 @@ class _Element(NamedTuple):
 
 
 class _Array(NamedTuple):
-    """An array of MATLAB: class, sides, name, and the elements behind these."""
+    """A MATLAB array: class, sides, name, and the elements that follow."""
 
     kind: int
     sides: tuple[int, ...]
@@ -50,7 +50,7 @@ def read_sbd_mask(path: Path) -> ByteArray:
     """Return the (H, W) uint8 class mask of an SBD `cls/*.mat` file: 0 is background, there is no ignore.
 
     Raises:
-        DataError: missing, broken, too large, no MATLAB 5 file, or without GTcls.Segmentation.
+        DataError: the file is missing, broken, too large, not a MATLAB 5 file, or without GTcls.Segmentation.
     """
     try:
         data = read_bytes(path, LARGEST)
@@ -73,7 +73,7 @@ def read_sbd_mask(path: Path) -> ByteArray:
 
 
 def _segmentation(data: memoryview, order: str) -> np.ndarray | None:
-    """Return GTcls.Segmentation, None where there is none."""
+    """Return GTcls.Segmentation, None if there is none."""
     for element in _elements(data, order):
         if element.kind == _COMPRESSED:
             element = next(_elements(memoryview(_unfolded(element.data)), order), element)
@@ -87,17 +87,17 @@ def _segmentation(data: memoryview, order: str) -> np.ndarray | None:
 
 
 def _elements(data: memoryview, order: str) -> Iterator[_Element]:
-    """Yield the elements of a part of the file, the short ones of eight bytes as well."""
+    """Yield the elements of a part of the file, including the short ones of eight bytes."""
     at = 0
     while at + 8 <= len(data):
         first, size = struct.unpack_from(f"{order}II", data, at)
-        if first >> 16:  # a short one: its size stands in the upper half, its data behind that
+        if first >> 16:  # a short one: its size is in the upper half, followed by its data
             kind, size, start, step = first & 0xFFFF, first >> 16, at + 4, 8
             if size > 4:
                 raise _Broken(f"a short element of {size} bytes")
         else:
             kind, start = first, at + 8
-            # compressed elements stand without padding
+            # compressed elements have no padding
             step = 8 + size + (0 if kind == _COMPRESSED else -size % 8)
         if start + size > len(data):
             raise _Broken(f"cut off: an element of {size:,} bytes where {len(data) - start:,} are left")
@@ -143,7 +143,7 @@ def _field(array: _Array, name: str, order: str) -> _Array | None:
 
 
 def _numbers(array: _Array, order: str) -> np.ndarray | None:
-    """Return the numbers of an array in the shape that it says, column by column as MATLAB keeps them."""
+    """Return the numbers of an array in its declared shape, column by column as stored by MATLAB."""
     if array.kind not in _NUMBERS or not array.rest or array.rest[0].kind not in _TYPES:
         return None
     dtype = np.dtype(_TYPES[array.rest[0].kind]).newbyteorder("<" if order == "<" else ">")
@@ -152,9 +152,9 @@ def _numbers(array: _Array, order: str) -> np.ndarray | None:
         raise _Broken(f"an array of the sides {array.sides} in {len(data):,} bytes")
     try:
         values = np.frombuffer(data, dtype).reshape(array.sides, order="F")
-    except ValueError as error:  # shapes of no numbers that numpy does not take
+    except ValueError as error:  # shapes without elements that numpy does not accept
         raise _Broken(f"an array of the sides {array.sides}") from error
-    # numbers of a class double are stored in the smallest type that holds them
+    # numbers of class double are stored in the smallest type that holds them
     return values.astype(np.float64) if array.kind in _FRACTIONS else values
 
 

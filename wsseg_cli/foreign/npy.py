@@ -1,4 +1,4 @@
-"""Reads other people's `.npy` and `.pkl` files: dicts, strings, numbers, numpy arrays and torch tensors, nothing else.
+"""Reads third-party `.npy` and `.pkl` files: dicts, strings, numbers, numpy arrays and torch tensors, nothing else.
 
 Nothing is executed: `opcodes` follows the pickle, the constructors here rebuild arrays from their bytes, and tensors
 become arrays.
@@ -21,7 +21,7 @@ from .opcodes import Budget, Named, Refused, count_of, interpret
 from .tensors import storage, tensor
 
 LARGEST = 2 << 30
-"""Bytes of the largest file that is read; a whole file of CAMs at full resolution of a COCO photo has a tenth of it."""
+"""Largest file that is read, in bytes; the CAMs of a COCO photo at full resolution take a tenth of it."""
 
 _NPY = b"\x93NUMPY"
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -30,13 +30,13 @@ _TEXT = re.compile(r"[<>|=]?[SU]\d{1,4}")
 
 
 def read(path: Path) -> Any:
-    """Return what a `.npy` or `.pkl` file holds: an array, or dicts, lists, strings and numbers with arrays in them.
+    """Return the content of a `.npy` or `.pkl` file: an array, or dicts, lists, strings and numbers with arrays inside.
 
-    An object array without axes, as `numpy.save` makes of a dict, is returned as what it holds. Torch tensors come back
-    as arrays, bfloat16 as float32.
+    An object array without axes, which `numpy.save` makes of a dict, is returned as its content. Torch tensors are
+    returned as arrays, bfloat16 as float32.
 
     Raises:
-        DataError: the file is missing, broken or too large, or holds anything else. Nothing of it has been executed.
+        DataError: the file is missing, broken or too large, or holds anything else. Nothing in it has been executed.
     """
     try:
         data = read_bytes(path, LARGEST)
@@ -51,10 +51,10 @@ def read(path: Path) -> Any:
 
 
 def parse(data: bytes) -> Any:
-    """Return what the bytes of a `.npy` or `.pkl` file hold, as `read` does.
+    """Return the content of the bytes of a `.npy` or `.pkl` file, as `read` does.
 
     Raises:
-        Refused: the bytes are broken or hold what is not data.
+        Refused: the bytes are broken, or hold something that is not data.
     """
     if not data:
         raise Refused("is empty")
@@ -79,7 +79,7 @@ def _header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
         if version not in _HEADERS:
             raise ValueError(f"version {version[0]}.{version[1]}")
         shape, fortran, dtype = _HEADERS[version](stream)
-    except Exception as error:  # numpy reads the header as Python text, which can fail in any way
+    except Exception as error:  # numpy parses the header as Python text, which can fail in any way
         raise Refused(f"has a broken .npy header ({type(error).__name__}: {str(error)[:80]})") from error
     if dtype.str != "|O" and not _DTYPE.fullmatch(dtype.str):
         raise Refused(f"holds an array of type {dtype.str[:40]}")
@@ -101,7 +101,7 @@ def _pickled(stream: BinaryIO, budget: Budget) -> Any:
 
 
 class _Dtype:
-    """The dtype that a stream describes: a code first, its byte order with the state."""
+    """The dtype that a stream describes: its code comes first, its byte order with the state."""
 
     def __init__(self, code: Any = None, *_: Any) -> None:
         if not isinstance(code, str) or not (_DTYPE.fullmatch(code) or _TEXT.fullmatch(code)):
@@ -109,7 +109,7 @@ class _Dtype:
         self.dtype: np.dtype[Any] = np.dtype(code)
 
     def fill(self, state: Any) -> None:
-        # (version, byte order, subarray, field names, fields, item size, alignment, flags); sizes stand in the code
+        # (version, byte order, subarray, field names, fields, item size, alignment, flags); sizes are in the code
         if type(state) is not tuple or len(state) < 5 or any(part is not None for part in state[2:5]):
             raise Refused("holds an array of records")
         if state[1] not in ("<", ">", "|", "="):
@@ -118,7 +118,7 @@ class _Dtype:
 
 
 def _names(budget: Budget) -> dict[str, Named]:
-    """Return what a stream may name, numpy's functions under their old and new modules."""
+    """Return the names allowed in a stream, numpy's functions under their old and new modules."""
     known = {
         "numpy.ndarray": Named("ndarray"),
         "numpy.dtype": Named("dtype", _Dtype),
@@ -138,7 +138,7 @@ def _names(budget: Budget) -> dict[str, Named]:
 
 
 def _empty(kind: Any = None, *_: Any) -> npt.NDArray[Any]:
-    # numpy's own way: an array without elements first, so that the stream can name it, then its state in place
+    # as numpy does: first an array without elements, which the stream can refer to, then its state in place
     if not isinstance(kind, Named) or kind.name != "ndarray":
         raise Refused("holds an array of an unknown kind")
     return np.empty(0, np.int8)
@@ -175,7 +175,7 @@ def _from_buffer(
 
 
 def _numeric(described: _Dtype) -> np.dtype[Any]:
-    """Return the dtype of an array: text stands alone, as a key, or not at all."""
+    """Return the dtype of an array of numbers: text is only allowed as a scalar, such as a key."""
     if described.dtype.kind in "SU":
         raise Refused(f"holds an array of type {described.dtype.str}")
     return described.dtype
@@ -210,7 +210,7 @@ def _ordered(*arguments: Any) -> dict[Any, Any]:
 
 
 def _check_data(value: Any) -> None:
-    """Refuse what is left under construction; parts that stand in several places are looked at once."""
+    """Refuse values still under construction; parts that appear in several places are checked once."""
     seen: set[int] = set()
     waiting = [value]
     while waiting:

@@ -1,7 +1,7 @@
-"""Writes dicts of arrays and tensors as the published repositories read them with `numpy.load(…, allow_pickle=True)`.
+"""Writes dicts of arrays and tensors that published repositories can read by `numpy.load(…, allow_pickle=True)`.
 
-The opcodes are written by hand, in pickle's protocol 3 and under the module names of numpy before 2: what today's numpy
-writes cannot be read by the numpy that those repositories pin.
+The opcodes are written by hand, in pickle's protocol 3 and with the module names of numpy before 2: files of current
+numpy cannot be read by the numpy that those repositories pin.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _TORCH = {"<f4": "FloatStorage", "<i8": "LongStorage"}
 
 @dataclass(frozen=True)
 class AsTensor:
-    """An array, float32 or int64, that is written as a torch tensor: IRN and PuzzleCAM keep such in their dicts."""
+    """An array, float32 or int64, that is written as a torch tensor: IRN and PuzzleCAM have such in their dicts."""
 
     numbers: npt.NDArray[Any]
 
@@ -56,7 +56,7 @@ def _encode(value: Any) -> bytes:
     if isinstance(value, AsTensor):
         return _tensor(value.numbers)
     if isinstance(value, np.ndarray):
-        # an array without axes would become one of one axis in ascontiguousarray
+        # ascontiguousarray would turn an array without axes into one with one axis
         numbers = np.asarray(value, dtype=value.dtype.newbyteorder("<"), order="C")
         return _array_of(numbers.shape, numbers.dtype.str[1:], numbers.dtype.str[0], _bytes(numbers.tobytes()))
     return _int(int(value))

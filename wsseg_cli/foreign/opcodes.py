@@ -1,7 +1,7 @@
 """A reader of pickle streams that executes nothing: it follows the opcodes and builds values with our own constructors.
 
-`interpret` knows dicts, lists, tuples, strings, bytes and numbers; whatever else a stream names has to stand in the
-table of constructors it is given. Which those are is the business of `npy`.
+`interpret` knows dicts, lists, tuples, strings, bytes and numbers; anything else that a stream names has to be in the
+table of constructors that is passed in. `npy` decides which those are.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 Constructor = Callable[..., Any]
-"""Builds a value from the arguments that a stream gives; called in place of what the stream names."""
+"""Builds a value from the arguments in a stream; called in place of what the stream names."""
 
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _PLAIN = frozenset(
@@ -25,9 +25,9 @@ _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _MARK = object()
 _WIDEST = 1 << 127
 MOST_OPERATIONS = 5_000_000
-"""Opcodes of the longest stream; the labels of all of COCO's images, a vector each, take three million."""
+"""Most opcodes in a stream; the labels of all COCO images, one vector each, take three million."""
 _DEEPEST = 200_000
-"""Values that may wait for their container; `pickle` hands them on by the thousand."""
+"""Most values that may wait for their container; `pickle` passes them on by the thousand."""
 
 
 class Refused(ValueError):
@@ -35,7 +35,7 @@ class Refused(ValueError):
 
 
 class Budget:
-    """Bytes that one file may still unfold into: shared parts may be named often, so the size of a file is no bound."""
+    """Bytes that one file may still expand to: shared parts can be used often, so a file's size is not a bound."""
 
     def __init__(self, limit: int) -> None:
         self.limit = self.left = limit
@@ -44,7 +44,7 @@ class Budget:
         """Take `count` bytes.
 
         Raises:
-            Refused: more than the limit is wanted.
+            Refused: the limit is exceeded.
         """
         self.left -= count
         if self.left < 0:
@@ -53,7 +53,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Named:
-    """What a stream names: `build` makes a value of its arguments, None where it only stands as an argument."""
+    """What a stream names: `build` makes a value from its arguments; None if it only serves as an argument."""
 
     name: str
     build: Constructor | None = None
@@ -65,13 +65,13 @@ def interpret(
     states: Mapping[type, Callable[[Any, Any], None]],
     persistent: Constructor | None = None,
 ) -> Any:
-    """Return the value of one pickle stream, leaving `stream` behind its end.
+    """Return the value of one pickle stream, leaving `stream` positioned after it.
 
-    names: "module.name" to what stands for it; anything else is refused. states: how values of a type take their state.
-    persistent: what makes a value of a persistent id, if the stream may have such.
+    names: from "module.name" to its replacement; any other name is refused. states: how values of a type take their
+    state. persistent: makes a value from a persistent id, if the stream may have such.
 
     Raises:
-        Refused: the stream is broken, names what is not allowed, or uses an opcode that plain data does not need.
+        Refused: the stream is broken, names something not allowed, or uses an opcode that plain data does not need.
     """
     machine = _Machine(names, states, persistent)
     try:
@@ -91,7 +91,7 @@ def interpret(
 
 
 def count_of(shape: Any) -> int:
-    """Return the number of elements of a shape that a stream gives.
+    """Return the number of elements of a shape in a stream.
 
     Raises:
         Refused: it is not a shape.
@@ -100,7 +100,7 @@ def count_of(shape: Any) -> int:
         raise Refused("holds an array with a broken shape")
     if len(shape) > 32:
         raise Refused("holds an array of more than 32 axes")
-    if math.prod(max(side, 1) for side in shape) >= 1 << 60:  # numpy refuses it, of no elements as well
+    if math.prod(max(side, 1) for side in shape) >= 1 << 60:  # numpy refuses it, even without elements
         raise Refused("holds an array with a broken shape")
     return math.prod(shape)
 
@@ -134,7 +134,7 @@ class _Machine:
             "BUILD": self._build,
             "BINPERSID": self._persistent,
         }
-        """What an opcode without an argument does."""
+        """The actions of opcodes without an argument."""
 
     def step(self, code: str, argument: Any) -> None:
         """Follow one opcode."""
@@ -207,7 +207,7 @@ class _Machine:
         if type(target) is not dict or len(items) % 2:
             raise Refused("sets items of something that is not a dict")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            # a tuple of tuples of … as a key would hash for ever
+            # hashing a key that is a tuple of tuples of … would never end
             if not isinstance(key, (str, int, float, bytes)):
                 raise Refused(f"holds a dict key of type {type(key).__name__}")
             target[key] = value

@@ -26,10 +26,10 @@ _TYPES = {0: "<f4", 1: "<f8", 2: "<f2", 3: "|u1", 4: "<i4", 5: "|i1", 6: "<i8", 
 def read(path: Path | str) -> dict[str, Tensor]:
     """Return the arrays of an MXNet parameter file by name (such as `arg:conv1a_weight`), in the order of the file.
 
-    Their types stay as they are; arrays without names are called "0", "1", …
+    Types are kept; arrays without names are called "0", "1", …
 
     Raises:
-        CheckpointError: the file cannot be read, is not a parameter file, is cut off, or holds sparse arrays.
+        CheckpointError: the file cannot be read, is not a parameter file, is truncated, or holds sparse arrays.
     """
     path = Path(path)
     try:
@@ -75,7 +75,7 @@ class _Reader:
         if tag in (_V1, _V2, _V3):
             (dimensions,) = self.numbers("<i")
             width = "q"
-        else:  # the oldest generation has no tag: the number of dimensions stands in its place
+        else:  # the oldest generation has the number of dimensions in place of the tag
             dimensions, width = tag, "I"
         if dimensions == (-1 if tag == _V3 else 0):
             return torch.empty(0)
@@ -85,7 +85,7 @@ class _Reader:
                 "the file is damaged"
             )
         shape = self.numbers(f"<{dimensions}{width}")
-        _, _, flag = self.numbers("<iii")  # kind and number of the device the array was on, then its type
+        _, _, flag = self.numbers("<iii")  # kind and number of the array's device, then its type
         if flag not in _TYPES or min(shape, default=0) < 0:
             raise CheckpointError(
                 f"array {index} of {self.path} has type {flag} and shape {shape}; the file is damaged"
@@ -95,7 +95,7 @@ class _Reader:
         data = np.frombuffer(bytearray(self.take(math.prod(shape) * dtype.itemsize)), dtype)
         try:
             return torch.from_numpy(data.astype(dtype.newbyteorder("="), copy=False).reshape(shape))
-        except (ValueError, TypeError) as error:  # shapes of no numbers that numpy does not take
+        except (ValueError, TypeError) as error:  # shapes without elements that numpy does not accept
             raise CheckpointError(f"array {index} of {self.path} has shape {shape}; the file is damaged") from error
 
     def name(self) -> str:

@@ -1,4 +1,4 @@
-"""PyTorch checkpoints of other people (.pth, .pt, .bin): the one place that calls `torch.load`."""
+"""Third-party PyTorch checkpoints (.pth, .pt, .bin): the only place that calls `torch.load`."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ _HALF = (torch.float16, torch.bfloat16)
 
 
 def read(source: Path | str | BinaryIO) -> dict[str, Tensor]:
-    """Return the tensors of a PyTorch checkpoint by name, on the CPU; nothing that the file says is executed.
+    """Return the tensors of a PyTorch checkpoint by name, on the CPU; nothing in the file is executed.
 
-    {"state_dict": …} and its like are unwrapped, the "module." of a data-parallel network is taken off, half
-    precision becomes float32. What stands beside the tensors (an epoch, a version) is left out.
+    {"state_dict": …} and the like are unwrapped, the "module." of a data-parallel network is removed, half precision
+    becomes float32. Anything else in the file (an epoch, a version) is left out.
 
     Raises:
-        CheckpointError: the file cannot be read, is cut off, holds anything but tensors and plain containers, or has
+        CheckpointError: the file cannot be read, is truncated, holds anything but tensors and plain containers, or has
             no tensors where a checkpoint has them.
     """
     return read_wrapped(source)[0]
 
 
 def read_wrapped(source: Path | str | BinaryIO) -> tuple[dict[str, Tensor], str]:
-    """Return the tensors as `read` does, and the keys that they stood under, such as "model.state_dict"; "" for none.
+    """Return the tensors as `read` does, and the keys that they are under, such as "model.state_dict"; "" for none.
 
     Raises:
         CheckpointError: as `read`.
@@ -63,7 +63,7 @@ def load(source: Path | str | BinaryIO) -> Any:
     """Return what `torch.save` wrote: tensors, numbers and strings in plain containers; nothing is executed.
 
     Raises:
-        CheckpointError: the file cannot be read, is cut off, or holds anything else.
+        CheckpointError: the file cannot be read, is truncated, or holds anything else.
     """
     if isinstance(source, Path | str):
         try:
@@ -78,7 +78,7 @@ def _loaded(file: BinaryIO, name: str) -> Any:
     try:
         _check_archive(file, name)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's advice to whoever wrote the file
+            warnings.simplefilter("ignore")  # torch's advice to the author of the file
             return torch.load(cast("IO[bytes]", _Counted(file)), map_location="cpu", weights_only=True)
     except CheckpointError:
         raise
@@ -99,7 +99,7 @@ def _loaded(file: BinaryIO, name: str) -> Any:
 
 
 def _check_archive(file: BinaryIO, name: str) -> None:
-    """Refuse an archive that unfolds into far more than it has, or whose pickle would take minutes to follow."""
+    """Refuse an archive that expands to far more than its size, or whose pickle would take minutes to interpret."""
     if not zipfile.is_zipfile(file):
         file.seek(0)
         return
@@ -117,7 +117,7 @@ def _check_archive(file: BinaryIO, name: str) -> None:
 
 
 class _Counted(io.RawIOBase):
-    """A file that ends after so many reads of a few bytes: an old checkpoint's pickle is followed read by read."""
+    """A file that fails after too many small reads: the pickle of an old checkpoint is interpreted read by read."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.left = file, _MOST_READS
@@ -128,7 +128,7 @@ class _Counted(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         """Read as the file does."""
         self._count()
-        left = max(0, self.size - self.file.tell())  # memory for the whole of `size` would be taken first
+        left = max(0, self.size - self.file.tell())  # otherwise memory for all of `size` would be allocated
         return self.file.read(left if size is None or size < 0 else min(size, left))
 
     def readline(self, size: int | None = -1) -> bytes:  # type: ignore[override]
@@ -164,7 +164,7 @@ class _Counted(io.RawIOBase):
 
 
 def _reason(error: Exception) -> str:
-    """Return why torch refuses a file, in one line, without its advice on how to load it nevertheless."""
+    """Return in one line why torch refuses a file, without its advice on how to load it anyway."""
     text = str(error)
     if found := _OBJECT.search(text):
         return f"it holds an object of Python, {found[1]}"
@@ -176,7 +176,7 @@ def _reason(error: Exception) -> str:
 def _unwrapped(content: Any, name: str) -> tuple[dict[str, Any], list[str]]:
     """Return the entries of the innermost dict of a checkpoint, and the keys on the way there."""
     keys: list[str] = []
-    while isinstance(content, Mapping) and len(keys) < _DEEPEST:  # a file may say that a dict holds itself
+    while isinstance(content, Mapping) and len(keys) < _DEEPEST:  # a dict in a file may contain itself
         key = _wrapper(content)
         if key is None:
             return {str(key): value for key, value in content.items()}, keys
@@ -186,7 +186,7 @@ def _unwrapped(content: Any, name: str) -> tuple[dict[str, Any], list[str]]:
 
 
 def _wrapper(content: Mapping[Any, Any]) -> str | None:
-    """Return the key under which a dict holds its tensors: a usual one, or that of the only dict of tensors."""
+    """Return the key of the tensors in a dict: a usual one, or that of the only dict of tensors."""
     for key in _WRAPPERS:
         if isinstance(content.get(key), Mapping):
             return key
@@ -201,10 +201,10 @@ def _has_tensors(value: Mapping[Any, Any]) -> bool:
 
 
 def _check_memory(entries: Mapping[str, Any], name: str) -> None:
-    """Refuse tensors that are small in the file and huge as plain ones: parts of one another, or one number repeated.
+    """Refuse tensors that are small in the file but huge in memory: views of each other, or one number repeated.
 
     Raises:
-        CheckpointError: they are.
+        CheckpointError: there are such tensors.
     """
     dense = [v for v in entries.values() if isinstance(v, Tensor) and v.layout == torch.strided]
     plain = sum(tensor.numel() * max(4, tensor.element_size()) for tensor in dense)

@@ -1,4 +1,4 @@
-"""What labelling tools hold in place of a mask: regions with a label each, found in a mask and painted into one."""
+"""The regions, each with a label, that labelling tools use instead of masks: found in a mask, painted into one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Region:
     def lengths(self, size: tuple[int, int], order: Literal["rows", "columns"]) -> list[int]:
         """Return run lengths over a (H, W) image along its rows or columns: outside, inside, outside, …
 
-        The first may be 0. Without what follows the last inside one, they add up to H * W with it.
+        The first may be 0. They add up to H * W; a last one of 0 is left out.
         """
         height, width = size
         if order == "rows":
@@ -39,7 +39,7 @@ class Region:
         return _lengths(places, height * width)
 
     def lengths_in_box(self) -> list[int]:
-        """Return run lengths along the rows of the box alone."""
+        """Return run lengths along the rows of just the box."""
         return _lengths(np.flatnonzero(self.inside), self.inside.size)
 
 
@@ -54,13 +54,13 @@ def _lengths(places: IntArray, total: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Picture:
-    """A photo and its mask on their way into a labelling tool.
+    """A photo and its mask, to be exported to a labelling tool.
 
     Attributes:
-        image_id: as in the run, or the mask's name without suffix.
-        file_name: the photo's, as the tool knows it.
+        image_id: id in the run, or the mask's name without suffix.
+        file_name: name of the photo, as the tool knows it.
         mask: (H, W) uint8 class values.
-        score: how sure the mask is, for tools that sort by it.
+        score: confidence in the mask, for tools that sort by it.
     """
 
     image_id: str
@@ -76,10 +76,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A photo in a labelling tool's file: its name there, its (H, W), and what was drawn, in the order of painting.
+    """A photo in a labelling tool's file: its name there, its (H, W), and its regions in painting order.
 
     Attributes:
-        regions: (label, what the tool holds of the region, which its `inside` turns into pixels).
+        regions: (label, the tool's form of the region, which the tool's `inside` turns into pixels).
     """
 
     file_name: str
@@ -90,7 +90,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Drawings:
-    """What a labelling tool's file holds: labels in its order, None where it has no list of them; photos; remarks."""
+    """The content of a labelling tool's file: labels in its order, None if it does not list them; photos; remarks."""
 
     labels: list[str] | None
     pictures: list[Drawing]
@@ -98,13 +98,13 @@ class Drawings:
 
 
 Inside = Callable[[Any, tuple[int, int]], BoolArray]
-"""(what a tool holds of a region, (H, W)) -> (H, W) bool; raises DataError for one that cannot be painted."""
+"""(a tool's form of a region, (H, W)) -> (H, W) bool; raises DataError for one that cannot be painted."""
 
 
 def regions_of(mask: ByteArray, labels: Mapping[int, str], instances: bool = False) -> Iterator[Region]:
-    """Yield the regions of a (H, W) mask by ascending value: one a value, or one a connected component.
+    """Yield the regions of a (H, W) mask by ascending value: one per value, or one per connected component.
 
-    labels: by mask value; other values are no regions. instances: components whose pixels touch by side or corner.
+    labels: by mask value; other values give no regions. instances: components whose pixels touch by side or corner.
     """
     from scipy import ndimage
 
@@ -126,7 +126,7 @@ def painted(drawing: Drawing, values: Mapping[str, int], inside: Inside) -> Byte
     values: mask value by label.
 
     Raises:
-        DataError: a region that cannot be painted; names the photo and the label.
+        DataError: a region cannot be painted; names the photo and the label.
     """
     mask = np.zeros(drawing.size, np.uint8)
     for number, (label, region) in enumerate(drawing.regions, 1):
@@ -141,7 +141,8 @@ def from_lengths(lengths: Sequence[int], size: tuple[int, int]) -> BoolArray:
     """Return the (H, W) bool pixels of run lengths along rows: outside, inside, outside, …
 
     Raises:
-        DataError: negative, or more than H * W in all; or fewer, but for what is outside at the end.
+        DataError: a length is negative, or they add up to more than H * W, or to less without just omitting the last
+            outside run.
     """
     total = size[0] * size[1]
     if any(type(length) is not int or not 0 <= length <= total for length in lengths):

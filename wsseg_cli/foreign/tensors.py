@@ -1,4 +1,4 @@
-"""Rebuilds torch tensors as arrays from the bytes that torch writes when a tensor is pickled. Imports no torch."""
+"""Rebuilds torch tensors as arrays from the bytes that torch writes when a tensor is pickled. Does not import torch."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Storage:
 
 
 def storage(budget: Budget, data: Any = None, *_: Any) -> Storage:
-    """Return the numbers of a storage from the bytes that torch wrote for it, in its format before zip archives.
+    """Return the numbers of a storage from the bytes that torch wrote for it, in its pre-zip format.
 
     Raises:
-        Refused: the bytes are not in that form, or hold more or fewer numbers than they say.
+        Refused: the bytes are not in that format, or hold more or fewer numbers than they declare.
     """
     if type(data) is not bytes:
         raise Refused("holds a tensor without its bytes")
@@ -60,7 +60,7 @@ def storage(budget: Budget, data: Any = None, *_: Any) -> Storage:
 def tensor(
     budget: Budget, flat: Any = None, offset: Any = 0, shape: Any = (), stride: Any = (), *_: Any
 ) -> npt.NDArray[Any]:
-    """Return a part of a storage as an array of its own, bfloat16 as float32.
+    """Return a part of a storage as a separate array, bfloat16 as float32.
 
     offset, stride: in numbers, not bytes.
 

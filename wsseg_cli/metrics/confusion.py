@@ -1,4 +1,4 @@
-"""One confusion matrix over a whole split, and the means that the published protocols take from it."""
+"""One confusion matrix over a whole split, and the means that the published protocols compute from it."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from ..types import IGNORE, ClassNames, IntArray
 Float64Array = npt.NDArray[np.float64]
 
 PredictedIgnore = Literal["miss", "drop", "background", "error"]
-"""What a predicted 255 is: a miss of the true class and no false alarm; a pixel left out; background; a DataError."""
+"""What a predicted 255 counts as: a miss of the true class but no false positive; ignored; background; a DataError."""
 
 Absent = Literal["exclude", "zero", "without_truth"]
-"""A class in neither truth nor prediction: left out of the mean; IoU 0. `without_truth`: left out as soon as the truth
-lacks it, predicted or not."""
+"""A class in neither truth nor prediction: left out of the mean; IoU 0. `without_truth`: left out if the truth lacks
+it, predicted or not."""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """The way in which one publication turns masks into a mean IoU.
+    """How one publication turns masks into a mean IoU.
 
     Attributes:
         predicted_ignore: what a predicted 255 counts as.
-        absent: how a class that nobody has enters the mean.
+        absent: how a class in neither truth nor prediction enters the mean.
     """
 
     predicted_ignore: PredictedIgnore = "miss"
@@ -53,21 +53,24 @@ PROTOCOLS: dict[str, Protocol] = {
 class Confusion:
     """Pixel counts of a whole split: rows are the truth, columns the prediction, background first, int64.
 
-    `counts` has one row and one column more than there are mask values. The last column holds pixels whose prediction
-    is not a class (a predicted 255 that is a miss), the last row and column also what `add(labels=...)` does not count.
+    `counts` has one row and one column more than there are classes, background included. The last column holds pixels
+    whose prediction is not a class (a predicted 255 that is a miss); the last row and column also hold what
+    `add(labels=...)` does not count.
+    `seen` and `ignored` count the pixels whose truth is not 255, and those of them whose prediction is 255.
     """
 
     def __init__(self, num_classes: int, predicted_ignore: PredictedIgnore = "miss") -> None:
         """Start with zero counts. num_classes: C foreground classes, so mask values are 0..C and 255.
 
         Raises:
-            DataError: the classes do not fit a mask of one byte.
+            DataError: there are too many classes for one-byte masks.
         """
         if not 1 <= num_classes < IGNORE:
             raise DataError(f"{num_classes} foreground classes cannot be scored; expected 1 to {IGNORE - 1}")
         self.num_classes = num_classes
         self.predicted_ignore = predicted_ignore
         self.counts: IntArray = np.zeros((num_classes + 2, num_classes + 2), np.int64)
+        self.seen = self.ignored = 0
 
     def add(
         self,
@@ -83,7 +86,7 @@ class Confusion:
         from 0; if given, counts of all other foreground classes are skipped for this image (RecurSeed on `train`).
 
         Raises:
-            DataError: sizes differ, a value is not a class, or 255 is predicted where that is an error.
+            DataError: sizes differ, a value is not a class, or 255 is predicted and counts as an error.
         """
         where = f" of image {image_id!r}" if image_id else ""
         mask, prediction = checked_mask(mask, self.num_classes, f"mask{where}"), np.asarray(prediction)
@@ -94,6 +97,8 @@ class Confusion:
         kept = mask != IGNORE
         truth, guess = mask[kept].astype(np.int64), prediction[kept].astype(np.int64)
         unknown = guess == IGNORE
+        self.seen += guess.size
+        self.ignored += int(unknown.sum())
         if unknown.any():
             if self.predicted_ignore == "error":
                 raise DataError(f"prediction{where} has the value 255; expected 0..{self.num_classes} at every pixel")
@@ -109,7 +114,7 @@ class Confusion:
         )
 
     def merge(self, other: Confusion) -> Confusion:
-        """Add the counts of another part of the list, exactly; return self.
+        """Add the counts of another part of the split, exactly; return self.
 
         Raises:
             DataError: the other part has another number of classes.
@@ -117,6 +122,8 @@ class Confusion:
         if other.num_classes != self.num_classes:
             raise DataError(f"cannot add a confusion of {other.num_classes} classes to one of {self.num_classes}")
         self.counts += other.counts
+        self.seen += other.seen
+        self.ignored += other.ignored
         return self
 
     @property
@@ -136,7 +143,7 @@ class Confusion:
 
     @property
     def hits(self) -> IntArray:
-        """Pixels (1+C,) of each class that are right."""
+        """Correctly predicted pixels (1+C,) of each class."""
         return self.matrix.diagonal()
 
     @property
@@ -159,7 +166,7 @@ class Confusion:
         return wrong
 
     def iou(self, absent: Absent = "exclude") -> Float64Array:
-        """Return the intersection over union of each class, (1+C,) in [0, 1]; NaN (or 0) where nobody has it."""
+        """Return the intersection over union of each class, (1+C,) in [0, 1]; NaN (or 0) for absent classes."""
         values = ratio(self.hits, self.union)
         return np.nan_to_num(values, nan=0.0) if absent == "zero" else values
 
@@ -175,7 +182,7 @@ class Confusion:
         return nanmean(values[0 if background else 1 :])
 
     def precision(self) -> Float64Array:
-        """Return the right share of each class's prediction, (1+C,) in [0, 1]; NaN where it is never predicted."""
+        """Return the correct share of each class's prediction, (1+C,) in [0, 1]; NaN where it is never predicted."""
         return ratio(self.hits, self.predicted)
 
     def recall(self) -> Float64Array:
@@ -183,7 +190,7 @@ class Confusion:
         return ratio(self.hits, self.truth)
 
     def accuracy(self) -> float:
-        """Return the share of the evaluated pixels that are right; NaN if there are none."""
+        """Return the share of the evaluated pixels that are correct; NaN if there are none."""
         return float(ratio(self.hits.sum(), self.truth.sum()))
 
     def mean_accuracy(self) -> float:
@@ -191,7 +198,7 @@ class Confusion:
         return nanmean(self.recall())
 
     def frequency_weighted_iou(self) -> float:
-        """Return the mean IoU weighted with each class's share of the truth."""
+        """Return the mean IoU weighted by each class's share of the truth."""
         share = ratio(self.truth, self.truth.sum())
         return float(np.nansum(share * self.iou())) if self.truth.sum() else float("nan")
 
@@ -208,7 +215,7 @@ def checked_mask(mask: npt.NDArray[Any], num_classes: int, what: str) -> npt.NDA
     """Return a mask (H, W) whose values are all 0..C or 255.
 
     Raises:
-        DataError: it has three channels, is not of integers, or holds another value.
+        DataError: the mask has three channels, does not hold integers, or has another value.
     """
     mask = np.asarray(mask)
     if mask.ndim != 2 or mask.dtype.kind not in "iu":

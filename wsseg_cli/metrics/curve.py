@@ -25,10 +25,10 @@ class CurvePoint:
 
 
 def threshold_range(start: float, stop: float, step: float) -> list[float]:
-    """Return start, start + step, ... up to and with stop.
+    """Return start, start + step, ... up to and including stop.
 
     Raises:
-        DataError: the step is not positive or stop lies below start.
+        DataError: the step is not positive, or stop is below start.
     """
     if not step > 0 or not stop >= start:
         raise DataError(f"thresholds from {start} to {stop} in steps of {step} do not make a range")
@@ -38,8 +38,8 @@ def threshold_range(start: float, stop: float, step: float) -> list[float]:
 class ThresholdCurve:
     """Confusion at every background threshold t, prediction = argmax of [t, scores], from one pass over the images.
 
-    A histogram over (truth, best class, number of thresholds below the best score) holds all that the thresholds can
-    ask; its cumulative sums are the confusions. Background wins ties, as numpy's argmax takes the first maximum, and
+    A histogram over (truth, best class, number of thresholds below the best score) holds all that the thresholds
+    need; its cumulative sums are the confusions. Background wins ties, as numpy's argmax takes the first maximum, and
     scores are compared with float32(t), since the published sweeps hold both in one float32 array.
     """
 
@@ -52,7 +52,7 @@ class ThresholdCurve:
         self.thresholds: npt.NDArray[np.float64] = np.asarray(list(thresholds), np.float64)
         if self.thresholds.size == 0 or not np.all(np.isfinite(self.thresholds)):
             raise DataError(f"thresholds {self.thresholds.tolist()} cannot be scored; expected finite numbers")
-        # a negative threshold would let absent classes, which stand at 0, win in the published array of all classes
+        # with a negative threshold, absent classes, which are 0 in the published array of all classes, would win
         if self.thresholds[0] < 0 or np.any(np.diff(self.thresholds) <= 0):
             raise DataError(f"thresholds {self.thresholds.tolist()} must ascend from 0 or above")
         self.num_classes = num_classes
@@ -69,7 +69,7 @@ class ThresholdCurve:
         labels: Iterable[int] | None = None,
         image_id: str = "",
     ) -> None:
-        """Count one image, in time that does not depend on the number of thresholds.
+        """Count one image, in time independent of the number of thresholds.
 
         mask: (H, W) mask values; classes: (K,) foreground classes counted from 0; scores: (K, H, W) at image size.
         labels: as in `Confusion.add`. An image without a class is background everywhere.
@@ -110,7 +110,7 @@ class ThresholdCurve:
         np.add.at(self.histogram, (rows[:, None], values[None, :]), counts)
 
     def merge(self, other: ThresholdCurve) -> ThresholdCurve:
-        """Add the counts of another part of the list, exactly; return self.
+        """Add the counts of another part of the split, exactly; return self.
 
         Raises:
             DataError: the other part has other thresholds or classes.
@@ -122,7 +122,7 @@ class ThresholdCurve:
 
     def confusions(self) -> list[Confusion]:
         """Return the confusion over the split at each threshold."""
-        # above[..., k]: pixels whose best score is greater than threshold k, so that their class is predicted
+        # above[..., k]: pixels whose best score exceeds threshold k, so that their class is predicted
         above = self.histogram[..., ::-1].cumsum(-1)[..., ::-1][..., 1:]
         total = self.histogram.sum((1, 2))
         confusions = []
@@ -141,7 +141,7 @@ class ThresholdCurve:
         ]
 
     def best(self, absent: Absent = "exclude") -> CurvePoint:
-        """Return the point of the highest mean IoU, the lowest threshold among equals.
+        """Return the point of the highest mean IoU; among equals, that of the lowest threshold.
 
         Raises:
             DataError: no pixel has been counted.

@@ -1,4 +1,4 @@
-"""Networks: backbones by name, among ours and those that other packages bring, and the DeepLab family."""
+"""Networks: backbones by name, ours and those of other packages, and the DeepLab family."""
 
 from ..plugin.backbones import backbone, normalization, require_feature_maps
 from ..types import CAFFE, NORMALIZATIONS, TENSORFLOW

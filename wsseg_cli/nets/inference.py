@@ -1,4 +1,4 @@
-"""Networks as they predict: batch norms folded away, convolutions in the form that is fastest."""
+"""Networks for prediction: batch norms folded into convolutions, which run in their fastest form."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 
 def for_inference(network: nn.Module) -> nn.Module:
-    """Return `network`, in eval mode and on its device, changed in place to give the same faster; last digits differ.
+    """Return `network`, in eval mode and on its device, changed in place to run faster; only the last digits differ.
 
-    It cannot be trained any more, nor saved under the names of its tensors.
+    Afterwards it can neither be trained nor saved under its tensor names.
     """
     fold_batch_norms(network)
     if next((p.device.type for p in network.parameters()), "") == "cpu":
@@ -22,10 +22,10 @@ def for_inference(network: nn.Module) -> nn.Module:
 
 
 def fold_batch_norms(network: nn.Module) -> None:
-    """Make every convolution give what the batch norm after it gave; an identity takes the batch norm's place.
+    """Fold batch norms into the convolutions before them; an identity takes the batch norm's place.
 
-    That is, where the batch norm is all that reads the convolution's result. A part whose forward pass depends on
-    sizes cannot be followed: there, what stands inside its children is folded.
+    This is done if only the batch norm reads the convolution's result. A part whose forward pass depends on sizes
+    cannot be traced; in it, each child is folded separately.
     """
     try:
         graph = _Layers().trace(network)
@@ -52,15 +52,15 @@ def fold_batch_norms(network: nn.Module) -> None:
 
 
 class _Layers(fx.Tracer):
-    """Follows a forward pass down to the single layers; how these compute stays their own affair."""
+    """Traces a forward pass down to single layers, which are not traced into."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return next(m.children(), None) is None
 
 
 def _point_convolutions(network: nn.Module) -> None:
-    # A 1x1 convolution of one image goes to MKL when one thread computes, on AMD at half the speed of oneDNN, which
-    # takes over when it is dilated. To a single cell dilation means nothing.
+    # With one thread, a 1x1 convolution of one image goes to MKL, on AMD at half the speed of oneDNN, which takes over
+    # if it is dilated. For a 1x1 kernel dilation has no effect.
     if platform.machine() not in ("x86_64", "AMD64"):
         return
     for module in network.modules():

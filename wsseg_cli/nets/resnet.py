@@ -1,4 +1,4 @@
-"""Bottleneck ResNet-50 and -101 in every form that the published systems use; names of tensors are torchvision's."""
+"""Bottleneck ResNet-50 and -101 in every form that the published systems use; tensor names are torchvision's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..types import HubFile
 from .torchvision_hub import torchvision_file
 
 BLOCKS: dict[str, tuple[int, int, int, int]] = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
-"""Blocks in each of the four stages."""
+"""Number of blocks in each of the four stages."""
 
 CAFFE_LAYOUT: dict[str, Any] = {
     "output_stride": 8,
@@ -34,24 +34,24 @@ PUBLISHED = {
     "irn": Freezing(("conv1", "bn1", "layer1", "layer2"), "statistics_fixed"),
     "deeplab": Freezing((), "affine_fixed"),
 }
-"""What does not learn in the single-stage system, IRN's classifier, and DeepLab of SEAM and PPC (batch statistics, but
-scale and shift were in no parameter group). Beside these: `whole` in IRN's edge network, `batch_norm` in
-deeplab-pytorch (as it was loaded), `statistics` in DeepLab of PuzzleCAM (stored, scale and shift learn)."""
+"""What is frozen in the single-stage system, IRN's classifier, and DeepLab of SEAM and PPC (batch statistics, but
+scale and shift were in no parameter group). In addition: `whole` in IRN's edge network, `batch_norm` in
+deeplab-pytorch (as loaded), `statistics` in DeepLab of PuzzleCAM (stored; scale and shift learn)."""
 
 
 class ResNetOptions(BackboneOptions):
     """Options of ResNet-50 and -101; the defaults are torchvision's network at stride 16.
 
-    dilation: what takes the place of a stride that was removed. "none": nothing (IRN, 1-stage, RecurSeed at stride 16,
-    PuzzleCAM); "torchvision": the stage doubles its dilation, its first block lags behind (DeepLab of SEAM and PPC);
-    "undilated_first": the first block has none at all (RecurSeed at stride 8); "all_blocks": the first block, too
-    (Caffe).
+    dilation: what replaces a removed stride. "none": nothing (IRN, 1-stage, RecurSeed at stride 16, PuzzleCAM);
+    "torchvision": the stage doubles its dilation, its first block keeps the previous one (DeepLab of SEAM and PPC);
+    "undilated_first": the first block has none at all (RecurSeed at stride 8); "all_blocks": the first block, too, is
+    dilated (Caffe).
     """
 
     freezing_presets = FREEZING_PRESETS | PUBLISHED
     frozen_by_default = "onestage"
 
-    output_stride: Literal[8, 16, 32] = Field(16, description="image pixels in one cell of the last feature map")
+    output_stride: Literal[8, 16, 32] = Field(16, description="image pixels per cell of the last feature map")
     dilation: Literal["none", "torchvision", "undilated_first", "all_blocks"] = Field(
         "none", description="which blocks are dilated where a stride was removed"
     )
@@ -65,10 +65,10 @@ class Bottleneck(nn.Module):
     """1x1, 3x3, 1x1 convolutions with a shortcut around them.
 
     Args:
-        channels: of the input.
-        width: of the 3x3 convolution; the output has 4 * width channels.
-        stride: of the block, taken where `stride_place` says.
-        dilation: of the 3x3 convolution.
+        channels: channels of the input.
+        width: channels of the 3x3 convolution; the output has 4 * width channels.
+        stride: stride of the block, applied where `stride_place` says.
+        dilation: dilation of the 3x3 convolution.
         project: the shortcut is a 1x1 convolution (first block of a stage) instead of the identity.
         stride_place: "3x3" (torchvision) or "1x1", the first convolution (Caffe).
     """
@@ -91,7 +91,7 @@ class Bottleneck(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (N, 4 * width, h, w) features, not negative."""
+        """Return (N, 4 * width, h, w) features, non-negative."""
         y = F.relu(self.bn1(self.conv1(x)), inplace=True)
         y = F.relu(self.bn2(self.conv2(y)), inplace=True)
         y = self.bn3(self.conv3(y))
@@ -103,7 +103,7 @@ class ResNet(Backbone):
 
     Args:
         name: a key of `BLOCKS`.
-        options: strides, dilations, stem, pixels, what does not learn.
+        options: strides, dilations, stem, pixels, what is frozen.
 
     Its feature maps are conv2, the stem's, and conv3 to conv6, those of layer1 to layer4.
     """
@@ -156,7 +156,7 @@ class ResNet(Backbone):
         return self.maxpool(F.relu(self.bn1(self.conv1(images)), inplace=True))
 
     def hub_file(self) -> HubFile:
-        """Return torchvision's weights of this ResNet, those of 2016 that the papers start from.
+        """Return torchvision's weights of this ResNet: those of 2016, which the papers start from.
 
         Raises:
             CheckpointError: torchvision has no ResNet of this form.
@@ -169,7 +169,7 @@ class ResNet(Backbone):
         return torchvision_file(self.name, self.normalization)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Return the feature map of each feature_map; images: (N, 3, H, W), normalised."""
+        """Return the feature maps by name; images: (N, 3, H, W), normalised."""
         x = self.stem(images)
         features = {"conv2": x}
         for number in range(1, 5):

@@ -1,4 +1,4 @@
-"""Wide ResNet-38, "A1" of Wu et al. 2016 (arXiv 1611.10080), as PSA and its heirs use it: stride 8, no classifier."""
+"""Wide ResNet-38, "A1" of Wu et al. 2016 (arXiv 1611.10080), as in PSA and its successors: stride 8, no classifier."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ PUBLISHED = {
     # The published DeepLab runs never called train(), so their statistics moved; scale and shift were in no group.
     "deeplab": Freezing((), "affine_fixed"),
 }
-"""What does not learn, by the system that published it."""
+"""What is frozen, by the system that published it."""
 
-# name of the block whose activated input is a feature_map
+# blocks whose activated input is a feature map, and its name
 _TAPPED = {"b4": "conv3", "b5": "conv4", "b6": "conv5"}
 
 
@@ -39,7 +39,7 @@ class ResNet38Options(BackboneOptions):
 
 
 class ResNet38Entry(BackboneEntry[ResNet38Options]):
-    """Wide ResNet-38, the backbone of PSA and its heirs."""
+    """Wide ResNet-38, the backbone of PSA and its successors."""
 
     paper = "Wu et al., Pattern Recognition 2019"
     feature_maps = {"conv3": 4, "conv4": 8, "conv5": 8, "conv6": 8}
@@ -55,7 +55,7 @@ class ResNet38(Backbone):
     """Wide ResNet-38 with feature maps conv3 (stride 4), conv4, conv5, conv6 (stride 8).
 
     conv3, conv4 and conv5 are the activated inputs of blocks b4, b5 and b6, not the outputs of a stage; conv6 is
-    ReLU(bn7(b7)). Sides: three times n becomes ceil(n / 2).
+    ReLU(bn7(b7)). Sides: n becomes ceil(n / 2) three times.
     """
 
     stride = 8
@@ -89,7 +89,7 @@ class ResNet38(Backbone):
                 module.momentum = bn_momentum
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Return {feature_map: (N, feature_maps[feature_map], h, w)} of normalised images (N, 3, H, W)."""
+        """Return the feature maps (N, feature_maps[name], h, w) by name, from normalised images (N, 3, H, W)."""
         x = self.conv1a(images)
         maps: dict[str, Tensor] = {}
         for name, block in self.named_children():
@@ -118,10 +118,10 @@ class Plain(nn.Module):
         self.conv_branch1 = nn.Conv2d(channels, out, 1, stride, bias=False) if projects else None
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the output, before any activation, and the activated input that a feature_map hands out."""
+        """Return the output before activation, and the activated input, which serves as a feature map."""
         activated = F.relu(self.bn_branch2a(x), inplace=True)
         branch = F.relu(self.bn_branch2b1(self.conv_branch2a(activated)), inplace=True)
-        # Without a projection the shortcut is the raw input: the published network does not activate it.
+        # Without a projection, the shortcut is the raw input: the published network does not activate it.
         shortcut = x if self.conv_branch1 is None else self.conv_branch1(activated)
         return shortcut + self.conv_branch2b1(branch), activated
 
@@ -143,7 +143,7 @@ class Bottleneck(nn.Module):
         self.conv_branch1 = nn.Conv2d(channels, out, 1, bias=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the output, before any activation, and the activated input that a feature_map hands out."""
+        """Return the output before activation, and the activated input, which serves as a feature map."""
         activated = F.relu(self.bn_branch2a(x), inplace=True)
         branch = F.relu(self.bn_branch2b1(self.conv_branch2a(activated)), inplace=True)
         branch = self.conv_branch2b1(self.dropout_2b1(branch))

@@ -1,4 +1,4 @@
-"""The small backbone of the toy recipes: learns the toy scenes from scratch in a minute of one CPU core."""
+"""The small backbone of the toy recipes: learns the toy scenes from scratch in a minute on one CPU core."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..plugin.backbone_entry import BackboneEntry, BackboneOptions
 class SmallOptions(BackboneOptions):
     """Options of the small backbone.
 
-    dilation is the dial of the receptive field: with 1 class activation maps show parts of an object, with 4 they are
+    dilation controls the receptive field: with 1, class activation maps show parts of an object; with 4, they are
     smooth blobs.
     """
 
@@ -22,7 +22,7 @@ class SmallOptions(BackboneOptions):
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions with a shortcut around them; channels and size stay."""
+    """Two 3x3 convolutions with a shortcut around them; channels and size are kept."""
 
     def __init__(self, channels: int, dilation: int = 1) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Residual(nn.Module):
         self.bn2 = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (N, D, h, w) features, not negative."""
+        """Return (N, D, h, w) features, non-negative."""
         y = F.relu(self.bn1(self.conv1(x)))
         return F.relu(x + self.bn2(self.conv2(y)))
 
@@ -68,7 +68,7 @@ class Small(Backbone):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Return the feature map of each feature_map; images: (N, 3, H, W), normalised."""
+        """Return the feature maps by name; images: (N, 3, H, W), normalised."""
         conv2 = self.stem(images)
         conv3 = self.block3(conv2)
         conv4 = self.block4(self.down(conv3))

@@ -1,4 +1,4 @@
-"""Where timm keeps the pretrained weights of a network, and under which licence; nothing is fetched here."""
+"""Location and licence of timm's pretrained weights of a network; nothing is fetched here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _SEEN = {"in1k": "ImageNet", "in12k": "ImageNet-12k", "in21k": "ImageNet-21k", "
 
 
 def hub_file(name: str) -> HubFile | None:
-    """Return the file of weights that timm's `name` stands for, with its tag or the default one, if there is any."""
+    """Return the weights file for timm's `name`, with its tag or the default one; None if there is none."""
     import timm
 
     config = timm.get_pretrained_cfg(name)
@@ -23,6 +23,6 @@ def hub_file(name: str) -> HubFile | None:
 
 
 def _saw(tag: str) -> str:
-    """Return what weights of this tag have seen: timm's tags name the lists of images whose labels they learnt."""
+    """Return what weights of this tag were trained on: timm's tags name the image lists whose labels were used."""
     lists = [_SEEN[word] for word in tag.split("_") if word in _SEEN]
     return f"{' and '.join(lists)} labels" if lists else f"what timm's tag {tag} says"

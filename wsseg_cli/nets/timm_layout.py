@@ -1,6 +1,6 @@
-"""What a network of timm looks like from outside: feature maps, strides, how it takes images of any size.
+"""The interface of a network of timm: feature maps, strides, how it takes images of any size.
 
-Found by running the network on PyTorch's meta device, without weights or memory.
+It is found by running the network on PyTorch's meta device, without weights or memory.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from ..errors import RecipeError, near
 from ..plugin.backbone_entry import FEATURE_MAPS
 
 _ODD = (161, 225)
-"""Height and width at which a network shows whether it takes any size: no multiples of any usual stride."""
+"""Height and width to test whether a network takes any size: not multiples of any usual stride."""
 
 _ANY_SIZE = {"dynamic_img_size": True, "strict_img_size": False}
-"""Arguments that make timm's transformers take images of any size, as far as a class knows them."""
+"""Arguments that make timm's transformers take images of any size, for classes that support them."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,15 @@ class Layout:
 
     Attributes:
         name: as timm calls it, such as "resnet18" or "resnet18.a1_in1k".
-        arguments: what timm builds it with.
+        arguments: arguments that timm builds it with.
         indices: which of its intermediate results are feature maps.
-        channels: of each feature map.
-        strides: image pixels to a cell of each feature map.
+        channels: channels of each feature map.
+        strides: image pixels per cell of each feature map.
         parameters: number of weights.
         multiple: sides of an image are padded to multiples of this many pixels, at the right and at the bottom.
-        last: where conv6 comes from: "final", what the network's own classifier would pool; "normed", the tokens after
-            the final normalisation, as all feature maps then are; "raw", the last block.
-        unused: names of parts that take no part, such as the classifier's own normalisation.
+        last: where conv6 comes from: "final", the input of the pooling of the network's own classifier; "normed", the
+            tokens after the final normalisation, which all feature maps then go through; "raw", the last block.
+        unused: names of modules that are not used, such as the classifier's own normalisation.
         prefix: tokens before the patches of a plain transformer; None for every other network.
     """
 
@@ -57,7 +57,7 @@ class Layout:
 
 
 Arguments = tuple[tuple[str, Any], ...]
-"""Arguments of timm's function for a network, by name; a tuple, so that layouts can be kept."""
+"""Arguments of timm's function for a network, by name; a tuple, so that layouts can be cached."""
 
 
 @cache
@@ -65,8 +65,8 @@ def layout_of(name: str, output_stride: int | None = None, more_arguments: Argum
     """Return the layout of the network that timm calls `name`.
 
     Raises:
-        RecipeError: timm has no such network or pretrained tag, it cannot have this output stride, takes images of one
-            size only, or gives no feature maps.
+        RecipeError: timm has no such network or pretrained tag, or the network cannot have this output stride, takes
+            images of one size only, or gives no feature maps.
     """
     require(name)
     arguments: dict[str, Any] = dict(more_arguments)
@@ -86,7 +86,7 @@ def layout_of(name: str, output_stride: int | None = None, more_arguments: Argum
         side = 32 * max(8, multiple)
         even = feature_maps(model, torch.zeros(1, 3, side, side), indices, last)
         strides = {word: side // m.shape[2] for word, m in zip(names, even, strict=True)}
-        if maps[-1].shape[2] * strides["conv6"] < _ODD[0]:  # it would not see the last rows, nor take a small image
+        if maps[-1].shape[2] * strides["conv6"] < _ODD[0]:  # it would not see the last rows, nor take small images
             multiple = max(multiple, strides["conv6"])
         prefix = _prefix(model, multiple, strides["conv6"]) if last == "normed" else None
     if output_stride is not None and strides["conv6"] != output_stride:
@@ -117,7 +117,7 @@ def padded_side(side: int, multiple: int) -> int:
 
 
 def padded(images: Tensor, multiple: int) -> Tensor:
-    """Return images (N, 3, H, W) with zeros at the right and at the bottom, so that sides are multiples."""
+    """Return images (N, 3, H, W) padded with zeros at the right and at the bottom, so that sides are multiples."""
     if multiple == 1:
         return images
     height, width = images.shape[-2:]
@@ -125,8 +125,8 @@ def padded(images: Tensor, multiple: int) -> Tensor:
 
 
 def feature_maps(model: nn.Module, images: Tensor, indices: tuple[int, ...], last: str) -> list[Tensor]:
-    """Return the feature maps (N, D, h, w) of images whose sides are what the network takes; see `Layout`."""
-    intermediates: Any = model.forward_intermediates  # of timm's networks; nn.Module does not know it
+    """Return the feature maps (N, D, h, w) of images whose sides the network accepts; see `Layout`."""
+    intermediates: Any = model.forward_intermediates  # a method of timm's networks, not of nn.Module
     if last == "final":
         final, maps = intermediates(images, indices=list(indices))
         if getattr(model, "output_fmt", "NCHW") == "NHWC":
@@ -146,7 +146,7 @@ def tokens(model: nn.Module, images: Tensor, attention: bool) -> tuple[Tensor, l
         layers.on(blocks)
         seen.on(part.attn_drop for part in parts)
         try:
-            # step by step: one fused kernel would not show the attention
+            # step by step: a fused kernel would not expose the attention
             for part in parts:
                 part.fused_attn = False
             final = forward(images)
@@ -157,7 +157,7 @@ def tokens(model: nn.Module, images: Tensor, attention: bool) -> tuple[Tensor, l
 
 
 class _Watch:
-    """Collects what modules return while the context lasts."""
+    """Collects what modules return while the context is active."""
 
     def __enter__(self) -> _Watch:
         self.outputs: list[Any] = []
@@ -165,7 +165,7 @@ class _Watch:
         return self
 
     def on(self, modules: Iterable[nn.Module]) -> None:
-        """Watch these, too."""
+        """Also watch these modules."""
         self.hooks += [m.register_forward_hook(lambda *call: self.outputs.append(call[2])) for m in modules]
 
     def __exit__(self, *_: object) -> None:
@@ -174,7 +174,7 @@ class _Watch:
 
 
 def require(name: str) -> None:
-    """Check that timm knows the network and, where one is named, its pretrained tag."""
+    """Check that timm knows the network and, if one is given, its pretrained tag."""
     import timm
 
     bare, _, tag = name.partition(".")
@@ -199,7 +199,7 @@ def create(name: str, arguments: Mapping[str, Any]) -> nn.Module:
 def _built(name: str, arguments: Mapping[str, Any]) -> nn.Module:
     try:
         return create(name, arguments)
-    # each class of timm refuses an output stride in its own way
+    # each class in timm refuses an output stride in its own way
     except (AssertionError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         stride = arguments.get("output_stride")
         why = (
@@ -211,7 +211,7 @@ def _built(name: str, arguments: Mapping[str, Any]) -> nn.Module:
 
 
 def _indices(name: str, model: nn.Module) -> tuple[int, ...]:
-    """Return which intermediate results are feature maps: the last four levels, or a quarter of the depth each."""
+    """Return which intermediate results are feature maps: the last four levels, or one per quarter of the depth."""
     if not hasattr(model, "forward_intermediates"):
         raise RecipeError(f"timm/{name} gives no feature maps: timm has no forward_intermediates for it")
     info: Any = model.feature_info
@@ -225,7 +225,7 @@ def _indices(name: str, model: nn.Module) -> tuple[int, ...]:
 def _probed(
     name: str, model: nn.Module, indices: tuple[int, ...], last: str
 ) -> tuple[int, str, set[int], list[Tensor]]:
-    """Return how sides have to be padded, where conv6 comes from, the parts that were called, and the maps."""
+    """Return the padding multiple, the source of conv6, the modules that were called, and the maps."""
     patch = getattr(getattr(model, "patch_embed", None), "patch_size", None) or (1, 1)
     problem: Exception | None = None
     for multiple in dict.fromkeys((1, max(patch) if isinstance(patch, tuple) else int(patch), 32)):
@@ -234,7 +234,7 @@ def _probed(
             try:
                 with _noted(model) as called:
                     maps = feature_maps(model, images, indices, way)
-            # timm's networks fail in many ways on a size that they were not built for
+            # timm's networks fail in many ways on sizes that they were not built for
             except Exception as error:
                 problem = error
                 continue
@@ -247,7 +247,7 @@ def _probed(
 
 @contextmanager
 def _noted(model: nn.Module) -> Iterator[set[int]]:
-    """Collect the ids of the parts that are called."""
+    """Collect the ids of the modules that are called."""
     called: set[int] = set()
     hooks = [part.register_forward_pre_hook(lambda part, _: called.add(id(part))) for part in model.modules()]
     try:
@@ -262,13 +262,13 @@ def _raw(model: nn.Module, images: Tensor, indices: tuple[int, ...]) -> torch.Si
 
 
 def _prefix(model: nn.Module, multiple: int, stride: int) -> int | None:
-    """Return the number of tokens before the patches, if the network gives tokens and attention of every layer."""
+    """Return the number of tokens before the patches if the network gives tokens and attention of every layer."""
     prefix = int(getattr(model, "num_prefix_tokens", 0))
     try:
         images = padded(torch.zeros(1, 3, *_ODD), multiple)
         rows, columns = (side // stride for side in images.shape[-2:])
         final, layers, attention = tokens(model, images, True)
-    # some are plain transformers only by their signature
+    # some only look like plain transformers by their signature
     except Exception:
         return None
     count = final.shape[1]

@@ -1,4 +1,4 @@
-"""Any network of timm as a backbone, `timm/NAME`; names of tensors are timm's. timm is imported when one is wanted."""
+"""Any network of timm as a backbone, `timm/NAME`; tensor names are timm's. timm is imported only when needed."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _INSIDE = "model."
 class TimmBackbone(Backbone):
     """A network of timm without classifier.
 
-    Feature maps are its last four levels, conv3 to conv6 (stride 4 to 32 in most), or as many as it has. Of a plain
-    transformer they are the tokens after each quarter of the blocks, normalised, as maps. conv6 is what the network's
-    own classifier would pool. Images are padded with zeros at the right and at the bottom where it takes whole patches
-    only, or would leave out the last rows and columns.
+    Feature maps are its last four levels, conv3 to conv6 (stride 4 to 32 in most), or as many as it has. For a plain
+    transformer they are the tokens after each quarter of the blocks, normalised and reshaped to maps. conv6 is what the
+    network's own classifier would pool. Images are padded with zeros at the right and at the bottom if the network only
+    takes whole patches, or would leave out the last rows and columns.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -45,7 +45,7 @@ class TimmBackbone(Backbone):
         return dict(zip(self.feature_maps, maps, strict=True))
 
     def state_dict(self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
-        """Return the tensors under the names that timm gives them."""
+        """Return the tensors under timm's names."""
         return self.model.state_dict(*args, destination=destination, prefix=prefix, keep_vars=keep_vars)
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
@@ -55,7 +55,7 @@ class TimmBackbone(Backbone):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def hub_file(self) -> HubFile:
-        """Return the weights that timm keeps on the Hugging Face hub for this network and tag.
+        """Return timm's weights on the Hugging Face hub for this network and tag.
 
         Raises:
             CheckpointError: there are none.
@@ -68,7 +68,7 @@ class TimmBackbone(Backbone):
         return file
 
     def _up_to(self, feature_map: str) -> Iterator[str]:
-        """Yield the names of everything that a feature map is computed from, in the order in which timm names parts."""
+        """Yield the names of all modules that a feature map is computed from, in timm's order."""
         info: Any = self.model.feature_info
         levels = info if isinstance(info, list) else info.info
         place = list(self.feature_maps).index(feature_map)
@@ -86,10 +86,10 @@ class TimmBackbone(Backbone):
 
 
 class TimmTransformer(TimmBackbone, TokenBackbone):
-    """A plain transformer of timm: tokens and attention of every layer beside its feature maps."""
+    """A plain transformer of timm: tokens and attention of every layer in addition to its feature maps."""
 
     def tokens(self, images: Tensor, attention: bool = False) -> Tokens:
-        """Return the tokens of every layer and, if asked for, the attention; images: (N, 3, H, W), normalised."""
+        """Return the tokens of every layer and, if requested, the attention; images: (N, 3, H, W), normalised."""
         prefix, multiple = self.layout.prefix or 0, self.layout.multiple
         images = timm_layout.padded(images, multiple)
         final, layers, seen = timm_layout.tokens(self.model, images, attention)
@@ -100,14 +100,14 @@ class TimmTransformer(TimmBackbone, TokenBackbone):
 class TimmOptions(BackboneOptions):
     """Options of timm's networks."""
 
-    # what the name of a feature map holds depends on the network, and is said by it
+    # what the name of a feature map freezes depends on the network, which defines it
     freezing_presets = FREEZING_PRESETS | dict.fromkeys(FEATURE_MAPS[:-1], Freezing())
 
     output_stride: int | None = Field(
-        None, ge=1, description="image pixels in one cell of conv6, in convolutional networks; null: timm's own"
+        None, ge=1, description="image pixels per cell of conv6, in convolutional networks; null: timm's own"
     )
     arguments: dict[str, bool | int | float | str] = Field(
-        {}, description="more that timm builds the network with, as {embed_dim: 96, depth: 6, num_heads: 3}"
+        {}, description="further arguments that timm builds it with, such as {embed_dim: 96, depth: 6, num_heads: 3}"
     )
     frozen: bool | str = Field(
         False,
@@ -123,7 +123,7 @@ class Timm(BackboneEntry[TimmOptions]):
 
     @property
     def layout(self) -> Layout:
-        """Return what the network looks like from outside.
+        """Return the layout of the network.
 
         Raises:
             RecipeError: timm has no such network, or it cannot be a backbone with these options.
@@ -132,17 +132,17 @@ class Timm(BackboneEntry[TimmOptions]):
 
     @property
     def feature_maps(self) -> Mapping[str, int]:
-        """Return the stride of each feature map, with these options."""
+        """Return the stride of each feature map with these options."""
         return self.layout.strides
 
     @property
     def parameters(self) -> int:
-        """Return the number of weights, without a classifier."""
+        """Return the number of weights without a classifier."""
         return self.layout.parameters
 
     @property
     def normalization(self) -> Normalization:
-        """Return how the network wants its pixels: as timm's configuration of the pretrained weights says."""
+        """Return the normalisation of input pixels from timm's configuration of the pretrained weights."""
         if self.options.normalization is not None:
             return NORMALIZATIONS[self.options.normalization]
         timm_layout.require(self.model)

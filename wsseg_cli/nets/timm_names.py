@@ -1,4 +1,4 @@
-"""Names of timm's networks out of its source, which takes milliseconds; importing it takes seconds, and torch."""
+"""Names of timm's networks, from its source code in milliseconds; importing timm takes seconds, and torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What torchvision's registry says of the weights of our backbones; torchvision is imported when it is asked."""
+"""Entries of torchvision's registry for the weights of our backbones; torchvision is imported only when needed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def torchvision_file(name: str, normalization: Normalization) -> HubFile:
     """Return torchvision's IMAGENET1K_V1 of the network called `name`.
 
     Raises:
-        CheckpointError: torchvision has none, or the backbone wants its pixels in another way.
+        CheckpointError: torchvision has none, or the backbone expects differently normalised pixels.
     """
     from torchvision.models import get_model_weights, list_models
 

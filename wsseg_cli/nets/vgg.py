@@ -1,4 +1,4 @@
-"""VGG-16 with a dilated tail of stride 8 (Chen et al. 2015), forms of PSA, the single-stage system and DeepLab."""
+"""VGG-16 with a dilated tail of stride 8 (Chen et al. 2015), as in PSA, the single-stage system and DeepLab."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ PUBLISHED = {
     "psa": Freezing(("conv1_1", "conv1_2", "conv2_1", "conv2_2")),
     "onestage": Freezing(("conv1_1", "conv1_2")),
 }
-"""What does not learn, by the system that published it; there is no batch norm."""
+"""What is frozen, by the system that published it; there is no batch norm."""
 
 Tail = Literal["none", "max", "max_mean"]
 
-# (names of the convolutions, channels in units of the width, dilation), one row to a pooling layer
+# (names of the convolutions, channels in units of the width, dilation), one row per pooling layer
 _STAGES = (
     (("conv1_1", "conv1_2"), 1, 1),
     (("conv2_1", "conv2_2"), 2, 1),
@@ -36,8 +36,8 @@ _STAGES = (
 class VGG16Options(BackboneOptions):
     """Options of VGG-16; the defaults are those of PSA's classifier.
 
-    fc6_dilation: 1 in classifiers, 4 in AffinityNet, 12 in DeepLab-LargeFOV. pool5: `max` and `max_mean` in DeepLab v2
-    and v1; PSA builds both layers and applies neither. normalization: Caffe's, in the single-stage system imagenet.
+    fc6_dilation: 1 in classifiers, 4 in AffinityNet, 12 in DeepLab-LargeFOV. pool5: `max` in DeepLab v2, `max_mean` in
+    v1; PSA builds both layers but applies neither. normalization: Caffe's; in the single-stage system imagenet.
     """
 
     freezing_presets = FREEZING_PRESETS | PUBLISHED
@@ -67,7 +67,7 @@ class VGG16Entry(BackboneEntry[VGG16Options]):
 class VGG16(Backbone):
     """VGG-16 with feature maps conv3 (stride 4), conv4, conv5, conv6 (stride 8), each after ReLU and before pooling.
 
-    conv6 is ReLU(fc7), or what follows conv5 where the backbone has no fc6. Sides: three times n becomes ceil(n / 2).
+    conv6 is ReLU(fc7), or what follows conv5 if the backbone has no fc6. Sides: n becomes ceil(n / 2) three times.
     """
 
     stride = 8
@@ -96,7 +96,7 @@ class VGG16(Backbone):
         self.feature_maps = {"conv3": 4 * width, "conv4": 8 * width, "conv5": 8 * width, "conv6": last}
 
     def hub_file(self) -> HubFile:
-        """Return torchvision's weights of VGG-16, which fill the convolutions alone.
+        """Return torchvision's weights of VGG-16, which fill only the convolutions.
 
         Raises:
             CheckpointError: this backbone has fc6 and fc7, or another width.
@@ -113,7 +113,7 @@ class VGG16(Backbone):
         return vgg16_names(tensors)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Return {feature_map: (N, feature_maps[feature_map], h, w)} of normalised images (N, 3, H, W)."""
+        """Return the feature maps (N, feature_maps[name], h, w) by name, from normalised images (N, 3, H, W)."""
         x = images
         maps: dict[str, Tensor] = {}
         for index, (names, _, _) in enumerate(_STAGES, 1):

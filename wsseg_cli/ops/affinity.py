@@ -1,6 +1,6 @@
 """Pairs of neighbouring cells of a grid, their affinities from features or edges, their labels and the losses.
 
-Paths between cells and the walk along affinities live in `paths` and `random_walk`.
+Paths between cells and the walk along affinities are in `paths` and `random_walk`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MeanOverProcesses = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Pairs:
-    """All pairs (cell, cell + offset) of a grid, direction after direction, sources in raster order.
+    """All pairs (cell, cell + offset) of a grid, direction by direction, sources in raster order.
 
     Attributes:
         size: (h, w) of the grid.
@@ -88,7 +88,7 @@ def feature_affinity(features: Tensor, pairs: Pairs) -> Tensor:
     features: (N, D, h, w).
 
     Raises:
-        DataError: the features are of another size than the pairs.
+        DataError: the features and the pairs differ in size.
     """
     _same_size(features, pairs, "features")
     parts = [
@@ -100,8 +100,8 @@ def feature_affinity(features: Tensor, pairs: Pairs) -> Tensor:
 
 @dataclass(frozen=True)
 class PairLabels:
-    """What is known of each pair, three (..., P) float tensors of 0 and 1: both ends `background`, both one
-    `foreground` class, two different labels (`negative`).
+    """What is known about each pair, as three (..., P) float tensors of 0 and 1: both ends are `background`, both have
+    one `foreground` class, or they have two different labels (`negative`).
     """
 
     background: Tensor
@@ -112,11 +112,11 @@ class PairLabels:
 def pair_labels(mask: Tensor, pairs: Pairs, first_ignored: int = 255) -> PairLabels:
     """Return the labels of all pairs of a label map.
 
-    mask: (..., h, w) integers, 0 background; values from `first_ignored` on are unknown, and so is every pair with
-    them.
+    mask: (..., h, w) integers, 0 background; values from `first_ignored` up are unknown, and so is every pair that
+    contains one.
 
     Raises:
-        DataError: the mask is of another size than the pairs.
+        DataError: the mask and the pairs differ in size.
     """
     _same_size(mask, pairs, "label map")
     mask = mask.long()
@@ -155,9 +155,9 @@ def affinity_loss(
 ) -> AffinityLoss:
     """Return the loss of AffinityNet (Ahn & Kwak 2018), sums and counts over the whole batch.
 
-    affinity: (N, P) in [0, 1]; labels: (N, P). mean_over_processes: the counts of a batch that is spread over several
-    processes; averaging the gradients over them then gives the gradient of the whole batch's loss, as published. An
-    empty group of pairs gives 0.
+    affinity: (N, P) in [0, 1]; labels: (N, P). mean_over_processes: averages the counts of a batch that is spread over
+    several processes; averaging the gradients over the processes then gives the gradient of the whole batch's loss, as
+    published. An empty group of pairs gives 0.
     """
     positive = -torch.log(affinity + eps)
     negative = -torch.log(1 + eps - affinity)

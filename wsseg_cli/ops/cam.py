@@ -1,4 +1,4 @@
-"""Class activation maps, the norms that papers put on them, and from views of an image to its score map."""
+"""Class activation maps, how papers normalise them, and the score map of an image from its views."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STRIDE = 4
 def class_activation_maps(features: Tensor, weight: Tensor) -> Tensor:
     """Return raw class activation maps (N, C, h, w) (Zhou et al., CVPR 2016, eq. 2).
 
-    features: (N, D, h, w), the last feature map; weight: (C, D) or (C, D, 1, 1), of the linear classifier behind global
+    features: (N, D, h, w), the last feature map; weight: (C, D) or (C, D, 1, 1), of the linear classifier after global
     average pooling.
     """
     return F.conv2d(features, weight.reshape(weight.shape[0], weight.shape[1], 1, 1))
@@ -37,7 +37,7 @@ def class_activation_maps(features: Tensor, weight: Tensor) -> Tensor:
 def max_norm(cams: Tensor, group: int = 1) -> Tensor:
     """Return maps (K, h, w) divided by their maximum over the pixels + 1e-5 (PSA, EPS, SC-CAM).
 
-    group: this many maps that follow each other share one maximum (SC-CAM's sub-categories of a class). Nothing is
+    group: this many consecutive maps share one maximum (SC-CAM's sub-categories of a class). Nothing is
     subtracted or rectified.
     """
     if cams.shape[0] == 0:
@@ -47,10 +47,11 @@ def max_norm(cams: Tensor, group: int = 1) -> Tensor:
 
 
 def min_max_norm(cams: Tensor) -> Tensor:
-    """Return maps (K, h, w) between their minimum and maximum as SEAM's inference does it.
+    """Return maps (K, h, w) normalised between their minimum and maximum as in SEAM's inference.
 
     Negatives become 0; with M and m the maximum and minimum of a map, values under m + 1e-5 become 0; the result is
-    (x - m - 1e-5) / (M - m + 1e-5). So the lowest pixels end a little below 0, and a map that is 0 everywhere at -1.
+    (x - m - 1e-5) / (M - m + 1e-5). So the lowest pixels end up a little below 0, and a map that is 0 everywhere
+    becomes -1.
     """
     if cams.shape[0] == 0:
         return cams
@@ -95,17 +96,17 @@ def multi_scale(
     """Return the score map of one image from views at several scales, each with its horizontal flip (PSA, SEAM, EPS).
 
     Per view: forward, activation, bilinear to (H, W) with half-pixel centres, flipped back; then the sum over the
-    views and `norm`, clipped to [0, 1]. With `multiple` the views meet at (H, W) rounded up to multiples of it, and the
-    sum is cut to (H, W) (IRN and PuzzleCAM, 16). With `stride` the views also meet at ((H-1)//stride+1, …), which
-    gives the map's `strided` (the same two, 4).
+    views and `norm`, clipped to [0, 1]. With `multiple` the views are summed at (H, W) rounded up to multiples of it,
+    and the sum is cropped to (H, W) (IRN and PuzzleCAM, 16). With `stride` they are also summed at ((H-1)//stride+1,
+    …), which gives the map's `strided` (IRN and PuzzleCAM, 4).
 
     image: (H, W, 3) uint8 RGB. labels: classes to keep; None: those whose sigmoid score, averaged over the views, is at
     least `class_threshold`. forward: normalised views (V, 3, h, w) -> raw maps (V, C', h', w'), by default the model;
-    the model is expected in eval mode and says the device. activation: raw maps -> maps of the C foreground classes
+    the model must be in eval mode and determines the device. activation: raw maps -> maps of the C foreground classes
     (V, C, h', w'), by default ReLU. logits: raw maps -> class logits (V, C), by default their spatial mean.
 
-    An image larger than `infer.tile` is looked at in windows. Their sums over the views are blended before `norm`;
-    their logits are weighted by the share of the image that each speaks for; there is no `strided` then.
+    An image larger than `infer.tile` is processed in windows. Their sums over the views are blended before `norm`;
+    their logits are weighted by the share of the image that each stands for; there is no `strided` then.
     """
     looks = _Looks(model, infer, normalization, forward or model, activation or F.relu, logits or _spatial_mean)
     size = (int(image.shape[0]), int(image.shape[1]))
@@ -126,7 +127,7 @@ def multi_scale(
 
 @dataclass(frozen=True)
 class _Looks:
-    """A network and how it looks at an image."""
+    """A network and its views of an image."""
 
     model: nn.Module
     infer: InferSettings
@@ -137,7 +138,7 @@ class _Looks:
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
+        """Device of the network."""
         return next((p.device for p in self.model.parameters()), torch.device("cpu"))
 
     def raw(self, image: ByteArray) -> Iterator[Tensor]:
@@ -146,7 +147,7 @@ class _Looks:
             yield forward_views(self.forward, batch.to(self.device))
 
     def maps(self, image: ByteArray, keep: Tensor | None, threshold: float) -> tuple[list[Tensor], Tensor]:
-        """Return the active maps of each scale's views, of the classes `keep`, and these; None: of those predicted."""
+        """Return each scale's activated maps of the classes `keep` (None: those predicted), and these classes."""
         maps, probabilities = [], []
         for raw in self.raw(image):
             active = self.activation(raw).float()
@@ -174,7 +175,7 @@ class _Looks:
         return torch.nonzero(found >= threshold)[:, 0]
 
     def blended(self, image: ByteArray, keep: Tensor, multiple: int) -> Tensor:
-        """Return the sums over the views of all windows in one, (K, H, W)."""
+        """Return the windows' sums over the views, blended into one map (K, H, W)."""
         whole = np.zeros((len(keep), *image.shape[:2]), np.float32)
 
         def scores(rows: Span, columns: Span) -> FloatArray:

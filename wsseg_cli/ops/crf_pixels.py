@@ -1,4 +1,4 @@
-"""The pixels that published codes show their dense CRF: not the photo, but what they restore of the network's input."""
+"""The pixels that published codes give their dense CRF: not the photo, but what they restore of the network's input."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ PPC; RS+EPM). `mean_subtracted`: the network's input itself, BGR minus the mean,
 def restored_pixels(image: ByteArray, normalization: Normalization, rule: CrfPixels) -> ByteArray:
     """Return the (H, W, 3) uint8 pixels of a photo (H, W, 3) as a published code hands them to its CRF.
 
-    Cut off, not rounded, so many levels come back one too low: of the 256 levels of R, G and B with ImageNet's values
-    174, 53 and 23 in float64, 62, 39 and 36 in float32. With `mean_subtracted` negative values wrap around.
+    Truncated, not rounded, so many levels come back one too low: with ImageNet's values, of the 256 levels of R, G and
+    B, 174, 53 and 23 in float64, and 62, 39 and 36 in float32. With `mean_subtracted` negative values wrap around.
     """
     pixels = normalization.apply(image)
     if rule == "mean_subtracted":

@@ -1,4 +1,4 @@
-"""Scores to masks: the one place where the best class of a pixel becomes a mask value."""
+"""From scores to masks: the one place where the best class of a pixel becomes a mask value."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..settings import MaskCrfSettings
-from ..types import IGNORE, ByteArray, ClassNames, FloatArray, ScoreMap, resize_scores
+from ..types import ByteArray, ClassNames, FloatArray, ScoreMap, resize_scores
 from .crf import dense_crf
 from .resize import pillow_resize, shrunk_size, strips
 
@@ -44,7 +44,7 @@ def mask_from_map(
     """Return the (H, W) mask of a score map, after a dense CRF if one is given. A map without a class is background.
 
     threshold, power, half: the background score and the arithmetic, as in `full_scores`; by default the map's own.
-    crf: with `image`, (H, W, 3) uint8 RGB, which it sees, the settings of the CRF.
+    crf: the settings of the CRF, given together with the `image`, (H, W, 3) uint8 RGB, that it sees.
 
     Raises:
         DataError: the map has no background of its own and none is given.
@@ -64,7 +64,7 @@ def mask_and_marginals(
     device: str = "cpu",
     half: bool = False,
 ) -> tuple[ByteArray, FloatArray | None]:
-    """Return the mask as `mask_from_map` does, and the CRF's marginals, (1+K, h, w); None where no CRF was asked."""
+    """Return the mask as `mask_from_map` does, and the CRF's marginals, (1+K, h, w); None if no CRF was asked for."""
     if len(scores.classes) == 0:
         return np.zeros(scores.size, np.uint8), None
     if crf is None or image is None:
@@ -81,7 +81,7 @@ def full_scores(
     """Return `ScoreMap.full` of a map with classes, (1+K, H, W) float32.
 
     half: the resized scores are rounded to float16, in which the background is computed and all are returned: the
-    arithmetic of codes that go on with the maps that they stored.
+    arithmetic of codes that continue from stored maps.
     """
     full = scores.full(threshold, power=power, rows=rows)
     if half:
@@ -91,15 +91,32 @@ def full_scores(
     return full
 
 
-def without_unsure(mask: ByteArray, marginals: FloatArray | None, confidence: float) -> ByteArray:
-    """Return the (H, W) mask with 255 where the highest of its marginals (1+K, h, w) lies below `confidence`.
+def shares(scores: npt.NDArray[Any]) -> FloatArray:
+    """Return (L, H, W) scores as shares of their sum at each pixel, float32; equal ones where all scores are 0."""
+    scores = np.asarray(scores, np.float32)
+    total = scores.sum(axis=0)
+    return np.divide(scores, total, out=np.full(scores.shape, 1 / len(scores), np.float32), where=total > 0)
 
-    Where the CRF saw a smaller image the highest are resized. None: nothing competed, and all is sure.
+
+def confidence_of(
+    scores: ScoreMap, marginals: FloatArray | None, *, threshold: float | None, power: float | None, half: bool = False
+) -> FloatArray:
+    """Return how sure the best class of each pixel is, (H, W) float32 in [0, 1].
+
+    marginals: the CRF's, (1+K, h, w), of which the highest are resized; None: the share of the highest score among all,
+    background included (threshold, power, half: as in `full_scores`). 1 for a map without a class: nothing competed.
     """
-    if marginals is None:
-        return mask
-    highest = resize_scores(marginals.max(axis=0)[None], (int(mask.shape[0]), int(mask.shape[1])))[0]
-    return np.where(highest < confidence, np.uint8(IGNORE), mask)
+    if len(scores.classes) == 0:
+        return np.ones(scores.size, np.float32)
+    if marginals is not None:
+        return resize_scores(marginals.max(axis=0)[None], scores.size)[0]
+    parts = (shares(full_scores(scores, threshold, power, half, rows)).max(axis=0) for rows in strips(scores.size))
+    return np.concatenate(list(parts))
+
+
+def grey_levels(confidence: FloatArray) -> ByteArray:
+    """Return a confidence in [0, 1] as levels of 0 to 255, uint8."""
+    return np.round(np.clip(confidence, 0, 1) * 255).astype(np.uint8)
 
 
 def crf_scores(
@@ -125,7 +142,7 @@ def probabilities(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def crf_marginals(image: ByteArray, scores: FloatArray, crf: MaskCrfSettings, device: str = "cpu") -> FloatArray:
     """Return the marginals of (L, h, w) scores under a stage's CRF, 0 for labels that stay below its `min_score`.
 
-    image: (H, W, 3) uint8 RGB, which the CRF sees at the size of the scores. Where all labels stay below, all enter.
+    image: (H, W, 3) uint8 RGB, which the CRF sees at the size of the scores. If all labels stay below it, all enter.
     """
     seen = pillow_resize(image, (int(scores.shape[1]), int(scores.shape[2])))
     enters = np.ones(len(scores), bool)
@@ -138,7 +155,7 @@ def crf_marginals(image: ByteArray, scores: FloatArray, crf: MaskCrfSettings, de
 
 
 def mask_at_size(scores: npt.NDArray[Any], size: tuple[int, int], classes: npt.ArrayLike | None = None) -> ByteArray:
-    """Return the (H, W) mask of (1+K, h, w) scores resized to `size`, a strip in memory at a time.
+    """Return the (H, W) mask of (1+K, h, w) scores resized to `size`, with one strip in memory at a time.
 
     classes: as in `mask_from_scores`.
     """

@@ -1,7 +1,7 @@
 """OpenCV itself, for recipes that ask for it: the resizing and the colour shift that numpy emulates elsewhere.
 
-A result never depends on whether the package is installed. The recipe says who computes, `augment.opencv: emulated` or
-`library`, and without the package a recipe that asks for the library is refused.
+A result never depends on whether the package is installed. The recipe says which one computes, `augment.opencv:
+emulated` or `library`; without the package, a recipe that asks for the library is refused.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def cv2() -> Any:
     """Return the module cv2, which then computes in one thread as every loader worker does.
 
     Raises:
-        RecipeError: it is not installed.
+        RecipeError: OpenCV is not installed.
     """
     try:
         import cv2
@@ -35,7 +35,7 @@ def cv2() -> Any:
 
 
 def version(by: OpenCV) -> dict[str, str]:
-    """Return what a model file says of the OpenCV that its training used; {} where numpy computed."""
+    """Return what a model file says about the OpenCV that its training used; {} if numpy computed."""
     return {"opencv": cv2().__version__} if by == "library" else {}
 
 
@@ -44,7 +44,7 @@ def resize(
 ) -> npt.NDArray[Any]:
     """Return a uint8 or float32 array (H, W) or (H, W, D) at `size` (H, W).
 
-    factor: the factor that was asked for, from which OpenCV takes its step; see `resize.opencv_resize`.
+    factor: the requested factor, from which OpenCV derives its step; see `resize.opencv_resize`.
 
     Raises:
         RecipeError: OpenCV is not installed.

@@ -52,7 +52,7 @@ def centre_pad(view: Tensor, canvas: tuple[int, int]) -> tuple[Tensor, tuple[int
 
 
 def class_gate(logits: Tensor, threshold: float) -> Tensor:
-    """Return which classes are kept, (C,) bool: the highest sigmoid score of any view lies above `threshold`.
+    """Return which classes are kept, (C,) bool: the highest sigmoid score of any view is above `threshold`.
 
     logits: (V, C).
     """
@@ -64,8 +64,8 @@ def merge_padded(
 ) -> Tensor:
     """Return one score map (1+C, H, W) from the masks of all views.
 
-    Per view: padding cut away, bilinear to (H, W), flipped back; then the mean over the views, closed classes set
-    to 0, background ** background_power. The rows do not sum to 1.
+    Per view: padding cut away, bilinear to (H, W), flipped back; then the mean over the views; classes that the gate
+    closes are set to 0, and the background is raised to `background_power`. The rows do not sum to 1.
 
     masks: (V, 1+C, Ph, Pw) in [0, 1], background first; places: (V, 4) as `padded_views` gives them; gate: (C,) bool or
     0/1; flip: every second view is a horizontal flip.

@@ -30,7 +30,7 @@ def pamr(
     (bilinear, corners aligned) if smaller. Returns (N, C, H, W) float32, with a gradient unless under `torch.no_grad`.
 
     Raises:
-        DataError: numbers of images and masks differ, or a dilation or iteration count that means nothing.
+        DataError: the numbers of images and masks differ, or a dilation or the iteration count is not valid.
     """
     if images.ndim != 4 or masks.ndim != 4 or len(images) != len(masks):
         raise DataError(
@@ -67,7 +67,7 @@ def pamr_affinity(
 
 
 def local_spread(images: Tensor, dilations: Sequence[int] = DILATIONS) -> Tensor:
-    """Return the unbiased standard deviation of a channel over all rings and, once a ring, the centre, (N, 3, H, W)."""
+    """Return the unbiased standard deviation of a channel over all rings and the centre once per ring, (N, 3, H, W)."""
     count = 9 * len(dilations)
     mean = torch.zeros_like(images)
     for sample in _samples(images, dilations):
@@ -85,7 +85,7 @@ def _samples(images: Tensor, dilations: Sequence[int]) -> Iterator[Tensor]:
 
 
 def rings(maps: Tensor, dilations: Sequence[int]) -> Iterator[Tensor]:
-    """Yield the maps moved to each neighbour; positions outside are those of the nearest pixel inside."""
+    """Yield the maps moved to each neighbour; positions outside take the nearest pixel inside."""
     height, width = maps.shape[-2:]
     for dilation in dilations:
         padded = F.pad(maps, (dilation,) * 4, mode="replicate")

@@ -44,7 +44,7 @@ def path_affinity(edge: Tensor, pairs: Pairs) -> Tensor:
     edge: (N, h, w) probability of a class boundary in [0, 1]; pairs: from `path_pairs`.
 
     Raises:
-        DataError: the edge map is of another size than the pairs.
+        DataError: the edge map and the pairs differ in size.
     """
     if edge.ndim != 3 or tuple(edge.shape[-2:]) != tuple(pairs.size):
         raise DataError(f"edge map of shape {tuple(edge.shape)} for pairs of a grid {tuple(pairs.size)}")

@@ -1,6 +1,6 @@
 """Random walks of class scores along affinities: sparse products with the present classes' columns, never a power.
 
-The published code squares a dense (hw, hw) matrix log2(t) times. T^t is only wanted times a few score columns, so t
+The published code squares a dense (hw, hw) matrix log2(t) times. T^t is only needed times a few score columns, so t
 sparse products give the same numbers with a hundredth of the work and memory.
 """
 
@@ -24,7 +24,7 @@ from .paths import path_affinity, path_pairs
 class _Structure:
     """Places of the non-zero entries of a symmetric matrix with the given pairs and a unit diagonal, as CSR.
 
-    `entries` says where each value stands in [pair affinities, 1].
+    `entries` gives the index of each value in [pair affinities, 1].
     """
 
     starts: Tensor
@@ -63,7 +63,7 @@ class Transition:
 
     Attributes:
         weights: W = A ** beta elementwise, (hw, hw) float64 sparse CSR, A the symmetric affinity with unit diagonal.
-        sums: (hw, 1) sums of W's columns, which are those of its rows.
+        sums: (hw, 1) sums of W's columns, which equal those of its rows.
     """
 
     weights: Tensor
@@ -82,7 +82,7 @@ class Transition:
 def transition_matrix(affinity: Tensor, pairs: Pairs, beta: float) -> Transition:
     """Return the transition matrix of a walk.
 
-    affinity: (P,) of `pairs`, in [0, 1]; beta: sharpens, > 0.
+    affinity: (P,) of `pairs`, in [0, 1]; beta: > 0, sharpens them.
 
     Raises:
         DataError: an affinity is negative or not finite, their number is wrong, or beta is not positive.
@@ -115,11 +115,11 @@ def transition_matrix(affinity: Tensor, pairs: Pairs, beta: float) -> Transition
 def random_walk(scores: Tensor, transition: Transition, steps: int) -> Tensor:
     """Return scores after `steps` steps, (K, h, w): scores @ T^steps (Ahn & Kwak 2018).
 
-    scores: (K, h, w), one map a class, only those present; transition: from `transition_matrix`. Each new score is a
+    scores: (K, h, w), one map per present class; transition: from `transition_matrix`. Each new score is a
     weighted mean of old ones, so negative scores are allowed and no value leaves their range.
 
     Raises:
-        DataError: scores are not finite, of another grid, or steps is negative.
+        DataError: scores are not finite or have another grid, or steps is negative.
     """
     if scores.ndim != 3 or scores.shape[1] * scores.shape[2] != transition.cells:
         raise DataError(f"scores of shape {tuple(scores.shape)} for a walk over {transition.cells} cells")

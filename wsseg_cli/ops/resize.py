@@ -1,6 +1,6 @@
 """Resampling of arrays as Pillow and OpenCV do it, and the size rules of the published pipelines. No files, no torch.
 
-Which library resized, and whether before or after normalising, moves a published number; so both are here by name.
+Which library resizes, and whether before or after normalisation, changes a published figure, so both are here by name.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _PILLOW = {
 
 
 def long_side_size(size: Size, longer: int) -> Size:
-    """Return (H, W) after the longer side has become `longer`; the other rounds half to even.
+    """Return (H, W) with the longer side scaled to `longer`; the other is rounded half to even.
 
-    As in PSA: of equal sides the width counts as the longer one.
+    As in PSA, the width counts as the longer of two equal sides.
     """
     height, width = size
     if width < height:
@@ -38,7 +38,7 @@ def long_side_size(size: Size, longer: int) -> Size:
 
 
 def scaled_size(size: Size, scale: float, rounding: Literal["round", "floor"] = "round") -> Size:
-    """Return (H, W) times `scale`: `round` goes half to even (PSA, SEAM, EPS), `floor` truncates (deeplab-pytorch)."""
+    """Return (H, W) times `scale`: `round` is half to even (PSA, SEAM, EPS), `floor` truncates (deeplab-pytorch)."""
     whole = round if rounding == "round" else int
     return max(1, whole(size[0] * scale)), max(1, whole(size[1] * scale))
 
@@ -57,7 +57,7 @@ def pillow_resize(array: ByteArray, size: Size, kernel: Kernel = "bicubic") -> B
 
 
 def shrunk_size(size: Size, longest: int | None) -> Size:
-    """Return (H, W) with the longer side at most `longest`; the same where it is, or where `longest` is None."""
+    """Return (H, W) with the longer side at most `longest`; unchanged if it already is, or if `longest` is None."""
     if longest is None or max(size) <= longest:
         return size
     scale = longest / max(size)
@@ -65,14 +65,14 @@ def shrunk_size(size: Size, longest: int | None) -> Size:
 
 
 def shrunk(array: ByteArray, longest: int | None) -> ByteArray:
-    """Return an image (H, W, 3) or map (H, W) at its `shrunk_size`; the same array where that is its own."""
+    """Return an image (H, W, 3) or map (H, W) at its `shrunk_size`; the same array if that is its own size."""
     size = shrunk_size((int(array.shape[0]), int(array.shape[1])), longest)
-    # a copy, since torch takes no array that cannot be written to
+    # a copy, since torch does not take read-only arrays
     return array if array.shape[:2] == size else np.array(pillow_resize(array, size))
 
 
 def strips(size: tuple[int, int], pixels: int = 1 << 20) -> Iterator[slice]:
-    """Return the rows of an image (H, W) in strips of about so many pixels, for what would take memory as a whole."""
+    """Return the rows of an image (H, W) in strips of about this many pixels, for work that takes memory."""
     step = max(1, pixels // size[1])
     return (slice(top, min(top + step, size[0])) for top in range(0, size[0], step))
 
@@ -82,7 +82,7 @@ def opencv_resize(
 ) -> npt.NDArray[Any]:
     """Return an array (H, W) or (H, W, D) at `size` as OpenCV resizes it: half-pixel centres, no antialiasing.
 
-    factor: the factor that was asked for. OpenCV then steps by 1 / factor, not by the ratio of the rounded sizes. A
+    factor: the requested factor. OpenCV then steps by 1 / factor, not by the ratio of the rounded sizes. A
     uint8 array comes back rounded and clipped, any other as float32.
     """
     values = np.asarray(array, np.float32)
@@ -115,10 +115,10 @@ def resize_image(
     """Return image (H, W, 3) at `size`. The OpenCV kinds also take float images; the Pillow kinds are for uint8.
 
     `opencv_linear` of a uint8 image gives float32, as the Caffe-style pipeline that uses it keeps the fractions. by:
-    who computes the OpenCV kinds.
+    which of the two computes the OpenCV kinds.
 
     Raises:
-        RecipeError: OpenCV is asked for and not installed.
+        RecipeError: OpenCV is asked for but not installed.
     """
     by_opencv = opencv.resize if by == "library" else opencv_resize
     if interpolation == "opencv_cubic":

@@ -1,4 +1,4 @@
-"""Test-time views of one image (scales and horizontal flips) and how what the network says of them is merged."""
+"""Test-time views of one image (scales and horizontal flips) and how the network's outputs for them are merged."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ def merge_views(
     rule: Literal["sum", "mean"] = "sum",
     align_corners: bool = False,
 ) -> Tensor:
-    """Return the maps of all views in one, (K, H, W): resized bilinearly to `size`, flipped back, added up.
+    """Return the maps of all views merged into one, (K, H, W): resized bilinearly to `size`, flipped back, added up.
 
-    maps: one (1, K, h, w) or (2, K, h, w) per scale, the second of two being of the horizontal flip, as `view_batches`
-    gives them. The running sum keeps one full-size map in memory, not one a view.
+    maps: one (1, K, h, w) or (2, K, h, w) per scale, the second of two belonging to the horizontal flip, as
+    `view_batches` gives them. The running sum keeps one full-size map in memory, not one per view.
     """
     total, views = None, 0
     for pair in maps:
-        # Resizing is linear and knows no left or right: adding up before it is the same, and less work.
+        # Resizing is linear and symmetric in left and right: adding up first gives the same with less work.
         small = pair if len(pair) == 1 else pair[:1] + pair[1:].flip(-1)
         full = F.interpolate(small, size=size, mode="bilinear", align_corners=align_corners)[0]
         total = full if total is None else total.add_(full)

@@ -1,8 +1,8 @@
 """Large images in overlapping windows, whose scores are blended: memory for one window and a strip of overlap.
 
-The outer quarter of a window's overlap counts nothing, and the middle half rises linearly. So a network that sees no
-farther than that quarter gives what it gives for the whole image, as long as its grid of cells falls on the same
-pixels: windows begin at multiples of 128, and so do their views at quarters of the size at multiples of 32.
+The outer quarter of a window's overlap counts for nothing; over the middle half the weight rises linearly. So a network
+that sees no farther than that quarter gives the same scores as for the whole image, as long as its grid of cells falls
+on the same pixels: windows begin at multiples of 128, so that views at scales in quarters begin at multiples of 32.
 """
 
 from __future__ import annotations
@@ -54,17 +54,18 @@ def _ramp(distance: np.ndarray, overlap: int) -> np.ndarray:
 def blended(
     size: tuple[int, int], tile: int, overlap: int, scores: Callable[[Span, Span], FloatArray]
 ) -> Iterator[tuple[Span, Span, FloatArray]]:
-    """Yield (rows, columns, scores (K, h, w)) of every part of a (H, W) image once, as soon as no window adds to it.
+    """Yield (rows, columns, scores (K, h, w)) of every part of a (H, W) image once, as soon as it is complete.
 
-    scores: (rows, columns) of a window -> its (K, h, w) scores; called row by row of windows, from left to right.
+    scores: (rows, columns) of a window -> its (K, h, w) scores; called for one row of windows after another, left to
+    right.
     """
     rows, columns = spans(size[0], tile, overlap), spans(size[1], tile, overlap)
     down, right = weights(rows, overlap), weights(columns, overlap)
-    above: FloatArray | None = None  # what earlier rows of windows say of the rows that are not finished
+    above: FloatArray | None = None  # scores from earlier rows of windows for the rows that are not finished
     for i, (top, bottom) in enumerate(rows):
         end = rows[i + 1][0] if i + 1 < len(rows) else bottom
         below: FloatArray | None = None
-        before: FloatArray | None = None  # what earlier windows of this row say of the columns that are not finished
+        before: FloatArray | None = None  # scores from earlier windows of this row for the unfinished columns
         for j, (left, stop) in enumerate(columns):
             block = scores((top, bottom), (left, stop)) * (down[i][:, None] * right[j][None])
             if before is not None:

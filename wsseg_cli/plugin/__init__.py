@@ -1,5 +1,5 @@
 """What plugins may import. The contract, by name: `from wsseg_cli.plugin import Method, ScoreMap, …`; and the modules
-in `MODULES`, whose public names stay as they are from one release to the next. No torch until a name needs it.
+in `MODULES`, whose public names do not change from one release to the next. No torch until a name needs it.
 """
 
 from __future__ import annotations

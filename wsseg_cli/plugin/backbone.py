@@ -1,4 +1,4 @@
-"""What a backbone is: a network that gives feature maps, parts of which may never learn; a transformer's tokens."""
+"""What a backbone is: a network that gives feature maps and may be partly frozen; and a transformer's tokens."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Backbone(nn.Module):
 
     Attributes:
         feature_maps: channels of each feature map.
-        stride: pixels of the image to one cell of `conv6`.
-        normalization: how the network wants its pixels.
-        freezings: what those words of the option `frozen` hold for which it depends on the network.
+        stride: pixels of the image per cell of `conv6`.
+        normalization: how the network expects its pixels.
+        freezings: what the option `frozen` freezes, for those of its values where this depends on the network.
     """
 
     feature_maps: dict[str, int]
@@ -36,21 +36,21 @@ class Backbone(nn.Module):
         """Return the file of pretrained weights that a hub holds for this backbone; nothing is fetched.
 
         Raises:
-            CheckpointError: there is none.
+            CheckpointError: no hub holds one.
         """
         raise CheckpointError(
             f"weights: hub: no hub has weights for {type(self).__name__}; `wsseg weights list` shows those with a name"
         )
 
     def from_hub(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the tensors of `hub_file` under the names of this backbone; a classifier may stay among them.
+        """Return the tensors of `hub_file` under the names of this backbone; a classifier may be among them.
 
-        A path may name such a file as well: then this is asked where its names are not the backbone's own.
+        A path may also name such a file: this is then called if its names are not the backbone's own.
         """
         return dict(tensors)
 
     def freeze(self, freezing: Freezing) -> None:
-        """Hold what `freezing` names for good: no gradient, and eval mode through every later `train()`."""
+        """Freeze the parts that `freezing` names for good: no gradient, and eval mode through every later `train()`."""
         loose = dict(self.named_parameters())
         frozen = [self.get_submodule(name) for name in freezing.layers if name not in loose]
         for module in frozen:

@@ -25,10 +25,10 @@ class Freezing(NamedTuple):
 
     Attributes:
         layers: names of sub-modules whose parameters get no gradient and whose batch norms stay in eval mode, and of
-            parameters that stand beside the sub-modules; "" is the whole backbone.
+            parameters outside the sub-modules; "" is the whole backbone.
         batch_norm: `fixed`: all batch norms use their stored statistics, scale and shift do not learn; `affine_fixed`:
             batch statistics in training, scale and shift do not learn; `statistics_fixed`: stored statistics, scale and
-            shift learn; `learn`: nothing is held.
+            shift learn; `learn`: nothing is frozen.
     """
 
     layers: tuple[str, ...] = ()
@@ -44,10 +44,10 @@ FREEZING_PRESETS: dict[str, Freezing] = {
 
 
 class BackboneOptions(PluginOptions):
-    """Base of every backbone's options, what `backbone_options` of a recipe is checked against.
+    """Base of every backbone's options, against which `backbone_options` of a recipe is checked.
 
-    `freezing_presets` are the words that `frozen` takes beside true, false and none, and what each of them holds;
-    `frozen_by_default` is the word that true stands for.
+    `freezing_presets` maps the values that `frozen` takes besides true, false and none to what each of them freezes;
+    `frozen_by_default` is the value that true stands for.
     """
 
     freezing_presets: ClassVar[Mapping[str, Freezing]] = FREEZING_PRESETS
@@ -70,7 +70,7 @@ class BackboneOptions(PluginOptions):
 
     @property
     def frozen_preset(self) -> str:
-        """The word that `frozen` means, a key of `freezing_presets` or "none"."""
+        """The preset that `frozen` means, a key of `freezing_presets` or "none"."""
         return self.frozen if isinstance(self.frozen, str) else self.frozen_by_default if self.frozen else "none"
 
 
@@ -81,7 +81,7 @@ class BackboneEntry(Plugin[BackboneOptionsT], Generic[BackboneOptionsT]):
     """A backbone: what it has to offer, and how it is built.
 
     Attributes:
-        model: what stands after the slash of a name such as "timm/resnet18"; "" where a name has none.
+        model: the part after the slash of a name such as "timm/resnet18"; "" if a name has none.
     """
 
     Options = BackboneOptions
@@ -105,23 +105,23 @@ class BackboneEntry(Plugin[BackboneOptionsT], Generic[BackboneOptionsT]):
 
     @property
     def parameters(self) -> int:
-        """Return the number of weights, without a classifier; a literal likewise. 0: not said."""
+        """Return the number of weights, without a classifier; likewise a literal. 0: unknown."""
         return 0
 
     @property
     def package(self) -> str:
-        """Return the Python package that holds the published weights, "" for none; a literal likewise."""
+        """Return the Python package that holds the published weights, "" for none; likewise a literal."""
         return ""
 
     @property
     def normalization(self) -> Normalization:
-        """Return how the network wants its pixels."""
+        """Return how the network expects its pixels."""
         chosen = self.options.normalization
         return self.pixels if chosen is None else NORMALIZATIONS[chosen]
 
     def build(self) -> Backbone:
         """Return the network with random weights.
 
-        `wsseg_cli.nets.backbone` then sets its `normalization` and holds what the option `frozen` names.
+        `wsseg_cli.nets.backbone` then sets its `normalization` and freezes what the option `frozen` names.
         """
         raise PluginError(f"{type(self).__name__} does not implement `build`")

@@ -1,4 +1,4 @@
-"""Backbones by the name that a recipe gives: the entry, with its options checked. No torch but what the entry wants."""
+"""Backbones by the name that a recipe gives: the entry, with its options checked. Torch only if the entry needs it."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def backbone_entry(name: str, options: Mapping[str, Any] | None = None) -> Backb
 
 
 def checked_entry(name: str, options: Mapping[str, Any]) -> BackboneEntry[Any]:
-    """Return the same, for those who say themselves what is wrong with an option.
+    """Return the same, for callers that report themselves what is wrong with an option.
 
     Raises:
-        ValidationError: an option is unknown, or has a value that it cannot have.
+        ValidationError: an option is unknown, or its value is not valid.
     """
     cls, model = entry_class(name)
     # by the rules of a recipe: lists may stand for tuples
@@ -55,7 +55,7 @@ def backbone(name: str, **options: Any) -> Backbone:
     """Return the backbone called `name`, without weights.
 
     Its forward turns images (N, 3, H, W) into a dict of feature maps by name: conv3 to conv6 as far as the network has
-    them. Names carry ResNet-38's meaning; `conv6` is always the last. It has `feature_maps` (name to channels),
+    them. Names have ResNet-38's meaning; `conv6` is always the last. It has `feature_maps` (name to channels),
     `stride` (of `conv6`) and `normalization`. Options are those of the backbone's entry; every one takes
     `normalization` and `frozen`.
 
@@ -78,7 +78,8 @@ def require_feature_maps(name: str, feature_maps: Collection[str], **options: An
     """Check that the backbone called `name` has all `feature_maps`.
 
     Raises:
-        RecipeError: it lacks some, with the backbones that have them all; or no backbone of that name.
+        RecipeError: it lacks some (the message names the backbones that have them all), or there is no backbone of that
+            name.
     """
     lacking = sorted(set(feature_maps) - set(backbone_entry(name, options).feature_maps))
     if lacking:
@@ -91,7 +92,7 @@ def require_feature_maps(name: str, feature_maps: Collection[str], **options: An
 
 
 def normalization(name: str, **options: Any) -> Normalization:
-    """Return how the backbone called `name`, built with `options`, wants its pixels; builds nothing.
+    """Return how the backbone called `name`, built with `options`, expects its pixels; builds nothing.
 
     Raises:
         RecipeError: no backbone of that name, or an option or its value is unknown.
@@ -99,9 +100,9 @@ def normalization(name: str, **options: Any) -> Normalization:
     return backbone_entry(name, options).normalization
 
 
-@cache  # every image asks for its normalization, and each look at the installed packages reads their metadata
+@cache  # every image asks for its normalization, and each query of the installed packages reads their metadata
 def entry_class(name: str) -> tuple[type[BackboneEntry[Any]], str]:
-    """Return the entry's class, and what stands behind the slash of "timm/resnet50".
+    """Return the entry's class, and the part after the slash of "timm/resnet50".
 
     Raises:
         RecipeError: no backbone of that name. PluginError: its package does not load.

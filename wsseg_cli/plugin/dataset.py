@@ -39,7 +39,7 @@ class Dataset(Plugin[OptionsT]):
         """Where `leave_out` collects entries that cannot be used, by name, with the reason; None: it raises."""
 
     def leave_out(self, entry: str, reason: str) -> None:
-        """Say that an entry of the data set cannot be used: `prepare` names all of them at once, or goes on without.
+        """Report that an entry of the data set cannot be used: `prepare` names all of them at once, or skips them.
 
         entry: the image's id, or whatever names the entry.
 
@@ -55,18 +55,18 @@ class Dataset(Plugin[OptionsT]):
         raise PluginError(f"{type(self).__name__} does not implement `classes`")
 
     def samples(self, split: str) -> Iterator[Sample]:
-        """Yield the samples of split `split`; a single entry that cannot be used goes to `leave_out`.
+        """Yield the samples of split `split`; a single entry that cannot be used is passed to `leave_out`.
 
         Raises:
-            DataError: no such split, or nothing of it can be read.
+            DataError: there is no such split, or nothing in it can be read.
         """
         raise PluginError(f"{type(self).__name__} does not implement `samples`")
 
     def missing(self, splits: Sequence[str]) -> list[str]:
-        """Return what is not there of the folders and files that these splits need, a line each; opens no photo.
+        """Return which of the folders and files that these splits need are missing, one line each; opens no photo.
 
-        It is asked before anything is computed, so it answers in seconds. The default looks for absolute paths among
-        the options.
+        It is called before anything is computed, so it must answer in seconds. The default checks the absolute paths
+        among the options.
         """
         named = {name: getattr(self.options, name) for name in type(self.options).model_fields}
         paths = {name: value.expanduser() for name, value in named.items() if isinstance(value, Path)}
@@ -75,18 +75,18 @@ class Dataset(Plugin[OptionsT]):
         ]
 
     def sources(self, splits: Sequence[str]) -> Sources:
-        """Return what these splits are read from beside the pictures of their samples; changes of it are noticed later.
+        """Return what these splits are read from besides their samples' pictures, so that later changes are noticed.
 
-        The default takes the files that options name, whatever looks like a table in the folders that they name, and
-        every picture in these.
+        The default takes the files that options name and, in the folders that they name, every picture and whatever
+        looks like a table.
         """
         return sources_named(self.options)
 
     def extra_folders(self) -> dict[str, Path]:
-        """Return the folders of the option `extras` by name; relative ones count from the option `root`, if any.
+        """Return the folders of the option `extras` by name; relative ones are relative to the option `root`, if any.
 
         Raises:
-            DataError: there is no such folder.
+            DataError: a folder does not exist.
         """
         named: Mapping[str, Path] = getattr(self.options, "extras", {})
         root = Path(getattr(self.options, "root", "")).expanduser()

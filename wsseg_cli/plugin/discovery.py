@@ -1,4 +1,4 @@
-"""How plugins are found, by entry point: `find` imports nothing, `load` imports one, `check` looks at all."""
+"""How plugins are found, by entry point: `find` imports nothing, `load` imports one, `check` inspects all."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Checked:
-    """A plugin and what is known about it; `problem` is empty if it is well."""
+    """A plugin and what is known about it; `problem` is empty if there is none."""
 
     plugin: Found
     paper: str = ""
@@ -105,7 +105,7 @@ def one(group: str, name: str) -> Found:
     """Return the plugin that `name` means in `group`, without importing it.
 
     Raises:
-        PluginError: none of that name, or two packages offer it.
+        PluginError: no plugin has that name, or two packages offer it.
     """
     group = short_group(group)
     plugins = find(group)
@@ -153,7 +153,7 @@ def load_found(plugin: Found) -> type[protocols.Plugin[Any]]:
     """
     try:
         cls: type[protocols.Plugin[Any]] = plugin.entry.load()
-    # a stranger's module may raise anything when imported, sys.exit included; all of it means that it does not load
+    # a third-party module may raise anything when imported, sys.exit included; all of it means that it does not load
     except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {error}"
         raise PluginError(f"plugin {plugin.name!r} ({plugin.origin}) does not load: {reason}") from error
@@ -164,7 +164,7 @@ def load_found(plugin: Found) -> type[protocols.Plugin[Any]]:
 
 
 def _broken_promise(group: str, cls: object) -> str:
-    """Return why an imported object is not a plugin of its group, or nothing."""
+    """Return why an imported object is not a plugin of its group, or ""."""
     base = KINDS[group]
     if not inspect.isclass(cls) or not issubclass(cls, base):
         return f"{cls!r} does not subclass {base.__module__}.{base.__name__}"
@@ -181,8 +181,8 @@ def _broken_promise(group: str, cls: object) -> str:
 def check(importing: bool = True) -> list[Checked]:
     """Return every installed plugin with its paper and, if it is broken, why.
 
-    importing: really import each, which takes as long as torch does; otherwise its source is read, which finds what
-    is not installed, what does not parse and what is not there, in milliseconds.
+    importing: really import each, which takes as long as importing torch; otherwise its source is read, which finds
+    missing packages, syntax errors and missing names in milliseconds.
     """
     from .inspection import look
 

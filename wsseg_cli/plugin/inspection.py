@@ -1,4 +1,4 @@
-"""What can be said of a plugin from its source alone, without importing it: `plugins list` answers without torch."""
+"""What can be told about a plugin from its source alone, without importing it: `plugins list` answers without torch."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _SEEN = ("training", "inference", "trains")
 """Parts of `Requirements` that are read from source; feature maps may be computed."""
 
 MOST_FILES = 200
-"""Files of one plugin package that are followed; a package beyond that is taken for well."""
+"""Number of files of one plugin package that are followed; a larger package is assumed to be sound."""
 
 
 def look(target: str) -> tuple[str, str]:
-    """Return (paper, problem) of an entry point `package.module:Class`; what cannot be seen counts as well.
+    """Return (paper, problem) of an entry point `package.module:Class`; no problem if the source cannot be seen.
 
-    Follows the imports at the top of the plugin's own modules and reports what is not installed, what does not parse
-    and a class that is not there, in the words that importing would use.
+    Follows the imports at the top of the plugin's own modules and reports missing packages, syntax errors and a missing
+    class, in the words that importing would use.
     """
     module, _, attribute = target.partition(":")
     try:
@@ -69,7 +69,7 @@ def _file_of(module: str) -> Path | None:
 
 
 def _missing_import(module: str, file: Path) -> str:
-    """Return why importing `module` would fail for want of another module, or nothing."""
+    """Return why importing `module` would fail because another module is missing, or ""."""
     own = module.split(".")[0]
     queue, seen = [(own, _file_of(own)), (module, file)], {module}
     while queue and len(seen) < MOST_FILES:
@@ -111,13 +111,13 @@ def _source(file: Path) -> _Source:
 
 @cache  # plugins share modules, and parsing is most of the work
 def _read(file: Path, _: int) -> _Source:
-    """Return what a file says; `_` is when it was written.
+    """Return what is kept of a file; `_` is its modification time.
 
     Raises:
-        SyntaxError: it does not parse.
+        SyntaxError: the file does not parse.
     """
     collecting = gc.isenabled()
-    gc.disable()  # a tree is thousands of objects that live for a moment: to look for cycles in it doubles the time
+    gc.disable()  # a tree is thousands of short-lived objects: looking for cycles among them doubles the time
     try:
         body = ast.parse(file.read_bytes(), filename=str(file)).body
         imports = [(0, alias.name) for node in body if isinstance(node, ast.Import) for alias in node.names]
@@ -160,10 +160,10 @@ def _bound_names(body: Iterable[ast.stmt]) -> Iterator[str]:
 
 
 def requirements_seen(target: str, options: Mapping[str, Any]) -> Requirements | None:
-    """Return what the plugin behind an entry point asks for with these options, from its source; None: not to be seen.
+    """Return what an entry point's plugin asks for with these options, from its source; None if it cannot be seen.
 
-    Its `requirements` is understood where it is one `return Requirements(…)` of plain values, `options.NAME`, `==` and
-    `a if b else c`; where a class has none of its own, nothing beside images and labels is asked.
+    Its `requirements` is understood if it is one `return Requirements(…)` of plain values, `options.NAME`, `==` and `a
+    if b else c`; a class without one of its own asks for nothing besides images and labels.
     """
     module, _, name = target.partition(":")
     try:
@@ -180,7 +180,7 @@ def _evaluated(node: ast.expr | None, options: Mapping[str, Any]) -> Any:
     """Return the value of an expression of `requirements`.
 
     Raises:
-        ValueError: it is of another form. KeyError: an option that is not given.
+        ValueError: the expression has another form. KeyError: an option is not given.
     """
     match node:
         case ast.Constant(value=value):

@@ -16,7 +16,7 @@ class PluginOptions(Settings):
 
 
 class NetworkOptions(PluginOptions):
-    """Options of a plugin whose network stands on a backbone."""
+    """Options of a plugin whose network has a backbone."""
 
     backbone: str = Field(description="backbone of the network")
     backbone_options: dict[str, Any] = Field({}, description="options of the backbone, such as {output_stride: 16}")
@@ -26,9 +26,9 @@ OptionsT = TypeVar("OptionsT", bound=PluginOptions)
 
 
 class Plugin(Generic[OptionsT]):
-    """Common ground of the four kinds: options, the paper, what the recipe says.
+    """Base of all kinds of plugin: options, the paper.
 
-    `class Mine(Method[MineOptions, MineNet])` says the type of its options, and thereby what a recipe may hold.
+    `class Mine(Method[MineOptions, MineNet])` names the type of its options, and thereby what a recipe may contain.
     """
 
     Options: ClassVar[type[PluginOptions]] = PluginOptions

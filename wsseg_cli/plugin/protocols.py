@@ -1,4 +1,4 @@
-"""What a plugin is: a Dataset, or what has a network: Method, Refiner, Segmenter. No torch at import."""
+"""What a plugin is: a Dataset, or one with a network: Method, Refiner, Segmenter. No torch at import."""
 
 from __future__ import annotations
 
@@ -80,43 +80,43 @@ class Trainable(Plugin[OptionsT], Generic[OptionsT, NetworkT]):
 
     @classmethod
     def requirements(cls, options: OptionsT) -> Requirements:
-        """Return what is asked of data, backbone and recipe with these options."""
+        """Return what the plugin asks of data, backbone and recipe with these options."""
         return Requirements()
 
     @property
     def required(self) -> Requirements:
-        """What is asked with the options of this very plugin."""
+        """What this plugin asks for with its own options."""
         return self.requirements(self.options)
 
     def build_model(self) -> NetworkT:
-        """Return the network with random weights; the backbone stands under the attribute `backbone`."""
+        """Return the network with random weights; the backbone is in the attribute `backbone`."""
         raise PluginError(f"{type(self).__name__} does not implement `build_model`")
 
     def initial_weights(self, settings: TrainSettings | None) -> list[InitialWeights]:
-        """Return all weights that are loaded before this plugin is of use, for a look at them before the first stage.
+        """Return all weights that this plugin loads before it can be used, to be checked before the first stage.
 
-        settings: the training section, None where there is none. A plugin that loads more, as by an option of its own,
-        adds these.
+        settings: the training section, None if there is none. A plugin that loads more, such as by an option of its
+        own, adds these.
         """
         return [] if settings is None else [InitialWeights(settings.weights, self.build_model)]
 
     def missing(self) -> list[str]:
-        """Return what the machine lacks of what the options ask for, beside weights, a line each with its remedy.
+        """Return what the options need and the machine lacks, other than weights, one line each with its remedy.
 
-        It is asked before anything is computed. The names of the classes may be stand-ins then.
+        It is called before anything is computed, when the class names may still be placeholders.
         """
         return []
 
     def precompute(self, model: NetworkT) -> Mapping[str, Tensor]:
-        """Return buffers by name that follow from frozen weights, options and classes alone, such as texts' features.
+        """Return buffers by name that depend only on frozen weights, options and classes, such as text features.
 
-        Asked once, by `train-cls` of a method that learns nothing: its model file keeps them, and they are put into the
-        network whenever it is read. Register them as buffers that are not persistent, as they are no weights.
+        Called once, by `train-cls` of a method that learns nothing: its model file keeps them, and they are put into
+        the network whenever it is read. Register them as non-persistent buffers, since they are not weights.
         """
         return {}
 
     def train(self, job: TrainingJob, fit: Fit) -> None:
-        """Train in `job.dir`; plugins with rounds call `fit` for parts first. Not called where nothing is learnt."""
+        """Train in `job.dir`; plugins with rounds call `fit` for parts first. Not called if nothing is learnt."""
         fit(self, job)
 
     def param_groups(self, model: NetworkT, optim: OptimSettings) -> ParamGroups:
@@ -140,7 +140,7 @@ class Trainable(Plugin[OptionsT], Generic[OptionsT, NetworkT]):
         raise PluginError(f"{type(self).__name__} does not implement `training_step`")
 
     def published_pixels(self, image: ByteArray) -> ByteArray:
-        """Return what the paper's code shows its dense CRF, (H, W, 3) uint8, by default the image itself.
+        """Return what the paper's code gives its dense CRF, (H, W, 3) uint8, by default the image itself.
 
         `crf: {image: published}` asks for it: some codes hand over pixels restored from the network's input.
         """
@@ -152,10 +152,10 @@ class Trainable(Plugin[OptionsT], Generic[OptionsT, NetworkT]):
     def backbone(self, **published: Any) -> Backbone:
         """Return the backbone that the options name, without weights.
 
-        published: options of the backbone where `backbone_options` says nothing else.
+        published: options of the backbone, unless `backbone_options` says otherwise.
 
         Raises:
-            PluginError: the options name none. RecipeError: no such backbone, it lacks a feature map that is required,
+            PluginError: the options name none. RecipeError: there is no such backbone, it lacks a required feature map,
                 or it does not take these options.
         """
         from . import backbones
@@ -167,7 +167,7 @@ class Trainable(Plugin[OptionsT], Generic[OptionsT, NetworkT]):
 
     @property
     def normalization(self) -> Normalization:
-        """Return how the network wants its pixels: by default what belongs to `options.backbone`."""
+        """Return how the network expects its pixels: by default as `options.backbone` does."""
         from .backbones import normalization
 
         options = self._of_backbone()
@@ -183,7 +183,7 @@ class Trainable(Plugin[OptionsT], Generic[OptionsT, NetworkT]):
 
 
 class Predictor(Trainable[OptionsT, NetworkT]):
-    """A plugin whose network gives a class to every pixel: every segmenter, and methods of a single stage.
+    """A plugin whose network gives a class to every pixel: every segmenter, and single-stage methods.
 
     `predict`, `eval --what seg` and `export onnx` take its networks.
     """
@@ -200,7 +200,7 @@ class Predictor(Trainable[OptionsT, NetworkT]):
 class Method(Trainable[OptionsT, NetworkT]):
     """Learns a classifier from image-level labels and turns it into score maps.
 
-    One that also is a `Predictor` needs no segmentation network after it.
+    One that is also a `Predictor` needs no segmentation network after it.
     """
 
     gives_strided: ClassVar[bool] = False
@@ -211,7 +211,7 @@ class Method(Trainable[OptionsT, NetworkT]):
 
     @classmethod
     def requirements(cls, options: OptionsT) -> Requirements:
-        """Return what is asked: by default the last feature map of the backbone."""
+        """Return what it asks for: by default the last feature map of the backbone."""
         return Requirements(feature_maps=frozenset({"conv6"}))
 
     def scores(
@@ -226,11 +226,11 @@ class Method(Trainable[OptionsT, NetworkT]):
 
 
 class Refiner(Trainable[OptionsT, NetworkT]):
-    """Makes score maps better. One that learns says so in `requirements` and fills in the training part."""
+    """Improves score maps. One that learns says so in `requirements` and fills in the training part."""
 
     @classmethod
     def requirements(cls, options: OptionsT) -> Requirements:
-        """Return what is asked: by default nothing, and nothing is learnt."""
+        """Return what it asks for: by default nothing, and nothing is learnt."""
         return Requirements(trains=False)
 
     def refine(
@@ -257,5 +257,5 @@ class Segmenter(Predictor[OptionsT, NetworkT]):
 
     @classmethod
     def requirements(cls, options: OptionsT) -> Requirements:
-        """Return what is asked: masks."""
+        """Return what it asks for: masks."""
         return Requirements(training=frozenset({"mask"}))

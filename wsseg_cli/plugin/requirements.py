@@ -1,4 +1,4 @@
-"""What a plugin asks for, by the options that it is given: in words, and for every choice that changes it."""
+"""What a plugin asks for with given options: in words, and for every choice that changes it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Given = dict[str, Any]
 
 
 def variants(cls: type[Trainable[Any, Any]]) -> Iterator[tuple[Given, Requirements]]:
-    """Yield (options, what is asked with them): the defaults, then every value of an option that is one of a few.
+    """Yield (options, requirements with them): the defaults, then each value of every option with a few fixed choices.
 
-    Options that have to be given and are not one of a few cannot be guessed; combinations with them are left out.
+    Required options without fixed choices cannot be guessed; combinations with them are left out.
     """
     tried: list[Given] = [{}]
     for name, field in cls.Options.model_fields.items():
@@ -25,18 +25,18 @@ def variants(cls: type[Trainable[Any, Any]]) -> Iterator[tuple[Given, Requiremen
         try:
             asked = cls.requirements(_validated(cls.Options, given))
         except (AttributeError, ValidationError):
-            continue  # an option that has to be given decides, or this one does not go alone
+            continue  # a required option decides, or this one cannot be given alone
         yield given, asked
 
 
 def learns(cls: type[Trainable[Any, Any]]) -> bool:
-    """Return whether the plugin trains with any options; of one whose options cannot be guessed, True."""
+    """Return whether the plugin trains with any options; True if its options cannot be guessed."""
     seen = [asked.trains for _, asked in variants(cls)]
     return any(seen) or not seen
 
 
 def differing(cls: type[Trainable[Any, Any]]) -> list[tuple[Given, Requirements]]:
-    """Return what is asked by default, and each option that changes it with what is asked then; {} says: always."""
+    """Return the default requirements, and each option that changes them with those it leads to; {} means always."""
     found: list[tuple[Given, Requirements]] = []
     for given, asked in variants(cls):
         if asked not in [other for _, other in found]:
@@ -66,7 +66,7 @@ def _choices(annotation: Any) -> tuple[Any, ...]:
 
 
 def _validated(options: type[PluginOptions], given: Given) -> PluginOptions:
-    """Return options of which those that have to be given may be absent."""
+    """Return options of which required ones may be absent."""
     if any(field.is_required() for name, field in options.model_fields.items() if name not in given):
         return options.model_construct(**given)
     return options.model_validate(given)

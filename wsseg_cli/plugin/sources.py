@@ -11,18 +11,18 @@ from typing import Any
 from pydantic import BaseModel
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".txt", ".npy", ".xml", ".yaml", ".yml", ".parquet")
-"""Files that are taken for tables where a data set does not say which it reads."""
+"""Files that are taken for tables if a data set does not say which it reads."""
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What a data set is read from, beside the pictures that its samples name; a path need not exist.
+    """What a data set is read from, besides the pictures that its samples name; a path need not exist.
 
     Attributes:
         tables: files that say what there is: labels, lists, class names. Compared by their content.
         files: files of single images, such as one annotation each. Compared by size and time, by content where these
             differ, as pictures are.
-        listed: folders whose pictures are found by looking: one that comes is noticed.
+        listed: folders whose pictures are found by listing them: a new one is noticed.
     """
 
     tables: tuple[Path, ...] = ()
@@ -31,10 +31,10 @@ class Sources:
 
 
 def named_places(options: BaseModel) -> dict[str, Path]:
-    """Return the files and folders that the options of a data set name and that are there, absolute, by option.
+    """Return the files and folders that the options of a data set name and that exist, absolute, by option.
 
-    Entries of mappings and tuples have names of two parts, `lists.train` and `masks.0`. What is relative counts from
-    here or from the option `root`.
+    Entries of mappings and tuples have names of two parts, `lists.train` and `masks.0`. Relative paths are relative to
+    the working directory or to the option `root`.
     """
     given = options.model_dump()
     root = Path(str(given.get("root") or "")).expanduser()
@@ -49,7 +49,7 @@ def named_places(options: BaseModel) -> dict[str, Path]:
 
 
 def _leaves(name: str, value: Any) -> Iterator[tuple[str, Path]]:
-    """Yield the paths in the value of an option; of texts only one that names a folder from here."""
+    """Yield the paths in the value of an option; a text counts only if it names an existing folder."""
     if isinstance(value, Path) or (isinstance(value, str) and value and _is_folder(value)):
         yield name, Path(value)
     elif isinstance(value, dict | list | tuple):
@@ -69,7 +69,7 @@ def _is_folder(text: str) -> bool:
 def sources_named(options: BaseModel) -> Sources:
     """Return what the options name: their files and the tables in their folders as tables, the folders as listed.
 
-    What looks like a table further below counts as a file of a single image: there may be one for each.
+    In subfolders, what looks like a table counts as a file of a single image: there may be one per image.
     """
     places = named_places(options)
     folders = [path for path in places.values() if path.is_dir()]

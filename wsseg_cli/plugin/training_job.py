@@ -42,15 +42,15 @@ Labels = tuple[int, ...] | None
 
 @dataclass(frozen=True)
 class Requirements:
-    """What a plugin asks for, with the options that it is given.
+    """What a plugin asks for with given options.
 
     Attributes:
-        training: what training reads of a sample beside image and labels: "mask", and extras such as "saliency".
+        training: what training reads of a sample besides image and labels: "mask", and extras such as "saliency".
         inference: extras that `scores` or `refine` reads; each is handed over as a keyword argument, (H, W) uint8.
         feature_maps: feature maps that the backbone must have.
         trains: False if nothing is learnt; then the recipe's section has no training keys.
         gradients: True if `scores` or `refine` differentiates its network, as gradient-weighted CAMs do.
-        strided: True if `refine` begins from `ScoreMap.strided`; then `cam` stores it where the method gives it.
+        strided: True if `refine` starts from `ScoreMap.strided`; then `cam` stores it where the method gives it.
     """
 
     training: frozenset[str] = frozenset()
@@ -73,7 +73,7 @@ def stated(extras: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """One training as it is handed to a plugin, and all that a plugin knows of the outside.
+    """One training as it is handed to a plugin, and all that a plugin knows about the outside.
 
     Attributes:
         dir: the job's own folder; write only here.
@@ -81,9 +81,9 @@ class TrainingJob:
         classes: names of the foreground classes.
         settings: one training section of the recipe.
         seed: the recipe's seed.
-        cams: score maps of the stage before by image id, read on demand; None in `train-cls`.
+        cams: score maps of the previous stage by image id, read on demand; None in `train-cls`.
         targets: extra per-image targets of this part, {name: {image_id: array}}.
-        fingerprint: identifies what is trained here; a finished model of another one is not taken over.
+        fingerprint: identifies what is trained here; a finished model with another fingerprint is not reused.
         workers: worker processes for per-image loops of the plugin's own.
         keep_unlabelled: images that are known to show none of the classes are learnt from, as negatives.
     """
@@ -133,5 +133,5 @@ class Fit(Protocol):
     """The training loop, handed to `train`."""
 
     def __call__(self, trainable: Trainable[Any, NetworkT], job: TrainingJob) -> NetworkT:
-        """Train in `job.dir` up to model.safetensors; return the network. What is finished returns at once."""
+        """Train in `job.dir` up to model.safetensors; return the network. A finished training returns at once."""
         ...

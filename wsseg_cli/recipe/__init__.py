@@ -1,1 +1,1 @@
-"""Recipes: one YAML file a run, read, checked and told what is wrong with it."""
+"""Recipes: one YAML file per run, read, checked, and its problems reported."""

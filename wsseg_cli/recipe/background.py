@@ -1,4 +1,4 @@
-"""How background gets a score in pseudo-masks: what the key `pseudo.background` may say."""
+"""How the background gets a score in pseudo-masks: what the key `pseudo.background` may say."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..settings import Settings
 
 
 class BackgroundSettings(Settings):
-    """How background gets a score: a threshold, two of them with pixels left out between, or (1 - highest) ** power."""
+    """How the background is scored: a threshold, two with pixels left out in between, or (1 - highest) ** power."""
 
     threshold: float | None = Field(None, ge=0, le=1, description="constant background score")
     power: float | None = Field(None, gt=0, description="exponent alpha of (1 - highest score) ** alpha")
@@ -31,7 +31,7 @@ class BackgroundSettings(Settings):
 
     @property
     def constants(self) -> tuple[float | None, ...]:
-        """The constant scores that masks are made with: two where pixels are left out between them."""
+        """The constant scores that masks are made with: two if pixels are left out between them."""
         return (self.threshold,) if self.high is None else (self.high, self.low)
 
 

@@ -18,7 +18,7 @@ from .sections import PluginChoice, Recipe
 
 @dataclass(frozen=True)
 class Card:
-    """One built-in recipe; `needs` are variables of the environment, `weights` names of start weights."""
+    """One built-in recipe; `needs` are environment variables, `weights` names of start weights."""
 
     name: str
     method: str
@@ -77,7 +77,8 @@ def supervision(recipe: Recipe) -> str:
         if requirements is None:
             return "?"
         extras |= requirements.extras
-    return stated(extras)
+    by_hand = recipe.train_seg is not None and recipe.train_seg.masks == "corrected"
+    return stated(extras) + (", hand masks" if by_hand else "")
 
 
 def _asked(group: str, choice: PluginChoice) -> Requirements | None:
@@ -85,9 +86,9 @@ def _asked(group: str, choice: PluginChoice) -> Requirements | None:
     return requirements_seen(target, choice.options) if target else None
 
 
-@cache  # many recipes name one plugin, and each look at the installed packages reads their metadata
+@cache  # many recipes name one plugin, and each query of the installed packages reads their metadata
 def _targets() -> dict[tuple[str, str], str]:
-    """Return the entry points of all plugins by group and name; of two with one name the built-in one."""
+    """Return the entry points of all plugins by group and name; of two with the same name, the built-in one."""
     return {(plugin.group, plugin.name): plugin.target for plugin in reversed(find())}
 
 

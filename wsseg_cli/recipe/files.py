@@ -14,7 +14,7 @@ from .yaml_core import Document
 
 
 def folders() -> list[Path]:
-    """Return where built-in recipes stand: beside the source tree, or in the installed package."""
+    """Return where built-in recipes are: next to the source tree, or in the installed package."""
     here = Path(__file__).resolve().parents[1]
     # an editable install leaves a copy in the package that goes stale, so the source tree comes first
     beside, packaged = here.parent / "recipes", here / "recipes"
@@ -31,7 +31,7 @@ def locate(name_or_path: str | os.PathLike[str]) -> Path:
     """Return the file that a recipe's name or path means.
 
     Raises:
-        RecipeError: there is none.
+        RecipeError: there is no such file.
     """
     name = os.fspath(name_or_path)
     candidates = [Path(name), Path(f"{name}.yaml")]
@@ -58,7 +58,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Document:
     overrides: `a.b=value`, as --set takes them.
 
     Raises:
-        RecipeError: the file cannot be read, is no YAML mapping, or an override does not apply.
+        RecipeError: the file cannot be read, is not a YAML mapping, or an override does not apply.
     """
     try:
         text = read_text(path, yaml_core.LARGEST, "utf-8-sig")
@@ -73,7 +73,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Document:
 
 
 def _override(document: Document, override: str) -> None:
-    """Put one `a.b=value` into the document; sections on the way are made."""
+    """Put one `a.b=value` into the document; missing sections on the way are created."""
     address, sign, text = override.partition("=")
     keys = tuple(address.strip().split("."))
     if not sign or not all(keys):

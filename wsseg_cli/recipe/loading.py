@@ -1,4 +1,4 @@
-"""A recipe that is valid: read and validated whole, `${ENV}` filled in for the running stage, its plugins loaded."""
+"""A valid recipe: read and validated as a whole, `${ENV}` filled in for the running stage, its plugins loaded."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from ..plugin.protocols import (
     Segmenter,
 )
 from ..settings import ONE_LENGTH
+from .evaluating import EvalSettings
 from .files import builtin, locate, read
 from .plugin_problems import options_of, plugin_problems
 from .problems import Problem, problems_of, render, validated_json
@@ -33,7 +34,6 @@ from .sections import (
     STAGES,
     CamSettings,
     DatasetSettings,
-    EvalSettings,
     FrozenClsSettings,
     PluginChoice,
     PseudoSettings,
@@ -117,10 +117,10 @@ class LoadedRecipe:
     def plugin(self, stage: str, number: int = -1) -> tuple[type[Any], PluginOptions]:
         """Return the plugin class of "prepare", "train-cls", "refine", "pseudo" or "train-seg" and validated options.
 
-        number: place of a refiner among several, the last by default.
+        number: position of a refiner among several, the last by default.
 
         Raises:
-            PluginError: the plugin is not there or is broken.
+            PluginError: the plugin is missing or broken.
             RecipeError: its options do not fit, or a variable that they use is not set.
         """
         return self._of_choice(PLUGIN[stage][0], *self._choice(stage, self.section(stage), number))
@@ -146,20 +146,20 @@ class LoadedRecipe:
         """Return the plugin class of a stage and its options, `${…}` not filled in.
 
         Raises:
-            PluginError: the plugin is not there or is broken. RecipeError: its options do not fit.
+            PluginError: the plugin is missing or broken. RecipeError: its options do not fit.
         """
         group, key, _ = PLUGIN[stage]
         return self._of_choice(group, *self._choice(stage, getattr(self.recipe, key), number))
 
     def address(self, stage: str, number: int = -1) -> Address:
-        """Return where the recipe names the plugin of a stage; number: place of a refiner among several."""
+        """Return where the recipe names the plugin of a stage; number: position of a refiner among several."""
         return self._choice(stage, getattr(self.recipe, PLUGIN[stage][1]), number)[1]
 
     def requirements(self) -> dict[str, Requirements]:
         """Return what each plugin of this recipe that has a network asks for, by its name; needs no `${…}`.
 
         Raises:
-            PluginError: a plugin is not there or is broken. RecipeError: its options do not fit.
+            PluginError: a plugin is missing or broken. RecipeError: its options do not fit.
         """
         found: dict[str, Requirements] = {}
         for stage, (_, key, _) in PLUGIN.items():
@@ -173,9 +173,9 @@ class LoadedRecipe:
         return found
 
     def extras(self) -> dict[str, Requirements]:
-        """Return what each plugin of this recipe reads of a sample, by its name; a plugin is imported only if it must.
+        """Return what each plugin of this recipe reads of a sample, by its name; plugins are imported only if needed.
 
-        Plugins that are not there or are broken are left out: the stage that needs them says so.
+        Plugins that are missing or broken are left out: the stage that needs them reports it.
         """
         found: dict[str, Requirements] = {}
         for stage, (group, key, _) in PLUGIN.items():
@@ -202,7 +202,8 @@ class LoadedRecipe:
         """Return the `${…}` of a stage's section whose environment variable is not set."""
         missing: list[Problem] = []
         section = getattr(self.recipe, SECTION[stage])
-        filled(section.model_dump(mode="json", exclude_unset=True), (SECTION[stage],), missing)
+        if section is not None:
+            filled(section.model_dump(mode="json", exclude_unset=True), (SECTION[stage],), missing)
         return missing
 
     def _filled(self, at: Address, section: _S) -> _S:
@@ -222,7 +223,7 @@ def load(
     old_names: take options under the names that they had before 0.1.0, for the recipe that a run keeps.
 
     Raises:
-        RecipeError: no such recipe, or anything in it that is wrong, all at once.
+        RecipeError: there is no such recipe, or it has problems, which are all named at once.
     """
     path = locate(name_or_path)
     document = read(path, overrides)
@@ -235,10 +236,10 @@ def load(
 
 
 def check(name_or_path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> list[str]:
-    """Return all that is wrong with a recipe, core and plugins together, a line each; [] if nothing is.
+    """Return all that is wrong with a recipe, core and plugins together, one line each; [] if nothing is.
 
     Raises:
-        RecipeError: no such recipe, or no YAML.
+        RecipeError: there is no such recipe, or it is not YAML.
     """
     document = read(locate(name_or_path), overrides)
     _, problems = _core(document)
@@ -246,7 +247,7 @@ def check(name_or_path: str | os.PathLike[str], overrides: Sequence[str] = ()) -
 
 
 def _core(document: Document) -> tuple[Recipe | None, list[Problem]]:
-    """Return the recipe, None if it does not fit together, and all that is wrong but for plugins and their options."""
+    """Return the recipe (None if it is not valid) and all that is wrong, except with plugins and their options."""
     malformed: list[Problem] = []
     misspelt(document.data, (), malformed)
     try:
@@ -258,7 +259,7 @@ def _core(document: Document) -> tuple[Recipe | None, list[Problem]]:
 
 
 def _with_way(problem: Problem, document: Document) -> Problem:
-    """Return a problem with the --set that mends it, where one brought it about."""
+    """Return a problem with the --set that fixes it, if a --set caused it."""
     if problem.message == ONE_LENGTH:
         for given, other in (("max_steps", "epochs"), ("epochs", "max_steps")):
             if document.lines.get((*problem.address, given)) == "--set":

@@ -11,8 +11,9 @@ from ..errors import PluginError, RecipeError
 from ..plugin import discovery
 from ..plugin.backbones import checked_entry, entry_class
 from ..plugin.protocols import Method, NetworkOptions, Plugin, PluginOptions, Predictor, Refiner
+from .evaluating import EvalSettings
 from .problems import Problem, problems_of, show, validated_json
-from .sections import PLUGIN, EvalSettings, FrozenClsSettings
+from .sections import PLUGIN, FrozenClsSettings
 from .yaml_core import Address, Document
 
 MISSING_TRAINING = "give batch_size, optim, and max_steps or epochs"
@@ -22,7 +23,7 @@ MISSING_TRAINING = "give batch_size, optim, and max_steps or epochs"
 def options_of(
     cls: type[Plugin[Any]], data: Mapping[str, Any], at: Address
 ) -> tuple[PluginOptions | None, list[Problem]]:
-    """Return the options of a plugin, None if they do not fit, and what is wrong with them; at: where they stand."""
+    """Return the options of a plugin, None if they are not valid, and what is wrong with them; at: their address."""
     try:
         options = validated_json(cls.Options, data)
     except ValidationError as error:
@@ -63,7 +64,7 @@ def plugin_problems(document: Document) -> list[Problem]:
 
 
 def _problems_of_choice(document: Document, group: str, choice: Any, at: Address, section: Any) -> list[Problem]:
-    """Return what is wrong with one plugin that a recipe names; section: where its training stands."""
+    """Return what is wrong with one plugin that a recipe names; section: where its training is."""
     if not isinstance(choice, dict) or not isinstance(choice.get("name"), str):
         return []
     try:
@@ -95,7 +96,7 @@ def _classifier(trains: bool, name: str, section: Mapping[str, Any]) -> list[Pro
 
 
 def _starts_from_nothing(document: Document, name: str) -> list[Problem]:
-    """Return the trainings that would start from the network of a classifier that has none of its own."""
+    """Return the trainings that would start from the classifier's network, where the classifier has none of its own."""
 
     def starts(data: Any, at: Address) -> Iterator[Address]:
         if isinstance(data, dict) and data.get("weights") == "train_cls":

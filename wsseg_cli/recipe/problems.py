@@ -1,4 +1,4 @@
-"""What is wrong with a recipe, told with line, address, value and a hint: pydantic's errors in our words."""
+"""What is wrong with a recipe, with line, address, value and a hint: pydantic's errors in our words."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ def validated_json(model: type[_M], data: Any) -> _M:
     """Return `data` of a recipe as a model.
 
     Raises:
-        ValidationError: it does not fit; `problems_of` puts it into words.
+        ValidationError: it is not valid; `problems_of` puts the error into words.
     """
     # JSON mode: lists may stand for tuples and texts for paths, while a text for a number is still refused
     return model.model_validate_json(json.dumps(data))
 
 
 def problems_of(error: ValidationError, model: type[BaseModel], at: Address = ()) -> list[Problem]:
-    """Return pydantic's errors about `model`, which stands at address `at` of the recipe, in our words."""
+    """Return pydantic's errors about `model`, which is at address `at` of the recipe, in our words."""
     found: dict[Address, Problem] = {}
     for item in error.errors(include_url=False):
         address = (*at, *_without_union_marks(model, item["loc"]))
@@ -135,7 +135,7 @@ def _without_union_marks(model: type[BaseModel], address: Sequence[str | int]) -
 
 
 def show(value: Any, most: int = 60) -> str:
-    """Return a value as a recipe would write it, cut to `most` letters."""
+    """Return a value as a recipe would write it, cut to `most` characters."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     text = f"'{text}'" if isinstance(value, str) else text
     return text if len(text) <= most else text[: most - 1] + "…"
@@ -150,7 +150,7 @@ def line_of(address: Address, lines: Mapping[Address, int | str]) -> int | str:
 
 
 def render(problems: Iterable[Problem], lines: Mapping[Address, int | str]) -> list[str]:
-    """Return one text a problem, `line 23  train_cls.optim.lr: must be greater than 0 (got 0)`, in order of lines."""
+    """Return one text per problem, `line 23  train_cls.optim.lr: must be greater than 0 (got 0)`, in order of lines."""
     rows: list[tuple[int, str, str]] = []
     for problem in problems:
         line = line_of(problem.address, lines)

@@ -1,4 +1,4 @@
-"""Options that had other names before 0.1.0: what they are called now, in recipes, run records and model files."""
+"""Options that had other names before 0.1.0, and their present names, in recipes, run records and model files."""
 
 from __future__ import annotations
 
@@ -19,18 +19,22 @@ RENAMED = {
 
 
 def new_name(old: str, known: Container[str]) -> str | None:
-    """Return what an option of before is called now, if the plugin with the `known` options has it under that name."""
+    """Return the present name of a renamed option, if the plugin with the `known` options has one of that name."""
     name = RENAMED.get(old)
     return name if name is not None and old not in known and name in known else None
 
 
 def with_new_names(options: Mapping[str, Any], known: Container[str]) -> dict[str, Any]:
-    """Return options of a plugin under today's names; `known` are the plugin's own."""
+    """Return a plugin's options under their present names; `known` are the plugin's own."""
     return {new_name(key, known) or key: value for key, value in options.items()}
 
 
 def modernise(data: Mapping[str, Any]) -> None:
-    """Rename the old options in the values of a recipe that a run of before keeps."""
+    """Rename the old options in the values of a recipe that an older run keeps."""
+    pseudo = data.get("pseudo")
+    if isinstance(pseudo, dict) and "confidence" in pseudo:
+        below = pseudo.pop("confidence")
+        pseudo["ignore"] = None if below is None else {"below": below, "only_training": True}
     for group, key, inner in PLUGIN.values():
         section = data.get(key)
         choice = section.get(inner) if isinstance(section, dict) and inner else section
@@ -44,7 +48,7 @@ def modernise(data: Mapping[str, Any]) -> None:
 
 
 def same_names(record: Mapping[str, Any], node: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a run recorded of a stage, with the old options named as in `node`, what is asked today."""
+    """Return what a run recorded of a stage, with old options named as in `node`, which is what is asked now."""
     asked, now = record.get("asks", {}), node.get("asks", {})
     asks = {_address(key, now): value for key, value in asked.items()}
     reads = {

@@ -1,8 +1,9 @@
-"""The sections of a recipe, one a stage, and the recipe as a whole. Options of plugins are the plugins' own."""
+"""The sections of a recipe, one per stage, and the recipe as a whole. Options of plugins are the plugins' own."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
@@ -15,6 +16,8 @@ from ..settings import (
     TrainSettings,
 )
 from .background import Background
+from .evaluating import EvalSettings
+from .ignore import IgnoreSettings
 
 STAGES: tuple[str, ...] = ("prepare", "train-cls", "cam", "refine", "pseudo", "train-seg", "eval")
 """The stages by the names of their commands, in order."""
@@ -71,7 +74,7 @@ class DatasetSettings(PluginChoice):
 
     @property
     def scored(self) -> tuple[str, ...]:
-        """Splits where everything is evaluated."""
+        """Splits on which everything is evaluated."""
         return self.score or self.train
 
     @property
@@ -109,7 +112,7 @@ class FrozenClsSettings(Settings):
 
 
 def _classifier_section(section: Any) -> str:
-    """Return which of the two sections a train_cls section is: a single key of training makes it one that trains."""
+    """Return which of the two kinds a train_cls section is: any key of training makes it one that trains."""
     said = section if isinstance(section, dict) else getattr(section, "model_fields_set", ())
     return TrainClsSettings.__name__ if set(said) - {"method", "weights"} else FrozenClsSettings.__name__
 
@@ -199,55 +202,50 @@ class PseudoSettings(Settings):
         "fp32",
         description="arithmetic of background, comparison and energies; fp16 as codes that go on with stored maps",
     )
-    confidence: float | None = Field(
-        None,
-        gt=0,
-        le=1,
-        description="train-seg leaves out pixels (255) whose highest CRF marginal is lower, eval does not; null: none",
+    ignore: IgnoreSettings | None = Field(None, description="{below: …}: pixels that become 255; null: none")
+    store_confidence: bool = Field(
+        False, description="also write confidence/ID.png, grey: 0 to 255 for a confidence of 0 to 1"
     )
 
-    @model_validator(mode="after")
-    def _of_marginals(self) -> PseudoSettings:
-        if self.confidence is not None and self.crf is None:
-            raise ValueError("confidence is about the marginals of a CRF: give crf, or confidence: null")
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _old_name(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "confidence" in data:
+            raise ValueError("confidence is now ignore: {below: …, only_training: true}")
+        return data
 
 
 class TrainSegSettings(TrainSettings):
     """Training of the segmentation network."""
 
     segmenter: PluginChoice = Field(description="segmenter that learns from masks")
-    masks: Literal["pseudo", "ground_truth"] = Field("pseudo", description="what it learns from")
-
-
-class ThresholdSettings(Settings):
-    """Background thresholds at which score maps are evaluated."""
-
-    start: float = Field(0.0, ge=0, le=1, description="first threshold")
-    stop: float = Field(1.0, ge=0, le=1, description="last threshold")
-    step: float = Field(0.01, gt=0, description="distance of two thresholds")
-
-    @model_validator(mode="after")
-    def _ascending(self) -> ThresholdSettings:
-        if self.stop < self.start:
-            raise ValueError(f"stop {self.stop} is below start {self.start}")
-        return self
-
-
-class EvalSettings(Settings):
-    """How results are evaluated."""
-
-    infer: InferSettings = Field(
-        default_factory=InferSettings, description="test-time views of the segmentation network"
+    masks: Literal["pseudo", "ground_truth", "corrected"] = Field(
+        "pseudo", description="what it learns from; corrected: hand masks where there are some, else pseudo-masks"
     )
-    crf: MaskCrfSettings | None = Field(None, description="dense CRF on the network's class scores; null: none")
-    thresholds: ThresholdSettings = Field(
-        default_factory=ThresholdSettings, description="thresholds of the score-map curve"
+    corrected: str | None = Field(
+        None,
+        description="masks: corrected: folder of hand masks, ID.png, as `wsseg convert masks` writes them; null: those "
+        "of the data set",
     )
+    repeat_corrected: int = Field(
+        1, ge=1, le=1000, description="masks: corrected: how many times as often images with hand masks are learnt from"
+    )
+
+    @property
+    def hand_folder(self) -> Path | None:
+        """The folder of hand masks that is read, None where none is: other masks, or the data set's."""
+        if self.masks != "corrected" or self.corrected is None:
+            return None
+        return Path(self.corrected).expanduser()
+
+    @property
+    def masks_of_the_data(self) -> bool:
+        """Whether masks of the data set are learnt from."""
+        return self.masks == "ground_truth" or (self.masks == "corrected" and self.corrected is None)
 
 
 class Recipe(Settings):
-    """One experiment, read alone. A section that is null or left out means that its stage does not run."""
+    """One experiment, complete in itself. A section that is null or left out means that its stage does not run."""
 
     name: str = Field(pattern=r"^\w[\w.+-]{0,99}$", description="name of the experiment; the run is runs/NAME")
     seed: int = Field(0, ge=0, lt=2**32, description="root of all random numbers")

@@ -8,7 +8,7 @@ from .yaml_core import Address
 
 
 def unused(recipe: Recipe) -> list[tuple[Address, str]]:
-    """Return (address, why) of every key that stands in the recipe and that nothing would read."""
+    """Return (address, why) of every key that is in the recipe but that nothing would read."""
     found: list[tuple[Address, str]] = []
     trainings: list[tuple[Address, TrainSettings | None]] = [
         (("train_cls",), recipe.train_cls if isinstance(recipe.train_cls, TrainSettings) else None),
@@ -21,6 +21,9 @@ def unused(recipe: Recipe) -> list[tuple[Address, str]]:
         if training is not None:
             found += [((*at, "optim", key), why) for key, why in _unused_optim(training.optim)]
             found += [((*at, "schedule", key), why) for key, why in _unused_schedule(training.schedule)]
+    if recipe.train_seg is not None and recipe.train_seg.masks != "corrected":
+        keys = [key for key in ("corrected", "repeat_corrected") if _said(recipe.train_seg, key)]
+        found += [(("train_seg", key), f"masks: {recipe.train_seg.masks} reads no hand masks") for key in keys]
     if recipe.train_seg is None and recipe.train_cls is None:
         found += [(("eval", key), "no train_seg section") for key in ("infer", "crf") if _said(recipe.eval, key)]
     if recipe.cam is None and recipe.refine is None and _said(recipe.eval, "thresholds"):
@@ -54,6 +57,6 @@ def _unused_schedule(schedule: ScheduleSettings) -> list[tuple[str, str]]:
 
 
 def _said(settings: Settings, key: str) -> bool:
-    """Return whether a key stands in the recipe with another value than its default, which may be written out."""
+    """Return whether a key is in the recipe with a value other than its default; the default may be written out."""
     default = type(settings).model_fields[key].get_default(call_default_factory=True)
     return key in settings.model_fields_set and getattr(settings, key) != default

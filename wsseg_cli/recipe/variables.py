@@ -13,7 +13,7 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def misspelt(data: Any, at: Address, problems: list[Problem]) -> None:
-    """Add texts whose `${` begins no variable to `problems`."""
+    """Add texts whose `${` does not begin a variable to `problems`."""
     if isinstance(data, dict):
         for key, value in data.items():
             misspelt(value, (*at, key), problems)

@@ -1,4 +1,4 @@
-"""YAML by the 1.2 core rules: `1e-3` is a number; `no`, `on` and `20_000` are texts. Nothing is executed."""
+"""YAML by the 1.2 core rules: `1e-3` is a number; `no`, `on` and `20_000` are strings. Nothing is executed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _RULES: tuple[tuple[str, str, str], ...] = (
 
 @dataclass(frozen=True)
 class Document:
-    """The values of one YAML text and the line (from 1) on which each stands."""
+    """The values of one YAML text and the line (from 1) of each."""
 
     data: Any
     lines: dict[Address, int | str] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class _Core:
 
 
 class _Loader(_Core, yaml.SafeLoader):
-    """All of it in Python: slower, but its messages name the place."""
+    """The loader in pure Python: slower, but its messages name the place."""
 
 
 _LOADERS: tuple[Any, ...] = (_Loader,)
@@ -62,7 +62,7 @@ _LOADERS: tuple[Any, ...] = (_Loader,)
 if yaml.__with_libyaml__:
 
     class _FastLoader(_Core, Composer, yaml.CSafeLoader):
-        """The events of libyaml, composed in Python, where a text that is nested too deep is an error."""
+        """The events of libyaml, composed in Python, where too deep a nesting is an error."""
 
         def __init__(self, stream: str) -> None:
             yaml.CSafeLoader.__init__(self, stream)
@@ -72,7 +72,7 @@ if yaml.__with_libyaml__:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes texts in quotes wherever YAML 1.1 or 1.2 would read something else."""
+    """Quotes strings wherever YAML 1.1 or 1.2 would read something else."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -91,7 +91,7 @@ def parse(text: str, source: str) -> Document:
     """Return the values and lines of a YAML text; `source` is its name in messages.
 
     Raises:
-        RecipeError: not YAML, a tag, a key that occurs twice, an alias inside itself, or aliases without end.
+        RecipeError: it is not YAML or holds a tag, a key twice, an alias inside itself, or endless aliases.
     """
     try:
         root = _compose(text)
@@ -112,7 +112,7 @@ def parse(text: str, source: str) -> Document:
 
 
 def _compose(text: str) -> Any:
-    """Return the root node; what the fast loader refuses is read again for the other's message."""
+    """Return the root node; what the fast loader refuses is read again by the other for its message."""
     *fast, last = _LOADERS
     for loader in fast:
         with contextlib.suppress(yaml.YAMLError):
@@ -126,7 +126,7 @@ def parse_value(text: str, source: str) -> Any:
 
 
 def dump(data: Any) -> str:
-    """Return YAML that `parse` and every other reader take for the same values; short lists stay on one line."""
+    """Return YAML that `parse` and every other reader read as the same values; short lists stay on one line."""
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120)
 
 
@@ -187,7 +187,7 @@ class _Reader:
 
 
 def spell(address: Address) -> str:
-    """Return an address as people write it: `cam.infer.scales[0]`."""
+    """Return an address as it is written in messages: `cam.infer.scales[0]`."""
     text = ""
     for part in address:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)

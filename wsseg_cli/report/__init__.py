@@ -1,4 +1,4 @@
-"""One self-contained HTML file that shows what a run, or several side by side, brought."""
+"""One self-contained HTML file with the results of a run, or of several side by side."""
 
 from .collect import collect
 from .page import write_report

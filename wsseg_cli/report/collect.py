@@ -1,4 +1,4 @@
-"""What a run holds, read from its directory alone: stages, numbers, losses, data report, recipe."""
+"""The contents of a run, read from its directory alone: stages, numbers, losses, data report, recipe."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class StageFacts:
 
 @dataclass(frozen=True)
 class Losses:
-    """What one training wrote down: the stage, its part ("" for the whole), and {name: [(step, value)]}."""
+    """The losses that one training recorded: the stage, its part ("" for the whole), and {name: [(step, value)]}."""
 
     stage: str
     part: str
@@ -70,7 +70,7 @@ class RunFacts:
 
     @property
     def val(self) -> str | None:
-        """The list not trained on, as the recipe names it."""
+        """The split that is not trained on, as the recipe names it."""
         dataset = self.recipe.get("dataset")
         found = dataset.get("val") if isinstance(dataset, dict) else None
         return found if isinstance(found, str) else None
@@ -82,7 +82,7 @@ class RunFacts:
 
 
 def collect(paths: Sequence[Path]) -> list[RunFacts]:
-    """Return the facts of several runs; runs of the same name are told apart by their directories.
+    """Return the facts of several runs; runs of the same name are distinguished by their directories.
 
     Raises:
         RecipeError: a directory is not a run. StageError, DataError: a record in it is broken.

@@ -16,7 +16,7 @@ ABSENT = "–"
 
 @dataclass(frozen=True)
 class Score:
-    """The mIoU of an artefact of a run on a split, in per cent, and how far it lies from that of the first run."""
+    """The mIoU of an artefact of a run on a split, in per cent, and its difference from that of the first run."""
 
     run: str
     artefact: str
@@ -26,14 +26,14 @@ class Score:
 
     @property
     def text(self) -> str:
-        """The score with one digit, the difference behind it; a dash where there is none."""
+        """The score with one digit, followed by the difference; a dash if there is no score."""
         if self.miou is None:
             return ABSENT
         return f"{self.miou:.1f}" + (f" ({self.difference:+.1f})" if self.difference is not None else "")
 
 
 def score_rows(runs: Sequence[RunFacts]) -> list[list[Score]]:
-    """Return a row for each run, a column for each artefact and split that any of them was evaluated on."""
+    """Return a row for each run, with a column for each artefact and split that any of them was evaluated on."""
     splits = list(dict.fromkeys(split for run in runs for split in run.splits))
     places = [(a, s) for a in ARTEFACTS for s in splits if any(run.result(a, s) is not None for run in runs)]
     return [[_score(run, runs[0], artefact, split) for artefact, split in places] for run in runs]
@@ -51,7 +51,7 @@ def _miou(run: RunFacts, artefact: str, split: str) -> float | None:
 
 
 def recipe_differences(runs: Sequence[RunFacts]) -> dict[str, list[str]]:
-    """Return {key: its value in the recipe of each run} for every key whose values are not all equal, but the name."""
+    """Return {key: its value in the recipe of each run} for every key whose values differ, except the name."""
     flat: list[dict[str, Any]] = [dict(_flat(run.recipe)) for run in runs]
     keys = dict.fromkeys(key for recipe in flat for key in recipe if key != "name")
     differing = [key for key in keys if any(r.get(key, ABSENT) != flat[0].get(key, ABSENT) for r in flat)]
@@ -67,7 +67,7 @@ def _flat(data: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]
 
 
 def as_tables(runs: Sequence[RunFacts]) -> tuple[list[list[str]], list[list[str]]]:
-    """Return the rows of both tables, heads first: runs by artefacts, and keys by runs ([] where no key differs)."""
+    """Return the rows of both tables, heads first: runs by artefacts, and keys by runs ([] if no key differs)."""
     rows = score_rows(runs)
     head = ["mIoU", *(f"{score.artefact} {score.split}" for score in rows[0])]
     scores = [head, *([run.name, *(score.text for score in row)] for run, row in zip(runs, rows, strict=True))]

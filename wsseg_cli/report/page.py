@@ -25,11 +25,11 @@ from .thresholds import three_thresholds
 def write_report(paths: Sequence[Path], out: Path | None = None, images: int = 4) -> Path:
     """Write the report of one or several runs and return its file.
 
-    out: the file; default RUN/report.html, or report.html here for several runs. images: how many best, worst and drawn
-    images the contact sheet shows; 0 shows none.
+    out: the file; default RUN/report.html, or report.html here for several runs. images: how many best, worst and
+    random images each the contact sheet shows; 0 shows none.
 
     Raises:
-        RecipeError: a directory is not a run, or the folder of `out` is not there.
+        RecipeError: a directory is not a run, or the folder of `out` does not exist.
     """
     text = page(collect(paths), images)
     target = out or (paths[0] / "report.html" if len(paths) == 1 else Path("report.html"))
@@ -70,7 +70,7 @@ def page(runs: Sequence[RunFacts], images: int = 4) -> str:
 
 
 def _about(run: RunFacts) -> list[str]:
-    """Return a run in a few words: data set, method, refiner, segmenter, seed, from when."""
+    """Return a run in a few words: data set, method, refiner, segmenter, seed, date."""
     recipe = run.recipe
 
     def named(*keys: str) -> str:
@@ -98,7 +98,7 @@ def _same_data(runs: Sequence[RunFacts]) -> list[list[RunFacts]]:
 
 
 def _group(runs: Sequence[RunFacts], named: bool, images: int) -> Json:
-    """Return what is shown of runs of the same data: classes, confusions, pictures, data report."""
+    """Return what is shown of runs on the same data: classes, confusions, pictures, data report."""
     found = tables.columns(runs)
     last = [column for column in found if column.artefact == found[-1].artefact and column.split == found[-1].split]
     others = [column for column in found if column not in last]
@@ -124,7 +124,7 @@ _BESIDE = {"lr": "learning rate", "grad_norm": "gradient norm"}
 
 
 def _losses(runs: Sequence[RunFacts]) -> list[tuple[str, Markup]]:
-    """Return (title, plot) of the losses of every training, runs over each other; `_BESIDE` in plots of their own."""
+    """Return (title, plot) of every training's losses, all runs in one plot, and of what is `_BESIDE` them."""
     shown: dict[tuple[str, str], list[Line]] = {}
     beside: dict[str, list[Line]] = {name: [] for name in _BESIDE}
     for number, run in enumerate(runs):
@@ -145,7 +145,7 @@ def _losses(runs: Sequence[RunFacts]) -> list[tuple[str, Markup]]:
 
 
 def _curves(runs: Sequence[RunFacts]) -> list[tuple[str, Markup]]:
-    """Return (title, plot) of mIoU by background threshold, and of too much and too little for a single run."""
+    """Return (title, plot) of mIoU by background threshold and, for a single run, of over- and under-activation."""
     lines, errors = [], []
     splits = list(dict.fromkeys(split for run in runs for split in run.splits))
     for number, run in enumerate(runs):

@@ -18,7 +18,7 @@ _DASHES = ("", "6 4", "2 3")
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a plot: its points, which colour and dash, and where a dot marks a chosen place."""
+    """One line of a plot: its points, its colour and dash, and where a dot marks a chosen point."""
 
     label: str
     points: Sequence[tuple[float, float]]
@@ -28,7 +28,7 @@ class Line:
 
 
 def line_plot(lines: Sequence[Line], x_label: str, y_label: str, from_zero: bool = True) -> Markup:
-    """Return an SVG of the lines with axes, grid and legend; an empty text if no line has two points."""
+    """Return an SVG of the lines with axes, grid and legend; "" if no line has two points."""
     lines = [line for line in lines if len(line.points) > 1]
     if not lines:
         return Markup("")
@@ -96,7 +96,7 @@ def ticks(low: float, high: float, count: int) -> list[float]:
     """Return about `count` round numbers from at or below `low` up to at most the first above `high`."""
     span = (high - low) or abs(high) or 1.0
     raw = span / count
-    if not math.isfinite(raw):  # of a damaged record, whose numbers are finite and their difference is not
+    if not math.isfinite(raw):  # from a damaged record, whose numbers are finite while their difference is not
         return [low, high]
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= raw * 0.999)
@@ -105,7 +105,7 @@ def ticks(low: float, high: float, count: int) -> list[float]:
 
 
 def thinned(points: Sequence[tuple[float, float]], most: int = 300) -> list[tuple[float, float]]:
-    """Return at most about `most` of the points, averages of neighbours where there are more."""
+    """Return at most about `most` of the points, averages of neighbours if there are more."""
     size = -(-len(points) // most)
     if size <= 1:
         return list(points)

@@ -1,4 +1,4 @@
-"""The forms of what the report reads of a run: the numbers of `eval`, the data report of `prepare`."""
+"""The records that the report reads from a run: the numbers of `eval`, the data report of `prepare`."""
 
 from __future__ import annotations
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..data.images import read_image
+from ..data.images import read_image, read_saliency
 from ..data.overlay_colours import overlay_colours
 from ..data.overlays import mask_overlay, score_overlay
-from ..data.stores import MaskStore, ScoreStore, checked_mask
+from ..data.stores import CONFIDENCE, MaskStore, ScoreStore, checked_mask
 from ..errors import DataError, StageError
 from ..ops.masks import mask_from_map
 from ..types import ByteArray, ClassNames, Sample
@@ -24,14 +24,14 @@ from .collect import RunFacts
 SIDE = 280
 """Longer side of a picture in the page; a click shows it as large as the window."""
 LOOKED_AT = 600
-"""At most so many images are compared to find the best and the worst; of more, a drawn sample."""
+"""Most images that are compared to find the best and the worst; of more, a random sample."""
 
 _WORDS = {"cam": "CAM", "refine": "refined", "pseudo": "pseudo-mask", "seg": "prediction"}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture and what stands under it."""
+    """A picture and its caption."""
 
     caption: str
     source: str
@@ -39,7 +39,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Strip:
-    """The pictures of one run of one image, and its image IoU in per cent (None without truth)."""
+    """One run's pictures of one image, and its image IoU in per cent (None without ground truth)."""
 
     run: str
     iou: float | None
@@ -48,7 +48,7 @@ class Strip:
 
 @dataclass(frozen=True)
 class Card:
-    """One image of the sheet: photo and truth, then a strip for each run."""
+    """One image of the sheet: photo and ground truth, then a strip for each run."""
 
     image_id: str
     why: str
@@ -69,7 +69,7 @@ class Sheet:
 
 
 def contact_sheet(runs: Sequence[RunFacts], count: int) -> Sheet:
-    """Return the sheet of runs of the same data: `count` best, worst and drawn images by the image IoU of the first."""
+    """Return the sheet of runs on the same data: `count` best, worst and random images by the first's image IoU."""
     first = runs[0]
     if first.index is None or count == 0:
         return Sheet(note=first.notes[0] if first.notes else "")
@@ -92,7 +92,7 @@ def contact_sheet(runs: Sequence[RunFacts], count: int) -> Sheet:
 
 
 def _chosen(run: RunFacts) -> tuple[str, str]:
-    """Return the split with the most kinds of pictures, rather one never trained on, and the last kind it has."""
+    """Return the split with the most kinds of pictures, preferably one never trained on, and the last kind it has."""
     known = run.index.splits() if run.index else []
     best: list[str] = []
     chosen = ""
@@ -135,7 +135,7 @@ def _pick(
 
 
 def _iou(run: RunFacts, artefact: str, split: str, sample: Sample, classes: ClassNames) -> float | None:
-    """Return the mean IoU in per cent of one image over what stands in truth or mask, background included."""
+    """Return one image's mean IoU in per cent over the values in ground truth or mask, background included."""
     if sample.mask is None or not _path(run, artefact, split, sample.image_id).is_file():
         return None
     truth = checked_mask(sample.mask, classes)
@@ -150,7 +150,7 @@ def _iou(run: RunFacts, artefact: str, split: str, sample: Sample, classes: Clas
 
 
 def _mask(run: RunFacts, artefact: str, split: str, image_id: str, classes: ClassNames) -> ByteArray:
-    """Return the mask of an image; of score maps the one at the run's chosen threshold."""
+    """Return the mask of an image; for score maps, the one at the run's chosen threshold."""
     folder = _folder(run, artefact, split)
     if artefact in ("pseudo", "seg"):
         return MaskStore(folder).read(image_id, classes)
@@ -177,6 +177,10 @@ def _card(runs: Sequence[RunFacts], split: str, sample: Sample, why: str, classe
             else:
                 drawn = mask_overlay(image, MaskStore(path.parent).read(sample.image_id, classes, image.shape[:2]))
             pictures.append(picture_of(_WORDS[artefact], drawn))
+            if (path.parent / CONFIDENCE / path.name).is_file():
+                grey = read_saliency(path.parent / CONFIDENCE / path.name)
+                caption = f"{_WORDS[artefact]}: how sure, {grey.mean() / 255:.2f} on average"
+                pictures.append(picture_of(caption, np.repeat(grey[..., None], 3, axis=2)))
             last = artefact
         iou = _iou(run, last, split, sample, classes) if last else None
         strips.append(Strip(run.name, iou, pictures))

@@ -26,12 +26,12 @@ class Column:
 
     @property
     def title(self) -> str:
-        """Return the artefact as people call it."""
+        """Return the artefact's name for readers."""
         return TITLES[self.artefact]
 
 
 def number(value: float | None, digits: int = 1) -> str:
-    """Return a number with fixed digits, a dash where there is none."""
+    """Return a number with fixed digits, a dash if there is none."""
     return "–" if value is None else f"{value:.{digits}f}"
 
 
@@ -65,7 +65,7 @@ def class_rows(found: Sequence[Column]) -> list[Json]:
 
 
 def scores(run: RunFacts) -> list[Json]:
-    """Return the headline of a run: a card an artefact, its mIoU on the split not trained on first."""
+    """Return the headline of a run: one card per artefact, its mIoU on the split not trained on first."""
     cards = []
     for artefact in run.artefacts:
         splits = sorted(run.splits, key=lambda split: split != run.val)
@@ -86,7 +86,7 @@ def scores(run: RunFacts) -> list[Json]:
 
 
 def published(run: RunFacts, record: Evaluation) -> str:
-    """Return the published number and our difference, an empty text where the recipe holds none."""
+    """Return the published number and our difference, "" if the recipe has none."""
     reference = run.recipe.get("reference") or {}
     theirs = reference.get(record.artefact) if isinstance(reference, Mapping) else None
     value = theirs.get(record.split) if isinstance(theirs, Mapping) else None
@@ -96,9 +96,9 @@ def published(run: RunFacts, record: Evaluation) -> str:
 
 
 def protocols(runs: Sequence[RunFacts]) -> tuple[list[str], list[list[str]]]:
-    """Return head and rows of the table that says how each number came about; columns nobody fills are left out."""
+    """Return head and rows of the table of how each number was obtained; columns without entries are left out."""
     head = ["", "split", "mIoU", "published", "threshold", "images", "labels", "views", "CRF", "background", "refiner"]
-    head += ["initial weights", "supervision"]
+    head += ["initial weights", "supervision", "masks"]
     rows = []
     for run in runs:
         for record in run.results:
@@ -111,7 +111,7 @@ def protocols(runs: Sequence[RunFacts]) -> tuple[list[str], list[list[str]]]:
                     number(record.miou, 2),
                     published(run, record),
                     _threshold(record),
-                    str(said.get("images", "")),
+                    _images(said),
                     str(said.get("labels", "")),
                     _views(said.get("infer")),
                     _crf(said.get("crf")),
@@ -119,6 +119,7 @@ def protocols(runs: Sequence[RunFacts]) -> tuple[list[str], list[list[str]]]:
                     str(said.get("refiner") or ""),
                     str(said.get("initial weights") or ""),
                     _supervision(str(said.get("supervision") or "")),
+                    str(said.get("masks") or ""),
                 ]
             )
     used = [i for i in range(len(head)) if i < 3 or any(row[i] for row in rows)]
@@ -126,8 +127,13 @@ def protocols(runs: Sequence[RunFacts]) -> tuple[list[str], list[list[str]]]:
 
 
 def _threshold(record: Evaluation) -> str:
-    found = record.threshold
-    return f"{found.value:.2f}, {found.chosen}" if found else ""
+    return record.threshold.said if record.threshold else ""
+
+
+def _images(protocol: Mapping[str, Any]) -> str:
+    """Return how many images the figures are over, with how many there are where some have no mask."""
+    images, without = protocol.get("images", ""), protocol.get("images without a mask", 0)
+    return f"{images} of {images + without}" if without else str(images)
 
 
 def _views(infer: Mapping[str, Any] | None) -> str:
@@ -193,7 +199,7 @@ def data_facts(run: RunFacts) -> Json:
 
 
 def duration(seconds: float) -> str:
-    """Return a time as people say it."""
+    """Return a duration in hours, minutes or seconds."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -214,7 +220,7 @@ def times(runs: Sequence[RunFacts]) -> list[Json]:
 
 
 def versions(runs: Sequence[RunFacts]) -> list[tuple[str, list[str]]]:
-    """Return for each package the versions that each run's stages saw, several where they changed on the way."""
+    """Return for each package the versions that each run's stages used, several if they changed in between."""
     packages = list(dict.fromkeys(name for run in runs for stage in run.stages for name in stage.versions))
     return [
         (name, [", ".join(dict.fromkeys(s.versions[name] for s in run.stages if name in s.versions)) for run in runs])

@@ -51,7 +51,7 @@ def three_thresholds(run: RunFacts, count: int) -> Threshold | None:
                 pictures.append(picture_of(caption, mask_overlay(photo, mask)))
             rows.append((sample.image_id, pictures))
     except (DataError, OSError):
-        return None  # the contact sheet says what is wrong with the pictures
+        return None  # the contact sheet reports what is wrong with the pictures
     return Threshold(value, said, rows) if rows else None
 
 

@@ -10,17 +10,14 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal
 
-from .. import __version__
-from ..disk.reading import read_text
-from ..disk.writing import remove, settle, sweep, write_text, writing
+from ..disk.writing import remove, settle, sweep, writing
 from ..errors import RecipeError, StageError
-from ..recipe import yaml_core
 from ..recipe.loading import LoadedRecipe
 from ..recipe.renamed import same_names
 from ..recipe.sections import STAGES
 from ..types import Json
-from .fingerprint import as_recorded, asks, content_hash, differences, digest, reads_of
-from .kept import KEPT, kept_recipe
+from .fingerprint import HAND_MASKS, as_recorded, asks, content_hash, differences, digest, reads_of
+from .kept import keep_recipe, kept_recipe
 from .lock import RunLock
 from .records import Finished, Started, now, read_done, read_stage, versions, write_json
 
@@ -39,10 +36,10 @@ class RunDir:
     def __init__(self, path: Path, recipe: LoadedRecipe, use: Mapping[str, Path] | None = None) -> None:
         """Open a run; nothing is written.
 
-        path: the directory; recipe: what is asked; use: folders in our own form in the place of a stage's, by stage.
+        path: the directory; recipe: what is asked; use: folders in our own format in place of a stage's, by stage.
 
         Raises:
-            StageError: `use` names no stage or no folder.
+            StageError: `use` names something that is not a stage or not a folder.
         """
         self.path = Path(path)
         self.recipe = recipe
@@ -68,7 +65,7 @@ class RunDir:
         """Return a context in which this process alone works in the run.
 
         Raises:
-            StageError: another process does.
+            StageError: another process is working in it.
         """
         return self._lock
 
@@ -81,7 +78,7 @@ class RunDir:
             return reads
         given = self._use_of(stage)
         there = tuple(s for s in reads if s == "prepare" or s in given or (self.folder(s) / "done.json").is_file())
-        # score maps stand for the classifier that made them; without any its own masks are what is evaluated
+        # score maps stand for the classifier that made them; without any, its own masks are evaluated
         single = self.recipe.recipe.train_seg is None and not {"cam", "refine"} & set(there)
         return (*there, "train-cls") if single and self.done("train-cls") is not None else there
 
@@ -90,7 +87,7 @@ class RunDir:
         return digest(self._node(stage))
 
     def _node(self, stage: str) -> Json:
-        """Return what the fingerprint is the hash of: this stage's values and those of what it reads."""
+        """Return the record whose hash is the fingerprint: this stage's values and those of what it reads."""
         reads: Json = {}
         given = self._use_of(stage)
         for source in self.reads(stage):
@@ -100,19 +97,34 @@ class RunDir:
                 reads[source] = self._prepared(stage)
             else:
                 reads[source] = self._node(source)
+        if stage == "train-seg" and (content := self._hand_masks()) is not None:
+            reads[HAND_MASKS] = {"masks": content}
         return {"asks": asks(self.recipe.recipe, stage), "reads": reads}
 
     def _prepared(self, stage: str) -> Json:
-        """Return what a stage depends on of prepare: the index, and the content of the pictures that it learns from."""
+        """Return what a stage depends on from prepare: the index, and the contents of pictures that it learns from."""
         done = self.done("prepare") or {}
         recipe = self.recipe.recipe
-        truth = stage == "train-seg" and recipe.train_seg is not None and recipe.train_seg.masks == "ground_truth"
+        truth = stage == "train-seg" and recipe.train_seg is not None and recipe.train_seg.masks_of_the_data
         truth |= stage == "pseudo" and recipe.pseudo is not None and recipe.pseudo.background == "auto"
         pictures = ("photos", "masks") if truth else ("photos",)
         return {"index": done.get("index")} | {name: done[name] for name in pictures if name in done}  # type: ignore[literal-required]
 
+    def _hand_masks(self) -> str | None:
+        """Return the hash of the folder of hand masks that train-seg reads; None where it reads none."""
+        asked = self.recipe.recipe.train_seg
+        if asked is None or asked.hand_folder is None:
+            return None
+        try:
+            folder = self.recipe.section("train-seg").hand_folder
+        except RecipeError:  # a variable that is not set
+            folder = None
+        if folder is None or not folder.is_dir():  # out of sight from here: what was read stands
+            return (self.started("train-seg") or {}).get("reads", {}).get(HAND_MASKS, {}).get("masks", "")
+        return self._content(folder, "*.png")
+
     def _use_of(self, stage: str) -> dict[str, dict[str, str]]:
-        """Return the folders that stand in for what `stage` reads: this command's, or those it was made with."""
+        """Return the folders that stand in for what `stage` reads: this command's, or those that it was made with."""
         wanted = reads_of(self.recipe.recipe, stage)
         if stage not in self._begun:
             use = (read_stage(self.folder(stage)) or {}).get("use", {})
@@ -127,9 +139,9 @@ class RunDir:
             if source in wanted
         }
 
-    def _content(self, folder: Path) -> str:
+    def _content(self, folder: Path, pattern: str = "*") -> str:
         if folder not in self._hashes:
-            self._hashes[folder] = content_hash(folder)
+            self._hashes[folder] = content_hash(folder, pattern)
         return self._hashes[folder]
 
     # what is done
@@ -139,13 +151,13 @@ class RunDir:
         return read_done(self.folder(stage))
 
     def started(self, stage: str) -> Started | None:
-        """Return what stage.json of a stage says; None if it never began."""
+        """Return what stage.json of a stage says; None if the stage never began."""
         return read_stage(self.folder(stage))
 
     def changes(self, stage: str) -> list[str]:
-        """Return the keys that differ between what is there and what is asked, `cam.infer.scales: [1.0] → [0.5, 1.0]`.
+        """Return the keys that differ between what exists and what is asked, `cam.infer.scales: [1.0] → [0.5, 1.0]`.
 
-        Empty if nothing is there or all agrees.
+        Empty if nothing exists yet or everything agrees.
         """
         started = self.started(stage)
         if started is None or started.get("fingerprint") == self.fingerprint(stage):
@@ -161,7 +173,7 @@ class RunDir:
         """Return what `begin` would return, without writing anything.
 
         Raises:
-            StageError: what is there was made with other settings or from other input.
+            StageError: what exists was made with other settings or from other input.
         """
         self._begun.setdefault(stage, time.monotonic())
         parts = self.recipe.recipe.refine_parts
@@ -184,7 +196,7 @@ class RunDir:
         return "done" if set(splits) <= set(done.get("lists", ())) else "continue"
 
     def _ways(self, stage: str, first: bool = False) -> str:
-        """Return what can be done about a stage that was made otherwise; first: before another one goes on from it."""
+        """Return what to do about a stage made with other settings; first: before another one continues from it."""
         command = "refine" if stage in self.recipe.recipe.refine_parts else stage
         anew = f"`wsseg {command} --force` first, or another --run" if first else "`--force` makes it again"
         try:
@@ -202,13 +214,13 @@ class RunDir:
     def begin(self, stage: str, splits: Sequence[str] = (), force: bool = False) -> State:
         """Start a stage, or find that it is done: "new", "continue" or "done".
 
-        splits: the splits of images that are asked for, in a per-image stage. force: throw away what is there.
+        splits: the requested splits, in a per-image stage. force: discard what exists.
 
         Raises:
-            StageError: what is there was made with other settings or from other input.
+            StageError: what exists was made with other settings or from other input.
         """
         folder = self.folder(stage)
-        # under the lock nobody writes here now: what looks as if were left by a process that was killed
+        # under the lock nothing else writes here: temporary files were left by a killed process
         sweep(self.path, deep=False)
         sweep(folder)
         state = self.look(stage, splits, force)
@@ -219,7 +231,7 @@ class RunDir:
             remove(folder)
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        self._write_recipe()
+        keep_recipe(self.path, self.recipe)
         self._begun[stage] = time.monotonic()
         if state == "new":
             remove(folder / "done.json")
@@ -250,10 +262,10 @@ class RunDir:
         return record
 
     def require(self, stage: str, splits: Sequence[str] = ()) -> Mapping[str, Any]:
-        """Return done.json of a stage that another one reads; of a --use folder, its hash and path.
+        """Return done.json of a stage that another one reads; for a --use folder, its hash and path.
 
         Raises:
-            StageError: the stage is missing, partial, or older than what the recipe asks.
+            StageError: the stage is missing, partial, or older than what the recipe asks for.
         """
         if stage in self.use:
             return {"fingerprint": self._content(self.use[stage]), "use": str(self.use[stage])}
@@ -275,25 +287,6 @@ class RunDir:
         return done
 
     def other_versions(self, stage: str) -> list[str]:
-        """Return what was of another version when the stage ran, such as `torch 2.6.0, now 2.15.0`."""
+        """Return the packages that had another version when the stage ran, such as `torch 2.6.0, now 2.15.0`."""
         then = (self.done(stage) or self.started(stage) or {}).get("versions", {})
         return [f"{name} {old}, now {new}" for name, new in versions().items() if (old := then.get(name, new)) != new]
-
-    def _write_recipe(self) -> None:
-        recipe = self.recipe.recipe
-        head = (
-            f"# The resolved recipe of this run, for people; read from {self.recipe.path.name}, wsseg {__version__}.\n"
-        )
-        text = head + yaml_core.dump(recipe.model_dump(mode="json"))
-        path = self.path / KEPT
-        # of a recipe that is the run's own, the head still says where it came from
-        if not path.is_file() or (_text_of(path) or "").partition("\n")[2] != text.partition("\n")[2]:
-            write_text(path, text)
-
-
-def _text_of(path: Path) -> str | None:
-    """Return the text of a file of ours; None if it cannot be read as such."""
-    try:
-        return read_text(path, 64 << 20)
-    except (OSError, UnicodeDecodeError):
-        return None

@@ -28,7 +28,7 @@ class _Views(TypedDict, total=False):
 
 @with_config(OPEN)
 class _Protocol(TypedDict, total=False):
-    """The parts of a protocol whose form is known; stages and plugins add others."""
+    """The known entries of a protocol; stages and plugins add others."""
 
     images: Count
     labels: str
@@ -40,16 +40,29 @@ class _Protocol(TypedDict, total=False):
 
 
 class Threshold(BaseModel):
-    """The background threshold of a score map's figures, and on which masks it was chosen."""
+    """The background threshold of a score map's figures, and on which masks it was chosen.
+
+    Attributes:
+        interval, miou_interval: between which the best threshold and its mIoU lie on 95 per cent of the sets drawn from
+            the images, where it was chosen on few.
+    """
 
     value: _Number
     chosen: str
+    interval: tuple[_Number, _Number] | None = None
+    miou_interval: tuple[_Number, _Number] | None = None
+
+    @property
+    def said(self) -> str:
+        """The threshold in words, with its interval where there is one."""
+        between = f" ({self.interval[0]:.2f} to {self.interval[1]:.2f}, 95 % bootstrap)" if self.interval else ""
+        return f"{self.value:.2f}{between}, {self.chosen}"
 
 
 class ThresholdFigures(BaseModel):
     """Figures at one background threshold; `over` and `under` are the mean false positives and negatives in [0, 1].
 
-    They are NaN where no class has a pixel.
+    They are NaN if no class has a pixel.
     """
 
     threshold: _Number
@@ -59,7 +72,7 @@ class ThresholdFigures(BaseModel):
 
 
 class Evaluation(BaseModel):
-    """What was evaluated, how, and the figures: per cent, None where a class has no pixel.
+    """What was evaluated, how, and the figures: per cent, None if a class has no pixel.
 
     Attributes:
         artefact: "cam", "refine", "pseudo" or "seg".
@@ -93,8 +106,10 @@ class Evaluation(BaseModel):
         return protocol
 
     def as_dict(self) -> Json:
-        """Return it as plain data, in the order of the fields; threshold and curve only where there are any."""
-        absent = {name for name in ("threshold", "curve") if getattr(self, name) is None}
+        """Return it as plain data, in the order of the fields; threshold and curve only if there are any."""
+        absent: dict[str, Any] = {name: True for name in ("threshold", "curve") if getattr(self, name) is None}
+        if self.threshold is not None and self.threshold.interval is None:
+            absent["threshold"] = {"interval", "miou_interval"}
         return self.model_dump(exclude=absent)
 
     def write(self, folder: Path) -> None:

@@ -26,9 +26,15 @@ LATER: Json = {
     "background.high": None,
     "pseudo.refiner": None,
     "pseudo.precision": "fp32",
-    "pseudo.confidence": None,
+    "pseudo.ignore": None,
+    "pseudo.store_confidence": False,
+    "train_seg.repeat_corrected": 1,
+    "eval.ignored": "wrong",
 }
 """Ends of addresses that came after the first records: at these values they are left out, and older records hold."""
+
+HAND_MASKS = "hand masks"
+"""What train-seg reads of the folder `train_seg.corrected`; no stage makes it."""
 
 
 def reads_of(recipe: Recipe, stage: str) -> tuple[str, ...]:
@@ -38,7 +44,7 @@ def reads_of(recipe: Recipe, stage: str) -> tuple[str, ...]:
         return ()
     if stage == "train-seg":
         section = recipe.train_seg
-        pseudo = ("pseudo",) if section is None or section.masks == "pseudo" else ()
+        pseudo = ("pseudo",) if section is None or section.masks != "ground_truth" else ()
         return ("prepare", *pseudo, *(("train-cls",) if section and section.weights == "train_cls" else ()))
     if stage in recipe.refine_parts:
         number = recipe.refine_parts.index(stage)
@@ -82,8 +88,9 @@ def _as_before(address: str, value: Any) -> bool:
 
 
 def _numbers(section: Settings) -> Json:
-    """Return a section without what changes no number: when checkpoints are written and who computes a CRF."""
+    """Return a section without keys that change no number, such as when checkpoints are written or what runs CRFs."""
     data = section.model_dump(mode="json")
+    data.pop("corrected", None)  # the hand masks count by their content, wherever they lie
     for holder in (data, data.get("train")):
         if isinstance(holder, dict):
             holder.pop("save_every", None)
@@ -112,6 +119,8 @@ def differences(stage: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> I
             continue
         if before is None or after is None:
             yield f"{stage} {'now' if before is None else 'no longer'} reads {source}"
+        elif source == HAND_MASKS:
+            yield "the hand masks have changed"
         elif "index" in before and "index" in after:
             said = next(name for name in ("index", "photos", "masks") if before.get(name) != after.get(name))
             yield f"the {said} of prepare {'has' if said == 'index' else 'have'} changed"
@@ -129,7 +138,7 @@ def differences(stage: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> I
 
 
 def as_recorded(node: Json, recorded: Mapping[str, Any]) -> Json:
-    """Return what is asked without the content of pictures where a record is older than that."""
+    """Return what is asked for, without the content of pictures if a record is older than that entry."""
     reads: Json = {}
     for source, entry in node["reads"].items():
         before = recorded.get("reads", {}).get(source, {})
@@ -145,15 +154,15 @@ def _said(values: Mapping[str, Any], key: str) -> str:
     return value if isinstance(value, str) else show(value)
 
 
-def content_hash(folder: Path) -> str:
-    """Return the hash of the names and contents of the files in a folder, our own records and pictures aside."""
+def content_hash(folder: Path, pattern: str = "*") -> str:
+    """Return the hash of the names and contents of the files in a folder, except for our own records and pictures."""
     total = hashlib.sha256()
-    for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+    for file in sorted(p for p in folder.rglob(pattern) if p.is_file()):
         name = file.relative_to(folder).as_posix()
         if name.startswith("overlays/") or name in ("stage.json", "done.json", "failures.jsonl", "model.md"):
             continue
         with file.open("rb") as stream:
-            # names and contents are hashed by themselves, so that no content can pass for another name
+            # names and contents are hashed separately, so that no content can pass for another name
             inner = hashlib.sha256()
             while block := stream.read(1 << 20):
                 inner.update(block)

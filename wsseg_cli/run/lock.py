@@ -1,4 +1,4 @@
-"""The lock file of a run: one process at a time, and the lock of a dead one does not stand in the way."""
+"""The lock file of a run: one process at a time; the lock of a dead process does not block it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class RunLock:
     """Context that holds a lock file; entering it again in the same process counts up."""
 
     def __init__(self, path: Path) -> None:
-        """path: the lock file; its folder is made on entering."""
+        """path: the lock file; its folder is created on entering."""
         self.path = path
         self._depth = 0
         self._mine = False
@@ -44,7 +44,7 @@ class RunLock:
         self._depth -= 1
         if self._depth == 0 and self._mine:
             self._mine = False
-            with suppress(OSError):  # a lock that cannot be removed is that of a dead process soon
+            with suppress(OSError):  # a lock that cannot be removed soon belongs to a dead process
                 self.path.unlink(missing_ok=True)
 
     def _take(self) -> None:
@@ -57,7 +57,7 @@ class RunLock:
         raise StageError(f"{self.path} is being taken by other processes in turn; try again")
 
     def _made(self) -> bool:
-        """Make the lock file with its content in one step; return whether there was none."""
+        """Create the lock file with its content in one step; return whether there was none before."""
         own = temporary_name(self.path)
         with writing(self.path):
             try:
@@ -76,9 +76,9 @@ class RunLock:
                     own.unlink(missing_ok=True)
 
     def _clear_if_dead(self) -> None:
-        """Remove the lock of a process that is gone, and whatever else stands in the place of a lock.
+        """Remove the lock of a process that is gone, and whatever else is in a lock's place.
 
-        A lock comes to be with its content, so what has none was never one.
+        A lock is created together with its content, so a file without content was never one.
 
         Raises:
             StageError: the process lives, or is on another machine.
@@ -89,7 +89,7 @@ class RunLock:
                 f"process {found['pid']} on {found['host']} has worked in {self.path.parent} since {found['since']}"
                 f"\n  wait for it, or use another --run; if it is gone, remove {self.path}"
             )
-        # renamed first: of two processes that find the same dead lock only one can take it away
+        # renamed first: if two processes find the same dead lock, only one can remove it
         aside = self.path.with_name(f".{self.path.name}.dead.{os.getpid()}.tmp")
         try:
             os.rename(self.path, aside)
@@ -105,7 +105,7 @@ class RunLock:
 
 @with_config(OPEN)
 class _Holder(TypedDict):
-    """Who holds a lock; start tells two processes of the same number apart, None where the system does not say."""
+    """Who holds a lock; `start` tells processes with the same PID apart; None if the system does not report it."""
 
     host: str
     pid: Annotated[int, Field(ge=1, lt=1 << 31)]
@@ -120,7 +120,7 @@ def holder(path: Path) -> _Holder | None:
 
 
 def _holder(path: Path) -> _Holder | None:
-    """Return what a lock file says; None for what is not a lock file of ours."""
+    """Return what a lock file says; None if it is not one of our lock files."""
     try:
         return read_record(path, _Holder, "", StageError, largest=1 << 16)
     except StageError:
@@ -134,18 +134,18 @@ def _self() -> _Holder:
 
 
 def _alive(holder: _Holder) -> bool:
-    """Return whether the process that wrote a lock may still run; on another machine nobody can tell."""
+    """Return whether the process that wrote a lock may still run; on another machine this cannot be known."""
     if holder["host"] != socket.gethostname():
         return True
     pid = holder["pid"]
     if not may_run(pid):
         return False
-    # a number may have been given to another process since, which containers do all the time
+    # the PID may have been given to another process since, which containers do all the time
     return holder["start"] is None or holder["start"] == _start_of(pid)
 
 
 def _start_of(pid: int) -> int | None:
-    """Return when a process started, in ticks since boot; None where the system does not say."""
+    """Return when a process started, in ticks since boot; None if the system does not report it."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

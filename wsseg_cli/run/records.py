@@ -41,7 +41,7 @@ Seconds = Annotated[float, Field(ge=0, le=1e12)]
 
 
 class Given(TypedDict):
-    """A folder that --use put in the place of a stage's, and the hash of its content."""
+    """A folder that --use put in place of a stage's, and the hash of its content."""
 
     path: str
     hash: str
@@ -49,7 +49,7 @@ class Given(TypedDict):
 
 @with_config(OPEN)
 class Node(TypedDict, total=False):
-    """What the fingerprint of a stage is the hash of: its values, and those of what it reads."""
+    """The record whose hash is a stage's fingerprint: its values, and those of what it reads."""
 
     asks: Json
     reads: dict[str, Node]
@@ -61,7 +61,7 @@ class Node(TypedDict, total=False):
 
 @with_config(OPEN)
 class Started(TypedDict, total=False):
-    """stage.json: what a stage was begun with."""
+    """stage.json: what a stage was started with."""
 
     fingerprint: str
     asks: Json
@@ -73,7 +73,7 @@ class Started(TypedDict, total=False):
 
 @with_config(OPEN)
 class Finished(TypedDict, total=False):
-    """done.json: what a stage brought; each adds facts of its own."""
+    """done.json: the result of a stage; each adds facts of its own."""
 
     fingerprint: str
     lists: list[str]
@@ -114,7 +114,7 @@ def _remedy(folder: Path) -> str:
 def metrics(path: Path) -> Iterator[dict[str, float]]:
     """Yield the lines of a training's metrics.jsonl: the step, the losses by name, `lr` and `grad_norm`.
 
-    A last line that is cut off is left out: older versions were killed while they wrote it.
+    A last line that is cut off is left out: older versions could be killed while writing it.
 
     Raises:
         StageError: it is damaged.

@@ -11,7 +11,7 @@ from ..disk.writing import new_folder
 from ..errors import PluginError
 from ..plugin.discovery import find
 
-KINDS = ("method", "refiner", "segmenter", "dataset")
+KINDS = ("method", "refiner", "mask_refiner", "segmenter", "dataset")
 """What a plugin can be; each has a template of its own."""
 
 _HERE = Path(__file__).resolve().parent
@@ -21,7 +21,7 @@ def new_plugin(name: str, kind: str = "method", parent: Path = Path()) -> list[P
     """Write the package wsseg-NAME into a new folder of `parent`; return its files.
 
     Raises:
-        PluginError: the name cannot be a plugin's, is taken, or the folder is there already.
+        PluginError: the name is not valid for a plugin or is taken, or the folder exists already.
         DataError: the package cannot be written.
     """
     if kind not in KINDS:
@@ -30,7 +30,7 @@ def new_plugin(name: str, kind: str = "method", parent: Path = Path()) -> list[P
         raise PluginError(f"{name!r} cannot name a plugin: a lower-case letter, then letters, digits and '_'")
     taken = [plugin for plugin in find(f"{kind}s") if plugin.name == name]
     if taken:
-        raise PluginError(f"the {kind} {name!r} already exists, in {taken[0].origin}; choose another name")
+        raise PluginError(f"the {_in_words(kind)} {name!r} already exists, in {taken[0].origin}; choose another name")
     folder = parent / f"wsseg-{name.replace('_', '-')}"
     if folder.exists():
         raise PluginError(f"{folder} already exists; move it away or choose another name")
@@ -56,7 +56,7 @@ def new_plugin(name: str, kind: str = "method", parent: Path = Path()) -> list[P
 def _filled(template: str, name: str, kind: str) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    # sources and plain texts, not HTML: nothing is to be escaped, and `name` is letters, digits and "_"
+    # sources and plain texts, not HTML: nothing needs escaping, and `name` is letters, digits and "_"
     environment = Environment(
         loader=FileSystemLoader(_HERE / "templates"),
         autoescape=False,
@@ -67,5 +67,15 @@ def _filled(template: str, name: str, kind: str) -> str:
     )
     title = "".join(part.capitalize() for part in name.split("_"))
     return environment.get_template(template).render(
-        name=name, kind=kind, title=title, package=f"wsseg_{name}", distribution=f"wsseg-{name}", version=__version__
+        name=name,
+        kind=kind,
+        kind_in_words=_in_words(kind),
+        title=title,
+        package=f"wsseg_{name}",
+        distribution=f"wsseg-{name}",
+        version=__version__,
     )
+
+
+def _in_words(kind: str) -> str:
+    return kind.replace("_", " ")

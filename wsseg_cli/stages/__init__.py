@@ -1,4 +1,4 @@
-"""The seven stages, a function each; what surrounds every one of them; running them in order. No torch at import."""
+"""The seven stages, one function each; what surrounds every stage; running them in order. No torch at import."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MODULES = {stage: stage.replace("-", "_") for stage in STAGES} | {"eval": "evalu
 
 @dataclass(frozen=True)
 class Context:
-    """What a stage is run with: the run, its recipe, the flags of the command line, and what is to be said aside."""
+    """What a stage is run with: the run, its recipe, the command-line flags, and remarks to print."""
 
     run: RunDir
     recipe: LoadedRecipe
@@ -34,15 +34,15 @@ class Context:
 
     @property
     def prepared(self) -> Path:
-        """Folder of the index."""
+        """The folder of the index."""
         return self.run.folder("prepare")
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a stage brought: lines for people, data for programs, whether it was done already, remarks.
+    """The result of a stage: lines for people, data for programs, whether it was done already, remarks.
 
-    failure: what of a check that was asked for did not hold; the numbers are there nevertheless.
+    failure: why a requested check failed; the numbers are there nevertheless.
     """
 
     stage: str
@@ -54,12 +54,12 @@ class Result:
 
 
 def run_stage(name: str, context: Context, **options: Any) -> Result:
-    """Run one stage, or find that it is up to date.
+    """Run one stage, or find it up to date.
 
     options: those of the stage's command: `split`, `overlays`, `skip_bad`, `what`, `sweep`, `min_miou`.
 
     Raises:
-        WssegError: whatever a user can mend.
+        WssegError: anything that a user can fix.
     """
     stage = import_module(f".{MODULES[name]}", __package__)
     context.recipe.section(name)
@@ -98,7 +98,7 @@ def run_all(
 ) -> list[Result]:
     """Run the stages that the recipe has, from `start` to `end`, in order; `report` is called after each.
 
-    preflight: look first for all that would stop one of them.
+    preflight: first check for everything that would stop one of them.
 
     Raises:
         StageError: `start` or `end` is no stage of the recipe. WssegError: all that the preflight found.
@@ -122,7 +122,7 @@ def run_all(
 
 
 def _look_ahead(context: Context, stages: Sequence[str]) -> None:
-    """Let the main process look at the stages that are not done, and tell the others what stands in their way."""
+    """Let the main process check the stages that are not done, and tell the others what stands in their way."""
     from ..data.index import read_index
     from ..engine import checkpoint, processes
     from .preflight import Preflight, refuse
@@ -139,8 +139,8 @@ def _look_ahead(context: Context, stages: Sequence[str]) -> None:
             if context.force or not (run.done(name) or (name in trained and trained[name].is_file()))
         ]
         try:
-            classes = None if "prepare" in ahead or not run.done("prepare") else read_index(context.prepared).classes
-            look = Preflight(context.recipe, ahead, work=context.prepared / "data", classes=classes)
+            index = None if "prepare" in ahead or not run.done("prepare") else read_index(context.prepared)
+            look = Preflight(context.recipe, ahead, work=context.prepared / "data", index=index)
             look.files()
             refuse(look.found, context.recipe)
             look.fetch(context.quiet)
@@ -153,7 +153,7 @@ def _look_ahead(context: Context, stages: Sequence[str]) -> None:
 def _locked(context: Context) -> Any:
     from ..engine import processes
 
-    if processes.world() > 1:  # they are to agree on who does what; a single one starts torch when it computes
+    if processes.world() > 1:  # they have to agree on who does what; a single process starts torch when it computes
         processes.start(context.recipe.section("runtime").device)
     return context.run.lock() if processes.is_main() else nullcontext()
 

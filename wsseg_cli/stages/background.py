@@ -1,9 +1,9 @@
 """`pseudo.background: auto`: the threshold that makes masks of a run's score maps, chosen and put into words.
 
-Without masks it is the mean, over the training images, of the highest score of a pixel: a pixel is an object's where
-some class scores above what is usual. Maps that run wide have a higher mean and need a higher threshold. How close that
-comes to the best stands in docs/threshold.md. The best on a few masks alone is worse, since it changes much from one
-handful to the next, so that it is taken together with the mean, which counts as `COUNTS_AS` masks.
+Without masks it is the mean, over the training images, of a pixel's highest score: a pixel belongs to an object if some
+class scores above the usual. Maps that spread wide have a higher mean and need a higher threshold. How close this comes
+to the best is in docs/threshold.md. The best threshold on a few masks alone is worse, since it changes much from one
+handful to the next; so it is averaged with the mean, which counts as `COUNTS_AS` masks.
 """
 
 from __future__ import annotations
@@ -18,23 +18,22 @@ from ..data.stores import ScoreStore
 from ..engine import processes
 from ..engine.each import Work, each, share
 from ..errors import DataError
-from ..metrics import ThresholdCurve
 from ..recipe.background import BackgroundSettings
 from ..recipe.sections import PseudoSettings
 from ..run.records import write_json
 from ..run.threshold import COUNTS_AS, FILE, ChosenThreshold, chosen
 from ..types import Sample
 from . import Context
-from .counting import count
+from .counting import curve_and_spread
 from .per_image import cpu_workers, report_failures
 
 
 def settled(
     context: Context, section: PseudoSettings, index: Index, source: Path
 ) -> tuple[PseudoSettings, ChosenThreshold | None]:
-    """Return the section with a threshold in the place of `auto`, and what was chosen (None where nothing was asked).
+    """Return the section with a threshold in place of `auto`, and what was chosen (None if nothing was asked for).
 
-    source: folder of the score maps. A stage that goes on keeps what was chosen when it began.
+    source: folder of the score maps. A resumed stage keeps what was chosen when it began.
 
     Raises:
         DataError: score maps are missing or broken, or no training image shows a class.
@@ -56,13 +55,13 @@ def _choose(context: Context, index: Index, source: Path) -> ChosenThreshold:
     masked = [sample for sample in samples if sample.mask is not None]
     if not masked:
         return ChosenThreshold(threshold=mean, without_masks=mean)
-    curve = count(context, masked, source, "scores", context.recipe.section("eval").thresholds, "pseudo")
-    assert isinstance(curve, ThresholdCurve)
+    curve, spread = curve_and_spread(context, masked, source, "pseudo")
     best = round(curve.best().threshold, 2)
     return ChosenThreshold(
         threshold=between(mean, best, len(masked)),
         without_masks=mean,
         best=best,
+        interval=spread.threshold if spread else None,
         masks=[sample.image_id for sample in masked],
     )
 
@@ -75,7 +74,7 @@ def between(mean: float, best: float, masks: int) -> float:
 def _mean_of_highest(context: Context, samples: Sequence[Sample], source: Path) -> float:
     """Return the mean over the images of the mean of a pixel's highest score, two digits.
 
-    Images without a class, and maps that are 0 everywhere, say nothing of objects and are left out.
+    Images without a class, and maps that are 0 everywhere, say nothing about objects and are left out.
     """
     workers = cpu_workers(context.recipe.section("runtime"))
     ids = [sample.image_id for sample in samples]
@@ -83,7 +82,7 @@ def _mean_of_highest(context: Context, samples: Sequence[Sample], source: Path) 
     report_failures(
         context.run.folder("pseudo"), "pseudo", processes.gather_objects(list(done.failures.items())), len(ids)
     )
-    # by id, so that the last bits of the sum do not depend on who was done first
+    # by id, so that the last bits of the sum do not depend on the order of completion
     means = dict(processes.gather_objects(list(done.results.items())))
     shown = [means[image_id] for image_id in ids if means[image_id] > 0]
     if not shown:

@@ -1,4 +1,4 @@
-"""The bars that `eval --min-miou` sets, and which figures lie below."""
+"""The bars that `eval --min-miou` sets, and which figures are below them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ ARTEFACTS = ("cam", "refine", "pseudo", "seg")
 
 
 def parse_bars(text: str) -> dict[str, float]:
-    """Return the bar in per cent by artefact, of "cam=40,seg=30"; of a single number the bar of all, by "".
+    """Return the bar in per cent by artefact from "cam=40,seg=30"; a single number is the bar of all, under "".
 
     Raises:
-        RecipeError: no number from 0 to 100, an artefact that is none, or one that occurs twice.
+        RecipeError: a bar is not a number from 0 to 100, an artefact is unknown, or one occurs twice.
     """
     bars: dict[str, float] = {}
     for part in text.split(","):
@@ -34,7 +34,7 @@ def parse_bars(text: str) -> dict[str, float]:
 
 
 def below(records: Sequence[Evaluation], bars: Mapping[str, float]) -> str:
-    """Return a line for every figure that lies below its bar, and for every bar of what was not evaluated; "" if none.
+    """Return a line for every figure below its bar, and for every bar whose artefact was not evaluated; "" if none.
 
     bars: as `parse_bars` gives them.
     """

@@ -56,10 +56,10 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
 
 
 def _check_windows(section: CamSettings, method: str, sees_windows: bool, strided: bool) -> None:
-    """Refuse windows that nobody would look at.
+    """Refuse windows that nothing would use.
 
     Raises:
-        RecipeError: the method looks at whole images, or the refiner begins from maps that are made of such.
+        RecipeError: the method works on whole images, or the refiner starts from maps that are made of whole images.
     """
     if section.infer.tile is not None and not sees_windows:
         raise RecipeError(f"cam.infer.tile: method {method!r} looks at whole images; leave it out")

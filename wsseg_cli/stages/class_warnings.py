@@ -1,4 +1,4 @@
-"""What about the names of classes, and how often they stand, looks like a mistake."""
+"""What looks like a mistake in the names of classes and how often they occur."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The samples of all splits of a data set under ids of their own; part of `prepare`."""
+"""The samples of all splits of a data set under unique ids; part of `prepare`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..types import Sample
 
 @dataclass
 class Collected:
-    """Samples by id, the splits that each stands in, and how many ids were told apart by the name of their split."""
+    """Samples by id, the splits that each is in, and how many ids were made unique by the name of their split."""
 
     samples: dict[str, Sample] = field(default_factory=dict)
     member_of: dict[str, list[str]] = field(default_factory=dict)
@@ -25,12 +25,12 @@ class Collected:
 def collect(data: Dataset[Any], splits: Iterable[str], taken: Mapping[str, Path] | None = None) -> Collected:
     """Return the samples of `splits`.
 
-    An id that stands for other photos in other splits, as where each split has a folder of its own with a 0001.jpg,
-    becomes SPLIT/ID in all of them. taken: photos of ids that the run has already, from splits that are not asked for.
+    An id that means different photos in different splits, as when each split has its own folder with a 0001.jpg,
+    becomes SPLIT/ID in all of them. taken: photos by id that the run has already, from splits that are not asked for.
 
     Raises:
-        DataError: an id that occurs twice in a split, a photo with other labels or files in another split, or two
-            photos of one id that share a mask or a map.
+        DataError: an id occurs twice in a split, a photo has different labels or files in different splits, or two
+            photos of one id share a mask or a map.
     """
     found: dict[str, dict[Path, tuple[Sample, list[str]]]] = {}
     for name in splits:
@@ -87,10 +87,10 @@ def _place(path: Path) -> Path:
 
 
 def check_extras(name: str, wanted: frozenset[str], samples: Sequence[Sample]) -> None:
-    """Check that every sample brings what a plugin reads beside the image.
+    """Check that every sample has what a plugin reads besides the image.
 
     Raises:
-        PluginError: one does not.
+        PluginError: a sample does not.
     """
     for extra in sorted(wanted - {"mask"}):
         lacking = [sample.image_id for sample in samples if extra not in sample.extras]

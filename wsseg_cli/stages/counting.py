@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, overload
 
 from ..data.index import read_index
 from ..data.stores import MaskStore, ScoreStore, checked_mask
 from ..engine import processes
 from ..engine.each import Work, each, share
 from ..metrics import Confusion, ThresholdCurve, threshold_range
+from ..metrics.bootstrap import FEW, Spread, spread_of_best
+from ..metrics.confusion import PredictedIgnore
 from ..ops.masks import mask_from_map
 from ..ops.resize import strips
-from ..recipe.sections import ThresholdSettings
+from ..recipe.evaluating import EvalSettings
 from ..types import ByteArray, Sample
 from . import Context
 from .per_image import cpu_workers, report_failures
@@ -22,61 +24,94 @@ Kind = Literal["masks", "scores", "own background"]
 """What a folder holds: masks, score maps scored at every threshold, score maps with a background score."""
 
 _GROUPS_A_WORKER = 8
+_COUNTS_AS: dict[str, PredictedIgnore] = {"wrong": "miss", "left_out": "drop"}
 
 
 def count(
-    context: Context,
-    samples: Sequence[Sample],
-    folder: Path,
-    kind: Kind,
-    thresholds: ThresholdSettings,
-    stage: str = "eval",
+    context: Context, samples: Sequence[Sample], folder: Path, kind: Kind, stage: str = "eval"
 ) -> Confusion | ThresholdCurve:
     """Return the counts over all samples: a curve for "scores", else one confusion matrix.
 
-    stage: the one that asks, whose folder gets failures.jsonl.
+    stage: the calling stage, whose folder gets failures.jsonl.
 
     Raises:
         DataError: images failed; their reasons are in failures.jsonl.
     """
+    total, *parts = _parts(context, samples, folder, kind, stage)
+    for part in parts:
+        total.merge(part)
+    return total
+
+
+def curve_and_spread(
+    context: Context, samples: Sequence[Sample], folder: Path, stage: str = "eval"
+) -> tuple[ThresholdCurve, Spread | None]:
+    """Return the curve of the score maps of all samples and, where these are few, how far its best depends on them.
+
+    Raises:
+        DataError: as `count`.
+    """
+    few = len(samples) <= FEW
+    parts = _parts(context, samples, folder, "scores", stage, one_by_one=few)
+    spread = spread_of_best(parts) if few else None
+    total, *others = parts
+    for part in others:
+        total.merge(part)
+    return total, spread
+
+
+@overload
+def _parts(
+    context: Context,
+    samples: Sequence[Sample],
+    folder: Path,
+    kind: Literal["scores"],
+    stage: str,
+    *,
+    one_by_one: bool = False,
+) -> list[ThresholdCurve]: ...
+@overload
+def _parts(
+    context: Context, samples: Sequence[Sample], folder: Path, kind: Kind, stage: str, *, one_by_one: bool = False
+) -> list[Any]: ...
+def _parts(
+    context: Context, samples: Sequence[Sample], folder: Path, kind: Kind, stage: str, *, one_by_one: bool = False
+) -> list[Any]:
+    """Return the counts of groups of samples; in the order of the samples where each is a group of its own."""
     workers = cpu_workers(context.recipe.section("runtime"))
     ids = [sample.image_id for sample in samples]
-    size = max(1, len(ids) // (_GROUPS_A_WORKER * max(1, workers.number)))
+    size = 1 if one_by_one else max(1, len(ids) // (_GROUPS_A_WORKER * max(1, workers.number)))
     groups = {str(number): ids[at : at + size] for number, at in enumerate(range(0, len(ids), size))}
     done = each(
         share(list(groups)),
         _counter,
-        (groups, context.prepared, folder, kind, thresholds),
+        (groups, context.prepared, folder, kind, context.recipe.section("eval")),
         workers=workers,
         label=stage,
         quiet=True,
     )
     report_failures(context.run.folder(stage), stage, processes.gather_objects(list(done.failures.items())), len(ids))
-    parts = processes.gather_objects([done.results[name] for name in done.results])
-    total: Confusion | ThresholdCurve = parts[0]
-    for part in parts[1:]:
-        total.merge(part)
-    return total
+    parts = dict(processes.gather_objects(list(done.results.items())))
+    return [parts[name] for name in groups]
 
 
-def _counter(
-    groups: dict[str, list[str]], prepared: Path, folder: Path, kind: Kind, thresholds: ThresholdSettings
-) -> Work:
+def _counter(groups: dict[str, list[str]], prepared: Path, folder: Path, kind: Kind, section: EvalSettings) -> Work:
     """Return the function that counts a group of images."""
+    thresholds = threshold_range(section.thresholds.start, section.thresholds.stop, section.thresholds.step)
     index = read_index(prepared)
     classes = index.classes
 
     def curve_of(group: str) -> ThresholdCurve:
-        total = ThresholdCurve(threshold_range(thresholds.start, thresholds.stop, thresholds.step), len(classes))
+        total = ThresholdCurve(thresholds, len(classes))
         for image_id in groups[group]:
             scores, truth = ScoreStore(folder)[image_id], truth_of(image_id)
-            fits = tuple(scores.size) == truth.shape  # else one call says what does not
+            fits = tuple(scores.size) == truth.shape  # else the single call reports what does not fit
             for rows in strips(scores.size) if fits else [slice(None)]:
                 total.add(truth[rows], scores.classes, scores.full(0.0, rows=rows)[1:], image_id=image_id)
         return total
 
     def confusion_of(group: str) -> Confusion:
-        total = Confusion(len(classes))
+        total = Confusion(len(classes), _COUNTS_AS[section.ignored])
         for image_id in groups[group]:
             if kind == "masks":
                 mask = MaskStore(folder).read(image_id, classes, index.size(image_id))

@@ -1,4 +1,4 @@
-"""The data report: what a data set holds and what about it may hurt, for people and programs."""
+"""The data report: what a data set holds and what in it may cause harm, for people and programs."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _overlap(index: Index, section: DatasetSettings) -> list[str]:
         return []
     trained = {sample.image_id for sample in index.samples(*section.train)}
     validated = {sample.image_id for sample in index.samples(section.val)}
-    # splits that contain each other, such as train and train_aug, are meant to
+    # splits that contain each other, such as train and train_aug, do so on purpose
     return [] if trained <= validated or validated <= trained else sorted(trained & validated)
 
 

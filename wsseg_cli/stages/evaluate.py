@@ -12,11 +12,14 @@ from ..data.stores import MaskStore, ScoreStore
 from ..engine import processes
 from ..errors import StageError
 from ..metrics import Confusion, ThresholdCurve
+from ..metrics.bootstrap import Spread
+from ..plugin.protocols import Predictor
+from ..recipe.loading import LoadedRecipe
 from ..run.evaluation import Evaluation, Threshold, ThresholdFigures
 from ..types import Json, Sample
 from . import Context, Result, begin
 from .bars import ARTEFACTS, below
-from .counting import Kind, count
+from .counting import Kind, count, curve_and_spread
 from .network_masks import predict_split
 from .per_image import with_file
 from .plugins import network_stage, predictor_of
@@ -24,8 +27,8 @@ from .prepared import prepared
 from .protocol import protocol_of
 from .score_table import score_lines
 
-_STAGE = {"cam": "cam", "refine": "refine", "pseudo": "pseudo", "seg": "train-seg"}
-"""The stage that makes each; masks of a recipe without train_seg are asked for by `what` alone."""
+_STAGE = {"cam": "cam", "refine": "refine", "pseudo": "pseudo"}
+"""The stage that writes the files of each; the masks of a network, "seg", are made here."""
 
 
 def run(
@@ -35,9 +38,9 @@ def run(
     sweep: bool = False,
     min_miou: Mapping[str, float] | None = None,
 ) -> Result:
-    """Write eval/WHAT-SPLIT.json for everything that is there, or for what `what` and `split` name.
+    """Write eval/WHAT-SPLIT.json for everything that exists, or for what `what` and `split` name.
 
-    min_miou: bars as `parse_bars` gives them; what lies below is the result's `failure`.
+    min_miou: bars as `parse_bars` gives them; figures below them are the result's `failure`.
 
     Raises:
         StageError: what is asked for has not been made.
@@ -46,11 +49,13 @@ def run(
     wanted = _wanted(context, index, what)
     begin(context, "eval")
     records: list[Evaluation] = []
+    without: dict[str, int] = {}
     for artefact in wanted:
         chosen: float | None = None
         for name in _splits(context, artefact, split):
             record = _evaluate(context, index, artefact, name, chosen)
             if record is None:
+                without[name] = len(index.samples(name))
                 continue
             if chosen is None and record.threshold:
                 chosen = record.threshold.value
@@ -60,9 +65,10 @@ def run(
     if processes.is_main():
         context.run.finish("eval", artefacts=[f"{r.artefact}-{r.split}" for r in records])
     processes.barrier()
-    lines = score_lines(records, context.recipe.recipe.reference, sweep)
+    lines = score_lines(records, context.recipe.recipe.reference, sweep, without)
     failure = "" if min_miou is None else below(records, min_miou)
-    return Result("eval", lines, {"results": [record.as_dict() for record in records]}, failure=failure)
+    data = {"results": [record.as_dict() for record in records], "without_masks": without}
+    return Result("eval", lines, data, failure=failure)
 
 
 def _wanted(context: Context, index: Index, what: str | None) -> list[str]:
@@ -71,14 +77,27 @@ def _wanted(context: Context, index: Index, what: str | None) -> list[str]:
             raise StageError(f"--what {what}: expected one of {', '.join(ARTEFACTS)}")
         if what == "seg":
             predictor_of(context, index.classes)
-        context.run.require(network_stage(context.recipe.recipe) if what == "seg" else _STAGE[what])
+        context.run.require(_stage_of(context, what))
         return [what]
-    there = [a for a in ARTEFACTS if _STAGE[a] in context.run.use or context.run.done(_STAGE[a]) is not None]
+    stages = {a: _stage_of(context, a) for a in ARTEFACTS if a != "seg" or _evaluates_network(context.recipe)}
+    there = [a for a, s in stages.items() if s in context.run.use or context.run.done(s) is not None]
     if not there:
         raise StageError("nothing to evaluate yet; run `wsseg cam` first")
     for artefact in there:
-        context.run.require(_STAGE[artefact])
+        context.run.require(stages[artefact])
     return there
+
+
+def _stage_of(context: Context, artefact: str) -> str:
+    return network_stage(context.recipe.recipe) if artefact == "seg" else _STAGE[artefact]
+
+
+def _evaluates_network(recipe: LoadedRecipe) -> bool:
+    """Return whether a network's masks are evaluated by default: train-seg's, or a method's that `eval` describes."""
+    if network_stage(recipe.recipe) == "train-seg":
+        return True
+    described = recipe.recipe.eval.model_fields_set & {"infer", "crf"}
+    return bool(described) and issubclass(recipe.plugin("train-cls")[0], Predictor)
 
 
 def _splits(context: Context, artefact: str, split: str | None) -> list[str]:
@@ -102,18 +121,39 @@ def _evaluate(context: Context, index: Index, artefact: str, split: str, chosen:
     if not with_mask:
         return None
     kind = _kind(context, artefact, folder, with_mask[0])
-    counts = count(context, with_mask, folder, kind, context.recipe.section("eval").thresholds)
     protocol = protocol_of(context, artefact, split, len(with_mask))
     if len(with_mask) < len(samples):
         protocol["images without a mask"] = len(samples) - len(with_mask)
-    if isinstance(counts, Confusion):
-        return _record(artefact, split, protocol, counts, index)
+    if kind == "scores":
+        curve, spread = curve_and_spread(context, with_mask, folder)
+        return _at_threshold(context, artefact, split, protocol, curve, spread, chosen, index)
+    counts = count(context, with_mask, folder, kind)
+    assert isinstance(counts, Confusion)
+    if counts.ignored:
+        share = round(100 * counts.ignored / counts.seen, 3)
+        protocol["ignored"] = {"share": share, "counted": context.recipe.section("eval").ignored}
+    return _record(artefact, split, protocol, counts, index)
+
+
+def _at_threshold(
+    context: Context,
+    artefact: str,
+    split: str,
+    protocol: Json,
+    curve: ThresholdCurve,
+    spread: Spread | None,
+    chosen: float | None,
+    index: Index,
+) -> Evaluation:
+    """Return the figures of score maps at their best threshold, or at the one that was chosen on another split."""
     where = split if chosen is None else context.recipe.recipe.dataset.scored[0]
-    wanted = counts.best().threshold if chosen is None else chosen
-    place = int(np.argmin(np.abs(counts.thresholds - wanted)))
-    record = _record(artefact, split, protocol, counts.confusions()[place], index)
-    record.threshold = Threshold(value=round(float(counts.thresholds[place]), 6), chosen=f"chosen on {where} masks")
-    record.curve = _curve(counts)
+    wanted = curve.best().threshold if chosen is None else chosen
+    place = int(np.argmin(np.abs(curve.thresholds - wanted)))
+    record = _record(artefact, split, protocol, curve.confusions()[place], index)
+    record.threshold = Threshold(value=round(float(curve.thresholds[place]), 6), chosen=f"chosen on {where} masks")
+    if chosen is None and spread is not None:
+        record.threshold.interval, record.threshold.miou_interval = spread.threshold, spread.mean_iou
+    record.curve = _curve(curve)
     return record
 
 
@@ -123,7 +163,7 @@ def _folder_with_all(
     """Return the folder of an artefact's score maps or masks, and the samples that have a file in it.
 
     Raises:
-        StageError: images of the split are missing in it. DataError: so they are in a folder that --use gave.
+        StageError: images of the split are missing in it. DataError: they are missing in a folder that --use gave.
     """
     stage = _STAGE[artefact]
     folder = context.run.source("eval", stage)
@@ -167,7 +207,7 @@ def _record(artefact: str, split: str, protocol: Json, confusion: Confusion, ind
 
 def _all_background(confusion: Confusion) -> float:
     """Return the mIoU in [0, 1] of masks that are background everywhere."""
-    truth = confusion.matrix.sum(1)
+    truth = confusion.truth
     return float(truth[0] / truth.sum() / max(1, int((truth > 0).sum()))) if truth.sum() else 0.0
 
 

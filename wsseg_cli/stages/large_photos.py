@@ -1,4 +1,4 @@
-"""Photos that are far larger than what a classifier is trained on: what `prepare` says of them."""
+"""What `prepare` says about photos that are far larger than those a classifier is trained on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FAR = 3
 
 
 def size_warning(recipe: Recipe, sizes: Iterable[tuple[int, int]]) -> list[str]:
-    """Return a line about photos far larger than the training's, [] if there are none or the training does not say.
+    """Return a line about photos far larger than the training's; [] if there are none or no size is set.
 
     sizes: (H, W) of each photo in pixels.
     """

@@ -1,4 +1,4 @@
-"""What `prepare` saw in the files of each image, summed up: values in masks against labels, converted photos."""
+"""A summary of what `prepare` saw in each image's files: mask values against labels, converted photos."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def seen_in_masks(samples: Mapping[str, Sample], looked: Mapping[str, Looked], c
     """Return how many images have masks that disagree with their labels, and which labelled classes no mask shows.
 
     Raises:
-        DataError: masks of 0 and 255 alone, in which everything that is no background is left out of all numbers.
+        DataError: the masks hold 0 and 255 alone, so that everything but background is left out of all numbers.
     """
     with_mask = {image_id: look for image_id, look in looked.items() if look.in_mask is not None}
     shown = Counter(label for look in with_mask.values() for label in look.in_mask or ())

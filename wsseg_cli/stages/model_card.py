@@ -1,6 +1,6 @@
-"""The card of a trained network, model.md beside model.safetensors: data, classes, protocol, numbers, licences.
+"""The card of a trained network, model.md next to model.safetensors: data, classes, protocol, numbers, licences.
 
-It is made of what the run holds, without dates and places, so that equal runs have equal cards.
+It is made from the contents of the run, without dates and paths, so that equal runs have equal cards.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from ..data.tensor_files import Refusal, read_header
 from ..disk.records import read_record
 from ..disk.writing import write_text
 from ..errors import CheckpointError, StageError, WssegError
-from ..recipe.sections import EvalSettings
+from ..recipe.evaluating import EvalSettings
 from ..run.directory import RunDir
 from ..run.evaluation import Evaluation
 from ..types import Json
+from .hand_masks import masks_said
 
 CARD = "model.md"
 _MODEL = "model.safetensors"
@@ -30,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 def write_cards(run: RunDir) -> None:
-    """Write model.md beside every network of a run; what stands in the way of a card spoils nothing else."""
+    """Write model.md next to every network of a run; a card that cannot be made spoils nothing else."""
     for place in _MADE_BY:
         model = run.path / place / _MODEL
         if model.is_file():
@@ -49,7 +50,7 @@ def card_of_run(run: RunDir, place: str = "train-seg") -> str:
     header = header_of_file(run.path / place / _MODEL)
     artefacts = [_MADE_BY[place]]
     if place == "train-cls" and run.recipe.recipe.train_seg is None:
-        artefacts.append("seg")  # of a method that is a segmentation network itself
+        artefacts.append("seg")  # from a method that is a segmentation network itself
     records = list(evaluations(run, artefacts))
     masks = place == "train-seg" or any(record.artefact == "seg" for record in records)
     return "\n".join(
@@ -67,17 +68,17 @@ def card_of_file(path: Path) -> str:
     """Return the card of a model file alone: what its header says.
 
     Raises:
-        CheckpointError: no model file.
+        CheckpointError: it is not a model file.
     """
     header = header_of_file(path)
     return "\n".join([*_network(header), *_classes(header), *_licences(header)])
 
 
 def header_of_file(path: Path) -> Json:
-    """Return what a model file says of itself.
+    """Return the header of a model file.
 
     Raises:
-        CheckpointError: missing or damaged.
+        CheckpointError: the file is missing or damaged.
     """
     try:
         return read_header(path, Refusal("fetch it again, or train it anew", CheckpointError)).values
@@ -86,7 +87,7 @@ def header_of_file(path: Path) -> Json:
 
 
 def evaluations(run: RunDir, artefacts: Iterable[str]) -> Iterator[Evaluation]:
-    """Yield what `eval` found of some artefacts, by artefact and split.
+    """Yield the evaluations of some artefacts, by artefact and split.
 
     Raises:
         StageError: a record is damaged.
@@ -107,7 +108,7 @@ def _network(header: Json) -> list[str]:
         ("plugin", f"{name} ({_WORDS.get(kind, kind)})"),
         ("options", f"`{json.dumps(options, ensure_ascii=False)}`"),
         ("steps", header.get("steps")),
-        ("trained on", _masks(header)),
+        ("trained on", masks_said(header)),
         ("recipe", header.get("recipe")),
         ("wsseg", header.get("wsseg")),
     ]
@@ -115,11 +116,6 @@ def _network(header: Json) -> list[str]:
     title = f"# {header.get('recipe', name)}: {name}{backbone}"
     made = "Made by wsseg, weakly-supervised semantic segmentation from image-level labels."
     return [title, "", made, "", "| | |", "|---|---|", *rows, ""]
-
-
-def _masks(header: Json) -> str:
-    known = {"pseudo": "pseudo-masks", "ground_truth": "ground truth (fully supervised)"}
-    return known.get(str(header.get("masks")), "")
 
 
 def _data(run: RunDir, header: Json) -> list[str]:
@@ -163,7 +159,7 @@ def _numbers(records: Sequence[Evaluation]) -> list[str]:
     lines.append("")
     for head, record in zip(heads, records, strict=True):
         said = "; ".join(f"{key}: {_plain(value)}" for key, value in record.protocol.items() if value not in (None, ""))
-        at = f"; threshold {record.threshold.value:.2f}, {record.threshold.chosen}" if record.threshold else ""
+        at = f"; threshold {record.threshold.said}" if record.threshold else ""
         lines.append(f"- {head}: {said}{at}")
     return [*lines, ""]
 

@@ -9,32 +9,50 @@ from typing import Any
 from ..data.index import Index, read_index
 from ..data.stores import MaskStore
 from ..data.strips import Pixels
+from ..disk.records import read_record
+from ..disk.writing import remove
 from ..engine import checkpoint, processes
 from ..engine.each import Work
 from ..plugin.protocols import Predictor
-from ..recipe.sections import EvalSettings
+from ..recipe.evaluating import EvalSettings
+from ..run.records import Finished, write_json
 from ..types import Sample
 from . import Context
 from .per_image import device_and_workers, run_each
 from .plugins import network_stage, predictor_of, trained
 from .windows import network_mask
 
+_NETWORK = "network.json"
+"""The record beside the masks that says which training made the network."""
+
 
 def predict_split(context: Context, index: Index, samples: Sequence[Sample], split: str) -> Path:
-    """Return the folder of the network's masks of a split, after predicting those that are missing.
+    """Return the folder of the network's masks of a split, after predicting the missing ones.
 
     Raises:
         CheckpointError: the network cannot be loaded. DataError: some images failed.
     """
     predictor = predictor_of(context, index.classes)
-    model_file = context.run.folder(network_stage(context.recipe.recipe)) / checkpoint.MODEL
+    stage = network_stage(context.recipe.recipe)
+    model_file = context.run.folder(stage) / checkpoint.MODEL
     folder = context.run.folder("eval") / f"seg-{split}"
+    if processes.is_main():
+        _discard_older(folder, context.run.done(stage) or {})
+    processes.barrier()
     section = context.recipe.section("eval")
     device, workers = device_and_workers(context.recipe.section("runtime"), precision=section.infer.precision)
     arguments = (predictor, model_file, context.prepared, folder, section, device)
     run_each(context, "eval", samples, MaskStore(folder).missing, _predictor, arguments, workers)
     processes.barrier()
     return folder
+
+
+def _discard_older(folder: Path, trained: Finished) -> None:
+    """Take away masks that another network than this one predicted, and write down which one predicts now."""
+    network = {"fingerprint": trained.get("fingerprint", ""), "finished": trained.get("finished", "")}
+    if read_record(folder / _NETWORK, dict[str, str], f"delete {folder}") != network:
+        remove(folder)
+        write_json(folder / _NETWORK, network)
 
 
 def _predictor(

@@ -1,4 +1,4 @@
-"""What the per-image stages share: the splits they work on, whose labels are given, the loop, and how it ends."""
+"""What the per-image stages share: their splits, whose labels are given, the loop, and how it ends."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class LabelRule:
     val: str
 
     def labels(self, index: Index, image_id: str) -> tuple[int, ...] | None:
-        """Return the image's labels, or None where they are to be predicted, or where nobody gave any."""
+        """Return the image's labels, or None if they are to be predicted or were not given."""
         known = self.train_splits & set(index.entries[image_id].splits)
         source = self.train if known else self.val
         sample = index.entries[image_id].sample
@@ -61,10 +61,10 @@ def label_rule(context: Context) -> LabelRule:
 def device_and_workers(
     runtime: RuntimeSettings, *, precision: Precision = "fp32", gradients: bool = False
 ) -> tuple[str, Workers]:
-    """Return where networks run, and who feeds them.
+    """Return the device of networks, and the workers that feed them.
 
-    On a CPU worker processes, each with a network of its own; on another device threads of this process, which share
-    one. gradients: images are differentiated one after the other, since the network holds what that needs.
+    On a CPU these are worker processes, each with its own network; on another device, threads of this process, which
+    share one. gradients: images are differentiated one after the other, since the network holds the state for it.
 
     Raises:
         RecipeError: the device does not compute in this precision.
@@ -80,7 +80,7 @@ def device_and_workers(
 
 
 def cpu_workers(runtime: RuntimeSettings) -> Workers:
-    """Return who does what needs no network: worker processes on all cores, whatever the device is."""
+    """Return the workers for work without a network: processes on all cores, whatever the device is."""
     processes.start(runtime.device)
     return Workers(processes.worker_count(runtime))
 
@@ -97,7 +97,7 @@ def run_each(
     """Do the missing images of this process, then let all processes agree that nothing failed.
 
     Raises:
-        DataError: some images failed; their reasons stand in failures.jsonl, the others are kept.
+        DataError: some images failed; their reasons are in failures.jsonl, the others are kept.
     """
     ids = [sample.image_id for sample in samples]
     mine = share(ids)
@@ -116,10 +116,10 @@ def run_each(
 
 
 def with_file(context: Context, reads: str, samples: Sequence[Sample], store: ScoreStore | MaskStore) -> list[Sample]:
-    """Return the samples that have a file in what the stage reads; `--skip-missing` leaves out the others, and says so.
+    """Return the samples that have a file in what the stage reads; `--skip-missing` skips the others and says so.
 
-    reads: the stage that made the files, or the folder of --use in its place. What the run itself has not got is the
-    caller's to refuse: it knows the command that makes it.
+    reads: the stage that made the files, or the folder of --use in its place. If the run itself lacks files, the caller
+    refuses: it knows the command that makes them.
 
     Raises:
         DataError: a folder that --use gave lacks files, or has none of them.

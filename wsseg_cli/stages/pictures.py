@@ -1,4 +1,4 @@
-"""Overlays of score maps and masks as files beside them."""
+"""Overlays of score maps and masks as files next to them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..types import ByteArray, ClassNames, Sample
 def write_overlays(
     folder: Path, store: ScoreStore | MaskStore, samples: Sequence[Sample], classes: ClassNames, count: int
 ) -> list[str]:
-    """Write the first `count` images with their results as folder/overlays/ID.png; return the line to print."""
+    """Write overlays of the first `count` results as folder/overlays/ID.png; return the line to print."""
     if not count or not processes.is_main():
         return []
     places = folder / "overlays"

@@ -1,4 +1,4 @@
-"""Plugins inside a stage: build one from the recipe, load its trained network, say in a header what it is."""
+"""Plugins inside a stage: build one from the recipe, load its trained network, describe it in a header."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @with_config(OPEN)
 class ModelHeader(TypedDict):
-    """What a model file says of itself, as far as it is needed to use it without the run that made it."""
+    """The part of a model file's header that is needed to use it without the run that made it."""
 
     kind: str
     name: str
@@ -54,7 +54,7 @@ def method_of(context: Context, classes: ClassNames) -> Method[Any, Any]:
 
 
 def refiner_of(context: Context, classes: ClassNames, number: int = -1) -> Refiner[Any, Any]:
-    """Return the recipe's refiner; of several the one of this number, by default the last.
+    """Return the recipe's refiner; of several, the one with this number, by default the last.
 
     Raises:
         RecipeError: its backbone lacks a feature map that it needs.
@@ -82,7 +82,7 @@ def segmenter_of(context: Context, classes: ClassNames) -> Segmenter[Any, Any]:
 
 
 def network_stage(recipe: Recipe) -> str:
-    """Return the stage whose network gives masks: train-seg, or train-cls in a recipe without segmentation network."""
+    """Return the stage whose network gives masks: train-seg, or train-cls in a recipe without train-seg."""
     return "train-seg" if recipe.train_seg is not None or recipe.train_cls is None else "train-cls"
 
 
@@ -102,7 +102,7 @@ def predictor_of(context: Context, classes: ClassNames) -> Predictor[Any, Any]:
 
 
 def wants_strided(context: Context, classes: ClassNames) -> bool:
-    """Return whether the recipe's first refiner begins from the second resolution of a score map."""
+    """Return whether the recipe's first refiner starts from the second resolution of a score map."""
     return context.recipe.recipe.refine is not None and refiner_of(context, classes, 0).required.strided
 
 
@@ -112,7 +112,7 @@ def classifier(context: Context, section: str) -> Path:
     section: address of that training in the recipe.
 
     Raises:
-        StageError: it is not there; names the way without it.
+        StageError: it is missing; the message says how to do without it.
     """
     if context.run.started("train-cls") is None:
         cls = context.recipe.recipe.train_cls
@@ -141,7 +141,7 @@ def checked(plugin: T) -> T:
 
 
 def crf_image(crf: MaskCrfSettings | None, plugin: Trainable[Any, Any] | None, image: ByteArray) -> ByteArray:
-    """Return the (H, W, 3) uint8 pixels that a stage's CRF sees: the photo's, or those of the plugin's paper."""
+    """Return the (H, W, 3) uint8 pixels that a stage's CRF sees: the photo's, or the published code's."""
     if crf is None or plugin is None or crf.image == "file":
         return image
     return plugin.published_pixels(image)
@@ -158,7 +158,7 @@ def at_inference(plugin: Trainable[Any, Any], precision: Precision, device: str)
 
 
 def header_of(context: Context, stage: str, name: str, plugin: Trainable[Any, Any]) -> Json:
-    """Return what a model file of plugin `name` says of itself, enough to use it without the run."""
+    """Return the header of a model file of plugin `name`, enough to use it without the run."""
     return {
         "wsseg": __version__,
         "kind": PLUGIN[stage][0],
@@ -176,7 +176,7 @@ def trained(plugin: Trainable[Any, Any], path: Path, device: str, fast: bool = F
     fast: rearranged by `for_inference`; last digits may differ, and its tensors have other names.
 
     Raises:
-        CheckpointError: missing, or of another network, key by key.
+        CheckpointError: the file is missing, or is of another network; differences are named key by key.
     """
     with _named(path):
         model: nn.Module = plugin.build_model()
@@ -189,7 +189,7 @@ def predictor_from(path: Path) -> Predictor[Any, Any]:
     """Return the plugin that a model file names in its header, without the run that made it.
 
     Raises:
-        CheckpointError: no model file of a network that gives masks, or one that is now fed otherwise.
+        CheckpointError: it is not a model file of a network that gives masks, or that network's input is now different.
         PluginError: its plugin is not installed.
     """
     remedy = "expected a model file of `wsseg train-seg`"
@@ -216,7 +216,7 @@ def predictor_from(path: Path) -> Predictor[Any, Any]:
             f"{path}: plugin {name!r} does not take its options: {at}: {first['msg']}; "
             f"wsseg {header.get('wsseg', '?')} wrote it: train it again, or use that version"
         ) from None
-    with _named(path):  # what reads the options of a backbone for the first time
+    with _named(path):  # this reads the options of a backbone for the first time
         ours = asdict(plugin.normalization)
     if any(_listed(ours[key]) != _listed(pixels.get(key)) for key in ours):
         raise CheckpointError(f"{path}: trained on pixels {pixels}, but plugin {name!r} now gives {ours}")
@@ -225,7 +225,7 @@ def predictor_from(path: Path) -> Predictor[Any, Any]:
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Let an error about what a model file says of its plugin name the file."""
+    """Make an error about a plugin in a model file's header name the file."""
     try:
         yield
     except WssegError as error:

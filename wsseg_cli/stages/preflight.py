@@ -1,6 +1,6 @@
-"""Before the first stage: all that a later one would refuse, found at once, with nothing trained and nothing written.
+"""Before the first stage: find everything that a later one would refuse, without training or writing anything.
 
-Networks are built on PyTorch's meta device, without memory; of a weights file the header alone is read.
+Networks are built on PyTorch's meta device, without memory; only the header of a weights file is read.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from ..data.index import Index
 from ..engine import checkpoint, hub_weights, processes
 from ..engine.arithmetic import refusal
 from ..errors import CheckpointError, DataError, PluginError, RecipeError, WssegError
@@ -23,6 +24,7 @@ from ..recipe.sections import PLUGIN
 from ..recipe.yaml_core import Address
 from ..settings import InferSettings, TrainSettings
 from ..types import ClassNames
+from .hand_masks import hand_masks, require_folder
 from .plugins import checked, mask_refiner_of
 from .without_numbers import learns_from_one, without_numbers
 
@@ -30,13 +32,13 @@ if TYPE_CHECKING:
     from torch import nn
 
 _STAND_INS = ClassNames(["one", "two"])
-"""Classes where the data set has not been read yet; how many there are changes the last layers alone."""
+"""Placeholder classes before the data set has been read; their number changes only the last layers."""
 
 _Stage = Literal["train-cls", "refine", "train-seg"]
 """Stages that may train."""
 
 _RANK: tuple[type[WssegError], ...] = (CheckpointError, DataError, PluginError, RecipeError)
-"""Which error stands for all, where several kinds were found: the first of these."""
+"""Which error stands for all if several kinds were found: the first of these."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,9 @@ class _Training:
 
     Attributes:
         stage, name, plugin: what trains, and in which stage.
-        settings: None where nothing is trained.
+        settings: None if nothing is trained.
         section: address of the settings.
-        number: place of a refiner among several.
+        number: position of a refiner among several.
         network: on the meta device; None if it cannot be built there.
     """
 
@@ -68,7 +70,7 @@ class _Training:
 
 
 class Preflight:
-    """Looks at the stages of a recipe that are to run, all of them by default; `found` grows with every look."""
+    """Checks the stages of a recipe that are to run, by default all; `found` grows with every check."""
 
     def __init__(
         self,
@@ -76,13 +78,14 @@ class Preflight:
         stages: Sequence[str] = (),
         *,
         work: Path = Path(),
-        classes: ClassNames | None = None,
+        index: Index | None = None,
     ) -> None:
-        """Look at plugins, networks and batches; no file and no environment variable.
+        """Check plugins, networks and batches, but no file and no environment variable.
 
-        work: folder that the data set may have written into. classes: of the data set, where it has been read.
+        work: folder that the data set may have written into. index: of the data set, if it has been read.
         """
-        self.recipe, self.work, self.classes = recipe, work, classes
+        self.recipe, self.work, self.index = recipe, work, index
+        self.classes = None if index is None else index.classes
         self.stages = tuple(stages) or recipe.recipe.stages
         self.found: list[Finding] = []
         for problem in recipe.problems():
@@ -93,7 +96,7 @@ class Preflight:
             self._batches(training)
 
     def files(self) -> None:
-        """Look at the machine, variables, the data set's folders and lists, extras of images, and weights."""
+        """Check the machine, variables, the data set's folders and lists, extras of images, and weights."""
         self._machine()
         unset = {stage: self.recipe.unset(stage) for stage in self.stages}
         for problem in (problem for problems in unset.values() for problem in problems):
@@ -102,6 +105,8 @@ class Preflight:
             self._data()
         if "pseudo" in self.stages and not unset["pseudo"]:
             self._mask_refiner()
+        if "train-seg" in self.stages and not unset["train-seg"]:
+            self._try(("train_seg", "corrected"), self._hand_masks)
         for training in self._trainings:
             self._extras(training)
             for line in training.plugin.missing():
@@ -119,9 +124,9 @@ class Preflight:
         return range(len(refine.chain)) if stage == "refine" and refine is not None else range(1)
 
     def _training(self, stage: str, number: int = 0) -> _Training | None:
-        """Return the training of a stage, None if it has none; what cannot be built is a finding.
+        """Return the training of a stage, None if it has none; if it cannot be built, that is a finding.
 
-        number: place of a refiner among several.
+        number: position of a refiner among several.
         """
         _, key, inner = PLUGIN.get(stage, ("", "", ""))
         section = getattr(self.recipe.recipe, key) if stage in WITH_NETWORK else None
@@ -161,7 +166,7 @@ class Preflight:
             )
 
     def _machine(self) -> None:
-        """Find what of the section runtime this machine does not have."""
+        """Find what the section runtime asks for and this machine does not have."""
         import torch
 
         runtime = self.recipe.recipe.runtime
@@ -196,7 +201,7 @@ class Preflight:
         except WssegError:
             return  # said already
         data = cls(options, self.work)
-        data.bad = {}  # single entries of a list that cannot be used are `prepare`'s to name
+        data.bad = {}  # `prepare` names the single entries of a list that cannot be used
         for line in data.missing(self.recipe.recipe.dataset.splits):
             self._say(("dataset", "options"), line, DataError)
         self._try(("dataset", "options", "extras"), cls(options, self.work).extra_folders)
@@ -209,8 +214,14 @@ class Preflight:
         for line in refiner.missing() if refiner is not None else []:
             self._say(("pseudo", "refiner", "options"), line, DataError)
 
+    def _hand_masks(self) -> None:
+        if self.index is not None:
+            hand_masks(self.recipe, self.index)
+        else:  # `prepare` looks at them once it knows the photos
+            require_folder(self.recipe.section("train-seg").hand_folder)
+
     def _extras(self, training: _Training) -> None:
-        """Find extras of images that a plugin reads and options of the data set name, but not in this recipe."""
+        """Find extras of images that a plugin reads and that the data set's options could name, but do not here."""
         try:
             _, options = self.recipe.as_written("prepare")
         except WssegError:
@@ -225,7 +236,7 @@ class Preflight:
                 self._say(at, message, PluginError)
 
     def fetch(self, quiet: bool = True) -> None:
-        """Bring what `weights: hub` names and no cache holds, after all else was found well, and look at it, too."""
+        """Fetch what `weights: hub` names and no cache holds, once all else is in order, and check it too."""
         for training in self._trainings:
             for at, initial in self._initial(training):
                 network = without_numbers(initial.network) if initial.weights == "hub" else None
@@ -270,7 +281,7 @@ class Preflight:
         try:
             checkpoint.load_initial(network, initial.weights)
         except CheckpointError:
-            # The last layers have to fit as well only where there is no backbone; stand-ins do not tell their size.
+            # The last layers have to fit too only if there is no backbone; placeholder classes do not tell their size.
             if self.classes is not None or hasattr(network, "backbone") or not Path(initial.weights).is_file():
                 raise
 
@@ -279,7 +290,7 @@ def refuse(found: Sequence[Finding], recipe: LoadedRecipe) -> None:
     """Raise one error that names all findings, by the lines of the recipe.
 
     Raises:
-        WssegError: there are some. CheckpointError where weights are among them, else DataError where data is.
+        WssegError: there are findings. CheckpointError if weights are among them, else DataError if data are.
     """
     if found:
         count = f"{len(found)} problem{'' if len(found) == 1 else 's'}"
@@ -289,5 +300,5 @@ def refuse(found: Sequence[Finding], recipe: LoadedRecipe) -> None:
 
 
 def lines(found: Sequence[Finding], recipe: LoadedRecipe) -> list[str]:
-    """Return a text for each finding, in the order of the recipe's lines; details stand below, indented."""
+    """Return a text for each finding, in the order of the recipe's lines, with indented details below."""
     return [line.replace("\n", "\n  ") for line in render(found, recipe.document.lines)]

@@ -1,4 +1,4 @@
-"""prepare: open every file of the data set once, list all that is wrong, write the index and the data report."""
+"""prepare: open every file of the data set once, list everything wrong, write the index and the data report."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from ..types import IGNORE, ClassNames, Json, Sample
 from . import Context, Result, begin, up_to_date
 from .collect import check_extras, collect
 from .data_report import data_report, report_lines
+from .hand_masks import hand_masks
 from .large_photos import size_warning
 from .looks import Looked, conversions, seen_in_masks
 from .prepared import prepared, refuse_changes, write_record
@@ -29,10 +30,10 @@ _ALWAYS = ("left out", "labels that disagree with masks")
 
 
 def run(context: Context, skip_bad: bool = False, split: str | None = None) -> Result:
-    """Write prepare/index.jsonl, classes.json and report.json; `split` adds another split than the recipe's.
+    """Write prepare/index.jsonl, classes.json and report.json; `split` adds a split that the recipe does not name.
 
     Raises:
-        DataError: files that are missing or broken (all are named), unless `skip_bad`.
+        DataError: files are missing or broken (all are named), unless `skip_bad`.
     """
     section = context.recipe.section("prepare")
     folder = context.prepared
@@ -47,6 +48,8 @@ def run(context: Context, skip_bad: bool = False, split: str | None = None) -> R
         try:
             data, roots = _open(context)
             index, facts, samples = _index(context, data, section.splits, skip_bad)
+            if not context.recipe.unset("train-seg"):
+                hand_masks(context.recipe, index)
             digest = write_index(folder, index, roots)
             hashes = write_record(folder, data, samples, index, section.splits, roots)
             report = data_report(index, section, facts | data.facts())
@@ -77,7 +80,7 @@ def _open(context: Context) -> tuple[Dataset[Any], dict[str, Path]]:
 def _index(
     context: Context, data: Dataset[Any], splits: Sequence[str], skip_bad: bool, taken: Mapping[str, Path] | None = None
 ) -> tuple[Index, Json, list[Sample]]:
-    """Return the index, what was seen, and all samples that the data set gave, the bad ones among them."""
+    """Return the index, what was seen, and all samples that the data set gave, including the bad ones."""
     bad: dict[str, str] = {}
     data.bad = bad
     classes = data.classes()
@@ -99,7 +102,7 @@ def _index(
         label="prepare",
         quiet=context.quiet,
     )
-    # an entry that the data set gave up may still have brought an image, as one whose mask alone is broken
+    # an entry that the data set left out may still have given an image, such as one whose mask alone is broken
     total = len(samples) + len(bad.keys() - samples.keys())
     bad |= {image_id: done.failures[image_id] for image_id in samples if image_id in done.failures}
     _write_bad(context.prepared / "bad.jsonl", bad)
@@ -129,10 +132,10 @@ def extras_for_training(
     train: Iterable[str],
     everywhere: frozenset[str] = frozenset(),
 ) -> dict[str, Sample]:
-    """Return the samples, those of no train split without the extras whose file is missing.
+    """Return the samples; those in no train split lose the extras whose file is missing.
 
-    Most extras are read in training alone, and released saliency maps often cover the train split and no more.
-    everywhere: extras that are read at inference, too, and therefore kept.
+    Most extras are read only in training, and released saliency maps often cover only the train split. everywhere:
+    extras that are read at inference too, and therefore kept.
     """
     learnt = set(train)
 
@@ -151,7 +154,7 @@ def _write_bad(path: Path, bad: dict[str, str]) -> None:
 
 
 def _checker(samples: dict[str, Sample], classes: ClassNames) -> Work:
-    """Return the function that opens all files of one image and says what it saw."""
+    """Return the function that opens all files of one image and returns what it saw."""
 
     def check(image_id: str) -> Looked:
         sample = samples[image_id]
@@ -173,7 +176,7 @@ def _checker(samples: dict[str, Sample], classes: ClassNames) -> Work:
 
 
 def _add_split(context: Context, split: str, skip_bad: bool) -> Result:
-    """Index another split beside the recipe's: nothing that is done becomes stale by it."""
+    """Index a split in addition to the recipe's; this makes nothing stale that is done."""
     before = prepared(context)
     answer: Any = None
     if processes.is_main():

@@ -1,4 +1,4 @@
-"""What every stage begins with: the index, after a look at whether its data are still those that `prepare` read."""
+"""What every stage begins with: the index, after a check that its data are still those that `prepare` read."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ UNKNOWN = (
 
 
 def prepared(context: Context, split: str | None = None) -> Index:
-    """Return the index of a run, with a split beside the recipe's that was added to it.
+    """Return the index of a run, with a split that was added to the recipe's.
 
     Raises:
-        StageError: not prepared, prepared otherwise, or the data have changed since.
+        StageError: the run is not prepared, was prepared with other settings, or its data have changed since.
     """
     context.run.require("prepare")
     refuse_changes(context, split)
@@ -34,12 +34,12 @@ def prepared(context: Context, split: str | None = None) -> Index:
 
 
 def refuse_changes(context: Context, split: str | None = None, *, refresh: bool = True) -> None:
-    """Refuse to go on with an index whose data have changed, unless the command says to trust them.
+    """Refuse to continue with an index whose data have changed, unless the command says to trust them.
 
-    refresh: nothing but the look is wanted, as in a dry run, if False.
+    refresh: False only checks and writes nothing, as in a dry run.
 
     Raises:
-        StageError: names what has changed, and what to do.
+        StageError: data have changed; the message says which, and what to do.
     """
     if context.trust_data:
         return
@@ -60,13 +60,13 @@ def refuse_changes(context: Context, split: str | None = None, *, refresh: bool 
 
 
 def data_changes(run: RunDir, folder: Path | None = None, *, refresh: bool = False) -> Changes | None:
-    """Return what has changed since the run was prepared; None where nobody wrote down what it was made from.
+    """Return what has changed since the run was prepared; None if there is no record of what it was made from.
 
-    folder: of an index beside the recipe's, where it is not the run's own.
+    folder: of another index than the run's own, that of an added split.
     """
     try:
         options = run.recipe.section("prepare").options
-    except RecipeError:  # a variable that is not set: later stages go by what `prepare` read
+    except RecipeError:  # a variable is not set: later stages rely on what `prepare` read
         options = {}
     return changes(folder or run.folder("prepare"), options, refresh=refresh)
 
@@ -79,9 +79,9 @@ def write_record(
     splits: Sequence[str],
     roots: Mapping[str, Path],
 ) -> Json:
-    """Write down what an index was made from, and return hashes of its photos, extras included, and of its masks.
+    """Record what an index was made from, and return hashes of its photos, extras included, and of its masks.
 
-    samples: all that the data set gave, those among them that could not be used: they may be mended.
+    samples: all that the data set gave, including those that could not be used: they may be repaired later.
     """
     sources = data.sources(splits)
     looked = [path for sample in samples for path in _pictures(sample)]
@@ -98,7 +98,7 @@ def _pictures(sample: Sample) -> list[Path]:
 
 
 def _adopt(context: Context) -> None:
-    """Write down what the data of an older run are now, without reading photos, and say so, once."""
+    """Record what the data of an older run are now, without reading photos, and say so, once."""
     said = [UNKNOWN]
     if processes.is_main():
         try:

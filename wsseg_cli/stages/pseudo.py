@@ -1,4 +1,4 @@
-"""pseudo: score maps to masks, by threshold or background power, with a dense CRF if asked."""
+"""pseudo: score maps to masks, by threshold or background power, with a dense CRF if asked for."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import numpy as np
 
 from ..data.images import read_image
 from ..data.index import read_index
-from ..data.stores import MaskStore, ScoreStore, stems_in
+from ..data.stores import CONFIDENCE, MaskStore, ScoreStore, stems_in, write_confidence
 from ..engine import processes
 from ..engine.each import Work
 from ..errors import DataError, PluginError
-from ..ops.masks import mask_and_marginals, without_unsure
+from ..ops.masks import confidence_of, grey_levels, mask_and_marginals
 from ..plugin.protocols import MaskRefiner, Method
+from ..recipe.ignore import IgnoreSettings
 from ..recipe.sections import PseudoSettings
-from ..types import IGNORE, ByteArray, ClassNames, Sample, ScoreMap
+from ..types import IGNORE, ByteArray, ClassNames, FloatArray, Sample, ScoreMap
 from . import Context, Result, begin, up_to_date
 from .background import settled
 from .per_image import cpu_workers, device_and_workers, run_each, splits_of, with_file
@@ -26,7 +27,7 @@ from .plugins import crf_image, mask_refiner_of, method_of
 from .prepared import prepared
 
 CONFIDENT = "confident"
-"""The folder beside the masks with those that a training reads, where `pseudo.confidence` is set."""
+"""The folder beside the masks with those that a training reads, with `pseudo.ignore.only_training`."""
 
 _SHOWN = 5
 
@@ -34,7 +35,8 @@ _SHOWN = 5
 def run(context: Context, split: str | None = None, overlays: int = 0) -> Result:
     """Write pseudo/ID.png, values as in ClassNames, for every image of the splits.
 
-    With `pseudo.confidence` also pseudo/confident/ID.png: the same with 255 where the CRF is unsure, for the training.
+    With `pseudo.ignore.only_training` also pseudo/confident/ID.png: the same with 255 where they are unsure, for the
+    training; with `pseudo.store_confidence` pseudo/confidence/ID.png, how sure.
     """
     index = prepared(context, split)
     splits = splits_of(context, split)
@@ -99,14 +101,15 @@ def _computer(
         image = None
         if section.crf:
             image = crf_image(section.crf, method, read_image(sample.image, sample.orientation))
-        mask, learnt = pseudo_masks(score_map, section, image, device)
+        mask, confidence = labelled(score_map, section, image, device)
         if refiner is not None:
-            unsure = (learnt == IGNORE) & (mask != IGNORE)
             mask = refined_mask(refiner, sample, mask, index.classes)
-            learnt = np.where(unsure, np.uint8(IGNORE), mask)
-        if section.confidence is not None:
-            confident.write(image_id, learnt)  # first: an image counts as done by its mask
-        masks.write(image_id, mask)
+        if section.store_confidence and confidence is not None:  # first: an image counts as done once its mask exists
+            write_confidence(folder / CONFIDENCE, image_id, grey_levels(confidence))
+        kept, learnt = with_ignored(mask, confidence, section.ignore)
+        if section.ignore is not None and section.ignore.only_training:
+            confident.write(image_id, learnt)
+        masks.write(image_id, kept)
 
     return compute
 
@@ -115,7 +118,7 @@ def require(refiner: MaskRefiner, image_ids: Sequence[str]) -> None:
     """Check that what a mask refiner reads is there for all images, before the first mask is written.
 
     Raises:
-        DataError: with the count and the first lines.
+        DataError: something is missing, with the count and the first lines.
     """
     if lines := refiner.missing(image_ids):
         more = [f"… and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
@@ -123,10 +126,10 @@ def require(refiner: MaskRefiner, image_ids: Sequence[str]) -> None:
 
 
 def refined_mask(refiner: MaskRefiner, sample: Sample, mask: ByteArray, classes: ClassNames) -> ByteArray:
-    """Return what a mask refiner makes of the (H, W) mask of an image, its size and values checked.
+    """Return the refined (H, W) mask of an image, its size and values checked.
 
     Raises:
-        DataError: what it reads does not fit. PluginError: it gives no mask of the image.
+        DataError: what the refiner reads does not match. PluginError: it does not give a mask of the image.
     """
     size = mask.shape
     refined = np.asarray(refiner.refine_mask(sample, mask))
@@ -143,7 +146,8 @@ def pseudo_mask(
     """Return the (H, W) mask of class values that a recipe's `pseudo` section makes of a score map.
 
     image: (H, W, 3) uint8, what the CRF sees, needed with one. A map without a class is all background.
-    With a low and a high background, pixels that are background with the high one alone are 255 (ToCo, offline masks).
+    With a low and a high background, pixels that are background with the high one alone are 255 (ToCo, offline masks);
+    with `ignore`, those that are not sure enough, unless only a training leaves them out.
     """
     return pseudo_masks(scores, section, image, device)[0]
 
@@ -151,7 +155,14 @@ def pseudo_mask(
 def pseudo_masks(
     scores: ScoreMap, section: PseudoSettings, image: ByteArray | None = None, device: str = "cpu"
 ) -> tuple[ByteArray, ByteArray]:
-    """Return the mask as `pseudo_mask` does, and the one that a training reads: 255 below `pseudo.confidence`."""
+    """Return the mask as `pseudo_mask` does, and the one that a training reads."""
+    return with_ignored(*labelled(scores, section, image, device), section.ignore)
+
+
+def labelled(
+    scores: ScoreMap, section: PseudoSettings, image: ByteArray | None, device: str
+) -> tuple[ByteArray, FloatArray | None]:
+    """Return the (H, W) mask before any pixel is ignored, and how sure it is, in [0, 1], where the section asks."""
     power, constants = _background(section)
     half = section.precision == "fp16"
     (mask, marginals), *looser = (
@@ -160,14 +171,26 @@ def pseudo_masks(
     )
     for other, _ in looser:
         mask[(mask == 0) & (other != 0)] = IGNORE
-    return mask, mask if section.confidence is None else without_unsure(mask, marginals, section.confidence)
+    if section.ignore is None and not section.store_confidence:
+        return mask, None
+    return mask, confidence_of(scores, marginals, threshold=constants[0], power=power, half=half)
+
+
+def with_ignored(
+    mask: ByteArray, confidence: FloatArray | None, ignore: IgnoreSettings | None
+) -> tuple[ByteArray, ByteArray]:
+    """Return a mask as `eval` reads it and as a training does, 255 where its (H, W) confidence is too low."""
+    if ignore is None or confidence is None:
+        return mask, mask
+    learnt = np.where(confidence < ignore.below, np.uint8(IGNORE), mask)
+    return (mask if ignore.only_training else learnt), learnt
 
 
 def _background(section: PseudoSettings) -> tuple[float | None, tuple[float | None, ...]]:
     """Return the power of the background and its constant scores, one mask each.
 
     Raises:
-        DataError: it says "auto", which is for the stage to choose.
+        DataError: it says "auto", which the stage has to settle first.
     """
     if section.background == "auto":
         raise DataError("pseudo.background: auto needs the score maps of all training images; give a threshold")
@@ -177,5 +200,5 @@ def _background(section: PseudoSettings) -> tuple[float | None, tuple[float | No
 
 def training_masks(folder: Path, section: PseudoSettings | None) -> Path:
     """Return where the masks of a pseudo folder lie that a training reads; of a folder of --use its own."""
-    confident = folder / CONFIDENT
-    return confident if section is not None and section.confidence is not None and confident.is_dir() else folder
+    confident, ignore = folder / CONFIDENT, section.ignore if section is not None else None
+    return confident if ignore is not None and ignore.only_training and confident.is_dir() else folder

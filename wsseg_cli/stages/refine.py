@@ -1,4 +1,4 @@
-"""refine: train each refiner that learns, then make every score map better."""
+"""refine: train each refiner that learns, then improve every score map."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from .prepared import prepared
 
 
 def run(context: Context, split: str | None = None, overlays: int = 0) -> Result:
-    """Write refine/ID.safetensors for every image of the splits; of several refiners the earlier ones in refine-N.
+    """Write refine/ID.safetensors for every image of the splits; of several refiners, the earlier ones to refine-N.
 
     A refiner that learns trains first, in train/ of its folder.
     """
@@ -59,7 +59,7 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
 
 
 def _first_anew(context: Context, parts: Sequence[_Part]) -> int:
-    """Return from which part on --force makes all anew: the first that was made otherwise, or else the very first."""
+    """Return from which part --force redoes everything: the first that is not as asked, or else the very first."""
     changed = [number for number, part in enumerate(parts) if context.run.changes(part.stage)]
     return changed[0] if changed else 0
 
@@ -180,7 +180,7 @@ def _computer(
 
 
 def _seen_at(scores: ScoreMap, whole: ByteArray, image: ByteArray) -> ScoreMap:
-    """Return the score map of a photo as one of the photo shrunk for inference; the same where it is not."""
+    """Return the score map of a photo as one of the photo shrunk for inference; unchanged if it is not shrunk."""
     if image.shape == whole.shape or tuple(scores.size) != whole.shape[:2]:
         return scores
     size = (int(image.shape[0]), int(image.shape[1]))

@@ -82,7 +82,7 @@ def _agree(trains: bool, section: TrainClsSettings | FrozenClsSettings) -> None:
     """Check that a section has the keys of a training if, and only if, its method trains.
 
     Raises:
-        RecipeError: it has not.
+        RecipeError: it does not.
     """
     name = section.method.name
     if trains and not isinstance(section, TrainClsSettings):

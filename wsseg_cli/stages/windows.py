@@ -1,4 +1,4 @@
-"""A network's mask of an image: at once, made smaller, or window by window."""
+"""A network's mask of an image: at once, shrunk, or window by window."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 from torch import nn
 
 from ..data.strips import Pixels
-from ..ops.masks import crf_scores, mask_at_size, mask_from_scores
-from ..ops.resize import shrunk
+from ..ops.masks import crf_scores, grey_levels, mask_at_size, mask_from_scores, probabilities
+from ..ops.resize import shrunk, strips
 from ..ops.windows import Span, blended
 from ..plugin.protocols import Predictor
-from ..recipe.sections import EvalSettings
+from ..recipe.evaluating import EvalSettings
 from ..settings import InferSettings
-from ..types import ByteArray, FloatArray
+from ..types import ByteArray, FloatArray, resize_scores
 from .plugins import at_inference, crf_image
 
 
@@ -27,36 +27,70 @@ def network_mask(
     longest: int | None,
     device: str,
 ) -> tuple[ByteArray, tuple[int, int]]:
-    """Return the (H, W) mask of a photo and the (h, w) at which the network saw it.
+    """Return the (H, W) mask of a photo and the size (h, w) at which the network saw it.
 
-    A photo larger than `longest` is made smaller first; what is then larger than `infer.tile` is looked at in windows.
+    A photo larger than `longest` is shrunk first; one that is then larger than `infer.tile` is processed in windows.
+    """
+    return mask_and_confidence(predictor, model, section, pixels, longest, device)[:2]
+
+
+def mask_and_confidence(
+    predictor: Predictor[Any, Any],
+    model: nn.Module,
+    section: EvalSettings,
+    pixels: Pixels,
+    longest: int | None,
+    device: str,
+    *,
+    confidence: bool = False,
+) -> tuple[ByteArray, tuple[int, int], ByteArray | None]:
+    """Return what `network_mask` does and, if asked, (H, W) levels of 0 to 255 for the probability of a pixel's class.
+
+    It is the highest of the network's softmax or, with a CRF, of the marginals.
     """
     infer, crf = section.infer, section.crf
     smaller = longest is not None and max(pixels.size) > longest
     seen = Pixels.of(shrunk(pixels.whole(), longest)) if smaller else pixels
     if in_windows(infer, seen.size) and crf is None and not smaller:
-        return mask_in_windows(predictor, model, infer, pixels, device), seen.size
+        sure = np.zeros(pixels.size, np.uint8) if confidence else None
+        return mask_in_windows(predictor, model, infer, pixels, sure, device), seen.size, sure
     if in_windows(infer, seen.size):
         logits = logits_in_windows(predictor, model, infer, seen, device)
     else:
         with at_inference(predictor, infer.precision, device):
             logits = predictor.logits(model, seen.whole(), infer)
     scores = logits if crf is None else crf_scores(logits, crf_image(crf, predictor, seen.whole()), crf, device)
-    return mask_at_size(scores, pixels.size), seen.size
+    mask = mask_at_size(scores, pixels.size)
+    if not confidence:
+        return mask, seen.size, None
+    highest = (probabilities(scores) if crf is None else scores).max(axis=0)[None]
+    parts = [grey_levels(resize_scores(highest, pixels.size, rows)[0]) for rows in strips(pixels.size)]
+    return mask, seen.size, np.concatenate(parts)
 
 
 def in_windows(infer: InferSettings, size: tuple[int, int]) -> bool:
-    """Return whether a (H, W) image is looked at in windows."""
+    """Return whether a (H, W) image is processed in windows."""
     return infer.tile is not None and max(size) > infer.tile
 
 
 def mask_in_windows(
-    predictor: Predictor[Any, Any], model: nn.Module, infer: InferSettings, pixels: Pixels, device: str = "cpu"
+    predictor: Predictor[Any, Any],
+    model: nn.Module,
+    infer: InferSettings,
+    pixels: Pixels,
+    confidence: ByteArray | None = None,
+    device: str = "cpu",
 ) -> ByteArray:
-    """Return the (H, W) mask of a large photo; scores are in memory for a window and a strip of overlap at a time."""
+    """Return the (H, W) mask of a large photo; scores are in memory for a window and a strip of overlap at a time.
+
+    confidence: (H, W) that is filled with 0 to 255 for the probability of each pixel's class.
+    """
     mask = np.zeros(pixels.size, np.uint8)
     for rows, columns, part in _parts(predictor, model, infer, pixels, device):
-        mask[rows[0] : rows[1], columns[0] : columns[1]] = mask_from_scores(part)
+        place = slice(*rows), slice(*columns)
+        mask[place] = mask_from_scores(part)
+        if confidence is not None:
+            confidence[place] = grey_levels(probabilities(part).max(axis=0))
     return mask
 
 

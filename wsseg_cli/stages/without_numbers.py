@@ -1,4 +1,4 @@
-"""Networks on PyTorch's meta device, without memory: what can be said of them before anything is trained."""
+"""Networks on PyTorch's meta device, without memory: what can be known about them before anything is trained."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def without_numbers(build: Callable[[], nn.Module]) -> nn.Module | None:
             return build()
     except WssegError:
         raise
-    except Exception:  # a stranger's network may compute with numbers when it is built; then its stage has the word
+    except Exception:  # a third-party network may compute with numbers as it is built; its stage will say so
         return None
 
 
 def learns_from_one(network: nn.Module, settings: TrainSettings) -> bool:
-    """Return whether the network takes a batch of one image in training; batch norms of single cells do not."""
+    """Return whether the network accepts a batch of one image in training; batch norms over a single cell do not."""
     import torch
 
     side = settings.augment.crop or _ANY_SIDE
@@ -43,6 +43,6 @@ def learns_from_one(network: nn.Module, settings: TrainSettings) -> bool:
         network.train()(torch.empty(1, 3, side, side, device="meta"))
     except ValueError as error:
         return "more than 1 value per channel" not in str(error)
-    except Exception:  # a forward pass that looks at its numbers cannot be followed without them
+    except Exception:  # a forward pass that depends on its numbers cannot be followed without them
         return True
     return True

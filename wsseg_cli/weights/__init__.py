@@ -1,4 +1,4 @@
-"""Start weights by name: the table of published ones, the folder where they lie, downloads that were asked for."""
+"""Start weights by name: the table of published ones, the folder that holds them, and downloads on request."""
 
 from .folder import WORDS, by_name, folder, locate, path_of
 from .table import TABLE, Published, Source, published

@@ -1,4 +1,4 @@
-"""One file over HTTP: goes on where it stopped, shows what it does, and is whole and checked when it has its name."""
+"""One file over HTTP: resumed where it stopped, with progress, and complete and verified once it has its name."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class _CutOff(Exception):
 
 
 def download(address: str, to: Path, *, sha256: str = "", copies: int = 1, show: Show | None = None) -> Path:
-    """Fetch `address` into `to` and return it; what is there of an earlier try is kept and gone on from.
+    """Fetch `address` into `to` and return it; what an earlier attempt left is resumed.
 
     sha256: of the file, or its beginning. copies: how many files of this size the disk must have room for.
 
     Raises:
-        CheckpointError: no network, the server refuses, the connection breaks again and again, another process is at
-            it, or another hash; the last one removes the file.
+        CheckpointError: there is no network, the server refuses, the connection breaks again and again, another process
+            is downloading the file, or its hash is wrong; in the last case the file is removed.
         WssegError: the disk is full.
     """
     from filelock import FileLock, Timeout
@@ -53,7 +53,7 @@ def download(address: str, to: Path, *, sha256: str = "", copies: int = 1, show:
                 try:
                     require_hash(part, sha256, address)
                 except CheckpointError:
-                    part.unlink()  # not to be gone on from
+                    part.unlink()  # must not be resumed
                     raise
                 part.replace(to)
     except Timeout as error:
@@ -62,13 +62,13 @@ def download(address: str, to: Path, *, sha256: str = "", copies: int = 1, show:
 
 
 def _fetch(address: str, part: Path, copies: int, show: Show | None) -> None:
-    """Fetch what `part` lacks of the file, in as many tries as bring it forward."""
+    """Fetch what `part` lacks of the file, in as many attempts as make progress."""
     pauses = iter(_PAUSES)
     while True:
         before = _size(part)
         try:
             return _go_on(address, part, copies, show)
-        except ValueError as error:  # letters that no address has
+        except ValueError as error:  # characters that no address has
             raise CheckpointError(f"{address!r} is not a valid address ({error})") from error
         except (OSError, http.client.HTTPException, _CutOff) as error:
             if isinstance(error, OSError) and error.errno in _FULL:
@@ -77,7 +77,7 @@ def _fetch(address: str, part: Path, copies: int, show: Show | None) -> None:
                 raise CheckpointError(f"{address}: the server answers {error.code} {error.reason}") from error
             unreachable = isinstance(_reason(error), (socket.gaierror, ConnectionRefusedError))
             if _size(part) > before:
-                pauses = iter(_PAUSES)  # only tries that bring nothing are counted
+                pauses = iter(_PAUSES)  # only attempts that bring nothing are counted
             pause = next(pauses, None)
             if pause is None or unreachable:
                 raise CheckpointError(_broken(address, part, error)) from error
@@ -85,7 +85,7 @@ def _fetch(address: str, part: Path, copies: int, show: Show | None) -> None:
 
 
 def require_hash(file: Path, expected: str, said_by: str, kind: str = "sha256") -> None:
-    """Check that the hash of a file begins so; "" checks nothing.
+    """Check that the hash of a file begins with `expected`; "" checks nothing.
 
     Raises:
         CheckpointError: it does not.
@@ -111,10 +111,10 @@ def digest(file: Path, kind: str = "sha256") -> str:
 
 
 def require_room(folder: Path, wanted: int) -> None:
-    """Check that the disk of `folder` has room for so many bytes.
+    """Check that the disk of `folder` has room for `wanted` bytes.
 
     Raises:
-        WssegError: it has not.
+        WssegError: it does not.
     """
     free = shutil.disk_usage(folder).free
     if wanted > free:
@@ -122,7 +122,7 @@ def require_room(folder: Path, wanted: int) -> None:
 
 
 def _go_on(address: str, part: Path, copies: int, show: Show | None) -> None:
-    """Ask once for what `part` lacks of the file."""
+    """Make one request for what `part` lacks of the file."""
     begun = _size(part)
     headers = {"User-Agent": f"wsseg/{__version__}", "Accept-Encoding": "identity"}
     tag = part.with_name(f"{part.name}.etag")
@@ -136,7 +136,7 @@ def _go_on(address: str, part: Path, copies: int, show: Show | None) -> None:
         if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and begun:
             whole = (error.headers.get("Content-Range") or "").rpartition("/")[2]
             if whole == str(begun):
-                return  # all of it was there
+                return  # the file was complete
             part.unlink()
             raise _CutOff from error
         raise
@@ -163,7 +163,7 @@ def _go_on(address: str, part: Path, copies: int, show: Show | None) -> None:
 
 
 def _if_unchanged(tag: Path) -> dict[str, str]:
-    """Return the header that asks for the rest of a file only if it is still the one that `tag` names."""
+    """Return the header that requests the rest of a file only if it is still the one that `tag` names."""
     try:
         said = read_text(tag, 1 << 12, "ascii")
     except (OSError, UnicodeDecodeError):

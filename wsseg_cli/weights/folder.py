@@ -1,4 +1,4 @@
-"""The folder of start weights, and what `weights:` of a recipe means: a word, a path, or a name in that folder."""
+"""The folder of start weights, and what `weights:` of a recipe means: a keyword, a path, or a name in that folder."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ _SUFFIX = ".safetensors"
 
 
 def folder() -> Path:
-    """Return the folder of start weights: WSSEG_WEIGHTS, else the user's data directory; it may not be there yet.
+    """Return the folder of start weights: WSSEG_WEIGHTS, else the user's data directory; it may not exist yet.
 
     Raises:
-        CheckpointError: the variable is not set, and the account has no home.
+        CheckpointError: the variable is not set, and the account has no home directory.
     """
     given = os.environ.get("WSSEG_WEIGHTS")
     try:
         return Path(given).expanduser() if given else _data_directory() / "wsseg" / "weights"
-    except RuntimeError as error:  # an account without a home
+    except RuntimeError as error:  # an account without a home directory
         raise CheckpointError(f"no folder for weights ({error}); export WSSEG_WEIGHTS=DIR") from error
 
 
 def path_of(name: str) -> Path:
-    """Return where the weights called `name` lie, or would lie."""
+    """Return where the weights called `name` are, or would be."""
     return folder() / f"{name}{_SUFFIX}"
 
 
 def by_name(value: str) -> bool:
-    """Tell whether `weights: VALUE` is a name: neither a word, nor a path, nor a file that is there."""
+    """Return whether `weights: VALUE` is a name: not a keyword, a path or an existing file."""
     path = Path(value)
     return value not in WORDS and path.name == value and not path.suffix and not _is_file(path)
 
@@ -43,7 +43,8 @@ def locate(value: str) -> Path:
     """Return the file that `weights: VALUE` means, a path or a name; nothing is downloaded.
 
     Raises:
-        CheckpointError: no file of that name or path, with the command that brings it; or VALUE is a word.
+        CheckpointError: there is no file of that name or path (the message names the command that fetches it), or VALUE
+            is a keyword.
     """
     if value in WORDS:
         raise CheckpointError(f"weights: {value} is not a file")
@@ -73,7 +74,7 @@ def _instead(name: str) -> str:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # no name that a file could have
+    except OSError:  # not a possible file name
         return False
 
 

@@ -1,4 +1,4 @@
-"""Files that a hub holds, what `weights: hub` means: out of the hub's own cache, or fetched into it."""
+"""Files that a hub holds, for `weights: hub`: taken from the hub's own cache, or fetched into it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Note = Callable[[str], None]
 def fetch(file: HubFile, *, note: Note | None = None, show: Show | None = None) -> Path:
     """Return the local copy of a hub's file; only what is not in the hub's cache is fetched.
 
-    The cache of the Hugging Face hub is under HF_HOME, that of torchvision under TORCH_HOME, as everywhere.
+    The cache of the Hugging Face hub is under HF_HOME, that of torchvision under TORCH_HOME, as usual.
 
     Raises:
-        CheckpointError: it is not there and cannot be fetched; the message says how to bring it by hand.
+        CheckpointError: it is not cached and cannot be fetched; the message says how to get it by hand.
         WssegError: the disk is full.
     """
     size = f"{file.mebibytes:.0f} MiB, " if file.mebibytes else ""
@@ -77,7 +77,7 @@ def _of_repository(file: HubFile, told: Callable[[], None]) -> Path:
         return there
     told()
     before = logging.get_verbosity()
-    logging.set_verbosity_error()  # its five lines about as many tries
+    logging.set_verbosity_error()  # its five lines about as many attempts
     try:
         return Path(huggingface_hub.hf_hub_download(file.repository, file.name, library_name="wsseg"))
     except (OSError, ValueError) as error:

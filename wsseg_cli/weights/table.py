@@ -1,10 +1,10 @@
-"""The table of published start weights: who published them, as which file, what they have seen. Nothing is opened here.
+"""The table of published start weights: who published them, as which file, trained on what. Nothing is opened here.
 
-A new row needs nothing else: `wsseg weights get` and `weights:` in a recipe find it by its name.
+A new row needs nothing more: `wsseg weights get` and `weights:` in a recipe find it by its name.
 
 What is verified: torchvision's current addresses and sizes are those of the installed torchvision (a test compares
-them). No other address and size has been tried. Where `Source.checked_by` is empty, no checksum is known: such a file
-is known by the names and shapes of its tensors alone.
+them). No other address or size has been tried. If `Source.checked_by` is empty, no checksum is known: such a file is
+recognised only by the names and shapes of its tensors.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ class Source:
 
     Attributes:
         file: its name.
-        mebibytes: its size, rounded; 0 where it is not known.
-        address: where a plain download finds it; "" where only a page leads to it.
+        mebibytes: its size, rounded; 0 if not known.
+        address: for a plain download; "" if only a page leads to it.
         page: the authors' page, for people.
-        sha256: of the file; for files that carry its beginning in their name, that beginning. "" where it is not known.
+        sha256: of the file; for files that carry its beginning in their name, that beginning; "" if not known.
         member: the file inside a zip archive at `address` that is `file`; "" for a plain file.
-        sha1: the same as `sha256`, of `file` itself, where the authors give this one.
+        sha1: the same as `sha256`, of `file` itself, if the authors give this one.
     """
 
     file: str
@@ -38,7 +38,7 @@ class Source:
 
     @property
     def checked_by(self) -> str:
-        """How a download of this file is verified: "sha256", "sha256 begins …", "sha1", or "" where it cannot be."""
+        """How a download of this file is verified: "sha256", "sha256 begins …", "sha1", or "" if it cannot be."""
         if self.sha256:
             return "sha256" if len(self.sha256) == 64 else f"sha256 begins {self.sha256}"
         return "sha1" if self.sha1 else ""
@@ -52,11 +52,11 @@ class Published:
         name: that name; the file is NAME.safetensors.
         backbone: of ours that they fit.
         sources: files that hold them, the one to fetch first.
-        saw: what they have seen, for the protocol of every result.
+        saw: the data that they were trained on, for the protocol of every result.
         licence: of the code that publishes them, in words; the weights alone carry none.
-        family: of the name map, where the names in the file do not tell it.
+        family: of the name map, if the names in the file do not tell it.
         mark: a tensor, by our name, without which a file is not these weights.
-        note: what a user should know before the choice.
+        note: what a user should know before choosing them.
     """
 
     name: str
@@ -199,7 +199,7 @@ def published(name: str) -> Published:
     """Return the row of this name.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is no such row.
     """
     if name not in TABLE:
         raise CheckpointError(f"no published weights {name!r}{near(name, TABLE)}; `wsseg weights list` shows them")

@@ -1,7 +1,7 @@
 """The toy scenes: procedural pictures of six classes with masks, labels and imperfect saliency maps.
 
 Two traps are built in. The body of an object is shared by several classes and by things of no class, so only a small
-part tells the class; and rails lie under every train and hardly anywhere else.
+part reveals the class; and rails lie under every train and hardly anywhere else.
 """
 
 from .compose import Scene, draw_scene

@@ -73,7 +73,7 @@ def _draw(rng: np.random.Generator, plan: Plan) -> tuple[list[Thing], list[Layer
 
 
 def _visible(things: list[Thing], layers: list[Layer]) -> tuple[list[Thing], list[Layer], list[npt.NDArray[np.bool_]]]:
-    """Return the objects of which enough is seen, back to front, with their pixels."""
+    """Return the objects of which enough is visible, back to front, with their pixels."""
     kept: list[tuple[Thing, Layer, npt.NDArray[np.bool_]]] = []
     for thing, layer in zip(reversed(things), reversed(layers), strict=True):
         pixels = layer.mask()

@@ -19,7 +19,7 @@ class Layer:
     """Colour and coverage of one object.
 
     Drawings use the object's own unit: its height is 1, u runs to the right from its left end, v upwards from the
-    ground. A flipped object is drawn by the same calls.
+    ground. A flipped object is drawn with the same calls.
     """
 
     def __init__(

@@ -117,7 +117,7 @@ def _place(
     size: tuple[int, int],
     others: list[Thing],
 ) -> Thing | None:
-    """Return the thing where it overlaps the others least, smaller if it must be; None for a distractor in the way."""
+    """Return the thing where it overlaps the others least, shrunk if necessary; None for a distractor in the way."""
     shape = SHAPES[kind]
     width = rng.uniform(*shape.widths)
     height = min(height, 0.86 * size[0] / width)

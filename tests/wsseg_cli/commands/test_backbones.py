@@ -66,7 +66,7 @@ def test_many_networks_are_listed_by_name_only() -> None:
     shown = rows("timm/*")
     assert {name.removeprefix("timm/") for name in shown} == set(timm.list_models()) == set(model_names())
     assert all(row["parameters"] is None for row in shown.values())
-    assert "of 20 or fewer" in wsseg("timm/convnext*").stderr
+    assert "for 20 or fewer" in wsseg("timm/convnext*").stderr
 
 
 def test_no_such_backbone() -> None:

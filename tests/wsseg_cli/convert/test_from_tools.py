@@ -51,7 +51,7 @@ def test_photos_as_label_studio_names_them(box: Path) -> None:
 REFUSED: dict[str, tuple[Callable[[Path], Any], int, str]] = {
     "labels of another project": (lambda b: studio(b, task("a.jpg", ("car", WHOLE))), 4, "'car', first in 'a.jpg'"),
     "a label in the second": (lambda b: studio(b, task("a.jpg"), task("full.jpg", ("tree", WHOLE))), 4, "'tree'"),
-    "predictions alone": (lambda b: studio(b, {"data": {"image": "a.jpg"}, "predictions": []}), 4, "nobody's drawing"),
+    "predictions alone": (lambda b: studio(b, {"data": {"image": "a.jpg"}, "predictions": []}), 4, "are not read"),
     "no tasks": (lambda b: studio(b, {"annotations": []}), 4, "`0.data`: field required"),
     "no photo": (lambda b: studio(b, task("none", ("cat", WHOLE))), 4, "`data` names no photo"),
     "of a photo that is not there": (lambda b: studio(b, task("x.jpg", ("cat", WHOLE))), 4, "x: no photo of this name"),

@@ -5,10 +5,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from made_up_run import write_run
 from typer.testing import CliRunner
 
+from wsseg_cli.data.stores import write_confidence
 from wsseg_cli.errors import RecipeError
 from wsseg_cli.main import app
 from wsseg_cli.report import write_report
@@ -31,6 +33,15 @@ def test_one_run(run: Path) -> None:
     assert page.count("data:image/jpeg;base64,") == 12
     assert "learning rate" in page and "gradient norm" in page and "grad_norm" not in page
     assert "not finished" in page and "<b>made/up0</b>" not in page
+
+
+def test_confidence_stands_beside_its_mask(run: Path) -> None:
+    for number in range(1, 4):
+        write_confidence(run / "pseudo" / "confidence", f"made/up{number}", np.full((24, 32), 51 * number, np.uint8))
+    page = write_report([run]).read_text(encoding="utf-8")
+    for mean in ("0.20", "0.40", "0.60"):
+        assert f"pseudo-mask: how sure, {mean} on average" in page
+    assert page.count("data:image/jpeg;base64,") == 15
 
 
 def test_nothing_comes_from_outside(run: Path) -> None:

@@ -20,6 +20,10 @@ ROOT = Path(__file__).resolve().parents[3]
 Call = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+def folder_of(kind: str) -> str:
+    return f"wsseg-my-{kind.replace('_', '-')}"
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a new package of every kind, all of them installed into its folder `site`."""
@@ -27,7 +31,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for kind in KINDS:
         new_plugin(f"my_{kind}", kind, folder)
     flags = ["--no-index", "--no-deps", "--no-build-isolation", "--disable-pip-version-check", "-q"]
-    sources = [str(folder / f"wsseg-my-{kind}") for kind in KINDS]
+    sources = [str(folder / folder_of(kind)) for kind in KINDS]
     command = [sys.executable, "-m", "pip", "install", *flags, "--target", str(folder / "site"), *sources]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -57,7 +61,7 @@ def test_is_listed(python: Call) -> None:
 
 @pytest.mark.slow
 def test_passes_its_own_tests(python: Call) -> None:
-    folders = [f"wsseg-my-{kind}/tests" for kind in KINDS]
+    folders = [f"{folder_of(kind)}/tests" for kind in KINDS]
     done = python("pytest", "-q", "-p", "no:cacheprovider", "--import-mode=importlib", *folders)
     assert done.returncode == 0, done.stdout
     assert " passed" in done.stdout
@@ -66,7 +70,7 @@ def test_passes_its_own_tests(python: Call) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_runs_its_recipe(python: Call, tmp_path: Path, written: Path, kind: str) -> None:
-    recipe = str(written / f"wsseg-my-{kind}" / f"my_{kind}_toy.yaml")
+    recipe = str(written / folder_of(kind) / f"my_{kind}_toy.yaml")
     short = ["--set", "train_cls.max_steps=10"]
     if kind == "segmenter":
         short += ["--set", "train_seg.max_steps=10"]
@@ -104,7 +108,7 @@ def test_taken_names_and_wrong_kinds(tmp_path: Path) -> None:
 
 
 def test_what_is_written_is_in_order(written: Path) -> None:
-    files = [str(path) for kind in KINDS for path in (written / f"wsseg-my-{kind}").glob("wsseg_*/*.py")]
+    files = [str(path) for kind in KINDS for path in (written / folder_of(kind)).glob("wsseg_*/*.py")]
     rules = ["--isolated", "--line-length", "120", "--select", "E,F,W,UP,B,D1", "--ignore", "D107"]
     done = subprocess.run([sys.executable, "-m", "ruff", "check", *rules, *files], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -88,7 +88,7 @@ def test_without_masks_it_is_the_mean_of_the_highest_scores(run: Path) -> None:
     with_masks(run, range(0))
     want = round(mean_of_highest(run), 2)
     data = pseudo(run)
-    assert data["threshold"] == {"threshold": want, "without_masks": want, "best": None, "masks": []}
+    assert data["threshold"] == {"threshold": want, "without_masks": want, "best": None, "interval": None, "masks": []}
     classes = read_index(run / "prepare").classes
     for number in range(4):
         truth = MaskStore(run.parent / "photos").read(f"{number}_mask", classes)
@@ -107,6 +107,7 @@ def test_masks_draw_it_towards_the_best_on_them_and_are_named(run: Path) -> None
         "threshold": between(mean, 0.5, 1),
         "without_masks": mean,
         "best": 0.5,
+        "interval": None,
         "masks": ["made/up3"],
     }
     assert between(0.3, 0.6, 1) == 0.31 and between(0.3, 0.6, 20) == 0.45 and between(0.3, 0.6, 100_000) == 0.6

@@ -1,6 +1,6 @@
-"""Joint transforms of an image and what lies on it: {image, mask, saliency, scores}.
+"""Joint transforms of an image and its aligned maps: {image, mask, saliency, scores}.
 
-Every random number comes from a generator that is handed in: augmentation is a pure function of (seed, epoch, index).
+Every random number comes from a generator that is passed in: augmentation is a pure function of (seed, epoch, index).
 """
 
 from .colour import ColorJitter, HsvShift, Jitter, Normalize, color_jitter, hsv_shift

@@ -1,4 +1,4 @@
-"""Colour changes of the uint8 image, and its normalisation. Masks and saliency do not change colour."""
+"""Colour changes of the uint8 image, and its normalisation. Masks and saliency are not affected."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from .step import Arrays, greys
 class Jitter:
     """One draw of `ColorJitter`.
 
-    order is a permutation of 0 brightness, 1 contrast, 2 saturation, 3 hue; hue is a turn in [-0.5, 0.5], the other
-    three are multipliers.
+    order is a permutation of 0 brightness, 1 contrast, 2 saturation, 3 hue; hue is a rotation in [-0.5, 0.5], in turns;
+    the other three are multipliers.
     """
 
     order: tuple[int, ...]
@@ -30,7 +30,7 @@ class Jitter:
 
 @dataclass(frozen=True)
 class ColorJitter:
-    """Brightness, contrast, saturation and hue in random order, as torchvision's ColorJitter does to a Pillow image.
+    """Brightness, contrast, saturation and hue in random order, like torchvision's ColorJitter on a Pillow image.
 
     The four numbers are the half widths: multipliers in [max(0, 1 - b), 1 + b], hue in [-h, h] turns.
     """
@@ -53,7 +53,7 @@ class ColorJitter:
 
 
 def color_jitter(image: ByteArray, jitter: Jitter) -> ByteArray:
-    """Return image (H, W, 3) uint8 after the four changes in their order, rounded to whole levels after each."""
+    """Return image (H, W, 3) uint8 after the four changes in their order, each rounded to whole levels."""
     picture = Image.fromarray(np.ascontiguousarray(image))
     for change in jitter.order:
         if change == 0:
@@ -64,7 +64,7 @@ def color_jitter(image: ByteArray, jitter: Jitter) -> ByteArray:
             picture = ImageEnhance.Color(picture).enhance(jitter.saturation)
         else:
             hue, saturation, value = picture.convert("HSV").split()
-            # Truncated towards zero, then wrapped around one byte: a turn of less than 1/255 changes nothing.
+            # Truncated towards zero, then wrapped to one byte: a rotation of less than 1/255 changes nothing.
             turned = (np.asarray(hue, np.int32) + int(jitter.hue * 255)) % 256
             picture = Image.merge("HSV", (Image.fromarray(turned.astype(np.uint8)), saturation, value)).convert("RGB")
     return np.asarray(picture)
@@ -72,7 +72,7 @@ def color_jitter(image: ByteArray, jitter: Jitter) -> ByteArray:
 
 @dataclass(frozen=True)
 class HsvShift:
-    """Whole steps added to hue, saturation and value of OpenCV's HSV (semantic-segmentation-codebase).
+    """Integers added to hue, saturation and value in OpenCV's HSV (semantic-segmentation-codebase).
 
     Each is uniform in [-width, width], both ends included; hue runs from 0 to 179 and wraps, the others clip.
     """
@@ -100,7 +100,7 @@ def hsv_shift(image: ByteArray, hue: int, saturation: int, value: int) -> ByteAr
 
 
 def _to_hsv(image: ByteArray) -> tuple[IntArray, IntArray, IntArray]:
-    # OpenCV divides by multiplying with whole numbers of 1/4096; the rounding shows in single levels.
+    # OpenCV divides by multiplying by multiples of 1/4096; the rounding shows in single levels.
     rgb = image.astype(np.int64)
     red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
     high = rgb.max(axis=2)
@@ -128,7 +128,7 @@ def _from_hsv(h: IntArray, s: IntArray, v: IntArray) -> ByteArray:
     green = np.choose(which, [t, v, v, q, p, p])
     blue = np.choose(which, [p, p, t, v, v, q])
     levels = np.stack([red, green, blue], axis=2)
-    # OpenCV's vector code cuts fractions off, 32 columns at a time; its scalar code rounds the columns that remain.
+    # OpenCV's vector code truncates fractions, 32 columns at a time; its scalar code rounds the remaining columns.
     vector = levels.shape[1] // 32 * 32
     levels[:, :vector] = np.floor(levels[:, :vector] + 1e-4)
     return np.clip(np.rint(levels), 0, 255).astype(np.uint8)
@@ -136,7 +136,7 @@ def _from_hsv(h: IntArray, s: IntArray, v: IntArray) -> ByteArray:
 
 @dataclass(frozen=True)
 class Normalize:
-    """Pixels as the network wants them, still (H, W, 3) and now float32; saliency divided by 255."""
+    """Pixels as the network expects them, still (H, W, 3) but float32; saliency is divided by 255."""
 
     normalization: Normalization
 

@@ -19,7 +19,7 @@ Sampler = Literal["tv021", "torchvision"]
 
 @dataclass(frozen=True)
 class CropBox:
-    """A window of the image and where it comes to lie in a square canvas, in pixels."""
+    """A window of the image and its position in a square canvas, in pixels."""
 
     side: int
     top: int
@@ -40,12 +40,12 @@ class CropBox:
 class Crop:
     """A square window; smaller images are padded: image, saliency and scores with 0, masks with 255.
 
-    After `Normalize` the 0 is the mean colour, before it black (AffinityNet's published order).
+    After `Normalize` 0 is the mean colour; before it, black (AffinityNet's published order).
 
     Attributes:
-        side: of the square in pixels.
-        placement: where a smaller image comes to lie: "random", or "corner" (padding at bottom and right).
-        box: also give `box` (4,) int64, the place of the image inside the canvas, as `CropBox.canvas`.
+        side: side of the square in pixels.
+        placement: where a smaller image is placed: "random", or "corner" (padding at bottom and right).
+        box: also return `box` (4,) int64, the place of the image inside the canvas, as `CropBox.canvas`.
     """
 
     side: int
@@ -76,7 +76,7 @@ class Crop:
 
 
 def crop(arrays: Arrays, box: CropBox) -> Arrays:
-    """Return the arrays inside `box`; what the window does not cover is 0, in masks 255."""
+    """Return the arrays inside `box`; canvas pixels that the window does not cover are 0, in masks 255."""
     cropped = dict(arrays)
     for name in ("image", "mask", *greys(arrays)):
         if name in arrays:
@@ -87,7 +87,7 @@ def crop(arrays: Arrays, box: CropBox) -> Arrays:
 
 
 def window(array: npt.NDArray[Any], box: CropBox, fill: float) -> npt.NDArray[Any]:
-    """Return an array (H, W, …) inside `box`, (side, side, …), `fill` where it does not reach."""
+    """Return an array (H, W, …) inside `box`, (side, side, …), with `fill` outside the window."""
     canvas = np.full((box.side, box.side, *array.shape[2:]), fill, array.dtype)
     rows = slice(box.canvas_top, box.canvas_top + box.height)
     columns = slice(box.canvas_left, box.canvas_left + box.width)
@@ -97,14 +97,14 @@ def window(array: npt.NDArray[Any], box: CropBox, fill: float) -> npt.NDArray[An
 
 @dataclass(frozen=True)
 class ResizedCrop:
-    """A random rectangle of the image, resized to a square; its aspect is not kept.
+    """A random rectangle of the image, resized to a square; its aspect ratio is not kept.
 
     Attributes:
-        side: of the square in pixels.
+        side: side of the square in pixels.
         area: share of the image's area, uniform in this range.
         ratio: width / height of the rectangle.
-        sampler: `tv021` draws as torchvision 0.2.1, with which the single-stage model was published; `torchvision` as
-            later versions. They differ much: for 500x333 photos `tv021` always takes the centred square.
+        sampler: `tv021` samples like torchvision 0.2.1, with which the single-stage model was published; `torchvision`
+            like later versions. They differ a lot: for 500x333 photos `tv021` always takes the centred square.
     """
 
     side: int
@@ -143,11 +143,11 @@ def rectangle_tv021(
     uniform: Callable[[float, float], float],
     integer: Callable[[int, int], int],
 ) -> tuple[int, int, int, int]:
-    """Return (top, left, height, width) of a rectangle as torchvision 0.2.1 draws it.
+    """Return (top, left, height, width) of a rectangle as sampled by torchvision 0.2.1.
 
-    uniform(low, high) and integer(low, high), both ends included, are the random draws, in this order for each of ten
-    tries: area, ratio (linear), a coin uniform(0, 1) < 0.5 that swaps the sides, then, if it fits, top and left. After
-    ten failures the centred square of the short side.
+    uniform(low, high) and integer(low, high), both ends included, are the random draws. Each of ten tries draws in this
+    order: area, ratio (linear), a coin flip uniform(0, 1) < 0.5 that swaps the sides, then, if it fits, top and left.
+    After ten failures the result is the centred square of the shorter side.
     """
     height, width = size
     for _ in range(10):
@@ -171,9 +171,9 @@ def rectangle_torchvision(
     uniform: Callable[[float, float], float],
     integer: Callable[[int, int], int],
 ) -> tuple[int, int, int, int]:
-    """Return (top, left, height, width) as later torchvision draws it: ratio log-uniform, no swap.
+    """Return (top, left, height, width) as sampled by later torchvision: ratio log-uniform, no swap.
 
-    After ten failures the largest centred rectangle whose ratio is allowed.
+    After ten failures the result is the largest centred rectangle with an allowed ratio.
     """
     height, width = size
     for _ in range(10):

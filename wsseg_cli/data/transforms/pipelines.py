@@ -24,16 +24,16 @@ def classification_transform(
 ) -> Pipeline:
     """Return the transform of classifier training: size, flip, colours, normalise, crop (PSA, SEAM, EPS, PPC, RS+EPM).
 
-    augment: its `area` puts the single-stage model's resized crop in the place of size and crop. with_: what moves
-    along with the image, such as "saliency" or "mask". box: also give the place of the image in the crop, `box` (4,).
+    augment: its `area` replaces size and crop by the single-stage model's resized crop. with_: maps to transform with
+    the image, such as "saliency" or "mask". box: also return the place of the image in the crop, `box` (4,).
     """
     return Pipeline((*_shape_and_colour(augment, normalize), *_crop(augment, box)), frozenset(map(array_name, with_)))
 
 
 def segmentation_transform(augment: AugmentSettings, *, normalize: Normalization = IMAGENET) -> Pipeline:
-    """Return the transform of learning from masks; what lies outside the image is 255.
+    """Return the transform for training on masks; mask pixels outside the image are 255.
 
-    The codebases differ in `augment` alone. deeplab-pytorch: scales, interpolation opencv_linear, placement corner (its
+    The codebases differ only in `augment`. deeplab-pytorch: scales, interpolation opencv_linear, placement corner (its
     flip follows the crop). semantic-segmentation-codebase: hsv, scale_range, interpolation opencv_cubic. RS+EPM and
     DHR: resize_long, color_jitter.
     """
@@ -52,8 +52,8 @@ def affinity_transform(
 ) -> Pipeline:
     """Return the transform of AffinityNet: colours, crop, normalise, flip, scores mean-pooled (PSA).
 
-    The crop stands before normalising, as published: padding is black, not the mean colour. pool: side of the cells, 1
-    leaves scores and masks as they are.
+    The crop precedes normalisation, as published: padding is black, not the mean colour. pool: side of the cells; 1
+    leaves scores and masks unchanged.
     """
     steps: list[Step] = [*_size(augment)]
     if augment.color_jitter is not None:
@@ -69,7 +69,7 @@ def affinity_transform(
 
 @dataclass(frozen=True)
 class PoolScores:
-    """Scores averaged over cells of `side` x `side` pixels; what is left over at the border is cut."""
+    """Scores averaged over cells of `side` x `side` pixels; incomplete cells at the border are dropped."""
 
     side: int
 
@@ -103,7 +103,7 @@ def _size(augment: AugmentSettings) -> list[Step]:
 
 def _shape_and_colour(augment: AugmentSettings, normalize: Normalization) -> list[Step]:
     flip: list[Step] = [Flip(augment.flip)] if augment.flip else []
-    # Published order where a colour shift in HSV is used: it and the flip come before the scaling.
+    # Published order with a colour shift in HSV: shift and flip come before the scaling.
     if augment.hsv is not None:
         steps: list[Step] = [HsvShift(*augment.hsv, augment.opencv), *flip, *_size(augment)]
     else:

@@ -1,4 +1,4 @@
-"""Random sizes and horizontal flips, of an image and everything that lies on it."""
+"""Random sizes and horizontal flips of an image and its aligned maps."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .step import Arrays, greys, image_size
 
 @dataclass(frozen=True)
 class ResizeLong:
-    """Longer side uniform in [shortest, longest], both ends included (PSA and all that follow it).
+    """Longer side uniform in [shortest, longest], both ends included (PSA and all methods based on it).
 
     The saliency is resized bicubically like the image (EPS); the mask by Pillow's nearest rule.
     """
@@ -41,7 +41,7 @@ class ResizeLong:
 
 @dataclass(frozen=True)
 class Rescale:
-    """Both sides times one factor: out of `choices`, or uniform in `between`.
+    """Both sides times one factor: one of `choices`, or uniform in `between`.
 
     `opencv_linear` truncates the size and keeps a float image (deeplab-pytorch), `opencv_cubic` rounds half to even and
     takes OpenCV's nearest rule for masks (semantic-segmentation-codebase).
@@ -97,7 +97,7 @@ def resize(
 ) -> Arrays:
     """Return the arrays at `size` (H, W).
 
-    factor: only where the size comes from one (see `opencv_resize`). opencv: who computes the OpenCV kinds.
+    factor: only if the size comes from one (see `opencv_resize`). opencv: what computes the OpenCV interpolations.
     """
     resized = dict(arrays)
     resized["image"] = resize_image(arrays["image"], size, interpolation, factor, opencv)

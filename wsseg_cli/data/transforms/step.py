@@ -1,4 +1,4 @@
-"""What a transform is: parameters are drawn first, then applied; and how steps follow each other."""
+"""What a transform is: parameters are drawn first, then applied; and the pipeline of several."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Pipeline:
 
     Attributes:
         steps: the joint transforms.
-        keep: spatial arrays that are wanted beside the image; others are dropped before any work is done.
+        keep: spatial arrays wanted in addition to the image; others are dropped before any work is done.
     """
 
     steps: tuple[Step, ...]
@@ -52,11 +52,11 @@ class Pipeline:
 
 
 SPATIAL = frozenset({"image", "mask", "saliency", "scores"})
-"""Names of the arrays that move with the image; extras of other names do so, too."""
+"""Names of the arrays that are transformed with the image; so are extras of other names."""
 
 
 def array_name(extra: str) -> str:
-    """Return the name of an extra of a sample among its arrays: "saliency" and "mask", or "extra/<name>"."""
+    """Return the name of a sample's extra among its arrays: "saliency" and "mask", or "extra/<name>"."""
     return extra if extra in SPATIAL else f"extra/{extra}"
 
 

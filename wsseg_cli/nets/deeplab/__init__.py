@@ -1,6 +1,6 @@
 """The DeepLab family in all published forms: `build(form, outputs)` joins a backbone and a head.
 
-A form fixes every detail in which the published codes differ; options of its backbone can be overridden by name.
+A form fixes every detail in which the published code bases differ; options of its backbone can be overridden by name.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ Head = Callable[[Backbone, int], nn.Module]
 
 @dataclass(frozen=True)
 class Form:
-    """One published form: how its head is made, on what, and what happens to the logits.
+    """One published form: its head, its backbones, and the resizing of its logits.
 
     Attributes:
         head: makes the head from the backbone and the number of outputs.
-        backbones: options by the backbones that the form was published with; the first is the default.
-        enlarge: the network's logits have the size of its input; else of the head's feature map.
-        align_corners: of every resize of the logits, in the network and outside.
-        fixed_affine: scale and shift of all batch norms do not learn, the head's neither.
+        backbones: options of each backbone that the form was published with; the first is the default.
+        enlarge: the network's logits have the size of its input; else that of the head's feature map.
+        align_corners: for every resize of the logits, in the network and outside.
+        fixed_affine: scale and shift of all batch norms are fixed, including the head's.
     """
 
     head: Head
@@ -56,7 +56,7 @@ _STRIDE_8_DILATIONS, _STRIDE_16_DILATIONS = (1, 12, 24, 36), (1, 6, 12, 18)
 
 
 def _v3plus_wang(backbone: Backbone, outputs: int) -> nn.Module:
-    # The rates of stride 16 at stride 8, and a 3x3 shortcut, are the publication's.
+    # The rates of stride 16 at stride 8, and the 3x3 shortcut, are as published.
     return V3Plus(
         backbone.feature_maps,
         outputs,
@@ -161,7 +161,7 @@ class DeepLab(nn.Module):
 
     Attributes:
         align_corners: how logits of this network are resized.
-        normalization: how it wants its pixels.
+        normalization: normalisation of its input pixels.
     """
 
     def __init__(self, backbone: Backbone, head: nn.Module, enlarge: bool, align_corners: bool) -> None:
@@ -173,11 +173,11 @@ class DeepLab(nn.Module):
 
     @property
     def normalization(self) -> Normalization:
-        """How the network wants its pixels."""
+        """Normalisation of the network's input pixels."""
         return self.backbone.normalization
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (N, outputs, H, W) or, where the form does not enlarge, (N, outputs, h, w).
+        """Return logits (N, outputs, H, W) or, if the form does not enlarge, (N, outputs, h, w).
 
         images: (N, 3, H, W), normalised.
         """
@@ -188,12 +188,11 @@ class DeepLab(nn.Module):
 def build(form: str, outputs: int, backbone: str | None = None, **options: Any) -> DeepLab:
     """Return the DeepLab of the published form `form`, without weights.
 
-    outputs: classes and background. backbone: one that the form was published with, as it was there, or any other
-    with these feature maps, with that backbone's defaults; None: the form's first. options: of the backbone, in place
-    of the form's.
+    outputs: classes and background. backbone: one that the form was published with, as published, or any other with
+    these feature maps, with its own defaults; None: the form's first. options: of the backbone, overriding the form's.
 
     Raises:
-        RecipeError: unknown form, backbone or option.
+        RecipeError: the form, the backbone or an option is unknown.
     """
     if form not in FORMS:
         near = difflib.get_close_matches(form, FORMS, 1)

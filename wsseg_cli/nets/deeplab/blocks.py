@@ -1,4 +1,4 @@
-"""What the DeepLab heads are made of: convolution with norm, the concatenated ASPP, resizing."""
+"""Building blocks of the DeepLab heads: convolution with norm, the concatenated ASPP, resizing."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Norm = Callable[[int], nn.Module]
-"""Makes a normalisation layer of so many channels."""
+"""Makes a normalisation layer for a number of channels."""
 
 
 def batch_norm(momentum: float = 0.1) -> Norm:
-    """Return a maker of batch norms with that momentum."""
+    """Return a factory of batch norms with this momentum."""
     return lambda channels: nn.BatchNorm2d(channels, momentum=momentum)
 
 
 def group_norm(groups: int) -> Norm:
-    """Return a maker of group norms with that number of groups."""
+    """Return a factory of group norms with this number of groups."""
     return lambda channels: nn.GroupNorm(groups, channels)
 
 
 def resize(maps: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
-    """Return (N, D, h, w) maps resized bilinearly to `size`; the same tensor if they have it."""
+    """Return (N, D, h, w) maps resized bilinearly to `size`; the same tensor if they already have it."""
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps
     return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=align_corners)
 
 
 def kaiming_fan_out(module: nn.Module) -> None:
-    """Draw every convolution of `module` from Kaiming's normal distribution, fan-out; leave biases as they are."""
+    """Draw every convolution of `module` from Kaiming's normal distribution, fan-out; biases are unchanged."""
     for part in module.modules():
         if isinstance(part, nn.Conv2d):
             nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
 
 
 class ConvNormReLU(nn.Module):
-    """Convolution without bias that keeps the size, normalisation, ReLU.
+    """Size-preserving convolution without bias, normalisation, ReLU.
 
     Args:
-        channels: of the input.
+        channels: channels of the input.
         outputs: channels of the output.
         kernel: side of the kernel, odd.
-        dilation: of the kernel.
+        dilation: dilation of the kernel.
         norm: makes the normalisation.
     """
 
@@ -54,19 +54,19 @@ class ConvNormReLU(nn.Module):
         self.norm = norm(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (N, outputs, h, w), not negative."""
+        """Return (N, outputs, h, w), non-negative."""
         return F.relu(self.norm(self.conv(x)), inplace=True)
 
 
 class ConcatenatedASPP(nn.Module):
-    """Atrous spatial pyramid pooling with a branch for the whole image (DeepLabv3, Chen et al. 2017).
+    """Atrous spatial pyramid pooling with an image-level branch (DeepLabv3, Chen et al. 2017).
 
     Args:
-        channels: of the input.
+        channels: channels of the input.
         dilations: dilation of each branch; rate 1 is a 1x1 convolution, any other a 3x3.
         norm: makes the normalisation of each convolution.
         width: channels of each branch and of the result.
-        dropout: of the result.
+        dropout: dropout of the result.
     """
 
     def __init__(

@@ -14,10 +14,10 @@ from .blocks import resize
 def pyramid_logits(
     network: Callable[[Tensor], Tensor], images: Tensor, scales: Sequence[float] = (0.5, 0.75)
 ) -> list[Tensor]:
-    """Return the logits of the images as they are, of each scale at its own size, and last their maximum.
+    """Return the logits of the original images, of each scale at its own size, and last their maximum.
 
     images: (N, 3, H, W). The maximum has the size of the first; smaller maps are enlarged to it (corners not aligned).
-    A loss learns from all of them, a prediction reads the last.
+    Losses use all of them, predictions the last.
     """
     full = network(images)
     smaller = [

@@ -10,13 +10,13 @@ from .blocks import ConvNormReLU, batch_norm, kaiming_fan_out
 
 
 class LargeFOV(nn.Module):
-    """A 3x3 convolution of rate 12 and a 1x1, each with batch norm, then the classifier (DeepLab of SEAM and PPC).
+    """A 3x3 convolution of rate 12 and a 1x1 one, each with batch norm, then the classifier (DeepLab of SEAM and PPC).
 
     Args:
-        channels: of conv6.
+        channels: channels of conv6.
         outputs: classes and background.
-        width: channels between.
-        bn_momentum: of the head's batch norms.
+        width: hidden channels.
+        bn_momentum: momentum of the head's batch norms.
     """
 
     def __init__(self, channels: int, outputs: int, width: int = 512, bn_momentum: float = 3e-4) -> None:
@@ -33,10 +33,10 @@ class LargeFOV(nn.Module):
 
 
 class PointClassifier(nn.Module):
-    """A 1x1 convolution on conv6: what the COCO start weights of the DeepLab authors were trained with.
+    """A 1x1 convolution on conv6, the head that the DeepLab authors trained their COCO start weights with.
 
     Args:
-        channels: of conv6.
+        channels: channels of conv6.
         outputs: classes and background.
     """
 
@@ -50,13 +50,13 @@ class PointClassifier(nn.Module):
 
 
 class VGGBranch(nn.Sequential):
-    """fc6, fc7, fc8 of DeepLab on VGG-16: a dilated 3x3 and two 1x1 convolutions with dropout between.
+    """fc6, fc7, fc8 of DeepLab on VGG-16: a dilated 3x3 and two 1x1 convolutions with dropout in between.
 
     Args:
-        channels: of the backbone's last feature map.
+        channels: channels of the backbone's last feature map.
         outputs: classes and background.
         rate: dilation of fc6.
-        width: channels between.
+        width: hidden channels.
     """
 
     def __init__(self, channels: int, outputs: int, rate: int, width: int = 1024) -> None:
@@ -78,7 +78,7 @@ class VGGLargeFOV(nn.Module):
     """LargeFOV on VGG-16: one branch of rate 12. DeepLab v1, and the same network in v2.
 
     Args:
-        channels: of conv6, the backbone without its own fc6.
+        channels: channels of conv6 of a backbone without its own fc6.
         outputs: classes and background.
     """
 

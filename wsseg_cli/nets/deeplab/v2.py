@@ -13,13 +13,13 @@ from .v1 import VGGBranch
 
 
 class SummedASPP(nn.Module):
-    """Parallel dilated 3x3 convolutions straight to the logits, added up.
+    """Parallel dilated 3x3 convolutions directly to logits, which are summed.
 
     Args:
-        channels: of conv6.
+        channels: channels of conv6.
         outputs: classes and background.
         dilations: dilation of each branch; (3, 6, 9, 12) is the paper's small variant.
-        std: of the normal distribution of the first weights, biases 0; None: torch's own (RecurSeed).
+        std: of the normal distribution of the initial weights, with biases 0; None: torch's default (RecurSeed).
     """
 
     def __init__(
@@ -42,10 +42,10 @@ class SummedASPP(nn.Module):
 
 
 class VGGASPP(nn.Module):
-    """ASPP on VGG-16: branches of fc6, fc7 and fc8, logits added up.
+    """ASPP on VGG-16: branches of fc6, fc7 and fc8, whose logits are summed.
 
     Args:
-        channels: of conv6, the backbone without its own fc6.
+        channels: channels of conv6 of a backbone without its own fc6.
         outputs: classes and background.
         dilations: dilation of each fc6; (6, 12, 18, 24) is ASPP-L, (2, 4, 8, 12) ASPP-S.
     """
@@ -62,13 +62,13 @@ class VGGASPP(nn.Module):
 class NormalisedASPP(nn.Module):
     """What PPC's code calls DeepLab v2: a concatenated ASPP of four 3x3 branches with batch norm.
 
-    Two dropouts in a row stand between ASPP and classifier, as published.
+    There are two dropouts in a row between ASPP and classifier, as published.
 
     Args:
-        channels: of conv6.
+        channels: channels of conv6.
         outputs: classes and background.
         dilations: dilation of each branch.
-        bn_momentum: of the head's batch norms.
+        bn_momentum: momentum of the head's batch norms.
     """
 
     def __init__(

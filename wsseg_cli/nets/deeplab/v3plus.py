@@ -1,4 +1,4 @@
-"""Head of DeepLab v3+ (Chen et al., ECCV 2018) with the details in which the published codes differ as options."""
+"""Head of DeepLab v3+ (Chen et al., ECCV 2018); details in which published code bases differ are options."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class V3Plus(nn.Module):
     Args:
         channels: feature maps of the backbone and their channels; conv3 and conv6 are read.
         outputs: classes and background.
-        dilations: of the ASPP.
-        shortcut: channels that conv3 is brought to.
+        dilations: dilations of the ASPP.
+        shortcut: channels that conv3 is projected to.
         shortcut_kernel: 1 or 3.
         dropouts: after the first and the second convolution of the decoder.
         classifier_kernel: 1 or 3.
         classifier_bias: the classifier has a bias.
-        align_corners: of the enlargement of the ASPP's result.
+        align_corners: for the upsampling of the ASPP's result.
         norm: makes the normalisations.
-        width: channels inside the head, published with 256.
+        width: channels inside the head; 256 as published.
     """
 
     def __init__(

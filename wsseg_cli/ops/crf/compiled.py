@@ -1,4 +1,4 @@
-"""The decorators of compiled functions, which release the GIL and keep machine code on disk where they may write."""
+"""Decorators of compiled functions, which release the GIL and cache machine code on disk where that is possible."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ inlined: Any = numba.njit(inline="always")
 def compiled(function: F) -> F:
     """Return `function` compiled by numba at its first call.
 
-    Without NaN and infinity rules being given up; only contraction and sign of zero are free.
+    The rules for NaN and infinity hold; only contraction and the sign of zero are relaxed.
     """
     options: dict[str, Any] = {
         "nogil": True,
@@ -25,5 +25,5 @@ def compiled(function: F) -> F:
     }
     try:
         return cast(F, numba.njit(cache=True, **options)(function))
-    except RuntimeError:  # no folder that numba may write to: compile anew in every process
+    except RuntimeError:  # no folder that numba may write to: compile again in every process
         return cast(F, numba.njit(**options)(function))

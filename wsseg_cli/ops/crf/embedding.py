@@ -1,4 +1,4 @@
-"""Where points lie in the permutohedral lattice: the packed keys of their simplices' vertices, barycentric weights."""
+"""Where points lie in the permutohedral lattice: packed keys of their simplices' vertices and barycentric weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WIDE = 8
 
 
 def key_bits(dimension: int) -> int:
-    """Return the bits of one coordinate of a packed vertex key."""
+    """Return the number of bits per coordinate of a packed vertex key."""
     return 64 // dimension
 
 
@@ -37,7 +37,7 @@ def embed(features: FloatArray) -> tuple[npt.NDArray[np.int64], FloatArray] | No
 
 @inlined
 def _rank(gap, rank, corners):
-    """Add to the rank of every coordinate how many gaps are larger; of equal ones the first comes last."""
+    """Add to each coordinate's rank the number of larger gaps; among equal ones the first is ranked last."""
     for i in range(corners - 1):
         a = load(gap, i * WIDE, WIDE)
         above = load(rank, i * WIDE, WIDE)
@@ -52,7 +52,7 @@ def _rank(gap, rank, corners):
 def _embed(features, scale, bits, keys, weights):
     n, corners = keys.shape
     d = corners - 1
-    # one row of WIDE numbers a coordinate
+    # one row of WIDE numbers per coordinate
     gap = np.empty(corners * WIDE, np.float32)
     origin = np.empty(corners * WIDE, np.float32)
     rank = np.empty(corners * WIDE, np.float32)

@@ -1,4 +1,4 @@
-"""What the two kernels of a dense CRF measure distances in, and the rows of energies that cannot differ."""
+"""The features in which a dense CRF's two kernels measure distances, and rows of energies that cannot differ."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def appearance_features(image: ByteArray, sxy: float, srgb: float, order: str) -
 
 
 def merge_equal_rows(unary: FloatArray) -> tuple[IntArray, IntArray, IntArray]:
-    """Return (first, row, copies): rows that differ, the one of them that every row equals, and how often it occurs.
+    """Return (first, row, copies): the distinct rows, which of them each row equals, and how often each occurs.
 
     unary: (L, N). Labels with equal energies everywhere have equal marginals by symmetry, so one stands for all of
     them: absent classes cost nothing.

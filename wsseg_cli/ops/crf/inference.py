@@ -32,10 +32,10 @@ def _is_installed(name: str) -> bool:
 
 
 def choose_backend(backend: Backend = "auto") -> str:
-    """Return the backend that will run: with `auto` numba, since torch's on a GPU has not been shown to be faster.
+    """Return the backend that will run: with `auto` numba, since torch on a GPU has not been shown to be faster.
 
     Raises:
-        RecipeError: unknown, or not installed.
+        RecipeError: the backend is unknown or not installed.
     """
     chosen = "numba" if backend == "auto" else backend
     there = available_backends()
@@ -61,13 +61,13 @@ def dense_crf(
     """Return the marginals of scores or hard labels under a preset, (L, H, W) float32, summing to one over L.
 
     image: (H, W, 3) uint8 RGB. values: scores (L, H, W) for most presets; for `irn` and `ppc`, whose energies come
-    from hard labels, (H, W) integers, or scores whose argmax is taken. preset: a name, a recipe's CRF section (its
-    backend holds if none is given here) or parameters. labels: with hard labels the number L of all labels, which the
-    energies depend on; by default the rows of the scores, or one more than the highest label.
+    from hard labels, (H, W) integers, or scores whose argmax is taken. preset: a name, a recipe's CRF section (whose
+    backend is used if none is given here) or parameters. labels: with hard labels, the total number L of labels, on
+    which the energies depend; by default the number of rows of the scores, or one more than the highest label.
 
     Raises:
-        DataError: image and values do not fit, or hold what no CRF can use.
-        RecipeError: unknown preset or backend.
+        DataError: image and values do not match, or hold values that no CRF can use.
+        RecipeError: the preset or backend is unknown.
     """
     parameters = crf_parameters(preset)
     if backend == "auto" and isinstance(preset, CrfSettings):
@@ -102,8 +102,8 @@ def marginals(
     summing to one over L.
 
     Raises:
-        DataError: wrong type or shape, or energies that are not finite.
-        RecipeError: unknown backend, or one that is not installed.
+        DataError: a type or shape is wrong, or energies are not finite.
+        RecipeError: the backend is unknown or not installed.
     """
     _check(image, unary, threads)
     chosen = choose_backend(backend)

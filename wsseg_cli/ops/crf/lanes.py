@@ -1,8 +1,8 @@
 """Short vectors of float32 inside compiled functions: one machine register, or two, for eight or four numbers at once.
 
-numba does not vectorise the scattered reads and writes of a lattice; with these the same lines run two to four
+numba does not vectorise the scattered reads and writes of a lattice; with these vectors the same lines run two to four
 times faster. `load`, `full` make a vector of `width` numbers; + - * and the functions below work on it; `store` writes
-it. `width` has to be a constant (4 or 8). numba keys the machine code that it keeps on disk by the calling file alone:
+it. `width` has to be a constant (4 or 8). numba keys the machine code that it caches on disk by the calling file alone:
 after a change here, delete `__pycache__/*.nbi`.
 """
 
@@ -99,7 +99,7 @@ def full(typing: Any, number: Any, width: Any) -> Any:
 
 
 def _pairwise(emit_pair: Callable[[Any, Any, Any], Any]) -> Any:
-    """Return the function of two vectors (or a vector and a float32) that `emit_pair` says in LLVM."""
+    """Return the function of two vectors (or a vector and a float32) that `emit_pair` writes in LLVM."""
 
     @intrinsic
     def of_two(typing: Any, a: Any, b: Any) -> Any:
@@ -181,7 +181,7 @@ highest = _fold(_larger)
 
 
 def _nearest(builder: Any, value: Any) -> Any:
-    # adding and taking away 1.5 * 2**23 leaves no room for a fraction: rounds half to even, below 2**22
+    # adding and subtracting 1.5 * 2**23 leaves no room for a fraction: rounds half to even, below 2**22
     big = _constant(value.type.count, 1.5 * 2**23)
     return builder.fsub(builder.fadd(value, big), big)
 

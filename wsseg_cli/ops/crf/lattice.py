@@ -18,7 +18,7 @@ f32 = np.float32
 
 @dataclass(frozen=True)
 class Lattice:
-    """Vertices of the simplices that hold the points, without what depends on the values filtered.
+    """Vertices of the simplices that hold the points, without anything that depends on the filtered values.
 
     Attributes:
         ids: (N, d+1) int32, the vertices of each point's simplex.
@@ -38,15 +38,15 @@ class Lattice:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held."""
+        """Number of bytes held."""
         return self.ids.nbytes + self.weights.nbytes + self.neighbours.nbytes
 
 
 def build_lattice(features: FloatArray) -> Lattice:
     """Return the normalised lattice of points given by their features, each already divided by its width.
 
-    features: (d, N) float32. The reference implementation works on blocks of four points and fills the last one up
-    with zeros; the simplex of these zeros conducts values between its neighbours, so it is here as well.
+    features: (d, N) float32. The reference implementation works on blocks of four points and pads the last one with
+    zeros; the simplex of these zeros conducts values between its neighbours, so it is included here as well.
 
     Raises:
         DataError: a feature is too large for the packed keys: its width is too small.
@@ -77,7 +77,7 @@ def _slot(key, mask):
 
 @compiled
 def _number(keys):
-    """Number the distinct keys in order of appearance, which keeps vertices of nearby pixels near in memory.
+    """Number the distinct keys in order of appearance, which keeps vertices of nearby pixels close in memory.
 
     Returns ids as `keys`, an open-addressing table of ids (-1: free), and the keys by id.
     """

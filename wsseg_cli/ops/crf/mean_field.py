@@ -1,4 +1,4 @@
-"""Mean-field inference of a dense CRF on the CPU: one pass over the pixels a step, all labels of a pixel together."""
+"""Mean-field inference of a dense CRF on the CPU: one pass over the pixels per step, all labels of a pixel together."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Kernel:
 def image_kernels(image: ByteArray, parameters: CrfParameters, threads: int = 1) -> tuple[Kernel, Kernel]:
     """Return the smoothness and the appearance kernel of an image (H, W, 3) uint8.
 
-    The first depends on the size alone and is kept for a run of images of one size.
+    The first depends on the size alone and is cached for successive images of one size.
 
     Raises:
         DataError: a kernel is too narrow for the lattice.
@@ -60,7 +60,7 @@ def image_kernels(image: ByteArray, parameters: CrfParameters, threads: int = 1)
 
 @lru_cache(maxsize=4)
 def smooth_lattice(height: int, width: int, sxy: float, order: str) -> Lattice:
-    """Return the lattice of the smoothness kernel, which the image's size decides alone; a few are kept."""
+    """Return the lattice of the smoothness kernel, for which only the image's size matters; a few are cached."""
     return build_lattice(position_features(height, width, sxy, order))
 
 
@@ -75,7 +75,8 @@ def mean_field(
     """Return the marginals after parallel mean-field steps (Krähenbühl & Koltun 2011, algorithm 1).
 
     unary: (L, N) energies. copies: (L,) how many equal labels each row stands for. smooth, bilateral: kernels of two
-    and five features. threads: Python threads that share the work; compiled code holds no lock. Returns (L, N) float32.
+    and five features. threads: Python threads that share the work; compiled code releases the GIL. Returns (L, N)
+    float32.
     """
     count, n = unary.shape
     width = 4 if count <= 4 else 8
@@ -118,7 +119,7 @@ def mean_field(
 
 
 def _mapper(stack: ExitStack, threads: int) -> Callable[[Callable[[int], None], range], None]:
-    """Return the function that calls another for every number of a range and waits for all."""
+    """Return a function that calls another for every number of a range and waits for all calls."""
     run: Any = map if threads == 1 else stack.enter_context(ThreadPoolExecutor(threads, "crf")).map
 
     def each(function: Callable[[int], None], numbers: range) -> None:
@@ -194,7 +195,7 @@ def _blur(width: int) -> Any:
 
     @compiled
     def blur(neighbours, sums, old, new, columns):
-        """Add up the threads' sums and blur along every axis; returns the result and the array left over."""
+        """Add up the threads' sums and blur along every axis; return the result and the spare array."""
         half = f32(0.5)
         for i in range(0, old.size, width):
             value = load(sums[0], i, width)

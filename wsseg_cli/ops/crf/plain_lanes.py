@@ -1,6 +1,6 @@
-"""The functions of `lanes` as plain loops over small arrays: for a numba whose inner workings `lanes` does not know.
+"""The functions of `lanes` as plain loops over small arrays: for a numba whose internals `lanes` does not know.
 
-Several times slower, the same results to the last digits.
+Several times slower, with the same results to the last digits.
 """
 
 from __future__ import annotations

@@ -49,12 +49,12 @@ toco: ToCo's test-time segmentation. toco_cam: its masks from score maps, which 
 
 
 def crf_parameters(preset: str | CrfSettings | CrfParameters = "psa", **values: Any) -> CrfParameters:
-    """Return the parameters of a preset, single values overriding it; None leaves the preset's value.
+    """Return the parameters of a preset with `values` overriding it; None keeps the preset's value.
 
     preset: a name of `PRESETS`, the CRF section of a recipe, of which kernels and iterations are read, or parameters.
 
     Raises:
-        RecipeError: no such preset, or a value out of its range.
+        RecipeError: there is no such preset, or a value is out of range.
     """
     if isinstance(preset, CrfSettings):
         section = preset.model_dump(include=set(CrfParameters.model_fields), exclude_none=True)

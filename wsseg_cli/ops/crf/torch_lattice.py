@@ -58,9 +58,11 @@ class TorchLattice:
 
     Attributes:
         ids: (N, d+1) int64, vertices of each point's simplex.
-        weights: (N, d+1), barycentric weights, normalised: over the root of the point's own response.
-        points: (N * (d+1),) the points sorted by vertex; `point_weights` theirs; `starts` (M,) where a vertex begins.
-        neighbours: (d+1, M+1, 3) int64, a vertex and its two neighbours along each axis; M, a row of zeros, where none.
+        weights: (N, d+1), barycentric weights, normalised: divided by the square root of the point's own response.
+        points: (N * (d+1),) the points sorted by vertex; `point_weights` are theirs; `starts` (M,) where each vertex
+            begins.
+        neighbours: (d+1, M+1, 3) int64, a vertex and its two neighbours along each axis; M, a row of zeros, where there
+            is none.
     """
 
     ids: Tensor
@@ -75,10 +77,10 @@ class TorchLattice:
         """Return the lattice of points with features (d, N) float32, each divided by its width.
 
         Raises:
-            DataError: features too many widths apart for the lattice.
+            DataError: the features are too many widths apart for the lattice.
         """
         d, n = features.shape
-        blocks_of_four = -(-n // 4) * 4  # the published implementation fills up with zeros, which conduct
+        blocks_of_four = -(-n // 4) * 4  # the published implementation pads with zeros, which conduct
         padded = torch.nn.functional.pad(features, (0, blocks_of_four - n))
         keys, weights = _embed(padded)
         vertices, ids = torch.unique(keys, return_inverse=True)
@@ -108,11 +110,11 @@ class TorchLattice:
 def gaussian_filter(features: Tensor, values: Tensor) -> Tensor:
     """Return values (N, C) summed under a Gaussian of the distance of features (d, N), by the lattice, not normalised.
 
-    Approximately sum_j exp(-|f_i - f_j|^2 / 2) x_j, its gain that of the published filter, the point itself among the
-    sum (Adams, Baek & Davis 2010). Features are divided by their widths already.
+    Approximately sum_j exp(-|f_i - f_j|^2 / 2) x_j, with the gain of the published filter and the point itself in the
+    sum (Adams, Baek & Davis 2010). Features are already divided by their widths.
 
     Raises:
-        DataError: features too many widths apart for the lattice.
+        DataError: the features are too many widths apart for the lattice.
     """
     slicing = 1 / (1 + 2.0 ** -len(features))
     return TorchLattice.build(features, normalised=False).filter(values) * slicing

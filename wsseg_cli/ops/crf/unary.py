@@ -12,12 +12,12 @@ from ...types import FloatArray
 def unary_from_scores(scores: npt.ArrayLike, *, clip: float = 1e-5, scale: float | None = None) -> FloatArray:
     """Return the energies -log(clip(p, clip, 1)) of scores that need not sum to one.
 
-    scores: (L, H, W), usually in [0, 1]; a negative score counts as the lowest, as in the published code. Of float16
-    scores the logarithm is taken in float16, too, as by codes that go on with stored maps. scale: in (0, 1], draws p
+    scores: (L, H, W), usually in [0, 1]; a negative score counts as the lowest, as in the published code. For float16
+    scores the logarithm is taken in float16 too, as in codes that continue from stored maps. scale: in (0, 1], draws p
     towards the uniform distribution first, p * scale + (1 - scale) / L. Returns (L, H, W) float32.
 
     Raises:
-        DataError: not three-dimensional, no label, or NaN.
+        DataError: the scores are not three-dimensional, have no label or contain NaN.
     """
     p = np.asarray(scores)
     kind = np.float16 if p.dtype == np.float16 else np.float32
@@ -37,7 +37,7 @@ def unary_from_scores(scores: npt.ArrayLike, *, clip: float = 1e-5, scale: float
 
 
 def unary_from_softmax(scores: npt.ArrayLike, *, clip: float = 1e-5) -> FloatArray:
-    """Return the energies of the softmax over the labels of scores (L, H, W), as ToCo's masks from score maps.
+    """Return the energies of the softmax over the labels of scores (L, H, W), as for ToCo's masks from score maps.
 
     Raises:
         DataError: as `unary_from_scores`.
@@ -54,11 +54,11 @@ def unary_from_labels(
 ) -> FloatArray:
     """Return the energies of hard labels: -log(certainty) on the label, -log((1 - certainty)/(count - 1)) elsewhere.
 
-    labels: (H, W) integers in 0..count-1; with `zero_unsure` in 0..count, where 0 is no label (all energies
+    labels: (H, W) integers in 0..count-1; with `zero_unsure` in 0..count, where 0 means no label (all energies
     -log(1/count)) and k is row k - 1. With a single label the result is all zero. Returns (count, H, W) float32.
 
     Raises:
-        DataError: not a map of integers, or a label outside the range.
+        DataError: it is not a map of integers, or a label is outside the range.
     """
     labels = np.asarray(labels)
     if labels.ndim != 2 or labels.dtype.kind not in "iu":
@@ -83,7 +83,7 @@ def add_power_background(cams: npt.ArrayLike, power: float) -> FloatArray:
     larger one makes the background weaker. K = 0 gives a background of 1. Returns (1 + K, H, W) float32.
 
     Raises:
-        DataError: not three-dimensional, or NaN.
+        DataError: the maps are not three-dimensional, or contain NaN.
     """
     maps = np.asarray(cams, np.float32)
     if maps.ndim != 3:

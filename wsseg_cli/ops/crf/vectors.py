@@ -1,7 +1,7 @@
-"""Short float32 vectors inside compiled functions: registers where this numba allows it, else plain loops.
+"""Short float32 vectors inside compiled functions: registers where the installed numba allows it, else plain loops.
 
-`lanes` is written against inner workings of numba that may change with any release. Whatever goes wrong with it, at
-import or when a first function is compiled, the dense CRF falls back to loops and goes on.
+`lanes` is written against internals of numba that may change with any release. Whatever goes wrong with it, at import
+or when the first function is compiled, the dense CRF falls back to loops.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def _try(module: ModuleType) -> None:
     """Compile and call a function that uses the vectors of a module.
 
     Raises:
-        Exception: of any kind, if this numba does not take it.
+        Exception: of any kind, if the installed numba does not support it.
     """
     load, store, full, less, nearest = module.load, module.store, module.full, module.less, module.nearest
     maximum, highest, total, exp = module.maximum, module.highest, module.total, module.exp
