@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ..data.index import Index
 from ..engine import checkpoint, hub_weights, processes
-from ..engine.arithmetic import refusal
 from ..errors import CheckpointError, DataError, PluginError, RecipeError, WssegError
 from ..ops.opencv import MISSING
 from ..plugin.protocols import InitialWeights, Trainable
@@ -22,10 +21,11 @@ from ..recipe.loading import WITH_NETWORK, LoadedRecipe
 from ..recipe.problems import Problem, render
 from ..recipe.sections import PLUGIN
 from ..recipe.yaml_core import Address
-from ..settings import InferSettings, TrainSettings
+from ..settings import TrainSettings
 from ..types import ClassNames
 from .hand_masks import hand_masks, require_folder
 from .plugins import checked, mask_refiner_of
+from .precisions import refused_precisions
 from .without_numbers import learns_from_one, without_numbers
 
 if TYPE_CHECKING:
@@ -178,22 +178,8 @@ class Preflight:
             self._say(("runtime", "tracker"), f"{runtime.tracker} is not installed: pip install {package}")
 
         if processes.on_cpu(runtime.device):
-            for at, infer in self._views():
-                if said := refusal("cpu", infer.precision):
-                    self._say((*at, "precision"), said)
-
-    def _views(self) -> Iterator[tuple[Address, InferSettings]]:
-        """Yield the test-time views of the stages that are to run, and where the recipe has them."""
-        recipe = self.recipe.recipe
-        if recipe.cam is not None and "cam" in self.stages:
-            yield ("cam", "infer"), recipe.cam.infer
-        if recipe.refine is not None and "refine" in self.stages:
-            yield ("refine", "infer"), recipe.refine.infer
-            for number, one in enumerate(recipe.refine.chain):
-                if one.infer is not None and one.infer != recipe.refine.infer:
-                    yield ("refine", "refiner", number, "infer"), one.infer
-        if "eval" in self.stages:
-            yield ("eval", "infer"), recipe.eval.infer
+            for at, said in refused_precisions(self.recipe.recipe, self.stages, "cpu"):
+                self._say(at, said)
 
     def _data(self) -> None:
         try:
