@@ -128,7 +128,7 @@ def cost(*command: str) -> Cost:
     Raises:
         SystemExit: the command failed; says how.
     """
-    with tempfile.TemporaryFile("w+") as said:
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
         start = time.perf_counter()
         child = subprocess.Popen([sys.executable, *command], stdout=said, stderr=said)
         _, status, used = os.wait4(child.pid, 0)
