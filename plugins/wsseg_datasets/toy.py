@@ -24,10 +24,10 @@ from wsseg_cli.types import ClassNames, Json, Sample
 from .scenes import CLASSES, DRAWING, SIZE, draw_scene
 
 FIRST_OF_VAL = 10_000
-"""Index of the first scene of `val`; so the number of training scenes does not move the others."""
+"""Index of the first scene of `val`; so the number of training scenes does not change the others."""
 
 WORTH_A_POOL = 24
-"""From so many missing scenes on, worker processes cost less than they save."""
+"""Number of missing scenes from which worker processes save more than they cost."""
 
 Side = Annotated[int, Field(ge=64, le=1024)]
 
@@ -41,7 +41,7 @@ class ToyOptions(DatasetOptions):
     val: int = Field(80, ge=1, le=FIRST_OF_VAL, description="number of validation scenes")
     seed: int = Field(0, ge=0, description="data seed; scene i is a function of (seed, i) alone")
     size: tuple[Side, Side] = Field(SIZE, description="width and height of a scene in pixels")
-    workers: int | None = Field(None, ge=1, description="processes that draw; by default one a core, at most 8")
+    workers: int | None = Field(None, ge=1, description="processes that draw; by default one per core, at most 8")
 
 
 class Toy(Dataset[ToyOptions]):

@@ -25,7 +25,7 @@ from .hand_masks import masks_said
 CARD = "model.md"
 _MODEL = "model.safetensors"
 _MADE_BY = {"train-cls": "cam", "refine/train": "refine", "train-seg": "seg"}
-"""The folders that hold a network, and what of `eval` it made."""
+"""The folders that hold a network, and the artefacts of `eval` that it made."""
 _WORDS = {"methods": "method", "refiners": "refiner", "segmenters": "segmentation network"}
 _log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def header_of_file(path: Path) -> Json:
         CheckpointError: the file is missing or damaged.
     """
     try:
-        return read_header(path, Refusal("fetch it again, or train it anew", CheckpointError)).values
+        return read_header(path, Refusal("fetch it again, or train it again", CheckpointError)).values
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
 
@@ -172,8 +172,8 @@ def _licences(header: Json) -> list[str]:
     start = str(header.get("weights", "unknown"))
     said = f"Initial weights: {start}."
     if start != "none" and "licence:" not in start:
-        said += " wsseg knows no licence of theirs; whoever publishes them says it."
-    own = "wsseg gives this network no licence: that is for whoever trained it, and for the rights to the photos."
+        said += " wsseg does not know their licence; ask whoever publishes them."
+    own = "wsseg gives this network no licence: that is up to whoever trained it, and to the rights to the photos."
     return ["## Licences", "", said, own, ""]
 
 

@@ -23,7 +23,7 @@ from .plugins import network_stage, predictor_of, trained
 from .windows import network_mask
 
 _NETWORK = "network.json"
-"""The record beside the masks that says which training made the network."""
+"""The record next to the masks that says which training made the network."""
 
 
 def predict_split(context: Context, index: Index, samples: Sequence[Sample], split: str) -> Path:

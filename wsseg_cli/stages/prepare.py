@@ -26,7 +26,7 @@ from .looks import Looked, conversions, seen_in_masks
 from .prepared import prepared, refuse_changes, write_record
 
 _ALWAYS = ("left out", "labels that disagree with masks")
-"""Facts that stand in the report even where they are 0."""
+"""Facts that are in the report even if they are 0."""
 
 
 def run(context: Context, skip_bad: bool = False, split: str | None = None) -> Result:

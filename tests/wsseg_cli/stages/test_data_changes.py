@@ -27,7 +27,7 @@ train_cls:
   optim: {name: sgd, lr: 0.01}
 runtime: {workers: 0, device: cpu}
 """
-TRUST = "`--trust-data` goes on without a look"
+TRUST = "`--trust-data` continues without this check"
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def refused(command: str, *words: str) -> str:
     done = wsseg(command, *words)
     assert done.exit_code == 5, done.output
     assert "run/prepare is stale: its data have changed" in done.stderr and TRUST in done.stderr
-    assert "`wsseg prepare --force` reads them anew" in done.stderr
+    assert "`wsseg prepare --force` reads them again" in done.stderr
     return done.stderr
 
 
@@ -192,7 +192,7 @@ def test_a_split_beside_the_recipes(photos: Path) -> None:
     assert wsseg("train-cls", "-q").exit_code == 0  # does not read it
     done = wsseg("eval", "--split", "test")
     assert done.exit_code == 5 and "1 file has changed: test.txt" in done.stderr
-    assert "`wsseg prepare --split test` reads them anew" in done.stderr
+    assert "`wsseg prepare --split test` reads them again" in done.stderr
 
 
 def test_what_is_drawn_into_the_run_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
