@@ -7,6 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+SPLIT = r"^\w[\w.+-]{0,99}$"
+"""Pattern of the name of a split: files and folders of a run are called after it."""
+NO_SPLIT = "cannot name a split: letters, digits, '_', '-', '.' and '+' only, at most 100"
+
 MAX_MEGAPIXELS = "WSSEG_MAX_MEGAPIXELS"
 """The environment variable that `wsseg --max-megapixels` sets, so that worker processes see it too."""
 

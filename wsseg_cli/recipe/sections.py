@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from ..settings import (
+    NO_SPLIT,
+    SPLIT,
     InferSettings,
     MaskCrfSettings,
     RuntimeSettings,
@@ -66,8 +68,8 @@ class DatasetSettings(PluginChoice):
     def _file_names(cls, value: Any) -> Any:
         names = (value,) if isinstance(value, str) else value or ()
         for name in names:
-            if not re.fullmatch(r"\w[\w.+-]{0,99}", name):
-                raise ValueError(f"{name!r} cannot name a split: letters, digits, '_', '-', '.' and '+' only")
+            if not re.fullmatch(SPLIT, name):
+                raise ValueError(f"{name!r} {NO_SPLIT}")
         if len(set(names)) < len(names):
             raise ValueError(f"a split occurs twice (got {', '.join(names)})")
         return value

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.index import read_index
+from ..data.model_header import checked_header
 from ..data.tensor_files import Refusal, read_header
 from ..disk.records import read_record
 from ..disk.writing import write_text
@@ -81,9 +82,10 @@ def header_of_file(path: Path) -> Json:
         CheckpointError: the file is missing or damaged.
     """
     try:
-        return read_header(path, Refusal("fetch it again, or train it again", CheckpointError)).values
+        found = read_header(path, Refusal("fetch it again, or train it again", CheckpointError))
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
+    return checked_header(found.values, path)
 
 
 def evaluations(run: RunDir, artefacts: Iterable[str]) -> Iterator[Evaluation]:

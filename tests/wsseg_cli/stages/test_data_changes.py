@@ -204,3 +204,21 @@ def test_what_is_drawn_into_the_run_is_its_own(tmp_path: Path, monkeypatch: pyte
     assert record == {"roots": {}, "tables": [], "files": [], "listed": {}}
     next(Path("run/prepare/data").rglob("*.png")).touch()
     assert "up to date" in wsseg("prepare").stdout
+
+
+def test_a_damaged_record_of_the_data_is_refused(photos: Path) -> None:
+    path = Path("run/prepare/sources.json")
+    whole = json.loads(path.read_text())
+    shorter = json.loads(path.read_text())
+    shorter["files"][0]["sizes"].pop()
+    for content, said in ((shorter, "columns of 12, 11, 12, 12 rows"), (whole | {"listed": {"a\0b": []}}, "`listed")):
+        path.write_text(json.dumps(content))
+        done = wsseg("train-cls")
+        assert done.exit_code == 4 and "sources.json" in done.stderr and said in done.stderr
+        assert "run `wsseg prepare --force`" in done.stderr
+
+
+def test_a_split_that_names_no_folder_is_refused(photos: Path) -> None:
+    for split in ("../../outside", "a/b"):
+        done = wsseg("prepare", "--split", split)
+        assert done.exit_code == 2 and "cannot name a split" in done.stderr
