@@ -29,7 +29,7 @@ def without_encoding(source: str) -> Iterator[tuple[int, str]]:
             given = [*call.args, *(word.value for word in call.keywords if word.arg == "mode")]
             modes = [part.value for part in _parts(given) if isinstance(part.value, str)]
             opener = call.func.value if isinstance(call.func, ast.Attribute) else None
-            others = isinstance(opener, ast.Name) and opener.id in ("os", "Image", "opened", "tarfile")
+            others = isinstance(opener, ast.Name) and opener.id in ("os", "Image", "archive", "tarfile")
             binary = any(set(mode) <= set("rwxabt+|:gz") and "b" in mode for mode in modes)
             if not binary and not others and not any(mode.startswith(("r:", "w:")) for mode in modes):
                 yield call.lineno, name

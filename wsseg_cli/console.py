@@ -77,6 +77,19 @@ def error(text: str) -> None:
     _log.error("%s", text)
 
 
+def advice_on_letters(text: str) -> str:
+    """Return what to do where `text` names a path in letters that paths cannot have in this Python; "" elsewhere."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        encoding = sys.getfilesystemencoding()
+        return (
+            f"\n  in this locale Python knows paths in {encoding} alone and finds no file of such a name: "
+            "`export PYTHONUTF8=1` and run the command again"
+        )
+    return ""
+
+
 def say_json(data: Json) -> None:
     """Print one JSON object with its schema_version on stdout."""
     plain = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "") != "utf8"

@@ -12,7 +12,7 @@ import typer
 from . import __version__, console
 from .commands import backbones, convert, export, plugins, predict, rank, recipes, report, stages, state, weights
 from .commands.verbosity import LevelOpt, VerboseOpt, everywhere
-from .errors import WssegError
+from .errors import DataError, WssegError
 from .runlog import close_log, command_line
 from .settings import MAX_MEGAPIXELS
 from .signals import INTERRUPTED, TERMINATED, Terminated, raise_on_sigterm
@@ -44,7 +44,7 @@ class Commands(typer.core.TyperGroup):
         try:
             return super().invoke(ctx)
         except WssegError as error:
-            console.error(str(error))
+            console.error(f"{error}{console.advice_on_letters(str(error))}")
             _log.debug("where it came from:", exc_info=True)
             raise typer.Exit(error.exit_code) from error
         except Terminated as error:
@@ -57,6 +57,12 @@ class Commands(typer.core.TyperGroup):
             raise typer.Exit(INTERRUPTED) from error
         except MemoryError as error:
             console.error("not enough memory; what is done is kept, the same command resumes when there is more")
+            raise typer.Exit(1) from error
+        except UnicodeEncodeError as error:
+            advice = console.advice_on_letters(str(error.object))
+            if not advice:
+                raise
+            console.error(f"{error.object}{advice}")
             raise typer.Exit(1) from error
         except OSError as error:
             console.error(_machine_said(error))
@@ -108,6 +114,10 @@ def _all(
     verbose: VerboseOpt = False,
     log_level: LevelOpt = None,
 ) -> None:
+    try:
+        os.getcwd()
+    except OSError:  # paths would not mean anything, and libraries of torch's fail on it in their own ways
+        raise DataError("the working directory is gone; `cd` to one that is there") from None
     if max_megapixels is not None:
         os.environ[MAX_MEGAPIXELS] = str(max_megapixels)  # for worker processes as well
 

@@ -28,7 +28,7 @@ from .status import open_existing
 from .types import ByteArray, FloatArray, Json
 
 LONGEST = 1024
-"""Photos larger than this are scaled down for the network: it learnt from smaller ones, and memory is finite."""
+"""Photos larger than this are scaled down for the network: it learnt from smaller ones, and memory is limited."""
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from .data.index import Index, read_index
 from .data.stores import MaskStore, ScoreStore
 from .data.threads import in_threads
-from .disk.records import read_record
+from .disk.records import OPEN, read_record
 from .errors import DataError, RecipeError, StageError
 from .metrics import Confusion
 from .ops.masks import present_values, shares
@@ -61,9 +61,11 @@ class Ranking:
 class Kept(BaseModel):
     """rank.json: how sure each photo's masks are, in [0, 1], and the fingerprints of what that was computed from."""
 
+    model_config = OPEN
+
     by: By
-    reads: dict[str, str]
-    scores: dict[str, float]
+    reads: dict[Literal["cam", "refine", "pseudo", "train-seg"], str]
+    scores: dict[str, Annotated[float, Field(ge=0, le=1)]]
 
 
 _Look = Callable[[str], tuple[float, str]]

@@ -7,8 +7,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+SPLIT = r"^\w[\w.+-]{0,99}$"
+"""Pattern of the name of a split: files and folders of a run are called after it."""
+NO_SPLIT = "cannot name a split: letters, digits, '_', '-', '.' and '+' only, at most 100"
+
 MAX_MEGAPIXELS = "WSSEG_MAX_MEGAPIXELS"
-"""The environment variable that `wsseg --max-megapixels` sets, so that worker processes see it as well."""
+"""The environment variable that `wsseg --max-megapixels` sets, so that worker processes see it too."""
 
 
 class Settings(BaseModel):
@@ -49,14 +53,14 @@ class ScheduleSettings(Settings):
 
     name: Literal["poly", "constant", "step", "cosine"] = Field("poly", description="shape of the schedule")
     power: float = Field(0.9, gt=0, description="poly: (1 - step / max_steps) ** power")
-    steps: int | None = Field(None, ge=1, description="end of the schedule if not max_steps; the last rate stays")
-    every: int = Field(1, ge=1, description="the rate moves at every n-th step only")
-    divisor: Literal["max", "max+1"] = Field("max", description="max+1: the last step still has a rate")
-    warmup: int = Field(0, ge=0, description="steps that rise linearly to the rate")
-    warmup_start: float = Field(0.1, ge=0, le=1, description="share of the rate that the warm-up starts from")
+    steps: int | None = Field(None, ge=1, description="end of the schedule if not max_steps; the last rate is kept")
+    every: int = Field(1, ge=1, description="the rate changes only at every n-th step")
+    divisor: Literal["max", "max+1"] = Field("max", description="max+1: the last step still has a non-zero rate")
+    warmup: int = Field(0, ge=0, description="steps of the linear rise to the rate")
+    warmup_start: float = Field(0.1, ge=0, le=1, description="share of the rate at which the warm-up starts")
     milestones: tuple[Share, ...] = Field((), description="step: shares of the training after which the rate falls")
     final: float = Field(0.0, ge=0, le=1, description="cosine: share of the rate at its end")
-    factor: float = Field(0.1, gt=0, le=1, description="step: what the rate is multiplied with at a milestone")
+    factor: float = Field(0.1, gt=0, le=1, description="step: factor of the rate at a milestone")
 
 
 class AugmentSettings(Settings):
@@ -65,7 +69,7 @@ class AugmentSettings(Settings):
     resize_long: tuple[Count, Count] | None = Field(
         None, description="longer side, uniform integer, both ends included"
     )
-    scales: tuple[Positive, ...] = Field((), description="one of these factors is drawn")
+    scales: tuple[Positive, ...] = Field((), description="factors of which one is drawn")
     scale_range: tuple[Positive, Positive] | None = Field(None, description="factor drawn uniformly")
     flip: float = Field(0.0, ge=0, le=1, description="probability of a horizontal flip")
     color_jitter: tuple[NotNegative, NotNegative, NotNegative, Annotated[float, Field(ge=0, le=0.5)]] | None = Field(
@@ -80,11 +84,11 @@ class AugmentSettings(Settings):
     )
     opencv: Literal["emulated", "library"] = Field(
         "emulated",
-        description="who computes `hsv` and the interpolations of OpenCV: numpy, to one level of 255, or the package "
+        description="what computes `hsv` and the interpolations of OpenCV: numpy, to one level of 255, or the package "
         "opencv-python-headless, faster and as published",
     )
     placement: Literal["random", "corner"] = Field(
-        "random", description="where an image smaller than the crop comes to lie; corner: padding at bottom and right"
+        "random", description="where an image smaller than the crop is placed; corner: padding at bottom and right"
     )
     area: tuple[PositiveShare, PositiveShare] | None = Field(
         None, description="crop a rectangle of this share of the image's area and resize it to the square"
@@ -118,7 +122,7 @@ class InferSettings(Settings):
         None, description="longer side in pixels to which a larger image is shrunk, before `scales`; null: never"
     )
     tile: int | None = Field(
-        None, ge=256, description="larger images are looked at in windows of this side, blended; null: as a whole"
+        None, ge=256, description="larger images are processed in windows of this side, blended; null: as a whole"
     )
     overlap: int = Field(128, ge=0, description="pixels that neighbouring windows share at least")
 
@@ -140,7 +144,7 @@ CRF_PRESETS = (
     "toco",
     "toco_cam",
 )
-"""Names of the CRF presets; their values stand in `ops.crf.presets`, which a recipe cannot import without torch."""
+"""Names of the CRF presets; their values are in `ops.crf.presets`, which a recipe cannot import without torch."""
 
 
 class CrfSettings(Settings):
@@ -157,7 +161,7 @@ class CrfSettings(Settings):
     bilateral_srgb: float | None = Field(None, gt=0, description="colour width of the appearance kernel, 0..255")
     bilateral_weight: float | None = Field(None, ge=0, description="weight of the appearance kernel")
     backend: Literal["auto", "numba", "torch", "pydensecrf"] = Field(
-        "auto", description="who computes it; no part of the fingerprint"
+        "auto", description="what computes it; not part of the fingerprint"
     )
 
     @model_validator(mode="before")
@@ -182,7 +186,7 @@ class MaskCrfSettings(CrfSettings):
         "file", description="pixels that it sees: the photo's, or those that the paper's code restores, where it does"
     )
     min_score: float | None = Field(
-        None, ge=0, le=1, description="classes that nowhere in the image reach this score do not enter; null: all do"
+        None, ge=0, le=1, description="classes that reach this score nowhere in the image do not enter; null: all do"
     )
     longest: Longest = Field(
         None,
@@ -192,7 +196,7 @@ class MaskCrfSettings(CrfSettings):
 
 
 ONE_LENGTH = "give exactly one of max_steps and epochs"
-"""What is wrong with a training that has two lengths, or none."""
+"""The error of a training that has two lengths, or none."""
 
 
 class TrainSettings(Settings):
@@ -205,7 +209,7 @@ class TrainSettings(Settings):
     augment: AugmentSettings = Field(
         default_factory=AugmentSettings, description="random changes of the training images"
     )
-    batch_size: int = Field(ge=1, description="images of one optimiser step, over all processes and parts")
+    batch_size: int = Field(ge=1, description="images per optimiser step, over all processes and parts")
     accumulate: int = Field(1, ge=1, description="parts of a step that run one after the other")
     max_steps: int | None = Field(None, ge=1, description="length of the training in steps (or epochs)")
     epochs: int | None = Field(None, ge=1, description="length of the training in epochs (or max_steps)")
@@ -227,11 +231,13 @@ class TrainSettings(Settings):
 class RuntimeSettings(Settings):
     """How the machine is used; changes no number and is not part of a fingerprint."""
 
-    workers: int | None = Field(None, ge=0, description="workers of loaders and loops; null: by the cores of this job")
+    workers: int | None = Field(
+        None, ge=0, description="workers of loaders and loops; null: from the cores of this job"
+    )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where networks run")
     tracker: Literal["none", "tensorboard", "wandb", "mlflow", "comet_ml", "aim"] = Field(
         "none",
-        description="experiment tracker of accelerate, beside metrics.jsonl; tensorboard also shows the maps or "
+        description="experiment tracker of accelerate, besides metrics.jsonl; tensorboard also shows the maps or "
         "predictions of four training images at every checkpoint",
     )
     log_every: int = Field(20, ge=1, description="steps between two lines of metrics.jsonl")

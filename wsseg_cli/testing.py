@@ -268,7 +268,7 @@ class DatasetTester(PluginTester):
     plugin: ClassVar[type[Dataset[Any]]]
     splits: ClassVar[tuple[str, ...]] = ("train", "val")
     first: ClassVar[int] = 20
-    """So many samples of each split are opened."""
+    """Number of samples of each split that are opened."""
 
     def test_samples(self) -> None:
         with tempfile.TemporaryDirectory() as folder:

@@ -262,10 +262,10 @@ IMAGENET = Normalization()
 """Mean and standard deviation of ImageNet in RGB, pixels in [0, 1]."""
 
 CAFFE = Normalization(mean=(104.008, 116.669, 122.675), std=(1.0, 1.0, 1.0), scale=1.0, order="BGR")
-"""Pixels 0..255 in BGR minus the mean colour, as networks that came from Caffe want them."""
+"""Pixels 0..255 in BGR minus the mean colour, as networks from Caffe expect them."""
 
 TENSORFLOW = Normalization(mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
-"""Pixels in [-1, 1], as networks that came from TensorFlow were trained with."""
+"""Pixels in [-1, 1], as networks from TensorFlow were trained with."""
 
 NORMALIZATIONS: dict[str, Normalization] = {"imagenet": IMAGENET, "caffe": CAFFE, "tensorflow": TENSORFLOW}
 """Normalizations by the name that the option `normalization` of a backbone takes."""

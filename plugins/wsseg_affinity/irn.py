@@ -52,14 +52,14 @@ class IRNOptions(NetworkOptions):
 
     backbone: str = Field("resnet50", description="backbone, which does not learn; it needs the feature map conv2")
     network: Literal["irn", "rsepm"] = Field(
-        "irn", description="irn: boundaries and displacements; rsepm: boundaries alone"
+        "irn", description="irn: boundaries and displacements; rsepm: only boundaries"
     )
     norm_eps: float | None = Field(
-        None, gt=0, description="eps of the group norms; null: 1e-5, and 1e-3 of network rsepm. PuzzleCAM: 1e-5"
+        None, gt=0, description="eps of the group norms; null: 1e-5, and 1e-3 for network rsepm. PuzzleCAM: 1e-5"
     )
     displacement_rate: float = Field(10.0, gt=0, description="learning rate of the displacement head, in multiples")
-    foreground: float = Field(0.30, ge=0, le=1, description="labels: score from which a pixel is surely a class")
-    background: float = Field(0.05, ge=0, le=1, description="labels: score below which it is surely background")
+    foreground: float = Field(0.30, ge=0, le=1, description="labels: score from which a pixel certainly is a class")
+    background: float = Field(0.05, ge=0, le=1, description="labels: score below which it certainly is background")
     crf: CrfSettings = Field(CrfSettings(preset="irn"), description="labels: CRF of both, from hard labels")
     radius: int = Field(10, ge=2, description="training: pairs are closer than this many cells of four pixels")
     border: Border = Field("reference", description="training: pairs as published, or full: all inside the grid")

@@ -14,7 +14,7 @@ from wsseg_cli.plugin.backbone import Backbone
 from wsseg_cli.types import Normalization
 
 FEATURE_MAPS = ("conv4", "conv5", "conv6")
-"""Feature maps that AffinityNet asks of its backbone."""
+"""Feature maps that AffinityNet needs from its backbone."""
 
 Norm = Literal["none", "group"]
 

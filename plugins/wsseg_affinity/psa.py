@@ -52,9 +52,11 @@ class PSAOptions(NetworkOptions):
     low_alpha: float = Field(4.0, gt=0, description="labels: power of the strong background")
     high_alpha: float = Field(32.0, gt=0, description="labels: power of the weak background; 24 in SEAM and PPC")
     crf: CrfSettings = Field(CrfSettings(), description="labels: CRF of both; psa, in PPC ppc")
-    label_stride: int = Field(1, ge=1, description="labels: how coarse they are kept; 8 takes a 64th of the disk")
+    label_stride: int = Field(
+        1, ge=1, description="labels: stride at which they are stored; 8 takes a 64th of the disk space"
+    )
     radius: int = Field(5, ge=2, description="pairs are closer than this many cells, gamma")
-    shrink_radius: bool = Field(False, description="smaller radius on maps with a side below 11, as SEAM and PPC")
+    shrink_radius: bool = Field(False, description="smaller radius on maps with a side below 11, as in SEAM and PPC")
     border: Border = Field("reference", description="reference: pairs as published; full: all inside the grid")
     walk_alpha: float = Field(16.0, gt=0, description="walk: power of the background; 6 in SEAM")
     walk_threshold: float | None = Field(

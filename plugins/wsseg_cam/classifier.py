@@ -30,7 +30,7 @@ class CamOptions(ClassifierOptions):
 
     dropout: float = Field(0.5, ge=0, lt=1, description="channels of the last feature map dropped in training")
     head_init: HeadInit = Field(
-        "xavier", description="what the class layer starts from; uniform in IRN, zero where images are few"
+        "xavier", description="what the class layer starts from; uniform in IRN, zero for few images"
     )
 
 

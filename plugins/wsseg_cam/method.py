@@ -18,8 +18,8 @@ from .net import Activation, CamNet
 class PlainCamOptions(CamOptions):
     """Options of plain CAM."""
 
-    activation: Activation = Field("relu", description="of the maps; sqrt_relu as PSA's VGG-16")
-    decay_biases: bool = Field(False, description="weight decay on biases, too; true in IRN")
+    activation: Activation = Field("relu", description="of the maps; sqrt_relu as in PSA's VGG-16")
+    decay_biases: bool = Field(False, description="weight decay on biases too; true in IRN")
     multiple: int = Field(
         1, ge=1, description="views meet at the image's size rounded up to multiples of this, then are cut; 16 in IRN"
     )

@@ -68,7 +68,7 @@ class CLIPES(Method[ClipesOptions, ClipNet]):
         lacking = without_tokens(self.options, sentences(self.options, words))
         if not lacking or has_tokenizer():
             return []
-        return [f"{len(lacking)} sentences have to be cut into tokens, such as {lacking[0]!r}: {REMEDY}"]
+        return [f"{len(lacking)} sentences have to be tokenized, such as {lacking[0]!r}: {REMEDY}"]
 
     def build_model(self) -> ClipNet:
         """Return CLIP with random weights, and room for the features of all texts."""

@@ -21,7 +21,7 @@ class ClipSizes(PluginOptions):
     width: Width = Field(768, description="channels of the image tower")
     layers: int = Field(12, ge=2, description="blocks of the image tower")
     patch: Count = Field(16, description="pixels of a patch's side")
-    grid: Count = Field(14, description="patches of a side in the stored position table")
+    grid: Count = Field(14, description="patches per side in the stored position table")
     text_width: Width = Field(512, description="channels of the text tower")
     text_layers: Count = Field(12, description="blocks of the text tower")
     context: Count = Field(77, description="longest text in tokens")
@@ -37,7 +37,7 @@ class ClipesOptions(PluginOptions):
     )
     class_texts: dict[str, str] = Field({}, description="other texts, {class: text}; synonyms in one, with commas")
     background: tuple[str, ...] | None = Field(
-        None, description="words of what no class is; null: the published 25, or 23 of COCO, but for names of classes"
+        None, description="words for the background; null: the published 25, or COCO's 23, without names of classes"
     )
     templates: tuple[Template, ...] = Field(
         ("a clean origami {}.",), min_length=1, description="sentences that a text is put into; features are averaged"
@@ -47,7 +47,7 @@ class ClipesOptions(PluginOptions):
     )
     attention_layers: Count = Field(8, description="last blocks whose attention is averaged")
     sinkhorn_rounds: Annotated[int, Field(ge=0)] = Field(
-        3, description="times that the attention's columns and rows are brought to the sum 1"
+        3, description="times that the attention's columns and rows are normalised to sum 1"
     )
     squarings: Annotated[int, Field(ge=0, le=8)] = Field(1, description="times that the affinities are squared")
     box_threshold: Share = Field(0.4, description="share of a map's maximum above which boxes are drawn; COCO: 0.7")
@@ -55,7 +55,7 @@ class ClipesOptions(PluginOptions):
         "published", description="published: the last row and column of patches are in no box"
     )
     class_probability: Share = Field(
-        0.1, description="probability from which a class counts as predicted where labels are not given; from no paper"
+        0.1, description="probability from which a class counts as predicted if labels are not given; not from a paper"
     )
     precision: Literal["fp32", "fp16"] = Field(
         "fp32", description="of the frozen weights and of all blocks but the last, which is differentiated in fp32"
@@ -63,7 +63,7 @@ class ClipesOptions(PluginOptions):
     sizes: ClipSizes = Field(ClipSizes(), description="sizes of the network")
     saw: str = Field(
         "400 million image-text pairs (OpenAI, not public)",
-        description="what the weights have seen, for the protocol, where their file does not say it",
+        description="what the weights were trained on, for the protocol, if their file does not say it",
     )
     licence: str = Field("MIT (OpenAI)", description="licence of the weights, likewise")
 

@@ -108,7 +108,7 @@ def token_numbers(options: ClipesOptions, wanted: Sequence[str]) -> IntArray:
     """
     rest = without_tokens(options, wanted)
     if rest and not has_tokenizer():
-        raise PluginError(f"{len(rest)} sentences have to be cut into tokens, such as {rest[0]!r}: {REMEDY}")
+        raise PluginError(f"{len(rest)} sentences have to be tokenized, such as {rest[0]!r}: {REMEDY}")
     numbers = {**published_tokens(), **options.tokens, **(_tokenized(rest) if rest else {})}
     sizes = options.sizes
     table = np.zeros((len(wanted), sizes.context), np.int64)

@@ -33,12 +33,12 @@ class COCOOptions(DatasetOptions):
 
     root: Path = Field(description="folder with annotations/ and the photos")
     year: Literal[2014, 2017] = Field(2014, description="split `train` is train2014 or train2017")
-    annotations: dict[str, Path] = Field({}, description="split: instances JSON, where it lies elsewhere")
-    images: dict[str, Path] = Field({}, description="split: folder of its photos, where it lies elsewhere")
+    annotations: dict[str, Path] = Field({}, description="split: instances JSON, if it is elsewhere")
+    images: dict[str, Path] = Field({}, description="split: folder of its photos, if it is elsewhere")
     masks: Path | None = Field(None, description="folder of ready masks (EPS's release) in place of rendered ones")
-    render: bool = Field(True, description="render masks; false leaves images without, as for training alone")
+    render: bool = Field(True, description="render masks; false: images have none, as for training alone")
     overlap: Literal["last", "first", "smallest"] = Field(
-        "last", description="which object keeps a pixel that several claim: by order in the file, or by size"
+        "last", description="which object gets a pixel that several claim: by order in the file, or by size"
     )
     crowd: Literal["paint", "ignore", "skip"] = Field("paint", description="crowd regions: as objects, 255, left out")
     unlabelled: Literal["keep", "drop"] = Field(
@@ -46,8 +46,8 @@ class COCOOptions(DatasetOptions):
     )
     rename: dict[str, str | None] = rename_option()
     orientation: Rule = orientation_option()
-    saliency: Path | None = Field(None, description="folder of saliency maps, one PNG an image")
-    workers: int | None = Field(None, ge=1, description="threads that render; by default one a core")
+    saliency: Path | None = Field(None, description="folder of saliency maps, one PNG per image")
+    workers: int | None = Field(None, ge=1, description="threads that render; by default one per core")
 
 
 class COCO(Dataset[COCOOptions]):

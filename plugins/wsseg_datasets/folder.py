@@ -26,7 +26,7 @@ from .turns import Rule, Turns, orientation_option, orientations
 _SPLIT_FOLDERS = {"train": "train", "training": "train", "test": "test", "dev": "dev"} | dict.fromkeys(
     ("val", "valid", "validation"), "val"
 )
-"""The split that a folder of such a name holds."""
+"""The split that a folder of that name holds."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from wsseg_cli.types import ClassNames, means_no_class
 from .names import renamed
 
 OBJECT_FIELDS = ("category", "categories", "label", "labels", "class", "classes", "class_name", "name", "category_id")
-"""Where in a column of objects their classes stand, first come first served."""
+"""Fields of objects that may hold their class; the first that exists is taken."""
 
 
 class LabelColumn:

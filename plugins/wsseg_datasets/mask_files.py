@@ -72,8 +72,8 @@ class MaskFiles:
         inside = max((image_id for image_id in ids if image_id in stem), key=len, default=None)
         meant = name.replace(inside, "{id}", 1) if inside else "{id}_mask.png"
         return (
-            f"{self.folder} holds {len(self.files)} masks, such as {name}, and none is called like one of the "
-            f"{len(ids)} photos ({self.pattern}); say how they are called, as in `mask_name: '{meant}'`"
+            f"{self.folder} holds {len(self.files)} masks, such as {name}, and none is named after one of the "
+            f"{len(ids)} photos ({self.pattern}); say how they are named, as in `mask_name: '{meant}'`"
         )
 
     def _name(self, image_id: str, photo: str | None) -> str | None:

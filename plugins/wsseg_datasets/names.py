@@ -10,13 +10,13 @@ from pydantic import Field
 
 def rename_option() -> Any:
     """Return the field of the option `rename`."""
-    return Field({}, description="class names as the data have them: names to use instead; null: left out")
+    return Field({}, description="class names in the data: names to use instead; null: left out")
 
 
 def separator_option() -> Any:
     """Return the field of the option `separator`."""
     return Field(
-        None, min_length=1, description="what parts class names in a cell; by default any of ; | and the comma"
+        None, min_length=1, description="what separates class names in a cell; by default any of ; | and the comma"
     )
 
 

@@ -34,7 +34,7 @@ class RSEPMOptions(DatasetOptions):
     difficult: bool = Field(True, description="objects marked difficult give labels, as published")
     flat: bool = Field(False, description="objects whose box has no width or height give labels; published: no")
     rename: dict[str, str | None] = rename_option()
-    saliency: Path | None = Field(None, description="folder of saliency maps, one PNG an image")
+    saliency: Path | None = Field(None, description="folder of saliency maps, one PNG per image")
     orientation: Rule = orientation_option()
 
 

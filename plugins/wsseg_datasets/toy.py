@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +14,7 @@ from pydantic import Field
 from wsseg_cli.data.files import write_atomically
 from wsseg_cli.data.images import read_mask, read_saliency
 from wsseg_cli.data.palette import palette_bytes
+from wsseg_cli.data.threads import in_processes
 from wsseg_cli.errors import DataError
 from wsseg_cli.plugin.protocols import Dataset, DatasetOptions, Sources
 from wsseg_cli.types import ClassNames, Json, Sample
@@ -24,10 +22,10 @@ from wsseg_cli.types import ClassNames, Json, Sample
 from .scenes import CLASSES, DRAWING, SIZE, draw_scene
 
 FIRST_OF_VAL = 10_000
-"""Index of the first scene of `val`; so the number of training scenes does not move the others."""
+"""Index of the first scene of `val`; so the number of training scenes does not change the others."""
 
 WORTH_A_POOL = 24
-"""From so many missing scenes on, worker processes cost less than they save."""
+"""Number of missing scenes from which worker processes save more than they cost."""
 
 Side = Annotated[int, Field(ge=64, le=1024)]
 
@@ -41,7 +39,7 @@ class ToyOptions(DatasetOptions):
     val: int = Field(80, ge=1, le=FIRST_OF_VAL, description="number of validation scenes")
     seed: int = Field(0, ge=0, description="data seed; scene i is a function of (seed, i) alone")
     size: tuple[Side, Side] = Field(SIZE, description="width and height of a scene in pixels")
-    workers: int | None = Field(None, ge=1, description="processes that draw; by default one a core, at most 8")
+    workers: int | None = Field(None, ge=1, description="processes that draw; by default one per core, at most 8")
 
 
 class Toy(Dataset[ToyOptions]):
@@ -113,20 +111,7 @@ class Toy(Dataset[ToyOptions]):
         self.folder.mkdir(parents=True, exist_ok=True)
         draw = partial(write_scene, self.folder, self.options.seed, self.options.size)
         workers = self.options.workers or min(8, os.cpu_count() or 1)
-        if workers == 1 or len(missing) < WORTH_A_POOL or not _main_can_be_spawned():
-            for index in missing:
-                draw(index)
-            return
-        # Spawned, not forked: the parent may hold threads of torch, which a fork would copy mid-step.
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            for _ in pool.map(draw, missing, chunksize=8):
-                pass
-
-
-def _main_can_be_spawned() -> bool:
-    """Return whether a spawned process could import the main program again; it cannot if that came from stdin."""
-    program = getattr(sys.modules.get("__main__"), "__file__", None)
-    return program is None or os.path.isfile(program)
+        in_processes(draw, missing, workers, worth=WORTH_A_POOL)
 
 
 def write_scene(folder: Path, seed: int, size: tuple[int, int], index: int) -> None:

@@ -75,12 +75,12 @@ def decide(photos: Sequence[Photo], rule: Rule, otherwise: Choice = "apply") -> 
     if rule != "auto":
         choices, why = [rule] * len(photos), f"orientation: {rule}"
     elif len(said) == 1:
-        choices, why = list(said) * len(photos), "as the sizes of what lies on them say"
+        choices, why = list(said) * len(photos), "as the sizes of their masks or maps say"
     elif said:
-        choices, why = [photo.says or otherwise for photo in photos], "each as the size of what lies on it says"
+        choices, why = [photo.says or otherwise for photo in photos], "each as the size of its mask or map says"
     else:
         choices = [otherwise] * len(photos)
-        why = "nothing tells on which pixels masks were drawn; the option `orientation` says it: apply or ignore"
+        why = "nothing tells on which pixels masks were drawn; the option `orientation` decides: apply or ignore"
     applied = [photo.orientation if choice == "apply" else 1 for photo, choice in zip(photos, choices, strict=True)]
     count = sum(orientation != 1 for orientation in applied)
     return Turns(applied, f"{len(turned)} photos have one: {count} turned, {len(turned) - count} as stored ({why})")

@@ -50,7 +50,7 @@ CLASSES = (
 """VOC's classes in the order of their mask values."""
 
 TRAIN_AUG = 10_582
-"""Images of the split that everybody trains on: SBD's and VOC's train without VOC's val."""
+"""Images of the split that is commonly trained on: SBD's and VOC's train without VOC's val."""
 
 IMAGES, ANNOTATIONS, LISTS = "JPEGImages", "Annotations", "ImageSets/Segmentation"
 

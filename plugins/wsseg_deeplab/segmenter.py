@@ -43,7 +43,7 @@ class DeepLabOptions(NetworkOptions):
         10.0, gt=0, description="learning rate of the head, in multiples of the backbone's"
     )
     head_init: Literal["published", "zero"] = Field(
-        "published", description="what the head's last layers start from; zero where images and steps are few"
+        "published", description="what the head's last layers start from; zero for few images and steps"
     )
     batch_norm: BatchNorm = Field(
         "published", description="published; frozen: the backbone's stay as loaded; trained: all learn"

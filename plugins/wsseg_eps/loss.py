@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Shrink = Literal["nearest", "area"]
-"""How saliency comes to the size of the maps: `nearest` takes one pixel a cell (published), `area` their mean."""
+"""How saliency is resized to the maps: `nearest` takes one pixel per cell (published), `area` their mean."""
 
 
 class Explanation(NamedTuple):

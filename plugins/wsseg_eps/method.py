@@ -27,9 +27,13 @@ class EPSOptions(CamOptions):
     dropout: float = Field(0.0, ge=0, lt=1, description="channels of the last feature map dropped in training")
     tau: float = Field(0.4, ge=0, le=1, description="share of a class's area that is salient if it is foreground")
     lam: float = Field(0.5, ge=0, le=1, description="weight of the foreground map in the explained saliency")
-    shrink: Shrink = Field("nearest", description="saliency at the maps' size: one pixel a cell, or area, their mean")
+    shrink: Shrink = Field(
+        "nearest", description="saliency at the maps' size: nearest: one pixel per cell, area: their mean"
+    )
     mask_padding: bool = Field(False, description="leave a crop's padding out of the saliency loss")
-    resize_saliency: bool = Field(False, description="take maps of another size than their image, and resize them")
+    resize_saliency: bool = Field(
+        False, description="accept maps that differ in size from their image, and resize them"
+    )
 
 
 class EPS(Classifier[EPSOptions, EpsNet]):

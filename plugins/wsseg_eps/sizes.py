@@ -29,5 +29,5 @@ def require_image_sizes(samples: Sequence[Sample]) -> None:
         listed = "\n  ".join([*wrong[:SHOWN], *more])
         raise DataError(
             f"{len(wrong)} of {len(samples)} saliency maps differ in size from their image\n  {listed}\n"
-            "  bring them to that size, or set train_cls.method.options.resize_saliency: true"
+            "  resize them, or set train_cls.method.options.resize_saliency: true"
         )

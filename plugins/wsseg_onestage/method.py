@@ -45,7 +45,7 @@ class OneStageOptions(ClassifierOptions):
     aspp_norm: Literal["fixed", "learn"] = Field(
         "fixed", description="fixed: batch norms of ASPP stay at mean 0, variance 1, as published"
     )
-    psi: float = Field(0.3, ge=0, lt=1, description="share of shallow features behind the stochastic gate")
+    psi: float = Field(0.3, ge=0, lt=1, description="share of shallow features after the stochastic gate")
     background_logit: float = Field(1.0, description="constant logit of the background")
     focal_power: float = Field(3.0, ge=0, description="p of the mask-size penalty")
     focal_floor: float = Field(0.01, gt=0, description="lambda of the mask-size penalty")
@@ -69,7 +69,7 @@ class OneStageOptions(ClassifierOptions):
     select: Literal["last", "val_loss"] = Field(
         "last", description="which state is the result; val_loss: the best of every second epoch on `holdout`"
     )
-    holdout: float = Field(0.1, gt=0, lt=1, description="val_loss: share of the images held back for validation")
+    holdout: float = Field(0.1, gt=0, lt=1, description="val_loss: share of the images held out for validation")
 
 
 class OneStage(Classifier[OneStageOptions, OneStageNet], Predictor[OneStageOptions, OneStageNet]):

@@ -17,8 +17,8 @@ from wsseg_cli.ops.cam import min_max_norm
 from .pixels import pixel_weights
 
 PrototypeRule = Literal["published", "masked"]
-"""`published`: every class has a prototype, also from images without it, and that of background is the mean of pixels
-at ties. `masked`: only images that contain a class, and for background the pixels that are labelled so."""
+"""`published`: every class has a prototype, also from images without it, and that of background is the mean
+of tied pixels. `masked`: only images that contain a class, and for background the pixels with that label."""
 
 
 @dataclass(frozen=True)

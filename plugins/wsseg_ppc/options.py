@@ -29,9 +29,7 @@ class PPCOptions(ClassifierOptions):
         lt=1,
         description="channels of the last map dropped in training; null: 0.5 on SEAM, 0 on EPS",
     )
-    head_init: HeadInit = Field(
-        "xavier", description="what the class layer starts from; zero where images and steps are few"
-    )
+    head_init: HeadInit = Field("xavier", description="what the class layer starts from; zero for few images and steps")
     projection: int = Field(128, ge=1, description="channels of the projection")
     view_size: int = Field(128, ge=2, description="side of the second view, the whole crop resized, in pixels")
     grid: int = Field(16, ge=1, description="side of the maps on which pixels are compared")
@@ -42,18 +40,18 @@ class PPCOptions(ClassifierOptions):
     weight: float = Field(0.1, ge=0, description="weight of each of the three losses of the contrast")
     temperature: float = Field(0.1, gt=0, description="temperature of the contrast")
     semi_hard: tuple[int, int] | None = Field(
-        None, description="nearest classes skipped, next ones that are negatives; null: 3, 10 of 21 channels"
+        None, description="nearest classes skipped, and next ones taken as negatives; null: 3, 10 of 21 channels"
     )
     hard_share: float = Field(0.6, gt=0, le=1, description="share of a class's pixels that counts as hard")
     kept_share: float = Field(0.5, gt=0, le=1, description="share of them kept, at random and among the hard ones")
-    prototypes: PrototypeRule = Field("published", description="masked: from images that contain the class alone")
+    prototypes: PrototypeRule = Field("published", description="masked: only from images that contain the class")
     min_pool: float = Field(0.25, gt=0, le=1, description="share of the pixels that are to hold no class")
     ecr_top: float = Field(0.2, gt=0, le=1, description="share of the differences that ECR counts")
     tau: float = Field(0.4, ge=0, le=1, description="on EPS: share of a class's area that is salient in foreground")
     lam: float = Field(0.5, ge=0, le=1, description="on EPS: weight of foreground in the explained saliency")
     ecr_bg_first_bug: bool = Field(True, description="on EPS: ECR takes class 0 for background, as published")
     revised_saliency: bool = Field(True, description="on EPS: a saliency loss on the revised maps, as published")
-    resize_saliency: bool = Field(False, description="on EPS: take saliency of another size than its image")
+    resize_saliency: bool = Field(False, description="on EPS: accept saliency that differs in size from its image")
 
     @model_validator(mode="after")
     def _fit_together(self) -> PPCOptions:

@@ -18,7 +18,7 @@ class SEPLOptions(PluginOptions):
 
     folder: Path = Field(description="proposals, ID.json, by `wsseg convert proposals` or as SAM writes them")
     rule: Rule = Field("max_iou_imp2", description="the published variant")
-    in_class: Share = Field(0.5, description="share of a proposal in the class that has to be exceeded")
+    in_class: Share = Field(0.5, description="share of a proposal in the class that must be exceeded")
     of_class: Share = Field(0.85, description="max_iou_imp2: share of the class in a proposal that suffices")
     max_share: PositiveShare | None = Field(
         None,

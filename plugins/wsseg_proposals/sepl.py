@@ -11,7 +11,7 @@ from wsseg_cli.data.proposals import Proposals
 from wsseg_cli.plugin import IGNORE, ByteArray
 
 Rule = Literal["max_iou", "max_iou_imp", "max_iou_imp2"]
-"""The published variants by their names. max_iou: a proposal that lies in a class by more than half; pixels of the
+"""The published variants by their names. max_iou: a proposal of which more than half is in a class; pixels of the
 class that no such proposal covers are lost. max_iou_imp: those that no proposal at all covers stay. max_iou_imp2: also
 proposals that hold 85 % of a class."""
 

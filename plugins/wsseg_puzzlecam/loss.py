@@ -10,7 +10,7 @@ from torch import Tensor
 from wsseg_cli.ops.cam import EPSILON
 
 Distance = Literal["l1", "l2"]
-"""Of two maps at a cell: the absolute or the squared difference."""
+"""The difference of two maps at a cell: absolute or squared."""
 
 Counted = Literal["masked", "present", "all"]
 """What the mean is taken over: all elements, absent classes counting as zeros (published); the present classes of each

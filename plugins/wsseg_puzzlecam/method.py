@@ -24,11 +24,11 @@ class PuzzleCAMOptions(ClassifierOptions):
     """Options of PuzzleCAM."""
 
     backbone: str = Field("resnet50", description="backbone of the classifier")
-    head_init: HeadInit = Field("kaiming", description="what the class layer starts from; zero where images are few")
+    head_init: HeadInit = Field("kaiming", description="what the class layer starts from; zero for few images")
     pieces: int = Field(4, ge=1, description="tiles of an image, a square number")
     alpha: NotNegative = Field(4.0, description="weight of the reconstruction at the end")
     alpha_rise: float = Field(0.5, ge=0, le=1, description="share of the training in which alpha rises linearly")
-    tile_class: bool = Field(True, description="class loss on the maps of the tiles, too")
+    tile_class: bool = Field(True, description="class loss on the maps of the tiles too")
     tile_entropy: bool = Field(False, description="entropy of the tiles' class scores as a further loss")
     level: Literal["feature", "cam"] = Field("feature", description="compare raw maps, or maps over their maximum")
     distance: Literal["l1", "l2"] = Field("l1", description="of two maps")

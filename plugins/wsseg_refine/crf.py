@@ -24,7 +24,7 @@ class CRFOptions(PluginOptions):
     power: float | None = Field(None, gt=0, description="background (1 - highest score) ** power, PSA's alpha")
     threshold: float | None = Field(None, ge=0, le=1, description="constant background score")
     count: Literal["present", "all"] = Field(
-        "present", description="labels that hard-label energies count on: of the image, or of the data set as PPC"
+        "present", description="labels that hard-label energies count: those of the image, or of the data set as in PPC"
     )
 
     @model_validator(mode="after")

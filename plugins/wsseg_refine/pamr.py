@@ -26,7 +26,7 @@ class PAMROptions(PluginOptions):
         DILATIONS, min_length=1, description="radii in pixels of the rings of eight neighbours"
     )
     sigma: float = Field(0.1, gt=0, description="width of the colour kernel in local standard deviations")
-    stride: int = Field(1, ge=1, description="pixels a cell of the grid worked on; the single-stage model has 4")
+    stride: int = Field(1, ge=1, description="pixels per cell of the working grid; 4 in the single-stage model")
 
 
 class PAMR(Refiner[PAMROptions, Any]):

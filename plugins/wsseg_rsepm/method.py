@@ -44,7 +44,7 @@ class RecurSeedOptions(ClassifierOptions):
     pamr_scale: PositiveShare = Field(0.5, description="size at which PAMR works, relative to the crop")
     pamr_iterations: int = Field(10, ge=0, description="iterations of PAMR")
     pamr_dilations: tuple[Count, ...] = Field((1, 2, 4, 8, 12, 24), min_length=1, description="rings of PAMR")
-    certain_filter: bool = Field(True, description="leave doubtful pixels out; false: one threshold half way")
+    certain_filter: bool = Field(True, description="leave uncertain pixels out; false: one threshold half way")
     certain: float = Field(0.55, ge=0, le=1, description="seed value from which a pixel belongs to its class")
     uncertain: float = Field(0.1, ge=0, le=1, description="seed value up to which a pixel is background")
     reconstruction_weight: NotNegative = Field(1.0, description="weight of the reconstruction losses")
@@ -53,16 +53,16 @@ class RecurSeedOptions(ClassifierOptions):
     mix: bool = Field(True, description="also learn from images with pasted objects")
     mix_epoch: int = Field(15, ge=0, description="epochs before the mixing")
     mix_labels: Literal["certain", "edge"] = Field(
-        "certain", description="certain: CertainMix, well evidenced; edge: EdgePredictMix, its definition ours"
+        "certain", description="certain: CertainMix, well documented; edge: EdgePredictMix, by our definition"
     )
     edge: float = Field(0.2, ge=0, le=1, description="EdgePredictMix: difference of neighbours that is an edge")
     mix_class_weight: NotNegative = Field(0.0, description="weight of the class loss on mixed images (1 in v1)")
     ema_decay: float | None = Field(0.999, ge=0, lt=1, description="moving average that is evaluated; null: none")
     teacher: Literal["same", "average"] = Field(
-        "same", description="who makes the targets: the network in this very pass, or its moving average"
+        "same", description="what makes the targets: the network in the same pass, or its moving average"
     )
     maps: Literal["decoder", "scg", "cam"] = Field("decoder", description="what the score maps are made of")
-    interpolation: Literal["nearest", "bilinear"] = Field("nearest", description="how views are brought together")
+    interpolation: Literal["nearest", "bilinear"] = Field("nearest", description="how views are resized to one size")
     class_threshold: float = Field(0.34, ge=0, le=1, description="score from which a class counts as predicted")
 
     @model_validator(mode="after")

@@ -16,7 +16,7 @@ from .net import Fused, Mode, RsepmNet, fused, resized, seed
 from .scg import PUBLISHED, ScgParameters, self_correlation
 
 Maps = Literal["decoder", "scg", "cam"]
-"""What a score map is made of: the decoder's probabilities, class maps after self-correlation, or class maps alone."""
+"""The source of a score map: the decoder's probabilities, class maps after self-correlation, or class maps alone."""
 
 
 @torch.no_grad()

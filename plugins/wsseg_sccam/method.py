@@ -31,7 +31,7 @@ class SCCAMOptions(CamOptions):
     lam: float = Field(5.0, ge=0, description="weight of the loss of the sub-categories (lambda)")
     extractor: str = Field(
         "train",
-        description="whose features round 1 clusters: a classifier's name or path, or train: plain CAM first",
+        description="source of features for round 1: a classifier's name or path, or train: plain CAM first",
     )
     extractor_steps: int | None = Field(None, ge=1, description="extractor: train: its steps, if not max_steps")
     extractor_crop: int | None = Field(None, ge=1, description="extractor: train: its crop, if not augment.crop")

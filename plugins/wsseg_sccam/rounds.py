@@ -35,6 +35,8 @@ class _Clusters(TypedDict):
     clusters: dict[str, dict[str, Annotated[int, Field(ge=0, lt=1 << 31)]]]
 
 
+_REMEDY = "delete it and run again"
+
 FEATURES, CLUSTERS = "features.safetensors", "clusters.json"
 
 
@@ -115,15 +117,16 @@ class Round:
         write_text(self.folder / CLUSTERS, json.dumps(content, ensure_ascii=False, indent=1))
 
     def _read(self) -> dict[str, dict[str, int]] | None:
-        content = read_record(self.folder / CLUSTERS, _Clusters, "delete it and run again", CheckpointError)
+        content = read_record(self.folder / CLUSTERS, _Clusters, _REMEDY, CheckpointError)
         return content["clusters"] if content and content["fingerprint"] == self.fingerprint else None
 
     def _array(self, found: dict[str, dict[str, int]]) -> IntArray:
         clusters = np.full((len(self.samples), len(self.classes)), -1, np.int64)
         for row, sample in enumerate(self.samples):
             for name, number in found.get(sample.image_id, {}).items():
-                if number >= self.subcategories:
-                    raise CheckpointError(f"{self.folder / CLUSTERS}: cluster {number} of {self.subcategories}")
+                if number >= self.subcategories or name not in self.classes:
+                    said = f"cluster {number} of {name!r:.80}, which has {self.subcategories} or is no class"
+                    raise CheckpointError(f"{self.folder / CLUSTERS}: {said}; {_REMEDY}")
                 clusters[row, self.classes.label(name)] = number
         return clusters
 
@@ -169,8 +172,7 @@ def _extractor(backbone: nn.Module, samples: dict[str, Sample], normalization: N
 
 
 def _kept_features(path: Path, fingerprint: str, images: int) -> Any:
-    remedy = "delete it and run again"
-    refusal = tensor_files.Refusal(remedy, CheckpointError)
+    refusal = tensor_files.Refusal(_REMEDY, CheckpointError)
     try:
         header = tensor_files.read_header(path, refusal)
         if header.values.get("fingerprint") != fingerprint:
@@ -179,5 +181,5 @@ def _kept_features(path: Path, fingerprint: str, images: int) -> Any:
     except FileNotFoundError:
         return None
     if features is None or features.ndim != 2 or len(features) != images or not np.isfinite(features).all():
-        raise CheckpointError(f"{path} does not hold the features of {images} images; {remedy}")
+        raise CheckpointError(f"{path} does not hold the features of {images} images; {_REMEDY}")
     return features

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 Background = Literal[0, -1]
-"""Where the channel of background stands: first or last."""
+"""The position of the background channel: first or last."""
 
 
 def foreground(maps: Tensor, background: Background = 0) -> Tensor:

@@ -19,13 +19,13 @@ from wsseg_cli.plugin import Arrays, AugmentSettings, ByteArray, Normalization, 
 from .options import ToCoOptions
 
 JITTERED, GREY = 0.8, 0.2
-"""Share of views whose colours are jittered, and that become grey."""
+"""Shares of views that are colour-jittered, and that become grey."""
 BLURRED_LOCAL, BLURRED_VIEW2, SOLARIZED_VIEW2 = 0.5, 0.1, 0.2
 """Shares of blurred and solarised views; the input is always blurred and never solarised."""
 BLUR = (0.1, 2.0)
 """Radius of Pillow's Gaussian blur in pixels, uniform in this range."""
 SOLARIZE_FROM = 128
-"""Levels from here on are turned round."""
+"""Levels from here up are inverted."""
 
 Rectangle = tuple[int, int, int, int]
 """Top, left, height, width in the original image."""

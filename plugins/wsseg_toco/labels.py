@@ -17,7 +17,7 @@ Par = Callable[[Tensor, Tensor], Tensor]
 """(images (1, 3, h, w) in [0, 1], masks (1, K, h, w)) -> refined masks."""
 
 Permutation = Callable[[int], Tensor]
-"""A number of things -> a random order of them."""
+"""A number of items -> a random order of them."""
 
 
 def inside(boxes: Tensor, size: tuple[int, int]) -> Tensor:

@@ -23,18 +23,18 @@ class ToCoOptions(NetworkOptions):
     projection: tuple[Count, Count, Count] = Field(
         (2048, 256, 1024), description="head of class tokens: hidden width, bottleneck, outputs"
     )
-    head_lr_multiplier: float = Field(10.0, ge=0, description="learning rate of all that is not backbone")
+    head_lr_multiplier: float = Field(10.0, ge=0, description="learning rate of everything but the backbone")
     view2_area: tuple[PositiveShare, PositiveShare] = Field((0.4, 1.0), description="area of the second global view")
     local_size: int = Field(96, ge=2, description="side of a local crop in pixels")
-    local_crops: int = Field(8, ge=1, description="local crops an image")
+    local_crops: int = Field(8, ge=1, description="local crops per image")
     negative_share: float = Field(
-        0.2, ge=0, description="a crop is negative up to this mean of its region map, which is 0, 1 or 2 a pixel"
+        0.2, ge=0, description="a crop is negative up to this mean of its region map, which is 0, 1 or 2 per pixel"
     )
     cam_scales: tuple[Positive, ...] = Field(
         (1.0, 0.5, 1.5), min_length=1, description="sizes of the views of the maps in training; 1 is always among them"
     )
-    high: float = Field(0.7, ge=0, le=1, description="normalised maps are a class above this")
-    low: float = Field(0.25, ge=0, le=1, description="and background up to this; uncertain between")
+    high: float = Field(0.7, ge=0, le=1, description="normalised maps: a class above this")
+    low: float = Field(0.25, ge=0, le=1, description="background up to this; uncertain in between")
     temperature: float = Field(0.5, gt=0, description="of the class token contrast; 1.0 on COCO")
     teacher_momentum: float = Field(0.9, ge=0, le=1, description="of the teacher's head")
     ptc_weight: float = Field(0.2, ge=0, description="weight of the patch token contrast")
@@ -47,13 +47,17 @@ class ToCoOptions(NetworkOptions):
         -1, ge=-1, description="last step whose masks come from the auxiliary maps, then the final ones; 12000 on COCO"
     )
     images_per_group: int | None = Field(
-        None, ge=1, description="images whose pixels share the means of ptc and seg, 2 (a GPU) as published; null: all"
+        None,
+        ge=1,
+        description="images over whose pixels ptc and seg are averaged; 2 (one GPU's) as published; null: all",
     )
     token_box: Literal["pixels", "scaled"] = Field(
         "pixels", description="the crop's box on the grid of tokens: in pixels as published, or divided by their side"
     )
-    flip_box: bool = Field(False, description="flip the crop's box with the input; published: not")
-    same_flip: bool = Field(False, description="local crops come from what is flipped as the input; published: not")
+    flip_box: bool = Field(False, description="flip the crop's box with the input; published: false")
+    same_flip: bool = Field(
+        False, description="local crops come from an image flipped like the input; published: false"
+    )
     par_dilations: tuple[Count, ...] = Field(
         DILATIONS, min_length=1, description="radii in pixels of PAR's rings, at half the size of the crop"
     )

@@ -14,7 +14,7 @@ WIDTH = 0.3
 """Width of both kernels in deviations of the neighbours."""
 
 POSITION = 0.01
-"""Share of the position term; the weights of a pixel add up to 1.01 and are never normalised again, as published."""
+"""Share of the position term; the weights of a pixel add up to 1.01 and are not renormalised, as published."""
 
 
 def par(images: Tensor, masks: Tensor, *, iterations: int = 10, dilations: Sequence[int] = DILATIONS) -> Tensor:

@@ -239,7 +239,7 @@ def test_masks_of_all_kinds_are_named_and_converted(case: str) -> None:
 @pytest.mark.parametrize("case", ["m08_mask_suffix"], indirect=True)
 def test_masks_of_other_names(case: str) -> None:
     done = prepare()
-    assert done.code == 4 and "none is called like one of the 4 photos" in done.err
+    assert done.code == 4 and "none is named after one of the 4 photos" in done.err
     assert "mask_name: '{id}_mask.png'" in done.err
     done = prepare("--force", "--set", "dataset.options.mask_name='{id}_mask.png'")
     assert done.code == 0, done.err

@@ -95,4 +95,6 @@ def test_from_photos_to_a_network(tmp_path: Path) -> None:
     tiny_clip.write(recipe.parent / "clip.safetensors", seed=1)
     assert "whose content has since changed" in wsseg(recipe, "cam", "--force", code=6).stderr
     gone = wsseg(recipe, "run", "--run", "other", "--set", "train_cls.weights=nowhere.safetensors", code=6)
-    assert "train_cls.weights: nowhere.safetensors: no such file" in gone.stderr and "nothing was begun" in gone.stderr
+    assert (
+        "train_cls.weights: nowhere.safetensors: no such file" in gone.stderr and "nothing was started" in gone.stderr
+    )

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-Make = Callable[[Path], tuple[Path, Callable[[], object]]]
+from hardening.reader import Call, Make
+
+_XML_IN_ZIP = "task.zip"
 
 
 def _drawn(tool: Any, to: Any, name: str) -> Make:
-    def make(folder: Path) -> tuple[Path, Callable[[], object]]:
+    def make(folder: Path) -> tuple[Path, Call]:
         from wsseg_cli.convert import from_tools, to_tools
         from wsseg_cli.data.stores import write_mask
         from wsseg_cli.errors import DataError
@@ -28,7 +30,11 @@ def _drawn(tool: Any, to: Any, name: str) -> Make:
         names = folder / "names.txt"
         names.write_text("cat\ndog\n")
         path = folder / name
-        to_tools.run(folder / "masks", path, to, classes=names, photos=folder / "photos")
+        written = path.with_suffix(".xml") if name == _XML_IN_ZIP else path
+        to_tools.run(folder / "masks", written, to, classes=names, photos=folder / "photos")
+        if written != path:
+            with zipfile.ZipFile(path, "w") as archive:
+                archive.write(written, "annotations.xml")
         if tool == "label-studio":
             tasks = json.loads(path.read_text())
             for task in tasks:
@@ -49,6 +55,7 @@ def _drawn(tool: Any, to: Any, name: str) -> Make:
 DRAWN: dict[str, tuple[str, Make]] = {
     "drawn, COCO JSON": ("json", _drawn("coco", "coco", "instances.json")),
     "drawn, CVAT XML": ("text", _drawn("cvat", "cvat", "annotations.xml")),
+    "drawn, CVAT XML in an archive": ("zip", _drawn("cvat", "cvat", _XML_IN_ZIP)),
     "drawn, CVAT archive": ("zip", _drawn("cvat", "cvat", "masks.zip")),
     "drawn, Label Studio": ("json", _drawn("label-studio", "label-studio", "tasks.json")),
 }

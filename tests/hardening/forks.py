@@ -16,6 +16,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -104,7 +105,8 @@ class Forks:
     def end(self, alone: bool = False) -> None:
         """Kill the child with all its group, or alone, and wait for its end."""
         if self.pid:
-            (os.kill if alone else os.killpg)(self.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has just ended
+                (os.kill if alone else os.killpg)(self.pid, signal.SIGKILL)
             while isinstance(line := self._line(None), str) and not line.startswith("{"):
                 pass
             self.pid = 0

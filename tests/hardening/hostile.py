@@ -28,6 +28,10 @@ def hostile(path: Path, form: str) -> Iterator[Make]:
     yield lambda to: to.write_bytes(b"[" * 200_000)
     yield lambda to: to.write_bytes(b'{"a":' * 100_000)
     yield from _of_suffix.get(path.suffix, lambda: iter(()))()
+    if path.suffix == ".zip":
+        yield from _archives(path)
+    if path.name == "p0.json":
+        yield from _proposals()
     if form == "safetensors":
         yield from _tensors()
 
@@ -125,6 +129,41 @@ def _mats() -> Iterator[Make]:
     )
     yield lambda to: to.write_bytes(head + element(14, array + element(2, b"\0" * 8)))
     yield lambda to: to.write_bytes(head + struct.pack("<II", 14, 0xFFFFFFF0) + b"\0" * 100)
+
+
+def _archives(path: Path) -> Iterator[Make]:
+    """Yield archives of whose members one unfolds into a GiB of zeros."""
+    with zipfile.ZipFile(path) as whole:
+        members = {entry.filename: whole.read(entry) for entry in whole.infolist()}
+    for name in list(members)[:2]:
+        yield lambda to, name=name: _with_a_bomb(to, members, name)  # type: ignore[misc]
+
+
+def _with_a_bomb(to: Path, members: dict[str, bytes], name: str) -> None:
+    folded = zlib.compressobj(9, zlib.DEFLATED, -15)
+    block = folded.compress(b"\0" * (1 << 20)) + folded.flush(zlib.Z_FULL_FLUSH)
+    packed = block * 1024 + folded.flush()
+    with zipfile.ZipFile(to, "w") as archive:
+        for other, content in members.items():
+            archive.writestr(other, packed if other == name else content)
+    data = bytearray(to.read_bytes())
+    # stored as it is packed: both of its headers are told that it is deflated, and how large it becomes
+    for mark, method, size in ((b"PK\3\4", 8, 22), (b"PK\1\2", 10, 24)):
+        at = data.index(mark)
+        while struct.unpack_from("<I", data, at + size)[0] != len(packed):
+            at = data.index(mark, at + 1)
+        struct.pack_into("<H", data, at + method, zipfile.ZIP_DEFLATED)
+        struct.pack_into("<I", data, at + size, 1 << 30)
+    to.write_bytes(data)
+
+
+def _proposals() -> Iterator[Make]:
+    one = '{"segmentation":{"size":[%d,%d],"counts":%s}}'
+    yield lambda to: to.write_text("[" + ",".join([one % (1, 1, "[1]")] * 200_000) + "]")
+    yield lambda to: to.write_text("[" + one % (9000, 9000, "[" + "0," * 5_000_000 + "81000000]") + "]")
+    yield lambda to: to.write_text("[" + one % (9000, 9000, '"' + "0" * 9_000_000 + '"') + "]")
+    yield lambda to: to.write_text("[" + ",".join([one % (9000, 9000, '"' + "0" * 4_000_000 + '"')] * 2) + "]")
+    yield lambda to: to.write_text('{"image":{"height":1%s,"width":9},"annotations":[]}' % ("0" * 4000))
 
 
 _of_suffix: dict[str, Callable[[], Iterator[Make]]] = {

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -170,18 +171,25 @@ def _trials(count: int, seed: str, trial: Trial, library: Path | None) -> tuple[
     bad: list[str] = []
     with tempfile.TemporaryDirectory(prefix="hardening") as home:
         runs = Runs(Path(home), library)
-        with runs.forks:
+        with runs.forks, suppress(KeyboardInterrupt):  # Ctrl-C: the table of what was tried until then
             for number in range(count):
-                pipeline, real = PIPELINES[number % len(PIPELINES)], number % _REAL_ONES == 0
-                runs.need(pipeline, real)
-                recipe = runs.fresh(pipeline)
-                what, said = trial(runs, pipeline, recipe, real, Random(f"{seed} {number}"))
-                problems = runs.judge(pipeline, recipe, real, said)
-                kind = f"{what.partition(',')[0]}{', real processes' if real else ''}"
-                found = {problem.partition(":")[0] for problem in problems}
-                counts.setdefault(kind, Counter()).update(["trials", *found])
-                bad += [f"seed {seed}, trial {number}, {pipeline}, {what}: {problem}" for problem in problems]
+                kind, problems = _tried(runs, number, seed, trial)
+                counts.setdefault(kind, Counter()).update(["trials", *{text.partition(":")[0] for text, _ in problems}])
+                bad += [line for _, line in problems]
+                if number % 20 == 19:
+                    print(f"{number + 1} of {count} tried, {len(bad)} problems", file=sys.stderr, flush=True)
     return _table(counts), bad
+
+
+def _tried(runs: Runs, number: int, seed: str, trial: Trial) -> tuple[str, list[tuple[str, str]]]:
+    """Return what happened to a run, and what was not as promised: in short, and with seed and trial."""
+    pipeline, real = PIPELINES[number % len(PIPELINES)], number % _REAL_ONES == 0
+    runs.need(pipeline, real)
+    recipe = runs.fresh(pipeline)
+    what, said = trial(runs, pipeline, recipe, real, Random(f"{seed} {number}"))
+    problems = runs.judge(pipeline, recipe, real, said)
+    kind = f"{what.partition(',')[0]}{', real processes' if real else ''}"
+    return kind, [(text, f"seed {seed}, trial {number}, {pipeline}, {what}: {text}") for text in problems]
 
 
 _PROBLEMS = ("the same command", "traceback", "waited for a minute", "left over", "missing", "other bytes")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +13,23 @@ from end_to_end.layouts import mask as mask_file
 from end_to_end.toy_run import RECIPE
 from PIL import Image
 
-from hardening.reader import Call
+from hardening.reader import Call, Make
 
 
-def picture(suffix: str, **options: Any) -> Callable[[Path], tuple[Path, Call]]:
+def picture(suffix: str, turned: bool = True, **options: Any) -> Make:
     def make(folder: Path) -> tuple[Path, Call]:
         from wsseg_cli.data.images import look_at_photo
-        from wsseg_cli.predict import read_upright
+        from wsseg_cli.data.strips import Pixels
 
         path = folder / f"photo{suffix}"
         with Image.open(photo(folder / "a.jpg")) as picture:
             exif = picture.getexif()
-            exif[0x0112] = 6
+            exif[0x0112] = 6 if turned else 1
             picture.save(path, exif=exif, **options)
 
         def read() -> None:
             look_at_photo(path)
-            read_upright(path)
+            Pixels(path).whole()
 
         return path, read
 
@@ -82,7 +81,7 @@ def labels(folder: Path) -> tuple[Path, Call]:
     return path, lambda: read_labels(path)
 
 
-def cams(suffix: str) -> Callable[[Path], tuple[Path, Call]]:
+def cams(suffix: str) -> Make:
     def make(folder: Path) -> tuple[Path, Call]:
         import pickle
 
@@ -111,7 +110,7 @@ def cams(suffix: str) -> Callable[[Path], tuple[Path, Call]]:
     return make
 
 
-def table(name: str, content: str) -> Callable[[Path], tuple[Path, Call]]:
+def table(name: str, content: str) -> Make:
     def make(folder: Path) -> tuple[Path, Call]:
         from wsseg_cli.convert.labels import run
 
@@ -127,7 +126,7 @@ def table(name: str, content: str) -> Callable[[Path], tuple[Path, Call]]:
     return make
 
 
-def names(name: str, content: str) -> Callable[[Path], tuple[Path, Call]]:
+def names(name: str, content: str) -> Make:
     def make(folder: Path) -> tuple[Path, Call]:
         from wsseg_cli.data.class_files import read_class_names
 
@@ -164,7 +163,7 @@ def recipe(folder: Path) -> tuple[Path, Call]:
     return path, read
 
 
-def data_set(layout: str, kind: str) -> Callable[[Path], tuple[Path, Call]]:
+def data_set(layout: str, kind: str) -> Make:
     def make(folder: Path) -> tuple[Path, Call]:
         from wsseg_cli.commands.options import open_run
         from wsseg_cli.stages import run_stage

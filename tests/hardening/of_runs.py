@@ -1,4 +1,4 @@
-"""Readers of what a run holds: records, score maps, training state, models."""
+"""Readers of what a run holds: records and score maps."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import json
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from end_to_end.toy_run import RECIPE
 from made_up_run import write_run
 
-from hardening.reader import Call
+from hardening.reader import Call, Make
 
 
-def in_run(file: str, read: Callable[[Path], object]) -> Callable[[Path], tuple[Path, Call]]:
+def in_run(file: str, read: Callable[[Path], object]) -> Make:
     def make(folder: Path) -> tuple[Path, Call]:
         run = write_run(folder / "run")
         _complete(run)
@@ -25,6 +24,8 @@ def in_run(file: str, read: Callable[[Path], object]) -> Callable[[Path], tuple[
 
 def _complete(run: Path) -> None:
     """Give a run made by hand the records that the real stages leave."""
+    from wsseg_cli.data.sources import write_sources
+    from wsseg_cli.plugin.sources import Sources
     from wsseg_cli.run.records import write_json
     from wsseg_cli.status import open_existing
 
@@ -40,6 +41,11 @@ def _complete(run: Path) -> None:
         run / "lock", {"host": socket.gethostname(), "pid": 2**22 + 5, "since": "2026-01-01T00:00:00+00:00", "start": 5}
     )
     (run / "lock").rename(run / "prepare" / "lock")
+    photos = run.parent / "photos"
+    read = Sources(tables=(run / "recipe.yaml",), listed=(photos,))
+    write_sources(run / "prepare", read, sorted(photos.glob("*.png")), {"root": photos}, {})
+    write_json(run / "rank.json", {"by": "margin", "reads": {"cam": ""}, "scores": {"made/up0": 0.5, "made/up1": 1.0}})
+    write_json(run / "pseudo" / "threshold.json", {"threshold": 0.4, "without_masks": 0.5, "best": 0.3, "masks": ["a"]})
 
 
 def index(run: Path) -> None:
@@ -76,7 +82,48 @@ def report(run: Path) -> None:
     from wsseg_cli.report.collect import collect
     from wsseg_cli.report.page import page
 
-    page(collect([run]), images=1)
+    whole = run.with_name("whole")
+    if not whole.exists():
+        write_run(whole)
+    page(collect([run, whole]), images=1)
+
+
+def thresholds(run: Path) -> None:
+    from wsseg_cli.report.collect import collect
+    from wsseg_cli.report.thresholds import three_thresholds
+    from wsseg_cli.run.threshold import chosen
+
+    chosen(run / "pseudo")
+    three_thresholds(collect([run])[0], 1)
+
+
+def ranking(run: Path) -> None:
+    from wsseg_cli.rank import kept_scores
+    from wsseg_cli.status import open_existing
+
+    kept_scores(open_existing(run))
+
+
+def data_sources(run: Path) -> None:
+    from wsseg_cli.stages.prepared import data_changes
+    from wsseg_cli.status import open_existing
+
+    found = data_changes(open_existing(run), refresh=True)
+    if found:
+        found.lines()
+
+
+def given_scores(folder: Path) -> tuple[Path, Call]:
+    from wsseg_cli.convert import to_tools
+
+    run = write_run(folder / "run")
+    _complete(run)
+    path = folder / "scores.json"
+    path.write_text(json.dumps({f"made%2Fup{number}": 0.1 * number for number in range(4)}))
+    names = folder / "names.txt"
+    names.write_text("cat\ndog\n")
+    out, choice = folder / "out.json", to_tools.Choice(scores=path)
+    return path, lambda: to_tools.run(run / "pseudo", out, "label-studio", choice, classes=names)
 
 
 def lock(run: Path) -> None:
@@ -94,56 +141,3 @@ def scores(run: Path) -> None:
     for file in sorted((run / "cam").glob("*.safetensors")):
         if "up0" in file.name:
             ScoreStore(run / "cam")["made/up0"].full(0.3)
-
-
-def state(name: str) -> Callable[[Path], tuple[Path, Call]]:
-    def make(folder: Path) -> tuple[Path, Call]:
-        import torch
-
-        from wsseg_cli.engine import train_state
-
-        def network() -> tuple[Any, Any]:
-            torch.manual_seed(0)
-            model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Conv2d(4, 2, 1))
-            return model, torch.optim.AdamW(model.parameters(), 0.01)
-
-        model, optimizer = network()
-        model(torch.randn(2, 3, 8, 8)).mean().backward()
-        optimizer.step()
-        train_state.write(folder / "train", 5, model, optimizer, None)
-
-        def read() -> None:
-            model, optimizer = network()
-            train_state.resume(folder / "train", model, optimizer, None)
-            model(torch.randn(2, 3, 8, 8)).mean().backward()
-            optimizer.step()
-
-        return folder / "train" / "step_000005" / name, read
-
-    return make
-
-
-def model(folder: Path) -> tuple[Path, Call]:
-    from wsseg_cli.engine import checkpoint
-    from wsseg_cli.plugin import discovery
-    from wsseg_cli.stages.plugins import predictor_from, trained
-    from wsseg_cli.types import ClassNames
-
-    cls: Any = discovery.load("segmenters", "deeplabv2")
-    options = cls.Options.model_validate({"backbone": "small", "backbone_options": {"width": 8}, "form": "v2_small"})
-    segmenter = cls(options, ClassNames(["cat", "dog"]))
-    header = {
-        "kind": "segmenters",
-        "name": "deeplabv2",
-        "options": options.model_dump(mode="json"),
-        "classes": ["cat", "dog"],
-        "normalization": {n: getattr(segmenter.normalization, n) for n in ("mean", "std", "scale", "order")},
-        "weights": "none",
-    }
-    path = folder / "model.safetensors"
-    checkpoint.write_model(path, segmenter.build_model(), header)
-
-    def read() -> None:
-        trained(predictor_from(path), path, "cpu", fast=True)
-
-    return path, read

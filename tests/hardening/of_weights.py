@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hardening.reader import Call
+from hardening.reader import Call, Make
 
 
-def weights(suffix: str, save: Callable[[Path], None]) -> Callable[[Path], tuple[Path, Call]]:
+def weights(suffix: str, save: Callable[[Path], None]) -> Make:
     def make(folder: Path) -> tuple[Path, Call]:
         from wsseg_cli.convert import weights
 
@@ -86,3 +88,47 @@ def _varint(value: int) -> bytes:
         out += bytes([value & 127 | 128])
         value >>= 7
     return out + bytes([value])
+
+
+LITE = "efficientnet_lite0"
+
+
+def save_lite(path: Path) -> None:
+    """Write a whole published backbone in few bytes: each of its tensors is one number that is repeated."""
+    import torch
+
+    from wsseg_cli import nets
+
+    with torch.device("meta"):
+        published = nets.backbone(LITE, classes=3).state_dict()
+    one = torch.zeros(1)
+    torch.save({name: one.expand(it.shape) if it.ndim else one.sum() for name, it in published.items()}, path)
+
+
+def conversion(folder: Path) -> tuple[Path, Call]:
+    from wsseg_cli.convert import weights
+
+    path = folder / "lite.pth"
+    save_lite(path)
+    return path, lambda: weights.run(path, folder / "out.safetensors", force=True)
+
+
+def archive(folder: Path) -> tuple[Path, Call]:
+    from wsseg_cli.convert import start_weights
+    from wsseg_cli.errors import CheckpointError
+    from wsseg_cli.weights import TABLE, Published, Source
+
+    os.environ["WSSEG_WEIGHTS"] = str(folder / "weights")
+    source = Source("lite.pth", address="http://nowhere.invalid/lite.zip", member="lite.pth")
+    TABLE["zipped"] = Published("zipped", LITE, (source,))
+    path, inner = folder / "lite.pth.zip", folder / "lite.pth"
+    save_lite(inner)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.write(inner, "models/lite.pth")
+
+    def read() -> None:
+        if not path.is_file():  # what is downloaded always is one
+            raise CheckpointError(f"{path.name}: no such file")
+        start_weights._converted(TABLE["zipped"], path, source)
+
+    return path, read

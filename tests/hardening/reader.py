@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 Call = Callable[[], object]
+Make = Callable[[Path], tuple[Path, Call]]
+"""(empty folder) -> (whole file to damage, call that reads it as a command does)."""
 
 
 @dataclass(frozen=True)
 class Reader:
-    """A reader: form of its files (see `mutate.FORMS`), and what makes a whole one.
-
-    make: (empty folder) -> (file to damage, call that reads it as a command does). slow: a call takes long.
-    """
+    """A reader: form of its files (see `mutate.FORMS`), and what makes a whole one."""
 
     form: str
-    make: Callable[[Path], tuple[Path, Call]]
-    slow: bool = False
+    make: Make

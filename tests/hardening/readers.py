@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hardening import of_data, of_runs, of_weights
+from hardening import of_data, of_models, of_proposals, of_runs, of_weights
 from hardening.drawn import DRAWN
 from hardening.reader import Reader
 
@@ -18,21 +18,32 @@ READERS: dict[str, Reader] = {
     "metrics.jsonl": Reader("jsonl", of_runs.in_run("train-cls/metrics.jsonl", of_runs.report)),
     "eval/*.json": Reader("json", of_runs.in_run("eval/cam-val.json", of_runs.report)),
     "report.json": Reader("json", of_runs.in_run("prepare/report.json", of_runs.report)),
+    "threshold.json": Reader("json", of_runs.in_run("pseudo/threshold.json", of_runs.thresholds)),
+    "sources.json": Reader("json", of_runs.in_run("prepare/sources.json", of_runs.data_sources)),
+    "rank.json": Reader("json", of_runs.in_run("rank.json", of_runs.ranking)),
     "recipe.yaml of a run": Reader("text", of_runs.in_run("recipe.yaml", of_runs.report)),
     "lock": Reader("json", of_runs.in_run("prepare/lock", of_runs.lock)),
     "score map": Reader("safetensors", of_runs.in_run("cam/made%2Fup0.safetensors", of_runs.scores)),
-    "state, model": Reader("safetensors", of_runs.state("model.safetensors")),
-    "state, tensors": Reader("safetensors", of_runs.state("train_state.safetensors")),
-    "state, json": Reader("json", of_runs.state("train_state.json")),
-    "model": Reader("safetensors", of_runs.model),
+    "state, model": Reader("safetensors", of_models.state("model.safetensors")),
+    "state, tensors": Reader("safetensors", of_models.state("train_state.safetensors")),
+    "state, json": Reader("json", of_models.state("train_state.json")),
+    "model": Reader("safetensors", of_models.model),
+    "model, card": Reader("safetensors", of_models.card),
+    "model, frozen": Reader("safetensors", of_models.frozen),
+    "config.json of a hub": Reader("json", of_models.hub),
+    "clusters.json": Reader("json", of_models.rounds("clusters.json")),
+    "features": Reader("safetensors", of_models.rounds("features.safetensors")),
     "weights .safetensors": Reader("safetensors", of_weights.weights(".safetensors", of_weights.save_safetensors)),
     "weights .pth": Reader("zip", of_weights.weights(".pth", of_weights.save_zip)),
     "weights .pth, old": Reader("binary", of_weights.weights(".pth", of_weights.save_legacy)),
     "weights .params": Reader("binary", of_weights.weights(".params", of_weights.save_params)),
     "weights .caffemodel": Reader("binary", of_weights.weights(".caffemodel", of_weights.save_caffe)),
+    "weights, conversion": Reader("zip", of_weights.conversion),
+    "weights, archive": Reader("zip", of_weights.archive),
     "photo .jpg": Reader("binary", of_data.picture(".jpg")),
     "photo .png": Reader("png", of_data.picture(".png")),
     "photo .tif": Reader("binary", of_data.picture(".tif", compression="tiff_lzw")),
+    "photo .tif, plain": Reader("binary", of_data.picture(".tif", turned=False)),
     "photo .webp": Reader("binary", of_data.picture(".webp")),
     "photo .bmp": Reader("binary", of_data.picture(".bmp")),
     "mask": Reader("png", of_data.mask),
@@ -46,11 +57,17 @@ READERS: dict[str, Reader] = {
     "names .txt": Reader("text", of_data.names("names.txt", "0 background\n1 cat\n2 dog\n")),
     "colours": Reader("json", of_data.colours),
     "recipe": Reader("text", of_data.recipe),
+    "proposals of SAM": Reader("json", of_proposals.sam),
+    "proposals": Reader("json", of_proposals.ours),
+    "proposals, stack": Reader("png", of_proposals.stack),
+    "proposals, label image": Reader("png", of_proposals.regions(".png")),
+    "proposals, labels .npy": Reader("binary", of_proposals.regions(".npy")),
+    "scores to sort by": Reader("json", of_runs.given_scores),
     "VOC XML": Reader("text", of_data.data_set("voc", "XML")),
     "VOC list": Reader("text", of_data.data_set("voc", "LIST")),
     "folder CSV": Reader("text", of_data.data_set("folder, CSV", "TABLE")),
     "COCO JSON": Reader("json", of_data.data_set("coco", "INSTANCES")),
-    "imagefolder": Reader("jsonl", of_data.data_set("huggingface, imagefolder", "METADATA"), slow=True),
-    "parquet": Reader("binary", of_data.data_set("huggingface, parquet", "PARQUET"), slow=True),
+    "imagefolder": Reader("jsonl", of_data.data_set("huggingface, imagefolder", "METADATA")),
+    "parquet": Reader("binary", of_data.data_set("huggingface, parquet", "PARQUET")),
 }
 READERS |= {name: Reader(form, make) for name, (form, make) in DRAWN.items()}

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from end_to_end.layouts import LAYOUTS
 
 from hardening.forks import PATHS
@@ -43,3 +44,21 @@ def test_letters_that_the_console_does_not_know(tmp_path: Path, locale: str) -> 
     assert b"is valid" in run("recipes", "check", str(recipe)).stdout
     missing = run("prepare", "--recipe", str(home / "nicht dä.yaml"))
     assert missing.returncode == 2 and missing.stderr.startswith(b"error: no recipe")
+
+
+def test_a_path_that_this_python_cannot_have(tmp_path: Path) -> None:
+    home = tmp_path / "größe"
+    recipe = tmp_path / "own.yaml"
+    text = LAYOUTS["folder, CSV"](home / "data").recipe()
+    recipe.write_text(json.dumps(yaml.safe_load(text), ensure_ascii=False), encoding="utf-8")
+
+    def run(*words: str, **more: str) -> subprocess.CompletedProcess[bytes]:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("LC_", "LANG", "PYTHON"))}
+        environment |= {"PYTHONPATH": os.pathsep.join(PATHS)} | LOCALES["ASCII"] | more
+        command = [sys.executable, "-m", "wsseg_cli", *words, "--recipe", str(recipe)]
+        return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True)
+
+    refused = run("prepare")
+    assert refused.returncode != 0 and b"Traceback" not in refused.stderr
+    assert b"`export PYTHONUTF8=1` and run the command again" in refused.stderr
+    assert run("prepare", PYTHONUTF8="1").returncode == 0

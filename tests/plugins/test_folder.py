@@ -151,7 +151,7 @@ def test_names_of_masks(tmp_path: Path, pattern: str, file: str) -> None:
     data = folder(tmp_path, mask_name=pattern, **options)
     assert [s.mask for s in data.samples("all")] == [tmp_path / "masks" / file]
     assert data.facts()["masks that match no photo"] == "1, such as stray.png (option mask_name)"
-    with pytest.raises(DataError, match=r"none is called like one of the 1 photos .*mask_name: '.*\{id\}"):
+    with pytest.raises(DataError, match=r"none is named after one of the 1 photos .*mask_name: '.*\{id\}"):
         list(folder(tmp_path, **options).samples("all"))
     for broken in ("mask.png", "../{id}.png", "{id:d}.png"):
         with pytest.raises(DataError, match="mask_name"):

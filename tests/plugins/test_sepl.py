@@ -155,7 +155,7 @@ def test_stage_pseudo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return CliRunner().invoke(app, [*words, "--recipe", recipe, "--run", "run", "--quiet"])
 
     said = wsseg("run")
-    assert said.exit_code == 4 and "no such folder proposals" in said.output and "nothing was begun" in said.output
+    assert said.exit_code == 4 and "no such folder proposals" in said.output and "nothing was started" in said.output
     assert not Path("run").exists() or not list(Path("run").rglob("index.jsonl"))
     Path("proposals").mkdir()
     assert wsseg("run", "--to", "cam").exit_code == 0

@@ -162,3 +162,15 @@ def test_a_config_that_is_not_ours_is_refused(run: Path, photo: Path, tmp_path: 
     (out / "config.json").write_text(text, encoding="utf-8")
     done = wsseg("predict", str(photo), "--model", str(out), code=6)
     assert said in done.stderr and "--model" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "said", [{"options": 5}, {"classes": "cat"}, {"normalization": {"mean": "a"}}, {"frozen": []}, {"kept": [1]}]
+)
+def test_a_header_of_another_form_is_refused(run: Path, said: dict[str, Any]) -> None:
+    file = run / "train-seg" / "model.safetensors"
+    tensors, header = checkpoint.read_tensors(file)
+    checkpoint.tensor_files.write_tensors(file, tensors, header | said)
+    for words in (["export", "hub", str(file)], ["predict", "a.jpg", "--model", str(file)]):
+        done = wsseg(*words, code=6)
+        assert f"its header: `{next(iter(said))}" in done.stderr and "Traceback" not in done.stderr

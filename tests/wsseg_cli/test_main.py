@@ -281,3 +281,12 @@ def test_a_reader_that_goes_changes_no_exit_code(shell: str, code: int, here: Pa
     )
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr
+
+
+def test_a_working_directory_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    done = wsseg("prepare", "-r", "quickstart")
+    assert done.exit_code == 4 and done.stderr == "error: the working directory is gone; `cd` to one that is there\n"

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..data.images import SIDEWAYS, check_pixels, decode, exif_orientation, open_picture
+from ..data.proposal_records import check_counts
 from ..data.proposals import Proposals, ProposalStore, read_proposals
 from ..errors import DataError, RecipeError
 from ..foreign.npy import read as read_npy
@@ -108,13 +109,28 @@ def _read(path: Path, form: Form, zero: bool) -> Proposals:
     if form == "sam":
         return read_proposals(path)
     if form == "labels":
-        return Proposals.from_regions(read_regions(path), zero)
-    pieces = [Proposals.from_masks([mask], mask.shape) for mask in map(read_piece, _in_order(path))]  # type: ignore[arg-type]
+        regions = read_regions(path)
+        _check_runs(path, regions)
+        found = Proposals.from_regions(regions, zero)
+        check_counts(path, len(found))
+        return found
+    pieces = [_piece(file) for file in _in_order(path)]
     sizes = {piece.size for piece in pieces}
     if len(sizes) > 1:
         said = " and ".join(f"{width}x{height}" for height, width in sorted(sizes)[:3])
         raise DataError(f"{path}: masks of {len(sizes)} sizes, {said}")
     return Proposals.from_counts(pieces[0].size, [piece.counts(0) for piece in pieces])
+
+
+def _piece(path: Path) -> Proposals:
+    mask = read_piece(path)
+    _check_runs(path, mask)
+    return Proposals.from_masks([mask], (int(mask.shape[0]), int(mask.shape[1])))
+
+
+def _check_runs(path: Path, values: npt.NDArray[Any]) -> None:
+    """Refuse pixels (H, W) that change so often down the columns that their runs would take more memory than they."""
+    check_counts(path, 0, int(np.count_nonzero(values[1:] != values[:-1])) + values.shape[1])
 
 
 def _in_order(folder: Path) -> list[Path]:

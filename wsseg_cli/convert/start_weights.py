@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from ..disk.archives import blocks, opened
+from ..disk.writing import write_atomically
 from ..engine.progress import DownloadLine
 from ..errors import CheckpointError, DataError, RecipeError
 from ..weights import Published, Source, folder, path_of, published
 from ..weights.download import digest, download, require_hash
 from . import weights as conversion
 
+_MOST_WEIGHTS = 8 << 30  # largest file of weights in an archive, in bytes
 _LONGEST = 150  # of a file name, with what is appended to it
 
 
@@ -143,15 +145,18 @@ def require_right(row: Published, result: conversion.ConvertedWeights) -> None:
 def _unpacked(archive: Path, member: str, workshop: Path) -> Path:
     """Return one file of an archive, extracted into `workshop` under its own name, wherever it is in the archive."""
     try:
-        with zipfile.ZipFile(archive) as opened:
-            found = next((name for name in opened.namelist() if name.rpartition("/")[2] == member), None)
+        with opened(archive) as packed:
+            found = next((name for name in packed.namelist() if name.rpartition("/")[2] == member), None)
             if found is None:
-                raise CheckpointError(f"{archive.name} has no {member}; it holds {', '.join(opened.namelist()[:8])}")
+                raise CheckpointError(f"{archive.name} has no {member}; it holds {', '.join(packed.namelist()[:8])}")
             out = workshop / member
-            with opened.open(found) as stream, out.open("wb") as written:
-                while block := stream.read(1 << 20):
-                    written.write(block)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+
+            def fill(temporary: Path) -> None:
+                with temporary.open("wb") as written:
+                    written.writelines(blocks(packed, packed.getinfo(found), _MOST_WEIGHTS))
+
+            write_atomically(out, fill, durable=False)
+    except zipfile.BadZipFile as error:
         raise CheckpointError(f"{archive.name} is damaged ({error})") from error
     return out
 

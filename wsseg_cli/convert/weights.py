@@ -101,7 +101,10 @@ def run(
         raise RecipeError(f"{out} already exists; choose another name or add --force")
     found_in, inside = read_wrapped(source)
     published = {name: _plain(tensor) for name, tensor in found_in.items()}
-    chosen = family or guess_family(published)
+    try:
+        chosen = family or guess_family(published)
+    except CheckpointError as error:
+        raise CheckpointError(f"{source}: {error}") from None
     tensors = rename(published, chosen)
     found = networks(tensors, chosen)
     _require_backbone(source, chosen, tensors, found)

@@ -51,7 +51,7 @@ def check_pixels(path: Path, pixels: int) -> None:
     most = max_pixels()
     if pixels > most:
         raise DataError(
-            f"{path}: {pixels / 1e6:.0f} megapixels; at most {most / 1e6:g} are read: scale it down, "
+            f"{path}: {min(pixels, 1 << 60) / 1e6:.0f} megapixels; at most {most / 1e6:g} are read: scale it down, "
             "or raise the limit with `wsseg --max-megapixels N …`"
         )
 

@@ -17,6 +17,7 @@ from typing_extensions import NotRequired, TypedDict
 from ..disk.records import read_lines, read_record
 from ..disk.writing import write_text
 from ..errors import DataError, StageError
+from ..settings import SPLIT
 from ..types import ClassNames, Sample
 
 REMEDY = "run `wsseg prepare --force`"
@@ -38,7 +39,7 @@ class _Row(TypedDict):
     extras: dict[str, str]
     orientation: Annotated[int, Field(ge=1, le=8)]
     size: tuple[_Side, _Side]
-    lists: list[str]
+    lists: list[Annotated[str, Field(pattern=SPLIT)]]
     labelled: NotRequired[bool]
 
 

@@ -13,48 +13,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import with_config
-from typing_extensions import NotRequired, TypedDict
 
-from ..disk.reading import MEGABYTE, read_bytes
-from ..disk.records import OPEN, parse_record
+from ..disk.reading import read_bytes
+from ..disk.records import parse_record
 from ..errors import DataError
 from ..types import IntArray
 from .files import file_stem, write_text
 from .images import check_pixels
-from .run_lengths import counts_of, text_of
-
-LARGEST = 64 * MEGABYTE
-"""Largest size in bytes of a proposals file of one image; that of a 12-megapixel photo has about a megabyte."""
+from .proposal_records import LARGEST, REMEDY, ImageSize, Record, Sa1b, check_counts, checked_counts, said
+from .run_lengths import text_of
 
 QUALITY = ("predicted_iou", "stability_score")
 """Scores that SAM gives each of its proposals."""
-
-_REMEDY = "expected proposals as `wsseg convert proposals` writes them, or SAM's own"
-
-
-@with_config(OPEN)
-class RunLengths(TypedDict):
-    """COCO's run lengths: [height, width], and counts as numbers or as encoded text."""
-
-    size: tuple[int, int]
-    counts: str | list[int]
-
-
-@with_config(OPEN)
-class Record(TypedDict):
-    """One proposal as SAM's automatic mask generator writes it."""
-
-    segmentation: RunLengths
-    predicted_iou: NotRequired[float]
-    stability_score: NotRequired[float]
-
-
-@with_config(OPEN)
-class Sa1b(TypedDict):
-    """The proposals of one image in the format of SA-1B."""
-
-    annotations: list[Record]
 
 
 @dataclass(frozen=True)
@@ -227,46 +197,25 @@ def read_proposals(path: Path) -> Proposals:
         raise DataError(f"{path}: no such file of proposals; an image without proposals has a file with []") from None
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error
-    listed = data.lstrip()[:1] == b"["
-    if listed:
-        records, image = parse_record(data, list[Record], str(path), _REMEDY), {}
+    image: ImageSize = {}
+    if data.lstrip()[:1] == b"[":
+        records = parse_record(data, list[Record], str(path), REMEDY)
     else:
-        whole: Mapping[str, Any] = parse_record(data, Sa1b, str(path), _REMEDY)
-        records, image = whole["annotations"], whole.get("image", {})
-    sizes: set[tuple[int, int]] = {record["segmentation"]["size"] for record in records}
-    if isinstance(image, dict) and {type(image.get(side)) for side in ("height", "width")} == {int}:
+        whole = parse_record(data, Sa1b, str(path), REMEDY)
+        records, image = whole["annotations"], whole.get("image", image)
+    check_counts(path, len(records))
+    sizes = {record["segmentation"]["size"] for record in records}
+    if "height" in image and "width" in image:
         sizes.add((image["height"], image["width"]))
     if len(sizes) > 1:
-        raise DataError(f"{path}: proposals of {len(sizes)} sizes, {' and '.join(map(_said, sorted(sizes)[:3]))}")
+        raise DataError(f"{path}: proposals of {len(sizes)} sizes, {' and '.join(map(said, sorted(sizes)[:3]))}")
     if not sizes:
         return Proposals.from_counts((0, 0), [])
     (size,) = sizes
     if min(size) < 1:
-        raise DataError(f"{path}: an image of {_said(size)} pixels")
+        raise DataError(f"{path}: an image of {said(size)} pixels")
     check_pixels(path, size[0] * size[1])
-    counts = [_checked(record["segmentation"]["counts"], size, path, n) for n, record in enumerate(records)]
+    counts = [checked_counts(record["segmentation"]["counts"], size, path, n) for n, record in enumerate(records)]
     known = [name for name in QUALITY if records and all(name in record for record in records)]
     quality = {name: np.array([record[name] for record in records], np.float64) for name in known}  # type: ignore[literal-required]
     return Proposals.from_counts(size, counts, **quality)
-
-
-def _checked(counts: str | list[int], size: tuple[int, int], path: Path, number: int) -> IntArray:
-    """Return run lengths that fill the image exactly.
-
-    Raises:
-        DataError: they do not fill it; names file and proposal.
-    """
-    pixels = size[0] * size[1]
-    try:
-        lengths = counts_of(counts) if isinstance(counts, str) else np.array(counts, np.int64)
-    except (ValueError, OverflowError) as error:
-        raise DataError(f"{path}: proposal {number} has no run lengths ({error})") from None
-    if (len(lengths) and (lengths.min() < 0 or lengths.max() > pixels)) or len(lengths) > 2 * pixels + 2:
-        raise DataError(f"{path}: proposal {number} has run lengths beyond its {_said(size)} pixels")
-    if (total := int(lengths.sum())) != pixels:
-        raise DataError(f"{path}: the runs of proposal {number} fill {total} pixels, the image has {_said(size)}")
-    return lengths
-
-
-def _said(size: Sequence[int]) -> str:
-    return f"{size[1]}x{size[0]}"

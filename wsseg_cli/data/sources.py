@@ -12,9 +12,9 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import with_config
+from pydantic import AfterValidator, Field, with_config
 from typing_extensions import TypedDict
 
 from ..disk.reading import open_regular
@@ -39,25 +39,35 @@ _ABSENT = -1
 _BLOCK = 1 << 20
 
 
+_Path = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+
+
 @with_config(OPEN)
 class _Rows(TypedDict):
     """The files of one folder, column by column; a size of -1 means that the file did not exist."""
 
-    folder: str
-    names: list[str]
+    folder: _Path
+    names: list[_Path]
     sizes: list[int]
     times: list[int]
     hashes: list[str]
+
+
+def _even(rows: _Rows) -> _Rows:
+    lengths = [len(rows["names"]), len(rows["sizes"]), len(rows["times"]), len(rows["hashes"])]
+    if len(set(lengths)) > 1:
+        raise ValueError(f"columns of {', '.join(map(str, lengths))} rows")
+    return rows
 
 
 @with_config(OPEN)
 class _Record(TypedDict):
     """sources.json. Folders are relative to a root, `NAME:sub/folder`; listed: other pictures by folder."""
 
-    roots: dict[str, str]
-    tables: list[_Rows]
-    files: list[_Rows]
-    listed: dict[str, list[str]]
+    roots: dict[str, _Path]
+    tables: list[Annotated[_Rows, AfterValidator(_even)]]
+    files: list[Annotated[_Rows, AfterValidator(_even)]]
+    listed: dict[_Path, list[_Path]]
 
 
 @dataclass

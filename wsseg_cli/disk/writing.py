@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..errors import DataError
 from ..signals import may_run
+from .reading import require_regular
 
 _LEFT_OVER = re.compile(r"\..+\.(\d+)\.tmp")
 
@@ -45,10 +46,12 @@ def write_atomically(path: Path, write: Callable[[Path], object], *, durable: bo
     `settle` flushes together.
 
     Raises:
-        DataError: the file cannot be written, as on a full disk.
+        DataError: the file cannot be written, as on a full disk, or a folder, a device or a FIFO has its name.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            require_regular(path)  # a rename onto /dev/null or a FIFO would put a file in its place
         temporary = temporary_name(path)
         try:
             # we create it ourselves: the umask decides its mode, whatever the library that fills it would choose

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .. import weights as start_weights
 from ..data import tensor_files
+from ..data.model_header import checked_header
 from ..errors import CheckpointError
 from ..foreign import pth
 from ..types import Json
@@ -33,15 +34,17 @@ def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], Js
     """Return the tensors of a safetensors file and its header; on the device "meta", only names and shapes.
 
     Raises:
-        CheckpointError: the file is missing, truncated, or not a safetensors file.
+        CheckpointError: the file is missing, truncated, not a safetensors file, or its header has another form.
     """
     try:
         if device == "meta":
-            header = tensor_files.read_header(path, _refusal(path))
-            return {n: torch.empty(spec.shape, device="meta") for n, spec in header.specs.items()}, header.values
-        return tensor_files.read_tensors(path, "pt", _refusal(path))
+            specs, header = tensor_files.read_header(path, _refusal(path))
+            tensors = {name: torch.empty(spec.shape, device="meta") for name, spec in specs.items()}
+        else:
+            tensors, header = tensor_files.read_tensors(path, "pt", _refusal(path))
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
+    return tensors, checked_header(header, path)
 
 
 def read_header(path: Path) -> Json:
@@ -51,7 +54,7 @@ def read_header(path: Path) -> Json:
         CheckpointError: as `read_tensors`.
     """
     try:
-        return tensor_files.read_header(path, _refusal(path)).values
+        return checked_header(tensor_files.read_header(path, _refusal(path)).values, path)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
 

@@ -112,11 +112,9 @@ def _outcomes(
     others = set(multiprocessing.active_children())
     waiting: set[Future[Outcome]] = set()
     try:
-        ahead = iter(image_ids)
-        with children_deaf():
-            waiting.add(pool.submit(_in_worker, next(ahead)))  # the first one starts all workers
-        for image_id in ahead:
-            waiting.add(pool.submit(_in_worker, image_id))
+        for image_id in image_ids:
+            with children_deaf():  # a pool starts a worker whenever none is idle
+                waiting.add(pool.submit(_in_worker, image_id))
             if len(waiting) >= 4 * workers:
                 finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in finished)

@@ -75,7 +75,7 @@ def load_trained(model: nn.Module, path: Path) -> None:
     tensors, header = checkpoint.read_tensors(path)
     if "frozen" in header:
         checkpoint.load_initial(model, frozen_weights(header, path, model))
-        if sorted(tensors) != sorted(map(str, header.get("kept", ()))):
+        if sorted(tensors) != sorted(header.get("kept", ())):
             raise CheckpointError(f"{path} lacks what was computed of its weights; run `wsseg train-cls --force`")
         _put(model, tensors, str(path))
     else:

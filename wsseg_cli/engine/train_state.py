@@ -19,6 +19,7 @@ from ..errors import CheckpointError
 from .checkpoint import MODEL, load_strictly, tensors_of
 
 _STATE = "train_state"
+_MOST_STEPS = 1 << 53
 
 
 @with_config(ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
@@ -108,10 +109,18 @@ def _check_state(last: Path, state: Mapping[int, Mapping[str, Any]], optimizer: 
             raise CheckpointError(f"{last}: the values belong to another optimiser or network; {remedy}")
         for name, value in values.items():
             wanted = parameters[number].shape
+            if not isinstance(value, Tensor) or not value.dim():
+                _check_count(value.item() if isinstance(value, Tensor) else value, f"{last}: {number}.{name}", remedy)
             if isinstance(value, Tensor) and value.dim() and (value.shape != wanted or not value.is_floating_point()):
                 raise CheckpointError(
                     f"{last}: {number}.{name} is {value.dtype} {tuple(value.shape)}, expected {tuple(wanted)}; {remedy}"
                 )
+
+
+def _check_count(value: float, what: str, remedy: str) -> None:
+    """Refuse a scalar that is no count of steps, the only kind that optimisers keep."""
+    if not 0 <= value < _MOST_STEPS:
+        raise CheckpointError(f"{what} is {value!s:.40}, expected a count of steps; {remedy}")
 
 
 def _load_scaler(scaler: Any, values: Mapping[str, Any], last: Path, remedy: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
@@ -13,7 +12,8 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
-from ..disk.reading import read_bytes
+from ..disk.archives import opened, unpack
+from ..disk.reading import MEGABYTE, read_bytes
 from ..disk.writing import write_atomically, write_text
 from ..errors import DataError
 from ..types import ByteArray
@@ -22,6 +22,8 @@ from .regions import BoolArray, Drawing, Drawings, Picture, from_lengths, region
 
 LARGEST = 1 << 30
 """Largest XML that is read, in bytes."""
+
+_LARGEST_MASK = 256 * MEGABYTE
 
 LABELMAP = "labelmap.txt"
 MASKS = "SegmentationClass/"
@@ -135,7 +137,7 @@ def read(path: Path) -> Drawings:
     try:
         data = _xml_of(path)
         text = data.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError, zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error) as error:
+    except (OSError, UnicodeDecodeError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: cannot be read as CVAT's XML ({error})") from None
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise DataError(f"{path}: has a document type of its own, which CVAT's files do not need")
@@ -152,12 +154,10 @@ def read(path: Path) -> Drawings:
 def _xml_of(path: Path) -> bytes:
     if not zipfile.is_zipfile(path):
         return read_bytes(path, LARGEST)
-    with zipfile.ZipFile(path) as archive:
+    with opened(path) as archive:
         if _ANNOTATIONS not in archive.namelist():
             raise zipfile.BadZipFile(f"it holds neither {_ANNOTATIONS} nor {LABELMAP}")
-        if archive.getinfo(_ANNOTATIONS).file_size > LARGEST:
-            raise zipfile.BadZipFile(f"{_ANNOTATIONS} is larger than {LARGEST:,} bytes")
-        return archive.read(_ANNOTATIONS)
+        return unpack(archive, archive.getinfo(_ANNOTATIONS), LARGEST)
 
 
 def _drawing(path: Path, image: ElementTree.Element) -> Drawing:
@@ -226,23 +226,13 @@ def labelmap(path: Path) -> tuple[list[str], ByteArray] | None:
     if not zipfile.is_zipfile(path):
         return None
     try:
-        with zipfile.ZipFile(path) as archive:
+        with opened(path) as archive:
             if LABELMAP not in archive.namelist():
                 return None
-            if archive.getinfo(LABELMAP).file_size > 1 << 20:
-                raise zipfile.BadZipFile("larger than a megabyte")
-            text = archive.read(LABELMAP).decode("utf-8-sig")
+            text = unpack(archive, archive.getinfo(LABELMAP), MEGABYTE).decode("utf-8-sig")
         rows = [line.split(":") for line in text.splitlines() if line.strip() and not line.startswith("#")]
         colours = np.array([[int(part) for part in row[1].split(",")] for row in rows])
-    except (
-        OSError,
-        ValueError,
-        IndexError,
-        zipfile.BadZipFile,
-        NotImplementedError,
-        RuntimeError,
-        zlib.error,
-    ) as error:
+    except (OSError, ValueError, IndexError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: {LABELMAP} cannot be read ({error}); expected lines NAME:R,G,B::") from None
     if colours.ndim != 2 or colours.shape[1] != 3 or colours.min() < 0 or colours.max() > 255 or len(colours) > 256:
         raise DataError(f"{path}: {LABELMAP}: expected up to 256 lines NAME:R,G,B::")
@@ -251,15 +241,12 @@ def labelmap(path: Path) -> tuple[list[str], ByteArray] | None:
 
 def coloured_masks(path: Path) -> Iterable[tuple[str, bytes | Exception]]:
     """Yield (image id, PNG) of the masks in an archive, with an exception for each that cannot be unpacked."""
-    with zipfile.ZipFile(path) as archive:
+    with opened(path) as archive:
         for entry in archive.infolist():
             name = entry.filename
             if name.startswith(MASKS) and name.lower().endswith(".png"):
                 image_id = name[len(MASKS) : -4]
-                if entry.file_size > LARGEST:
-                    yield image_id, ValueError(f"{entry.file_size:,} bytes; at most {LARGEST:,} are read")
-                    continue
                 try:
-                    yield image_id, archive.read(entry)
-                except Exception as error:  # zipfile and zlib fail in all kinds of ways on a damaged member
+                    yield image_id, unpack(archive, entry, _LARGEST_MASK)
+                except zipfile.BadZipFile as error:
                     yield image_id, error

@@ -206,7 +206,7 @@ def guess_family(names: Collection[str]) -> str:
     found = [family for family, entry in FAMILIES.items() if entry.matches(names)]
     if found and len({FAMILIES[family].rename for family in found}) == 1:
         return found[0]
-    first = ", ".join(sorted(names)[:5])
+    first = ", ".join(f"{name:.80}" for name in sorted(names)[:5])
     why = f"they look like {' and like '.join(found)}" if found else "no known family names them so"
     raise CheckpointError(
         f"cannot tell whose weights these are ({first}, …): {why}; name it with --from {'|'.join(FAMILIES)}"

@@ -16,11 +16,11 @@ from ..errors import DataError
 
 Border = Literal["reference", "full"]
 """Which pairs of a grid count: those whose source leaves radius - 1 cells free at the left, right and lower border, as
-published (PSA; ten cells of a large grid then have no neighbour at radius 5), or all that lie inside the grid (IRN)."""
+published (PSA; ten cells of a large grid then have no neighbour at radius 5), or all inside the grid (IRN)."""
 
 Offset = tuple[int, int]
 MeanOverProcesses = Callable[[Tensor], Tensor]
-"""Returns the mean of a tensor over all training processes; None where there is one process."""
+"""Returns the mean of a tensor over all training processes; None if there is one process."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ Norm = Literal["max", "min_max", "none"]
 EPSILON = 1e-5
 
 STRIDE = 4
-"""Pixels of a cell of `ScoreMap.strided`, on which IRN's random walk begins."""
+"""Pixels per cell of `ScoreMap.strided`, from which IRN's random walk starts."""
 
 
 def class_activation_maps(features: Tensor, weight: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ def rectified_min_max_norm(maps: Tensor) -> Tensor:
 
 
 NORMS: dict[str, Callable[[Tensor], Tensor]] = {"max": max_norm, "min_max": min_max_norm, "none": lambda cams: cams}
-"""The norms of `multi_scale` by name."""
+"""The normalisations of `multi_scale` by name."""
 
 
 @torch.no_grad()

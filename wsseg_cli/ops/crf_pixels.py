@@ -9,8 +9,8 @@ import numpy as np
 from ..types import ByteArray, Normalization
 
 CrfPixels = Literal["float32", "float64", "mean_subtracted"]
-"""`float32`, `float64`: normalised in float32, restored in this precision, cut off (semantic-segmentation-codebase and
-PPC; RS+EPM). `mean_subtracted`: the network's input itself, BGR minus the mean, cast to bytes (deeplab-pytorch)."""
+"""`float32`, `float64`: normalised in float32, restored in this precision, truncated (semantic-segmentation-codebase
+and PPC; RS+EPM). `mean_subtracted`: the network's input itself, BGR minus the mean, cast to bytes (deeplab-pytorch)."""
 
 
 def restored_pixels(image: ByteArray, normalization: Normalization, rule: CrfPixels) -> ByteArray:

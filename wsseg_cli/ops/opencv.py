@@ -15,7 +15,7 @@ from ..errors import RecipeError
 from ..types import ByteArray
 
 OpenCV = Literal["emulated", "library"]
-"""Who computes: numpy, the same bits on every machine, or the package opencv-python-headless."""
+"""What computes: numpy, with the same bits on every machine, or the package opencv-python-headless."""
 
 MISSING = "opencv: library needs the package: pip install 'wsseg[opencv]'"
 

@@ -14,7 +14,7 @@ import numpy as np
 from ..types import FloatArray
 
 GRID = 128
-"""Pixels; every window begins at a multiple."""
+"""Pixels; every window begins at a multiple of it."""
 
 Span = tuple[int, int]
 """First row or column, and the one after the last."""

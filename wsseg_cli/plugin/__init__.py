@@ -82,7 +82,7 @@ NEED_TORCH: dict[str, str] = {
     "multilabel_soft_margin": "wsseg_cli.ops.losses",
     "segmentation_transform": "wsseg_cli.data.transforms",
 }
-"""Names that are imported when they are asked for, and where they stand."""
+"""Names that are imported on request, and their modules."""
 
 MODULES: dict[str, str] = {
     "wsseg_cli.nets": "backbones, DeepLab's heads, class layers, batch norms folded for inference",

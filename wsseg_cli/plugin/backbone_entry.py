@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .backbone import Backbone
 
 FEATURE_MAPS = ("conv3", "conv4", "conv5", "conv6")
-"""Feature maps that a backbone has where its network does. Names carry ResNet-38's meaning; `conv6` is the last."""
+"""Feature maps that a backbone has if its network does. Names have ResNet-38's meaning; `conv6` is the last."""
 
 BatchNormRule = Literal["fixed", "affine_fixed", "statistics_fixed", "learn"]
 
@@ -40,7 +40,7 @@ FREEZING_PRESETS: dict[str, Freezing] = {
     "batch_norm": Freezing((), "fixed"),
     "statistics": Freezing((), "statistics_fixed"),
 }
-"""What every backbone can hold: everything, all batch norms, or their statistics alone."""
+"""What every backbone can freeze: everything, all batch norms, or their statistics alone."""
 
 
 class BackboneOptions(PluginOptions):
@@ -57,7 +57,7 @@ class BackboneOptions(PluginOptions):
         False, description="what never learns: whole, batch_norm, statistics; false: everything learns"
     )
     normalization: Literal["imagenet", "caffe", "tensorflow"] | None = Field(
-        None, description="how the pixels come in; null: as the backbone's published weights want them"
+        None, description="how the pixels come in; null: as the backbone's published weights expect them"
     )
 
     @field_validator("frozen")
@@ -88,7 +88,7 @@ class BackboneEntry(Plugin[BackboneOptionsT], Generic[BackboneOptionsT]):
     family: ClassVar[bool] = False
     """True if the entry stands for many networks, `ENTRY/MODEL` by name."""
     pixels: ClassVar[Normalization] = IMAGENET
-    """How the published weights want their pixels."""
+    """How the published weights expect their pixels."""
 
     def __init__(self, options: BackboneOptionsT, model: str = "") -> None:
         super().__init__(options)

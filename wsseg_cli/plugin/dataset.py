@@ -17,7 +17,8 @@ class DatasetOptions(PluginOptions):
     """Options of every data set."""
 
     extras: dict[str, Path] = Field(
-        {}, description="folders of further maps of each image by name, ID.png, as {depth: maps/depth}; beside saliency"
+        {},
+        description="folders of further maps of each image by name, ID.png, as {depth: maps/depth}; besides saliency",
     )
 
     @field_validator("extras")

@@ -24,7 +24,7 @@ KINDS: dict[str, type[protocols.Plugin[Any]]] = {
 """The groups, `wsseg.<group>` as entry points, and the class that each promises."""
 
 CORE = "wsseg"
-"""The distribution whose names nobody can take over."""
+"""The distribution whose names no other can take over."""
 
 _TRAINING = ("build_model", "train_transform", "training_step")
 _ASKED: dict[str, tuple[str, ...]] = {

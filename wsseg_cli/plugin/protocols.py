@@ -72,7 +72,7 @@ class Trainable(Plugin[OptionsT], Generic[OptionsT, NetworkT]):
     idle_parameters: ClassVar[bool] = False
     """True if some steps leave parts of the network unused."""
     drop_unlabelled: ClassVar[bool] = True
-    """True if images without a label are left out, except negatives where `TrainingJob.keep_unlabelled` says so."""
+    """True if images without a label are left out, except negatives if `TrainingJob.keep_unlabelled` says so."""
 
     def __init__(self, options: OptionsT, classes: ClassNames) -> None:
         super().__init__(options)
@@ -204,10 +204,10 @@ class Method(Trainable[OptionsT, NetworkT]):
     """
 
     gives_strided: ClassVar[bool] = False
-    """True if its score maps bring `ScoreMap.strided`, the second resolution that some refiners begin from."""
+    """True if its score maps have `ScoreMap.strided`, the second resolution that some refiners start from."""
 
     sees_windows: ClassVar[bool] = False
-    """True if `scores` looks at an image larger than `infer.tile` in windows, as `ops.cam.multi_scale` does."""
+    """True if `scores` processes an image larger than `infer.tile` in windows, as `ops.cam.multi_scale` does."""
 
     @classmethod
     def requirements(cls, options: OptionsT) -> Requirements:

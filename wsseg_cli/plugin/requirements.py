@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from .protocols import PluginOptions, Requirements, Trainable
 
 Given = dict[str, Any]
-"""Options by name, as a recipe gives them; those that are left out have their defaults."""
+"""Options by name, as a recipe gives them; omitted ones have their defaults."""
 
 
 def variants(cls: type[Trainable[Any, Any]]) -> Iterator[tuple[Given, Requirements]]:

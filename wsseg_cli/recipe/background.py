@@ -44,4 +44,4 @@ Background = Annotated[
     | Annotated[Literal["auto"], Tag("literal['auto']")],
     Discriminator(_background_form),
 ]
-"""How background gets a score: as the recipe says, or "auto", a threshold that `pseudo` chooses and names."""
+"""How the background is scored: as the recipe says, or "auto", a threshold that `pseudo` chooses and names."""

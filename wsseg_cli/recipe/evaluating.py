@@ -14,7 +14,7 @@ class ThresholdSettings(Settings):
 
     start: float = Field(0.0, ge=0, le=1, description="first threshold")
     stop: float = Field(1.0, ge=0, le=1, description="last threshold")
-    step: float = Field(0.01, gt=0, description="distance of two thresholds")
+    step: float = Field(0.01, gt=0, description="distance between two thresholds")
 
     @model_validator(mode="after")
     def _ascending(self) -> ThresholdSettings:

@@ -18,7 +18,7 @@ class IgnoreSettings(Settings):
         description="least confidence: the highest CRF marginal, without a CRF the highest score's share of all scores",
     )
     only_training: bool = Field(
-        False, description="255 in the masks that train-seg reads alone; those that eval reads keep their class"
+        False, description="255 only in the masks that train-seg reads; those that eval reads keep their class"
     )
 
     @model_validator(mode="before")

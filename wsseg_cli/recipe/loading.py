@@ -264,7 +264,7 @@ def _with_way(problem: Problem, document: Document) -> Problem:
         for given, other in (("max_steps", "epochs"), ("epochs", "max_steps")):
             if document.lines.get((*problem.address, given)) == "--set":
                 way = f"--set {spell((*problem.address, other))}=null"
-                return Problem((*problem.address, given), f"{ONE_LENGTH}; `{way}` takes the other one away")
+                return Problem((*problem.address, given), f"{ONE_LENGTH}; `{way}` removes the other one")
     return problem
 
 

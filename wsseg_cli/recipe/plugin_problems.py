@@ -17,7 +17,7 @@ from .sections import PLUGIN, FrozenClsSettings
 from .yaml_core import Address, Document
 
 MISSING_TRAINING = "give batch_size, optim, and max_steps or epochs"
-"""What a section lacks that names a method and its weights alone."""
+"""What a section with only a method and its weights lacks."""
 
 
 def options_of(

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from ..settings import (
+    NO_SPLIT,
+    SPLIT,
     InferSettings,
     MaskCrfSettings,
     RuntimeSettings,
@@ -34,7 +36,7 @@ PLUGIN: dict[str, tuple[str, str, str]] = {
 }
 """The stages that run a plugin: its group, the section, and the key that names it (the section itself if "").
 
-Only that of `pseudo` may be absent where the section is there.
+Only that of `pseudo` may be absent from an existing section.
 """
 
 
@@ -58,7 +60,7 @@ class DatasetSettings(PluginChoice):
     train: Splits = Field(description="split or splits that are trained on")
     val: str | None = Field(None, description="split that is never trained on")
     score: Splits | None = Field(
-        None, description="split or splits where everything is evaluated; default: the train split"
+        None, description="split or splits on which everything is evaluated; default: the train split"
     )
 
     @field_validator("train", "val", "score")
@@ -66,8 +68,8 @@ class DatasetSettings(PluginChoice):
     def _file_names(cls, value: Any) -> Any:
         names = (value,) if isinstance(value, str) else value or ()
         for name in names:
-            if not re.fullmatch(r"\w[\w.+-]{0,99}", name):
-                raise ValueError(f"{name!r} cannot name a split: letters, digits, '_', '-', '.' and '+' only")
+            if not re.fullmatch(SPLIT, name):
+                raise ValueError(f"{name!r} {NO_SPLIT}")
         if len(set(names)) < len(names):
             raise ValueError(f"a split occurs twice (got {', '.join(names)})")
         return value
@@ -158,14 +160,14 @@ Refiners = Annotated[
     | Annotated[tuple[RefinerChoice, ...], Field(min_length=1), Tag("tuple[RefinerChoice]")],
     Discriminator(_refiner_form),
 ]
-"""One refiner, or a list of them: each reads the score maps of the one before."""
+"""One refiner, or a list of them: each reads the score maps of the previous one."""
 
 
 class RefineSettings(Settings):
     """Refinement of score maps."""
 
     refiner: Refiners = Field(
-        description="refiner that makes the score maps better, or a list of them: each reads the maps of the one before"
+        description="refiner that improves the score maps, or a list of them: each reads the maps of the previous one"
     )
     train: TrainSettings | None = Field(None, description="training of a refiner that learns")
     infer: InferSettings = Field(default_factory=InferSettings, description="test-time views")
@@ -197,7 +199,7 @@ class PseudoSettings(Settings):
     refiner: PluginChoice | None = Field(None, description="mask refiner, the last step; null: none")
     precision: Literal["fp32", "fp16"] = Field(
         "fp32",
-        description="arithmetic of background, comparison and energies; fp16 as codes that go on with stored maps",
+        description="arithmetic of background, comparison and energies; fp16 as in codes that use stored maps",
     )
     ignore: IgnoreSettings | None = Field(None, description="{below: …}: pixels that become 255; null: none")
     store_confidence: bool = Field(
@@ -217,7 +219,7 @@ class TrainSegSettings(TrainSettings):
 
     segmenter: PluginChoice = Field(description="segmenter that learns from masks")
     masks: Literal["pseudo", "ground_truth", "corrected"] = Field(
-        "pseudo", description="what it learns from; corrected: hand masks where there are some, else pseudo-masks"
+        "pseudo", description="what it learns from; corrected: hand masks where they exist, else pseudo-masks"
     )
     corrected: str | None = Field(
         None,
@@ -225,7 +227,10 @@ class TrainSegSettings(TrainSettings):
         "of the data set",
     )
     repeat_corrected: int = Field(
-        1, ge=1, le=1000, description="masks: corrected: how many times as often images with hand masks are learnt from"
+        1,
+        ge=1,
+        le=1000,
+        description="masks: corrected: how many times as often as others images with hand masks are used",
     )
 
     @property
@@ -246,10 +251,10 @@ class Recipe(Settings):
 
     name: str = Field(pattern=r"^\w[\w.+-]{0,99}$", description="name of the experiment; the run is runs/NAME")
     seed: int = Field(0, ge=0, lt=2**32, description="root of all random numbers")
-    reference: dict[str, Any] | None = Field(None, description="published numbers, printed beside ours")
+    reference: dict[str, Any] | None = Field(None, description="published numbers, printed next to ours")
     dataset: DatasetSettings = Field(description="the data set; the section of prepare")
     train_cls: ClassifierSettings | None = Field(
-        None, description="training of the classifier; only method and weights of one that learns nothing"
+        None, description="training of the classifier; only method and weights if it learns nothing"
     )
     cam: CamSettings | None = Field(None, description="class activation maps")
     refine: RefineSettings | None = Field(None, description="refinement of score maps")

@@ -13,7 +13,7 @@ from yaml.composer import Composer
 from ..errors import RecipeError
 
 Address = tuple[str | int, ...]
-"""Where a value stands: keys and list positions from the root down."""
+"""The place of a value: keys and list positions from the root down."""
 
 LARGEST = 256 << 10
 """Bytes of the largest recipe; a thorough one has ten thousand, and a megabyte takes the parser half a minute."""

@@ -11,7 +11,7 @@ from ..types import Json
 from .collect import ARTEFACTS, RunFacts
 
 ABSENT = "–"
-"""What stands in the place of a score or a key that a run does not have."""
+"""Shown in place of a score or a key that a run does not have."""
 
 
 @dataclass(frozen=True)

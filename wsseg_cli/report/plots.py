@@ -11,7 +11,7 @@ from markupsafe import Markup
 WIDTH, HEIGHT = 440, 250
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 12, 34
 COLOURS = 8
-"""Number of line colours in the style sheet, `s0` … `s7`; more lines begin again, dashed differently."""
+"""Number of line colours in the style sheet, `s0` … `s7`; more lines start over, dashed differently."""
 
 _DASHES = ("", "6 4", "2 3")
 

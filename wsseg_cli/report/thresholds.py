@@ -16,7 +16,7 @@ from .collect import RunFacts
 from .sheet import Picture, picture_of
 
 APART = 0.1
-"""How far the thresholds lie from each other."""
+"""The distance between the thresholds."""
 
 
 @dataclass(frozen=True)

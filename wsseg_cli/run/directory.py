@@ -23,7 +23,7 @@ from .records import Finished, Started, now, read_done, read_stage, versions, wr
 
 SCHEMA_VERSION = 1
 PER_IMAGE: frozenset[str] = frozenset({"cam", "refine", "pseudo"})
-"""Stages that write one file an image and are done split by split."""
+"""Stages that write one file per image and are done split by split."""
 
 State = Literal["new", "continue", "done"]
 _WORDS = {"new": "begins", "continue": "goes on", "done": "is up to date"}

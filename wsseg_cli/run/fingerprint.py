@@ -28,7 +28,7 @@ LATER: Json = {
     "train_seg.repeat_corrected": 1,
     "eval.ignored": "wrong",
 }
-"""Ends of addresses that came after the first records: at these values they are left out, and older records hold."""
+"""Ends of addresses added after the first records: at these values they are left out, so older records hold."""
 
 HAND_MASKS = "hand masks"
 """What train-seg reads of the folder `train_seg.corrected`; no stage makes it."""

@@ -11,7 +11,7 @@ from ..errors import StageError
 
 FILE = "threshold.json"
 COUNTS_AS = 20
-"""How many masks the mean score counts as beside the best threshold on masks."""
+"""How many masks the mean score counts as, next to the best threshold on masks."""
 _NAMED = 5
 
 

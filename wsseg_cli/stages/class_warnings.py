@@ -9,7 +9,7 @@ from collections.abc import Sequence
 _BETWEEN = re.compile(r"\s*(?:[,;|/+&，、；]|\band\b|\s)\s*")
 
 EVERYWHERE = 0.95
-"""Share of the training images from which on a class is said to be on nearly all of them."""
+"""Share of the training images from which a class is reported as being on nearly all of them."""
 
 
 def name_warnings(names: Sequence[str]) -> list[str]:
@@ -24,9 +24,7 @@ def name_warnings(names: Sequence[str]) -> list[str]:
             lines.append(f"{said} are classes of their own; `rename: {{{same[1]!r}: {same[0]!r}}}` makes them one")
     for name in names:
         if name != name.strip():
-            lines.append(
-                f"class {name!r} has a space at an end; `rename: {{{name!r}: {name.strip()!r}}}` takes it away"
-            )
+            lines.append(f"class {name!r} has a space at an end; `rename: {{{name!r}: {name.strip()!r}}}` removes it")
         parts = [part for part in _BETWEEN.split(name.strip()) if part]
         if len(parts) > 1 and all(part.casefold() in alike for part in parts):
             between = name.strip()[len(parts[0]) : name.strip().index(parts[1], len(parts[0]))]

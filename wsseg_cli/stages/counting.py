@@ -21,7 +21,7 @@ from . import Context
 from .per_image import cpu_workers, report_failures
 
 Kind = Literal["masks", "scores", "own background"]
-"""What a folder holds: masks, score maps scored at every threshold, score maps with a background score."""
+"""The contents of a folder: masks, score maps scored at every threshold, score maps with a background score."""
 
 _GROUPS_A_WORKER = 8
 _COUNTS_AS: dict[str, PredictedIgnore] = {"wrong": "miss", "left_out": "drop"}

@@ -13,7 +13,7 @@ from ..types import Json
 from .class_warnings import EVERYWHERE, name_warnings
 
 OFTEN = 0.8
-"""Share of a class's images in which another class also stands, from which on CAMs are likely to confuse the two."""
+"""Share of a class's images that also show another class, from which CAMs are likely to confuse the two."""
 
 
 def data_report(index: Index, section: DatasetSettings, facts: Mapping[str, Any]) -> Json:
@@ -85,9 +85,9 @@ def _warnings(report: Mapping[str, Any], section: DatasetSettings) -> list[str]:
             use = use if name in section.train else "all background where labels are given"
             lines.append(f"{name}: {counts['without label']} images show none of the classes: {use}")
         if counts["labels unknown"]:
-            lines.append(f"{name}: {counts['labels unknown']} images whose labels nobody gave, left out of training")
+            lines.append(f"{name}: {counts['labels unknown']} images without known labels, left out of training")
     for row in report["often together"][:5]:
-        lines.append(f"{row['class']} stands with {row['with']} in {row['share']:.0%}: CAMs will confuse them")
+        lines.append(f"{row['class']} appears with {row['with']} in {row['share']:.0%}: CAMs will confuse them")
     if report["in train and val"]:
         lines.append(f"{report['in train and val']} images stand in both the training and the validation split")
     if report.get("left out"):

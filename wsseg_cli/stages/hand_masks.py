@@ -70,7 +70,7 @@ def _masks_in(folder: Path, index: Index) -> dict[str, Path]:
     wrong += filter(None, in_threads(problem, found))
     if wrong:
         more = [f"… and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else []
-        head = f"{len(wrong)} hand mask{'' if len(wrong) == 1 else 's'} cannot be used; mend them or take them away"
+        head = f"{len(wrong)} hand mask{'' if len(wrong) == 1 else 's'} cannot be used; fix or remove them"
         raise DataError("\n  ".join([head, *wrong[:_SHOWN], *more]))
     return found
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from ..recipe.sections import Recipe, TrainClsSettings
 
 FAR = 3
-"""How many times the side that training sees a photo's longer side may have; beyond, maps are of another scale."""
+"""How many times as long as the side in training a photo's longer side may be; beyond, the scale of maps differs."""
 
 
 def size_warning(recipe: Recipe, sizes: Iterable[tuple[int, int]]) -> list[str]:

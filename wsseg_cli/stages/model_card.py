@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.index import read_index
+from ..data.model_header import checked_header
 from ..data.tensor_files import Refusal, read_header
 from ..disk.records import read_record
 from ..disk.writing import write_text
@@ -25,7 +26,7 @@ from .hand_masks import masks_said
 CARD = "model.md"
 _MODEL = "model.safetensors"
 _MADE_BY = {"train-cls": "cam", "refine/train": "refine", "train-seg": "seg"}
-"""The folders that hold a network, and what of `eval` it made."""
+"""The folders that hold a network, and the artefacts of `eval` that it made."""
 _WORDS = {"methods": "method", "refiners": "refiner", "segmenters": "segmentation network"}
 _log = logging.getLogger(__name__)
 
@@ -81,9 +82,10 @@ def header_of_file(path: Path) -> Json:
         CheckpointError: the file is missing or damaged.
     """
     try:
-        return read_header(path, Refusal("fetch it again, or train it anew", CheckpointError)).values
+        found = read_header(path, Refusal("fetch it again, or train it again", CheckpointError))
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
+    return checked_header(found.values, path)
 
 
 def evaluations(run: RunDir, artefacts: Iterable[str]) -> Iterator[Evaluation]:
@@ -172,8 +174,8 @@ def _licences(header: Json) -> list[str]:
     start = str(header.get("weights", "unknown"))
     said = f"Initial weights: {start}."
     if start != "none" and "licence:" not in start:
-        said += " wsseg knows no licence of theirs; whoever publishes them says it."
-    own = "wsseg gives this network no licence: that is for whoever trained it, and for the rights to the photos."
+        said += " wsseg does not know their licence; ask whoever publishes them."
+    own = "wsseg gives this network no licence: that is up to whoever trained it, and to the rights to the photos."
     return ["## Licences", "", said, own, ""]
 
 

@@ -24,7 +24,7 @@ from .plugins import network_stage, predictor_of, trained
 from .windows import network_mask
 
 _NETWORK = "network.json"
-"""The record beside the masks with the hash of the model file that predicted them."""
+"""The record next to the masks with the hash of the model file that predicted them."""
 
 
 def predict_split(context: Context, index: Index, samples: Sequence[Sample], split: str) -> Path:

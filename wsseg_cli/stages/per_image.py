@@ -19,7 +19,7 @@ from ..types import Sample
 from . import Context
 
 _IN_FLIGHT = 4
-"""Images at once on a GPU unless `runtime.workers` says otherwise: it has work meanwhile, and memory for them."""
+"""Images at once on a GPU, unless `runtime.workers` says otherwise: this keeps it busy and fits its memory."""
 
 
 def splits_of(context: Context, split: str | None) -> tuple[str, ...]:

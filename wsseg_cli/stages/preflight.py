@@ -277,7 +277,7 @@ def refuse(found: Sequence[Finding], recipe: LoadedRecipe) -> None:
         count = f"{len(found)} problem{'' if len(found) == 1 else 's'}"
         kinds = {finding.kind for finding in found}
         kind = next((kind for kind in _RANK if kind in kinds), found[0].kind)
-        raise kind("\n  ".join([f"{recipe.path.name} has {count}; nothing was begun", *lines(found, recipe)]))
+        raise kind("\n  ".join([f"{recipe.path.name} has {count}; nothing was started", *lines(found, recipe)]))
 
 
 def lines(found: Sequence[Finding], recipe: LoadedRecipe) -> list[str]:

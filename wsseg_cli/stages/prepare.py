@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,9 @@ from ..data.stores import check_size, labels_in_mask
 from ..disk.writing import write_text
 from ..engine import processes
 from ..engine.each import Work, Workers, each
-from ..errors import DataError, WssegError
+from ..errors import DataError, RecipeError, WssegError
 from ..plugin.protocols import Dataset
+from ..settings import NO_SPLIT, SPLIT
 from ..types import IGNORE, ClassNames, Json, Sample
 from . import Context, Result, begin, up_to_date
 from .collect import check_extras, collect
@@ -26,7 +28,7 @@ from .looks import Looked, conversions, seen_in_masks
 from .prepared import prepared, refuse_changes, write_record
 
 _ALWAYS = ("left out", "labels that disagree with masks")
-"""Facts that stand in the report even where they are 0."""
+"""Facts that are in the report even if they are 0."""
 
 
 def run(context: Context, skip_bad: bool = False, split: str | None = None) -> Result:
@@ -177,6 +179,8 @@ def _checker(samples: dict[str, Sample], classes: ClassNames) -> Work:
 
 def _add_split(context: Context, split: str, skip_bad: bool) -> Result:
     """Index a split in addition to the recipe's; this makes nothing stale that is done."""
+    if not re.fullmatch(SPLIT, split):
+        raise RecipeError(f"--split {split!r:.120} {NO_SPLIT}")
     before = prepared(context)
     answer: Any = None
     if processes.is_main():

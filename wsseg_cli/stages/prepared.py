@@ -17,8 +17,8 @@ from ..types import Json, Sample
 from . import Context
 
 UNKNOWN = (
-    "this run was prepared before wsseg kept a record of its data: what changed until now cannot be told, what changes "
-    "from now on will be"
+    "this run was prepared before wsseg kept a record of its data: earlier changes cannot be detected, "
+    "later ones will be"
 )
 
 
@@ -55,7 +55,8 @@ def refuse_changes(context: Context, split: str | None = None, *, refresh: bool 
         lines = "\n  ".join(found.lines())
         raise StageError(
             f"{folder} is stale: its data have changed\n  {lines}\n"
-            f"  `{command}` reads them anew, `--run OTHER` keeps what is there, `--trust-data` goes on without a look"
+            f"  `{command}` reads them again, `--run OTHER` keeps what is there, "
+            "`--trust-data` continues without this check"
         )
 
 

@@ -27,7 +27,7 @@ from .plugins import crf_image, mask_refiner_of, method_of
 from .prepared import prepared
 
 CONFIDENT = "confident"
-"""The folder beside the masks with those that a training reads, with `pseudo.ignore.only_training`."""
+"""The folder next to the masks with those that a training reads, with `pseudo.ignore.only_training`."""
 
 _SHOWN = 5
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 _ANY_SIDE = 256
-"""Pixels of an image's side where the recipe does not say."""
+"""Pixels of an image's side if the recipe does not say."""
 
 
 def without_numbers(build: Callable[[], nn.Module]) -> nn.Module | None:

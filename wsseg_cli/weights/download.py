@@ -19,7 +19,7 @@ from ..disk.reading import read_text
 from ..errors import CheckpointError, WssegError
 
 Show = Callable[[int, int], None]
-"""Called with the bytes there and the bytes in all, 0 if the server does not say, now and then."""
+"""Called now and then with the bytes received and the bytes in all, 0 if the server does not say."""
 
 _BLOCK = 1 << 20
 _PAUSES = (1.0, 2.0, 4.0)

@@ -11,6 +11,6 @@ DRAWING = 1
 """Version of the drawings; a new number gives every scene's files a new folder."""
 
 SIZE = (160, 128)
-"""Width and height of a scene in pixels; what the published table was made with."""
+"""Width and height of a scene in pixels; the published table was made with these."""
 
 __all__ = ["CLASSES", "DRAWING", "SIZE", "Scene", "draw_scene"]

@@ -19,7 +19,7 @@ from .texture import fractal
 
 VISIBLE_SHARE = 0.25
 VISIBLE_PIXELS = 40
-"""An object of which less is seen is left out, so that nothing is labelled that nobody could find."""
+"""An object of which less is visible is left out, so that nothing is labelled that cannot be found."""
 
 NOISE = 5.0
 

@@ -13,7 +13,7 @@ NUMBER_OF_DISTRACTORS = (0.25, 0.45, 0.30)
 SECOND_INSTANCE = 0.30
 SMALL = 0.34
 ALONE = {"rails": 0.08, "road": 0.45, "water": 0.35}
-"""How often a ground lies in a scene where nothing needs it; rails hardly ever, so rails say "train"."""
+"""How often a ground is in a scene that does not need it; rails hardly ever, so rails mean "train"."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from wsseg_cli.data import proposal_records
 from wsseg_cli.data.proposals import ProposalStore
 from wsseg_cli.main import app
 
@@ -124,3 +125,11 @@ def test_arrays_that_are_no_label_image(tmp_path: Path, array: np.ndarray) -> No
     np.save(tmp_path / "in" / "a.npy", array)
     said = wsseg(tmp_path / "in", tmp_path / "out")
     assert said.exit_code == 4 and "a label image is (H, W) whole numbers" in said.output
+
+
+@pytest.mark.parametrize("form", ["labels", "stack"])
+def test_pixels_that_change_too_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    monkeypatch.setattr(proposal_records, "MOST_RUNS", 20)
+    saved(tmp_path / "in" / "a" / "0.png", np.indices((6, 6), np.uint8).sum(0, dtype=np.uint8) % 2)
+    said = wsseg(tmp_path / "in", tmp_path / "out", "--form", form)
+    assert said.exit_code == 4 and "0.png: 36 runs of pixels; at most 20 are read" in said.output

@@ -38,3 +38,13 @@ def test_roots_of_another_shape_are_refused(tmp_path: Path, broken: str) -> None
     (tmp_path / "roots.json").write_text(broken)
     with pytest.raises(DataError, match="prepare --force"):
         read_index(tmp_path)
+
+
+@pytest.mark.parametrize("split", ["../../outside", "a/b", "x" * 101, "", "a\\nb"])
+def test_splits_that_name_no_file_are_refused(tmp_path: Path, split: str) -> None:
+    sample = Sample(image_id="a", image=tmp_path / "a.png", labels=(0,), mask=None, extras={}, orientation=1)
+    write_index(tmp_path, Index([Entry(sample, ("train",), (4, 5))], ClassNames(["x"])), {})
+    path = tmp_path / "index.jsonl"
+    path.write_text(path.read_text().replace('"train"', f'"{split}"'))
+    with pytest.raises(DataError, match=r"`lists\.0`.*prepare --force"):
+        read_index(tmp_path)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from wsseg_cli.data import proposal_records
 from wsseg_cli.data.proposals import Proposals, ProposalStore, read_proposals
 from wsseg_cli.data.run_lengths import counts_of, text_of
 from wsseg_cli.errors import DataError
@@ -78,6 +79,10 @@ BAD: dict[str, tuple[Any, str]] = {
     "many bits": ([record("ooooooooo0")], "more than 35 bits"),
     "two sizes": ([record([6]), record([12], (3, 4))], "proposals of 2 sizes, 3x2 and 4x3"),
     "no pixels": ([record([], (0, 3))], "an image of 3x0 pixels"),
+    "a size of thousands of digits": (
+        f'{{"image": {{"height": 1{"0" * 4000}, "width": 9}}, "annotations": []}}',
+        "height",
+    ),
     "another image": ({"image": {"height": 9, "width": 9}, "annotations": [record([6])]}, "2 sizes, 3x2 and 9x9"),
 }
 
@@ -108,3 +113,16 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "a.json").mkdir()
     with pytest.raises(DataError, match="a folder, not a file"):
         read_proposals(tmp_path / "a.json")
+
+
+def test_counts_are_bounded_before_memory_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proposal_records, "MOST", 3)
+    monkeypatch.setattr(proposal_records, "MOST_RUNS", 5)
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([record([6])] * 4))
+    with pytest.raises(DataError, match=r"a\.json: 4 proposals; at most 3 are read"):
+        read_proposals(path)
+    for counts in ([1, 1, 1, 1, 1, 1], "111111"):
+        path.write_text(json.dumps([record(counts)]))
+        with pytest.raises(DataError, match="6 runs of pixels; at most 5 are read"):
+            read_proposals(path)

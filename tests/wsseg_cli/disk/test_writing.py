@@ -35,6 +35,17 @@ def test_what_cannot_be_written_is_one_error_and_leaves_nothing(tmp_path: Path) 
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "loop"]
 
 
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "device").symlink_to("/dev/null")
+    for name, reason in (("folder", "a folder"), ("pipe", "a FIFO"), ("device", "a device")):
+        with pytest.raises(DataError, match=f"cannot write .*{name}: {reason}"):
+            write_text(tmp_path / name, "a")
+    assert (tmp_path / "device").is_symlink() and Path("/dev/null").is_char_device()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["device", "folder", "pipe"]
+
+
 def test_letters_that_are_none_are_replaced(tmp_path: Path) -> None:
     write_text(tmp_path / "a", "x\udcffy")
     assert (tmp_path / "a").read_text() == "x?y"

@@ -27,7 +27,7 @@ train_cls:
   optim: {name: sgd, lr: 0.01}
 runtime: {workers: 0, device: cpu}
 """
-TRUST = "`--trust-data` goes on without a look"
+TRUST = "`--trust-data` continues without this check"
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def refused(command: str, *words: str) -> str:
     done = wsseg(command, *words)
     assert done.exit_code == 5, done.output
     assert "run/prepare is stale: its data have changed" in done.stderr and TRUST in done.stderr
-    assert "`wsseg prepare --force` reads them anew" in done.stderr
+    assert "`wsseg prepare --force` reads them again" in done.stderr
     return done.stderr
 
 
@@ -192,7 +192,7 @@ def test_a_split_beside_the_recipes(photos: Path) -> None:
     assert wsseg("train-cls", "-q").exit_code == 0  # does not read it
     done = wsseg("eval", "--split", "test")
     assert done.exit_code == 5 and "1 file has changed: test.txt" in done.stderr
-    assert "`wsseg prepare --split test` reads them anew" in done.stderr
+    assert "`wsseg prepare --split test` reads them again" in done.stderr
 
 
 def test_what_is_drawn_into_the_run_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,3 +204,21 @@ def test_what_is_drawn_into_the_run_is_its_own(tmp_path: Path, monkeypatch: pyte
     assert record == {"roots": {}, "tables": [], "files": [], "listed": {}}
     next(Path("run/prepare/data").rglob("*.png")).touch()
     assert "up to date" in wsseg("prepare").stdout
+
+
+def test_a_damaged_record_of_the_data_is_refused(photos: Path) -> None:
+    path = Path("run/prepare/sources.json")
+    whole = json.loads(path.read_text())
+    shorter = json.loads(path.read_text())
+    shorter["files"][0]["sizes"].pop()
+    for content, said in ((shorter, "columns of 12, 11, 12, 12 rows"), (whole | {"listed": {"a\0b": []}}, "`listed")):
+        path.write_text(json.dumps(content))
+        done = wsseg("train-cls")
+        assert done.exit_code == 4 and "sources.json" in done.stderr and said in done.stderr
+        assert "run `wsseg prepare --force`" in done.stderr
+
+
+def test_a_split_that_names_no_folder_is_refused(photos: Path) -> None:
+    for split in ("../../outside", "a/b"):
+        done = wsseg("prepare", "--split", split)
+        assert done.exit_code == 2 and "cannot name a split" in done.stderr

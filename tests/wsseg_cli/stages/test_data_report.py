@@ -44,7 +44,7 @@ def test_counts_and_lines() -> None:
         "           warning: train: no image of cat: these classes cannot be learnt",
         "           warning: train: 1 images show none of the classes: negatives in training, unless "
         "`train_cls.unlabelled: drop`",
-        "           warning: boat stands with water in 100%: CAMs will confuse them",
+        "           warning: boat appears with water in 100%: CAMs will confuse them",
     ]
 
 

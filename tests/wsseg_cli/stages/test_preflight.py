@@ -263,7 +263,7 @@ def test_what_is_done_is_not_asked_for_again(toy: Path, tmp_path: Path) -> None:
     gone = ["--set", f"train_seg.weights={tmp_path / 'later.safetensors'}"]
     done = wsseg("run", "--recipe", toy, *gone)
     assert done.exit_code == 6 and not (tmp_path / "runs/tiny/cam").exists()
-    assert "1 problem; nothing was begun" in done.stderr
+    assert "1 problem; nothing was started" in done.stderr
     assert wsseg("run", "--recipe", toy, *gone, "--to", "pseudo").exit_code == 0
     later = wsseg("run", "--recipe", toy, *gone, "--no-preflight")
-    assert later.exit_code == 6 and "nothing was begun" not in later.stderr
+    assert later.exit_code == 6 and "nothing was started" not in later.stderr

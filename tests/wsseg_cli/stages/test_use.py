@@ -94,8 +94,7 @@ def test_a_training_from_masks_of_elsewhere(run: Path) -> None:
     done = wsseg(*words, "--set", "train_seg.weights=none", "--set", "train_seg.max_steps=1")
     assert done.exit_code == 2
     assert (
-        "give exactly one of max_steps and epochs; `--set train_seg.epochs=null` takes the other one away"
-        in done.stderr
+        "give exactly one of max_steps and epochs; `--set train_seg.epochs=null` removes the other one" in done.stderr
     )
     done = wsseg(
         *words, "--set", "train_seg.weights=none", "--set", "train_seg.max_steps=1", "--set", "train_seg.epochs=null"

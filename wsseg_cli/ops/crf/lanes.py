@@ -19,9 +19,9 @@ from numba.core import types
 from numba.core.datamodel import models
 
 intrinsic: Any = extending.intrinsic
-"""Of no type, since a compiled call has other arguments than the function that emits it."""
+"""Untyped, since a compiled call has different arguments from the function that emits it."""
 FREE = ("contract", "nsz", "arcp")
-"""Liberties of the arithmetic: fused multiply-add, sign of zero, division by multiplication; NaN and order stay."""
+"""Freedoms of the arithmetic: fused multiply-add, sign of zero, division by multiplication; NaN and order are kept."""
 
 
 class Lanes(types.Type):  # type: ignore[misc]

@@ -21,9 +21,9 @@ from .vectors import exp, full, highest, load, maximum, store, total
 
 f32 = np.float32
 ABSENT = f32(-3e38)
-"""Logit of the columns that only fill up a vector."""
+"""Logit of the columns that only pad a vector."""
 LARGEST_KEPT = 1 << 21
-"""Pixels of the largest image whose smoothness lattice (24 bytes a pixel and more) is kept for the next one."""
+"""Pixels of the largest image whose smoothness lattice (24 bytes per pixel and more) is kept for the next one."""
 
 
 @dataclass(frozen=True)

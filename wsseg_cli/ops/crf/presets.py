@@ -44,7 +44,7 @@ PRESETS: dict[str, CrfParameters] = {
     "toco_cam": CrfParameters(bilateral_weight=4.0, bilateral_sxy=36.0, bilateral_srgb=3.0, unary="softmax"),
 }
 """psa: PSA, SEAM, EPS, SC-CAM, single stage. irn: IRN, PuzzleCAM, PPC's masks. ppc: PPC before AffinityNet.
-deeplab: DeepLabv2-ResNet101, RecurSeed, EPS where it compares. The VGG16 pair and seam_seg: test-time segmentation.
+deeplab: DeepLabv2-ResNet101, RecurSeed, EPS in its comparisons. The VGG16 pair and seam_seg: test-time segmentation.
 toco: ToCo's test-time segmentation. toco_cam: its masks from score maps, which enter as a softmax of their values."""
 
 
