@@ -39,8 +39,8 @@ def predict_split(context: Context, index: Index, samples: Sequence[Sample], spl
     if processes.is_main():
         _discard_older(folder, model_file)
     processes.barrier()
-    device, workers = device_and_workers(context.recipe.section("runtime"))
     section = context.recipe.section("eval")
+    device, workers = device_and_workers(context.recipe.section("runtime"), precision=section.infer.precision)
     arguments = (predictor, model_file, context.prepared, folder, section, device)
     run_each(context, "eval", samples, MaskStore(folder).missing, _predictor, arguments, workers)
     processes.barrier()
