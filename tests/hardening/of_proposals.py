@@ -18,7 +18,7 @@ _REGIONS = np.repeat(np.repeat(np.arange(12).reshape(3, 4), 4, 0), 5, 1)
 
 def _run_lengths() -> list[dict[str, Any]]:
     from wsseg_cli.data.proposals import Proposals
-    from wsseg_cli.foreign.run_lengths import text_of
+    from wsseg_cli.ops.run_lengths import text_of
 
     found = Proposals.from_regions(_REGIONS)
     size = list(found.size)

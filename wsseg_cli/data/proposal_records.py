@@ -13,7 +13,7 @@ from typing_extensions import NotRequired, TypedDict
 from ..disk.reading import MEGABYTE
 from ..disk.records import OPEN
 from ..errors import DataError
-from ..foreign.run_lengths import counts_of
+from ..ops.run_lengths import counts_of
 from ..types import IntArray
 
 LARGEST = 10 * MEGABYTE

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ..disk.reading import read_bytes
 from ..disk.records import parse_record
 from ..errors import DataError
-from ..foreign.run_lengths import text_of
+from ..ops.run_lengths import text_of
 from ..types import IntArray
 from .files import file_stem, write_text
 from .images import check_pixels

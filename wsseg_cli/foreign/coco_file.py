@@ -13,10 +13,10 @@ from typing_extensions import NotRequired, TypedDict
 from ..disk.records import OPEN, read_record
 from ..disk.writing import write_text
 from ..errors import DataError
+from ..ops.run_lengths import text_of
 from ..types import Json
 from .coco_masks import object_mask
 from .regions import BoolArray, Drawing, Drawings, Picture, Region, regions_of
-from .run_lengths import text_of
 
 LARGEST = 1 << 30
 """Largest file that is read, in bytes."""

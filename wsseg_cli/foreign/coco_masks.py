@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from ..disk.limits import max_pixels
 from ..errors import DataError
+from ..ops.run_lengths import counts_of
 from ..types import IGNORE, ByteArray
-from .run_lengths import counts_of
 
 Overlap = Literal["last", "first", "smallest"]
 Crowd = Literal["paint", "ignore", "skip"]

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from wsseg_cli.data import proposal_records
 from wsseg_cli.data.proposals import Proposals, ProposalStore, read_proposals
 from wsseg_cli.errors import DataError
-from wsseg_cli.foreign.run_lengths import counts_of, text_of
+from wsseg_cli.ops.run_lengths import counts_of, text_of
 from wsseg_cli.settings import MAX_MEGAPIXELS
 
 STACKS = arrays(bool, st.tuples(st.integers(1, 4), st.integers(1, 7), st.integers(1, 9)))
