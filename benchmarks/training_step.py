@@ -64,7 +64,8 @@ class Trainer:
         self.progress = Progress(steps // 2, steps, epoch=steps)
         torch.manual_seed(0)
         self.model: nn.Module = self.plugin.build_model().to(self.device).train()
-        self.optimizer = build_optimizer(self.plugin.param_groups(self.model, self.settings.optim), self.settings.optim)
+        groups = self.plugin.param_groups(self.model, self.settings.optim)
+        self.optimizer = build_optimizer(groups, self.settings.optim, fused=self.device.type == "cuda")
         half = self.settings.precision == "fp16" and self.device.type == "cuda"
         self.scaler = torch.amp.GradScaler("cuda", enabled=half)
 

@@ -53,7 +53,7 @@ def write_run(folder: Path, names: tuple[str, ...] = ("cat", "dog"), shift: int 
     report["sizes"] = {"smallest": [24, 32], "largest": [24, 32]}
     (folder / "prepare" / "report.json").write_text(json.dumps(report))
     (folder / "train-cls").mkdir()
-    rows = [json.dumps({"step": step, "cls": 1 / step, "lr": 0.1}) for step in range(1, 1000)]
+    rows = [json.dumps({"step": step, "cls": 1 / step, "lr": 0.1, "grad_norm": 2.0}) for step in range(1, 1000)]
     (folder / "train-cls" / "metrics.jsonl").write_text("\n".join([*rows, '{"step": 10']))
     (folder / "train-cls" / "stage.json").write_text(json.dumps({"versions": versions}))
     if truth:

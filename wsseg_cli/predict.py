@@ -145,8 +145,8 @@ def predict(
             if target.resolve() in originals:
                 raise RecipeError(f"--out {out}: {target} is one of the photos; choose another folder")
     predictor_from(model.file)
-    device, workers = device_and_workers(model.runtime)
     infer = model.section.infer
+    device, workers = device_and_workers(model.runtime, precision=infer.precision)
     side = longest or infer.longest or (LONGEST if infer.tile is None else None)
     arguments = (model, dict(photos), out, overlay, scores, side, device)
     done = each(share(list(photos)), _predictor, arguments, workers=workers, label="predict", quiet=quiet)

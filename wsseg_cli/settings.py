@@ -31,6 +31,7 @@ NotNegative = Annotated[float, Field(ge=0)]
 NotNegativeInt = Annotated[int, Field(ge=0)]
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
 Longest = Annotated[int, Field(ge=32)] | None
+Precision = Literal["fp32", "bf16", "fp16"]
 LrMultipliers = Annotated[
     tuple[NotNegative, NotNegative, NotNegative, NotNegative],
     Field(description="learning-rate multipliers of old weights, old biases, new weights, new biases"),
@@ -46,6 +47,9 @@ class OptimSettings(Settings):
     weight_decay: float = Field(0.0, ge=0, description="weight decay; groups of biases may leave it out, as published")
     betas: tuple[Share, Share] = Field((0.9, 0.999), description="moment decay rates of Adam and AdamW")
     nesterov: bool = Field(False, description="Nesterov momentum of SGD")
+    grad_clip: float | None = Field(
+        None, gt=0, description="norm to which larger gradients of a step are scaled down; null: as they are"
+    )
 
 
 class ScheduleSettings(Settings):
@@ -125,6 +129,7 @@ class InferSettings(Settings):
         None, ge=256, description="larger images are processed in windows of this side, blended; null: as a whole"
     )
     overlap: int = Field(128, ge=0, description="pixels that neighbouring windows share at least")
+    precision: Precision = Field("fp32", description="arithmetic of the network; fp16 needs a GPU")
 
     @model_validator(mode="after")
     def _windows_advance(self) -> InferSettings:
@@ -215,7 +220,7 @@ class TrainSettings(Settings):
     epochs: int | None = Field(None, ge=1, description="length of the training in epochs (or max_steps)")
     optim: OptimSettings = Field(description="optimiser")
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings, description="learning-rate schedule")
-    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="arithmetic of the forward pass")
+    precision: Precision = Field("fp32", description="arithmetic of the forward pass")
     sync_batch_norm: bool = Field(False, description="batch statistics over all processes")
     save_every: int | None = Field(None, ge=1, description="steps between checkpoints; null: a tenth of all")
 
@@ -229,7 +234,7 @@ class TrainSettings(Settings):
 
 
 class RuntimeSettings(Settings):
-    """How the machine is used; changes no number and is not part of a fingerprint."""
+    """How the machine is used; not part of a fingerprint. Of these keys only `tf32` changes numbers."""
 
     workers: int | None = Field(
         None, ge=0, description="workers of loaders and loops; null: from the cores of this job"
@@ -240,4 +245,5 @@ class RuntimeSettings(Settings):
         description="experiment tracker of accelerate, besides metrics.jsonl; tensorboard also shows the maps or "
         "predictions of four training images at every checkpoint",
     )
+    tf32: bool = Field(False, description="NVIDIA GPUs may round what float32 products read to TF32: faster")
     log_every: int = Field(20, ge=1, description="steps between two lines of metrics.jsonl")

@@ -26,7 +26,7 @@ Json = dict[str, Any]
 _Label = TypeVar("_Label", int, "npt.NDArray[np.int64]")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One image of a data set.
 

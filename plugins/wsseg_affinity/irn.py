@@ -42,7 +42,7 @@ from wsseg_cli.types import ByteArray, ClassNames, FloatArray, Progress, Sample,
 from .irn_labels import irn_confident_labels, scores_at_size
 from .irn_loss import irn_loss
 from .irn_net import FEATURE_MAPS, IRNet
-from .preparation import check_views, make_labels, mean_over_processes, network
+from .preparation import LABEL_LONGEST, at_label_size, check_views, make_labels, mean_over_processes, network
 
 _NORM_EPS = {"irn": 1e-5, "rsepm": 1e-3}
 
@@ -61,6 +61,11 @@ class IRNOptions(NetworkOptions):
     foreground: float = Field(0.30, ge=0, le=1, description="labels: score from which a pixel certainly is a class")
     background: float = Field(0.05, ge=0, le=1, description="labels: score below which it certainly is background")
     crf: CrfSettings = Field(CrfSettings(preset="irn"), description="labels: CRF of both, from hard labels")
+    label_longest: int | None = Field(
+        LABEL_LONGEST,
+        ge=32,
+        description="labels: longer side in pixels to which larger photos are shrunk; null: never",
+    )
     radius: int = Field(10, ge=2, description="training: pairs are closer than this many cells of four pixels")
     border: Border = Field("reference", description="training: pairs as published, or full: all inside the grid")
     walk_radius: int = Field(5, ge=2, description="walk: the same; all pairs inside the image count")
@@ -232,6 +237,8 @@ def _labeller(
         sample = samples[image_id]
         image = read_image(sample.image, sample.orientation)
         coarse = kept(cams[image_id], sample.labels, image)
-        store.write(image_id, refiner.confident_labels(image, coarse, device))
+        small, seen = at_label_size(image, coarse, refiner.options.label_longest)
+        labels = refiner.confident_labels(small, seen, device)
+        store.write(image_id, labels if seen.size == coarse.size else pillow_resize(labels, coarse.size, "nearest"))
 
     return write

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -11,9 +12,10 @@ from wsseg_cli.engine import processes
 from wsseg_cli.engine.each import Work, Workers, each, share
 from wsseg_cli.engine.fit import usable_samples
 from wsseg_cli.errors import CheckpointError, DataError, RecipeError
+from wsseg_cli.ops.resize import shrunk
 from wsseg_cli.plugin.protocols import NetworkT, Trainable, TrainingJob
 from wsseg_cli.settings import CrfSettings, InferSettings
-from wsseg_cli.types import ScoreMap
+from wsseg_cli.types import ByteArray, ScoreMap
 
 Setup = Callable[..., Work]
 
@@ -47,6 +49,16 @@ def make_labels(
             f"labels could not be made for {len(failures)} of {len(samples)} images; the others are kept\n  {shown}"
         )
     processes.barrier()
+
+
+LABEL_LONGEST = 1024
+"""Longer side of a photo for labels; what publications train on is smaller, and a CRF of more takes many gigabytes."""
+
+
+def at_label_size(image: ByteArray, coarse: ScoreMap, longest: int | None) -> tuple[ByteArray, ScoreMap]:
+    """Return a photo (H, W, 3) and its score map as labels are made of them: both for a longer side of `longest`."""
+    small = shrunk(image, longest)
+    return small, replace(coarse, size=(int(small.shape[0]), int(small.shape[1])), strided=None)
 
 
 def score_maps(job: TrainingJob) -> Mapping[str, ScoreMap]:

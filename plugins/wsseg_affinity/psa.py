@@ -40,7 +40,7 @@ from wsseg_cli.types import ByteArray, FloatArray, Progress, Sample, ScoreMap, r
 
 from .labels import affinity_scores, confident_labels
 from .nets import FEATURE_MAPS, AffinityNet
-from .preparation import check_views, make_labels, mean_over_processes, network
+from .preparation import LABEL_LONGEST, at_label_size, check_views, make_labels, mean_over_processes, network
 from .walk import crf_after_walk, walked_scores
 
 
@@ -54,6 +54,11 @@ class PSAOptions(NetworkOptions):
     crf: CrfSettings = Field(CrfSettings(), description="labels: CRF of both; psa, in PPC ppc")
     label_stride: int = Field(
         1, ge=1, description="labels: stride at which they are stored; 8 takes a 64th of the disk space"
+    )
+    label_longest: int | None = Field(
+        LABEL_LONGEST,
+        ge=32,
+        description="labels: longer side in pixels to which larger photos are shrunk; null: never",
     )
     radius: int = Field(5, ge=2, description="pairs are closer than this many cells, gamma")
     shrink_radius: bool = Field(False, description="smaller radius on maps with a side below 11, as in SEAM and PPC")
@@ -246,8 +251,9 @@ def _labeller(
     def write(image_id: str) -> None:
         sample = samples[image_id]
         image = read_image(sample.image, sample.orientation)
-        coarse = kept(cams[image_id], sample.labels, image)
-        for store, q in zip((low, high), refiner.label_scores(image, coarse, device), strict=True):
-            store.write(ScoreMap(image_id, coarse.classes, q[1:], coarse.size, q[0]), refiner.options.label_stride)
+        coarse, o = kept(cams[image_id], sample.labels, image), refiner.options
+        small, seen = at_label_size(image, coarse, o.label_longest)
+        for store, q in zip((low, high), refiner.label_scores(small, seen, device), strict=True):
+            store.write(ScoreMap(image_id, coarse.classes, q[1:], coarse.size, q[0]), o.label_stride, seen.size)
 
     return write

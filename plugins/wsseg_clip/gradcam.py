@@ -68,7 +68,7 @@ def softmax_gradcam(
     mean = torch.cat(gradients)[:, 1:].mean(1)
     # the gradient of a probability is the probability times that of its logarithm, which does not vanish as it nears 1
     weights = found[list(targets), None] * (mean @ last.attn.in_proj_weight.detach().float())
-    raw = (weights @ activations[0, 1:].T).unflatten(1, grid)
+    raw = (weights @ activations[0, 1:].T).float().unflatten(1, grid)
     return ClassMaps(found, activations[0], attention[0].detach(), weights, raw)
 
 

@@ -133,8 +133,9 @@ class CLIPES(Method[ClipesOptions, ClipNet]):
         """Return the refined maps of the labels, (K, h, w) in [0, 1], from what CLIP has seen up to its last block."""
         texts = torch.cat([model.texts[list(labels)], model.texts[len(self.classes) :]])
         found = softmax_gradcam(model.backbone, seen.tokens, texts, range(len(labels)), seen.grid)
-        refined = self.refined(found.maps, [*seen.attention, found.attention])
-        return normalized(refined).cpu().numpy()
+        attention = [one.float() for one in (*seen.attention, found.attention)]
+        with torch.autocast(found.raw.device.type, enabled=False):  # a map goes through the affinities several times
+            return normalized(self.refined(found.maps, attention)).cpu().numpy()
 
     def refined(self, maps: Tensor, attention: Sequence[Tensor]) -> Tensor:
         """Return class maps (K, h, w) spread along the attention of the last blocks, (1 + n, 1 + n) each."""

@@ -122,7 +122,7 @@ def turned_back(maps: Tensor) -> Tensor:
 
 
 def _probabilities(logits: Tensor, views: Tensor, size: Sequence[int], mode: Mode) -> Tensor:
-    return turned_back(resized(resized(logits, views.shape[-2:], mode).softmax(1), size, mode))
+    return turned_back(resized(resized(logits.float(), views.shape[-2:], mode).softmax(1), size, mode))
 
 
 @dataclass(frozen=True)
@@ -165,11 +165,11 @@ def fused(
         out = network(views)
         size = size or views.shape[-2:]
         grid = grid or out.features["conv4"].shape[-2:]
-        scores.append(out.class_logits.sigmoid())
+        scores.append(out.class_logits.float().sigmoid())
         masks.extend(_probabilities(out.mask_logits, views, size, mode))
-        cams.append(turned_back(resized(out.cams, grid, mode)))
+        cams.append(turned_back(resized(out.cams.float(), grid, mode)))
         for feature_map, maps in out.features.items() if features else ():
-            added = turned_back(resized(maps, grid, mode)).sum(0, keepdim=True)
+            added = turned_back(resized(maps.float(), grid, mode)).sum(0, keepdim=True)
             sums[feature_map] = sums[feature_map] + added if feature_map in sums else added
     return Fused(torch.cat(scores).mean(0), torch.stack(masks).mean(0), torch.cat(cams), sums)
 

@@ -77,7 +77,7 @@ def _class_maps(
 ) -> Tensor:
     cams = to_one(views.cams.relu().sum(0, keepdim=True))[:, present]
     if maps == "scg" and cams.shape[1]:
-        cams = to_one(
-            self_correlation(cams, (views.features[feature_map] for feature_map in feature_maps or views.features), scg)
-        )
+        features = (views.features[feature_map] for feature_map in feature_maps or views.features)
+        with torch.autocast(cams.device.type, enabled=False):  # it adds 1e-10 to sums, which bf16 would lose
+            cams = to_one(self_correlation(cams, features, scg))
     return cams[0]

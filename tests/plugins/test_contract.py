@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny_clip
 from PIL import Image
+from small_networks import NETWORKS
 
 from wsseg_cli import testing
 from wsseg_cli.data.proposals import Proposals, ProposalStore
@@ -22,7 +22,6 @@ from wsseg_cli.plugin.requirements import learns
 
 HOLDER = tempfile.TemporaryDirectory()
 PROPOSALS = Path(HOLDER.name) / "proposals"
-SMALL = {"backbone": "small", "backbone_options": {"width": 8}}
 TESTERS: dict[str, type[testing.PluginTester]] = {
     "datasets": testing.DatasetTester,
     "methods": testing.MethodTester,
@@ -30,41 +29,12 @@ TESTERS: dict[str, type[testing.PluginTester]] = {
     "segmenters": testing.SegmenterTester,
     "mask_refiners": testing.MaskRefinerTester,
 }
-VIT = {"img_size": 64, "patch_size": 8, "embed_dim": 24, "depth": 3, "num_heads": 2}
-OPTIONS: dict[str, list[dict[str, Any]]] = {
-    "methods.cam": [SMALL],
-    "methods.clipes": [{"texts": "voc", "sizes": tiny_clip.SIZES, "precision": kind} for kind in ("fp32", "fp16")],
-    "methods.eps": [SMALL],
-    "methods.onestage": [{**SMALL, "channels": 16, "pad_size": None, "warmup_epochs": 0}],
-    "methods.ppc": [{**SMALL, "base": base, "view_size": 32, "grid": 4} for base in ("seam", "eps")],
-    "methods.puzzlecam": [SMALL],
-    "methods.rsepm": [
-        {**SMALL, "decoder_width": 16, "aspp_dilations": (1, 2, 3), "recursion_epoch": 0, "mix_epoch": 0}
-    ],
-    "methods.sccam": [{**SMALL, "subcategories": 2}],
-    "methods.seam": [SMALL],
-    "methods.toco": [
-        {
-            "backbone": "timm/vit_tiny_patch16_224",
-            "backbone_options": {"normalization": "imagenet", "arguments": VIT},
-            "projection": (16, 8, 8),
-            "local_size": 16,
-            "par_dilations": (1, 2),
-            "maps": maps,
-        }
-        for maps in ("cam", "segmentation")
-    ],
+OPTIONS: dict[str, list[dict[str, Any]]] = NETWORKS | {
     "refiners.crf": [{"power": 2.0}],
-    "refiners.irn": [{**SMALL, "radius": 3, "padded": 96, "steps_log2": 2}],
     "refiners.pamr": [{"iterations": 2}],
     "mask_refiners.sepl": [{"folder": PROPOSALS, "rule": rule} for rule in ("max_iou", "max_iou_imp2")],
-    "refiners.psa": [{**SMALL, "radius": 2, "steps_log2": 2}],
-    "segmenters.deeplabv1": [SMALL],
-    "segmenters.deeplabv2": [SMALL],
-    "segmenters.deeplabv2_aspp_bn": [SMALL],
-    "segmenters.deeplabv3plus": [SMALL],
 }
-"""What makes each network small."""
+"""Small options of every plugin."""
 
 
 def one_hot(mask: ByteArray) -> np.ndarray:

@@ -127,6 +127,16 @@ def test_mask_is_the_segmenters_own(model: Path, tmp_path: Path) -> None:
     assert len(np.unique(want)) > 1
 
 
+def test_precision(model: Path, tmp_path: Path) -> None:
+    words = ["predict", str(photo(tmp_path / "a.png")), "-m", str(model), "--device", "cpu", "-o"]
+    for precision in ("fp32", "bf16"):
+        assert wsseg(*words, str(tmp_path / precision), "--precision", precision).exit_code == 0
+    assert (mask(tmp_path / "fp32" / "a.png") == mask(tmp_path / "bf16" / "a.png")).mean() > 0.9
+    done = wsseg(*words, str(tmp_path / "fp16"), "--precision", "fp16")
+    assert done.exit_code == 2 and "fp16 is for GPUs" in done.stderr
+    assert wsseg(*words, str(tmp_path / "fp8"), "--precision", "fp8").exit_code == 2
+
+
 @pytest.mark.parametrize(
     ("key", "value"), [("options", {"backbone": "small", "backbone_options": {"width": False}}), ("name", "nobody's")]
 )

@@ -69,6 +69,9 @@ def predict(
     overlap: Annotated[
         int | None, typer.Option("--overlap", min=0, help="Smallest overlap of neighbouring windows, in pixels.")
     ] = None,
+    precision: Annotated[
+        str | None, typer.Option("--precision", help="fp32, bf16 or fp16; default: as the run's eval.")
+    ] = None,
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or mps.")] = None,
     as_json: JsonOpt = False,
     quiet: QuietOpt = False,
@@ -82,7 +85,7 @@ def predict(
     from ..stages.per_image import report_failures
 
     chosen = prediction.model_at(model)
-    section = _views(chosen.section, crf, scales, flip)
+    section = _views(chosen.section, crf, scales, flip, precision)
     section = _windows(section, tile, overlap)
     runtime = chosen.runtime
     if device is not None:
@@ -109,7 +112,9 @@ def predict(
     report_failures(out, "predict", failures, len(photos))
 
 
-def _views(section: EvalSettings, crf: str | None, scales: str | None, flip: bool | None) -> EvalSettings:
+def _views(
+    section: EvalSettings, crf: str | None, scales: str | None, flip: bool | None, precision: str | None
+) -> EvalSettings:
     """Return the run's settings, overridden by the command line.
 
     Raises:
@@ -123,10 +128,13 @@ def _views(section: EvalSettings, crf: str | None, scales: str | None, flip: boo
             raise RecipeError(f"--scales {scales}: expected numbers, such as 0.5,1,1.5") from None
     if flip is not None:
         infer["flip"] = flip
+    if precision is not None:
+        infer["precision"] = precision
     values: Json = {"infer": infer, "crf": section.crf.model_dump() if section.crf else None}
     if crf is not None:
         values["crf"] = None if crf == "none" else crf
-    flags = " ".join(name for name, value in (("--crf", crf), ("--scales", scales)) if value is not None)
+    given = {"--crf": crf, "--scales": scales, "--precision": precision}
+    flags = " ".join(name for name, value in given.items() if value is not None)
     return _validated(EvalSettings, values, flags)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -43,7 +44,7 @@ class _Row(TypedDict):
     labelled: NotRequired[bool]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A sample, the splits that contain it, and its size (H, W) in pixels."""
 
@@ -165,7 +166,8 @@ def read_index(folder: Path) -> Index:
         classes = ClassNames(names)
     except DataError as error:
         raise DataError(f"{folder / 'classes.json'}: {error}; {REMEDY}") from None
-    index = Index(_entries(path, classes, roots), classes)
+    with _all_kept():
+        index = Index(_entries(path, classes, roots), classes)
     for added in sorted((folder / "lists").glob("*/index.jsonl")):
         index.add(read_index(added.parent))
     return index
@@ -173,6 +175,7 @@ def read_index(folder: Path) -> Index:
 
 def _entries(path: Path, classes: ClassNames, roots: Mapping[str, Path]) -> Iterator[Entry]:
     seen: set[str] = set()
+    places, splits, none = _Places(roots), dict[tuple[str, ...], tuple[str, ...]](), dict[str, Path]()
     for number, row in enumerate(read_lines(path, _Row, REMEDY), 1):
         where = f"{path}, entry {number}"
         if row["id"] in seen:
@@ -182,18 +185,57 @@ def _entries(path: Path, classes: ClassNames, roots: Mapping[str, Path]) -> Iter
             raise DataError(f"{where}: `labels`: expected ascending class numbers below {len(classes)}; {REMEDY}")
         sample = Sample(
             image_id=row["id"],
-            image=_absolute(row["image"], roots, where),
+            image=places.path(row["image"], where),
             labels=tuple(row["labels"]),
-            mask=None if row["mask"] is None else _absolute(row["mask"], roots, where),
-            extras={name: _absolute(place, roots, where) for name, place in row["extras"].items()},
+            mask=None if row["mask"] is None else places.path(row["mask"], where),
+            extras={name: places.path(place, where) for name, place in row["extras"].items()} or none,
             orientation=row["orientation"],
             labelled=row.get("labelled", True),
         )
-        yield Entry(sample, tuple(row["lists"]), row["size"])
+        member_of = tuple(row["lists"])
+        yield Entry(sample, splits.setdefault(member_of, member_of), row["size"])
 
 
-def _absolute(place: str, roots: Mapping[str, Path], where: str) -> Path:
-    name, _, rest = place.partition(":")
-    if (name and name not in roots) or "\0" in place:
-        raise DataError(f"{where}: {place[:80]!r} is not below any root in roots.json; {REMEDY}")
-    return roots[name] / rest if name else Path(rest)
+class _Places:
+    """Files by root and path below it; their folders are few, and each is made once."""
+
+    def __init__(self, roots: Mapping[str, Path]) -> None:
+        self.roots = roots
+        self.folders: dict[str, Path] = {}
+
+    def path(self, place: str, where: str) -> Path:
+        """Return the file at `place`, ROOT:PATH.
+
+        Raises:
+            DataError: there is no such root; `where` it was named stands in the message.
+        """
+        folder, slash, name = place.rpartition("/")
+        if not slash or not name:
+            return self._made(place, where)
+        if "\0" in name:
+            raise self._no_such(place, where)
+        if folder not in self.folders:
+            self.folders[folder] = self._made(folder + slash, where)
+        return self.folders[folder] / name
+
+    def _made(self, place: str, where: str) -> Path:
+        name, _, rest = place.partition(":")
+        if (name and name not in self.roots) or "\0" in place:
+            raise self._no_such(place, where)
+        return self.roots[name] / rest if name else Path(rest)
+
+    @staticmethod
+    def _no_such(place: str, where: str) -> DataError:
+        return DataError(f"{where}: {place[:80]!r} is not below any root in roots.json; {REMEDY}")
+
+
+@contextmanager
+def _all_kept() -> Iterator[None]:
+    """Leave out the garbage collector while many objects are made that all stay: it would look at each many times."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()

@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -125,12 +127,16 @@ def settle(folder: Path) -> None:
     Raises:
         DataError: the disk refuses.
     """
-    with writing(folder):
-        for here, _, files in os.walk(folder):
-            for name in files:
-                if os.path.isfile(os.path.join(here, name)):
-                    _sync(Path(here, name))
-            _sync(Path(here))
+    with writing(folder), ThreadPoolExecutor(_AT_ONCE) as pool:
+        for here, _, names in os.walk(folder):
+            files = [path for path in (os.path.join(here, name) for name in names) if os.path.isfile(path)]
+            for at in range(0, len(files), _MANY):
+                deque(pool.map(_sync, files[at : at + _MANY]), maxlen=0)
+            _sync(here)
+
+
+_AT_ONCE, _MANY = 16, 1024
+"""Files that wait for the disk together, since one turn of a journal takes many; and files that are handed out."""
 
 
 def sweep(folder: Path, *, deep: bool = True) -> None:
@@ -159,13 +165,13 @@ def _another(pid: int) -> bool:
     return pid != os.getpid() and may_run(pid)
 
 
-def _sync(path: Path) -> None:
+def _sync(path: str | Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     except OSError as error:
         # some file systems cannot flush a folder and report it with these codes
-        if not path.is_dir() or error.errno not in _NO_FOLDER_SYNC:
+        if not os.path.isdir(path) or error.errno not in _NO_FOLDER_SYNC:
             raise
     finally:
         os.close(handle)

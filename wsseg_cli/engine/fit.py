@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,16 @@ from ..plugin.protocols import Batch, Losses, NetworkT, Trainable, TrainingJob
 from ..settings import RuntimeSettings, TrainSettings
 from ..types import Progress, Sample
 from . import checkpoint, hub_weights, processes, train_state
+from .arithmetic import allow_tf32, autocast
 from .frozen import frozen_weights
 from .interrupt import Interrupt
 from .live import log_pictures
 from .losses import LossWatch, PartLosses
 from .memory import explained
 from .metrics_log import MetricsLog
-from .optim import build_optimizer, set_learning_rates
+from .optim import build_optimizer, set_learning_rates, step_facts, take_step
 from .progress import ProgressLine
 from .sync_norm import sync_batch_norms
-
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class _Step(nn.Module):
@@ -73,6 +72,7 @@ class Loop:
             TrainingError: a loss is not finite. DataError: no usable sample. CheckpointError: weights do not fit.
         """
         device = processes.start(self.runtime.device)
+        allow_tf32(self.runtime.tf32)
         finished = job.dir / checkpoint.MODEL
         if finished.is_file() and checkpoint.read_header(finished).get("fingerprint") == job.fingerprint:
             model = trainable.build_model()
@@ -90,7 +90,7 @@ class Loop:
         model = trainable.build_model()
         said = self._initial(model, s.weights)
         model.to(device).train()
-        optimizer = build_optimizer(trainable.param_groups(model, s.optim), s.optim)
+        optimizer = build_optimizer(trainable.param_groups(model, s.optim), s.optim, fused=device.type == "cuda")
         scaler = torch.amp.GradScaler(device.type) if s.precision == "fp16" else None
         begun = train_state.resume(job.dir, model, optimizer, scaler)
         if begun:
@@ -123,7 +123,7 @@ class Loop:
                 # Dropout and other random draws depend only on (seed, step, process): no random state to store.
                 torch.manual_seed(_seed_of(job.seed, step, processes.rank()))
                 losses.add(step, self._step(step_module, accelerator, parts, progress, s, device, scaler))
-                _update(optimizer, scaler)
+                norm = take_step(optimizer, scaler, s.optim.grad_clip)
                 trainable.after_step(model, progress)
                 done = step + 1
                 stop = processes.agree_to_stop(interrupt.asked)
@@ -133,7 +133,7 @@ class Loop:
                     line.show(**losses.look())
                 line.advance()
                 if logs:
-                    log.write(done, losses.last, max(group["lr"] for group in optimizer.param_groups))
+                    log.write(done, losses.last, step_facts(optimizer, norm))
                 if saves and processes.is_main():
                     log.flush()
                     train_state.write(job.dir, done, model, optimizer, scaler)
@@ -200,7 +200,7 @@ class Loop:
             last = number == len(parts) - 1
             batch = {n: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for n, v in batch.items()}
             with nullcontext() if last else accelerator.no_sync(step_module):
-                with _autocast(device, settings.precision):
+                with autocast(device.type, settings.precision):
                     losses = step_module(batch, progress)
                 seen.append(PartLosses.of(losses, batch["image_id"]))
                 total = sum(losses.values()) / len(parts)
@@ -242,23 +242,7 @@ def _require_equal_parts(settings: TrainSettings) -> None:
         )
 
 
-def _update(optimizer: torch.optim.Optimizer, scaler: Any) -> None:
-    """Take one optimiser step and clear the gradients."""
-    if scaler:
-        scaler.step(optimizer)
-        scaler.update()
-    else:
-        optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-
-
 def _seed_of(*numbers: int) -> int:
     import numpy as np
 
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
-
-
-def _autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    if precision == "fp32":
-        return nullcontext()
-    return torch.autocast(device.type, _DTYPES[precision])

@@ -1,4 +1,4 @@
-"""metrics.jsonl of a training: the losses and the learning rate of every few steps."""
+"""metrics.jsonl of a training: losses, learning rate and the norm of clipped gradients every few steps."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class MetricsLog:
         self.path, self.accelerator = path, accelerator
         self.lines = [line for line in metrics(path) if line["step"] <= begun]
 
-    def write(self, step: int, losses: Mapping[str, float], lr: float) -> None:
-        """Add a line: the losses averaged over the processes, and the highest learning rate of the groups."""
+    def write(self, step: int, losses: Mapping[str, float], facts: Mapping[str, float]) -> None:
+        """Add a line: the losses averaged over the processes, and facts that are the same in all of them."""
         values = dict(losses)
         if processes.world() > 1:
             mean = processes.sum_over_processes(
                 torch.tensor(list(values.values()), dtype=torch.float64, device=processes.start())
             )
             values = dict(zip(values, (mean / processes.world()).tolist(), strict=True))
-        values["lr"] = lr
+        values |= facts
         self.lines.append({"step": step, **values})
         if self.accelerator is not None:
             self.accelerator.log(values, step=step)

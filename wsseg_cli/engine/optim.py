@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import RecipeError
 from ..plugin.protocols import ParamGroups
@@ -46,8 +46,10 @@ def psa_param_groups(
     ]
 
 
-def build_optimizer(groups: ParamGroups, optim: OptimSettings) -> torch.optim.Optimizer:
+def build_optimizer(groups: ParamGroups, optim: OptimSettings, *, fused: bool = False) -> torch.optim.Optimizer:
     """Return the optimiser; each group stores its initial learning rate as `base_lr`.
+
+    fused: one kernel updates many weights, which is for GPUs; last digits may differ.
 
     Raises:
         RecipeError: Nesterov momentum without momentum.
@@ -60,10 +62,46 @@ def build_optimizer(groups: ParamGroups, optim: OptimSettings) -> torch.optim.Op
         if optim.nesterov and not optim.momentum:
             raise RecipeError("optim.nesterov: true needs a momentum above 0 (got 0); give optim.momentum")
         return torch.optim.SGD(
-            groups, lr=optim.lr, momentum=optim.momentum, weight_decay=optim.weight_decay, nesterov=optim.nesterov
+            groups,
+            lr=optim.lr,
+            momentum=optim.momentum,
+            weight_decay=optim.weight_decay,
+            nesterov=optim.nesterov,
+            fused=fused or None,
         )
     kind = torch.optim.AdamW if optim.name == "adamw" else torch.optim.Adam
-    return kind(groups, lr=optim.lr, betas=optim.betas, weight_decay=optim.weight_decay)
+    return kind(groups, lr=optim.lr, betas=optim.betas, weight_decay=optim.weight_decay, fused=fused or None)
+
+
+def take_step(
+    optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler | None, clip: float | None
+) -> Tensor | None:
+    """Update the weights and clear their gradients, which are scaled down first if their norm is above `clip`.
+
+    Returns the norm before, () float32, of the gradients of all weights together; None without `clip`.
+    """
+    norm = None
+    if clip is not None:
+        if scaler is not None:
+            scaler.unscale_(optimizer)
+        norm = nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip)
+    if scaler is not None:
+        scaler.step(optimizer)
+        scaler.update()
+    else:
+        optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return norm
+
+
+def step_facts(optimizer: torch.optim.Optimizer, norm: Tensor | None) -> dict[str, float]:
+    """Return the highest learning rate of the groups as `lr`, and the norm of the gradients as `grad_norm`.
+
+    A norm that is not finite is left out: loss scaling skips such a step.
+    """
+    facts = {"lr": max(group["lr"] for group in optimizer.param_groups)}
+    value = math.inf if norm is None else float(norm)
+    return facts | ({"grad_norm": value} if math.isfinite(value) else {})
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, schedule: ScheduleSettings, progress: Progress) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..settings import InferSettings
 from ..types import ByteArray, FloatArray, IntArray, Normalization, ScoreMap
 from .resize import strided_size
-from .views import merge_views, view_batches
+from .views import forward_views, merge_views, view_batches
 from .windows import Span, blended, spans, weights
 
 Norm = Literal["max", "min_max", "none"]
@@ -144,7 +144,7 @@ class _Looks:
     def raw(self, image: ByteArray) -> Iterator[Tensor]:
         """Yield the raw maps of each scale's views."""
         for batch in view_batches(image, self.infer, self.normalization):
-            yield self.forward(batch.to(self.device))
+            yield forward_views(self.forward, batch.to(self.device))
 
     def maps(self, image: ByteArray, keep: Tensor | None, threshold: float) -> tuple[list[Tensor], Tensor]:
         """Return each scale's activated maps of the classes `keep` (None: those predicted), and these classes."""

@@ -141,6 +141,9 @@ class CamSettings(Settings):
         default_factory=LabelSources, description="whether image labels are given or predicted"
     )
     infer: InferSettings = Field(default_factory=InferSettings, description="test-time views")
+    fold_norms: bool = Field(
+        False, description="fold batch norms into convolutions, as eval and predict do: faster, last digits differ"
+    )
     store_stride: int = Field(4, ge=1, description="how coarse the stored maps are; 1 is full resolution")
 
 
@@ -262,7 +265,7 @@ class Recipe(Settings):
     train_seg: TrainSegSettings | None = Field(None, description="training of the segmentation network")
     eval: EvalSettings = Field(default_factory=EvalSettings, description="how results are evaluated")
     runtime: RuntimeSettings = Field(
-        default_factory=RuntimeSettings, description="how the machine is used; changes no number"
+        default_factory=RuntimeSettings, description="how the machine is used; no part of a fingerprint"
     )
 
     @property

@@ -119,25 +119,28 @@ def _group(runs: Sequence[RunFacts], named: bool, images: int) -> Json:
     }
 
 
+_BESIDE = {"lr": "learning rate", "grad_norm": "gradient norm"}
+"""What metrics.jsonl holds beside losses, and what a report calls it."""
+
+
 def _losses(runs: Sequence[RunFacts]) -> list[tuple[str, Markup]]:
-    """Return (title, plot) of every training's losses, all runs in one plot, and of the learning rates in another."""
+    """Return (title, plot) of every training's losses, all runs in one plot, and of what is `_BESIDE` them."""
     shown: dict[tuple[str, str], list[Line]] = {}
-    learning_rates: list[Line] = []
+    beside: dict[str, list[Line]] = {name: [] for name in _BESIDE}
     for number, run in enumerate(runs):
         for losses in run.losses:
-            names = [name for name in losses.series if name != "lr"]
+            names = [name for name in losses.series if name not in _BESIDE]
             lines = shown.setdefault((losses.stage, losses.part), [])
             for place, name in enumerate(names):
                 label = f"{run.name}: {name}" if len(runs) > 1 else name
                 colour, dash = (number, place) if len(runs) > 1 else (place, place // 8)
                 lines.append(Line(label, losses.series[name], colour, dash))
-            if "lr" in losses.series:
-                where = f"{losses.stage} {losses.part}".strip()
-                label = f"{run.name}: {where}" if len(runs) > 1 else where
-                learning_rates.append(Line(label, losses.series["lr"], len(learning_rates), number))
+            where = f"{losses.stage} {losses.part}".strip()
+            label = f"{run.name}: {where}" if len(runs) > 1 else where
+            for name in _BESIDE.keys() & losses.series.keys():
+                beside[name].append(Line(label, losses.series[name], len(beside[name]), number))
     plots = [(f"{stage} {part}".strip(), line_plot(lines, "step", "loss")) for (stage, part), lines in shown.items()]
-    if learning_rates:
-        plots.append(("learning rate", line_plot(learning_rates, "step", "learning rate")))
+    plots += [(title, line_plot(beside[name], "step", title)) for name, title in _BESIDE.items() if beside[name]]
     return [(title, plot) for title, plot in plots if plot]
 
 

@@ -141,7 +141,8 @@ def _views(infer: Mapping[str, Any] | None) -> str:
         return ""
     windows = f", in windows of {infer['tile']}" if infer.get("tile") else ""
     flipped = ", flipped too" if infer.get("flip") else ""
-    return " ".join(f"{scale:g}" for scale in infer.get("scales", ())) + flipped + windows
+    precision = f", {infer['precision']}" if infer.get("precision") else ""
+    return " ".join(f"{scale:g}" for scale in infer.get("scales", ())) + flipped + windows + precision
 
 
 def _crf(crf: Mapping[str, Any] | None) -> str:

@@ -16,9 +16,12 @@ from ..types import Json
 LATER: Json = {
     "schedule.warmup_start": 0.1,
     "schedule.final": 0.0,
+    "optim.grad_clip": None,
     "augment.opencv": "emulated",
     "infer.tile": None,
     "infer.overlap": 128,
+    "infer.precision": "fp32",
+    "cam.fold_norms": False,
     "background.low": None,
     "background.high": None,
     "pseudo.refiner": None,

@@ -112,7 +112,7 @@ def _remedy(folder: Path) -> str:
 
 
 def metrics(path: Path) -> Iterator[dict[str, float]]:
-    """Yield the lines of a training's metrics.jsonl: the step, the losses by name, the learning rate.
+    """Yield the lines of a training's metrics.jsonl: the step, the losses by name, `lr` and `grad_norm`.
 
     A last line that is cut off is left out: older versions could be killed while writing it.
 

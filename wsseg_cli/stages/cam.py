@@ -39,7 +39,8 @@ def run(context: Context, split: str | None = None, overlays: int = 0) -> Result
         model_file = context.run.folder("train-cls") / checkpoint.MODEL
         if not model_file.is_file():
             raise StageError(f"{model_file} is missing; run `wsseg train-cls --force`")
-        device, workers = device_and_workers(context.recipe.section("runtime"), gradients=method.required.gradients)
+        runtime, gradients = context.recipe.section("runtime"), method.required.gradients
+        device, workers = device_and_workers(runtime, precision=section.infer.precision, gradients=gradients)
         strided = method.gives_strided and wants_strided(context, index.classes)
         _check_windows(section, context.recipe.section("train-cls").method.name, method.sees_windows, strided)
         arguments = (method, model_file, context.prepared, folder, section, label_rule(context), strided, device)
@@ -79,14 +80,14 @@ def _computer(
     """Return the function that writes the score map of one image."""
     index = read_index(prepared)
     store = ScoreStore(folder)
-    model = trained(method, model_file, device)
+    model = trained(method, model_file, device, fast=section.fold_norms or section.infer.precision != "fp32")
 
     def compute(image_id: str) -> None:
         sample = index.entries[image_id].sample
         whole, longest = read_image(sample.image, sample.orientation), section.infer.longest
         image = shrunk(whole, longest)
         extras = {name: shrunk(one, longest) for name, one in extras_of(sample, method.required.inference).items()}
-        with at_inference(method):
+        with at_inference(method, section.infer.precision, device):
             scores = method.scores(model, image, rule.labels(index, image_id), section.infer, **extras)
         kept = scores.strided if strided else None
         seen, size = scores.size, (int(whole.shape[0]), int(whole.shape[1]))

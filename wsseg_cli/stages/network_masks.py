@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.index import Index, read_index
+from ..data.sources import content
 from ..data.stores import MaskStore
 from ..data.strips import Pixels
 from ..disk.records import read_record
@@ -15,7 +16,7 @@ from ..engine import checkpoint, processes
 from ..engine.each import Work
 from ..plugin.protocols import Predictor
 from ..recipe.evaluating import EvalSettings
-from ..run.records import Finished, write_json
+from ..run.records import write_json
 from ..types import Sample
 from . import Context
 from .per_image import device_and_workers, run_each
@@ -23,7 +24,7 @@ from .plugins import network_stage, predictor_of, trained
 from .windows import network_mask
 
 _NETWORK = "network.json"
-"""The record next to the masks that says which training made the network."""
+"""The record next to the masks with the hash of the model file that predicted them."""
 
 
 def predict_split(context: Context, index: Index, samples: Sequence[Sample], split: str) -> Path:
@@ -33,23 +34,22 @@ def predict_split(context: Context, index: Index, samples: Sequence[Sample], spl
         CheckpointError: the network cannot be loaded. DataError: some images failed.
     """
     predictor = predictor_of(context, index.classes)
-    stage = network_stage(context.recipe.recipe)
-    model_file = context.run.folder(stage) / checkpoint.MODEL
+    model_file = context.run.folder(network_stage(context.recipe.recipe)) / checkpoint.MODEL
     folder = context.run.folder("eval") / f"seg-{split}"
     if processes.is_main():
-        _discard_older(folder, context.run.done(stage) or {})
+        _discard_older(folder, model_file)
     processes.barrier()
-    device, workers = device_and_workers(context.recipe.section("runtime"))
     section = context.recipe.section("eval")
+    device, workers = device_and_workers(context.recipe.section("runtime"), precision=section.infer.precision)
     arguments = (predictor, model_file, context.prepared, folder, section, device)
     run_each(context, "eval", samples, MaskStore(folder).missing, _predictor, arguments, workers)
     processes.barrier()
     return folder
 
 
-def _discard_older(folder: Path, trained: Finished) -> None:
-    """Take away masks that another network than this one predicted, and write down which one predicts now."""
-    network = {"fingerprint": trained.get("fingerprint", ""), "finished": trained.get("finished", "")}
+def _discard_older(folder: Path, model_file: Path) -> None:
+    """Delete masks that another network predicted, and record which one predicts now."""
+    network = {"model": content(model_file)}
     if read_record(folder / _NETWORK, dict[str, str], f"delete {folder}") != network:
         remove(folder)
         write_json(folder / _NETWORK, network)

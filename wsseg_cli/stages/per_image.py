@@ -12,9 +12,10 @@ from ..data.index import Index
 from ..data.stores import MaskStore, ScoreStore
 from ..disk.writing import remove, write_text
 from ..engine import processes
+from ..engine.arithmetic import allow_tf32, refusal
 from ..engine.each import Work, Workers, each, share
-from ..errors import DataError
-from ..settings import RuntimeSettings
+from ..errors import DataError, RecipeError
+from ..settings import Precision, RuntimeSettings
 from ..types import Sample
 from . import Context
 
@@ -57,13 +58,21 @@ def label_rule(context: Context) -> LabelRule:
     return LabelRule(frozenset((*data.train, *data.scored)), train, val)
 
 
-def device_and_workers(runtime: RuntimeSettings, *, gradients: bool = False) -> tuple[str, Workers]:
+def device_and_workers(
+    runtime: RuntimeSettings, *, precision: Precision = "fp32", gradients: bool = False
+) -> tuple[str, Workers]:
     """Return the device of networks, and the workers that feed them.
 
     On a CPU these are worker processes, each with its own network; on another device, threads of this process, which
     share one. gradients: images are differentiated one after the other, since the network holds the state for it.
+
+    Raises:
+        RecipeError: the device does not compute in this precision.
     """
     device = str(processes.start(runtime.device))
+    if said := refusal(device.partition(":")[0], precision):
+        raise RecipeError(f"infer.precision: {said}")
+    allow_tf32(runtime.tf32)
     if device == "cpu":
         return device, Workers(processes.worker_count(runtime))
     asked = runtime.workers or min(_IN_FLIGHT, processes.worker_count(runtime))

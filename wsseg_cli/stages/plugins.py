@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,6 +15,7 @@ from typing_extensions import TypedDict
 from .. import __version__, nets
 from ..disk.records import OPEN, check_record
 from ..engine import checkpoint
+from ..engine.arithmetic import autocast
 from ..engine.frozen import load_trained
 from ..errors import CheckpointError, StageError, WssegError
 from ..nets.inference import for_inference
@@ -23,7 +24,7 @@ from ..plugin.protocols import MaskRefiner, Method, NetworkOptions, Predictor, R
 from ..recipe.loading import LoadedRecipe
 from ..recipe.renamed import with_new_names
 from ..recipe.sections import PLUGIN, Recipe
-from ..settings import MaskCrfSettings
+from ..settings import MaskCrfSettings, Precision
 from ..types import ByteArray, ClassNames, Json
 from . import Context
 
@@ -146,11 +147,14 @@ def crf_image(crf: MaskCrfSettings | None, plugin: Trainable[Any, Any] | None, i
     return plugin.published_pixels(image)
 
 
-def at_inference(plugin: Trainable[Any, Any]) -> AbstractContextManager[Any]:
-    """Return the context in which a plugin makes score maps: without gradients, unless it asks for them."""
+@contextmanager
+def at_inference(plugin: Trainable[Any, Any], precision: Precision, device: str) -> Iterator[None]:
+    """Let a plugin's network see an image: in `precision`, and without gradients unless the plugin asks for them."""
     import torch
 
-    return torch.enable_grad() if plugin.required.gradients else torch.inference_mode()
+    gradients = torch.enable_grad() if plugin.required.gradients else torch.inference_mode()
+    with gradients, autocast(torch.device(device).type, precision):
+        yield
 
 
 def header_of(context: Context, stage: str, name: str, plugin: Trainable[Any, Any]) -> Json:

@@ -25,6 +25,7 @@ from ..settings import TrainSettings
 from ..types import ClassNames
 from .hand_masks import hand_masks, require_folder
 from .plugins import checked, mask_refiner_of
+from .precisions import refused_precisions
 from .without_numbers import learns_from_one, without_numbers
 
 if TYPE_CHECKING:
@@ -175,6 +176,10 @@ class Preflight:
         if runtime.tracker != "none" and find_spec(runtime.tracker) is None:
             package = runtime.tracker.replace("_", "-")
             self._say(("runtime", "tracker"), f"{runtime.tracker} is not installed: pip install {package}")
+
+        if processes.on_cpu(runtime.device):
+            for at, said in refused_precisions(self.recipe.recipe, self.stages, "cpu"):
+                self._say(at, said)
 
     def _data(self) -> None:
         try:

@@ -7,7 +7,7 @@ from typing import Any
 from ..engine import checkpoint
 from ..plugin.protocols import stated
 from ..recipe.background import BackgroundSettings
-from ..recipe.sections import PseudoSettings
+from ..recipe.sections import PseudoSettings, RefineSettings
 from ..run.threshold import chosen
 from ..settings import InferSettings
 from ..types import Json
@@ -24,6 +24,7 @@ def protocol_of(context: Context, artefact: str, split: str, images: int) -> Jso
     """
     recipe = context.recipe.recipe
     protocol: Json = {"split": split, "images": images, "classes": "mean over classes and background"}
+    protocol |= {"tf32": True} if recipe.runtime.tf32 else {}
     if artefact == "seg":
         return protocol | _of_network(context)
     if artefact in context.run.use:  # made elsewhere: only its path is known
@@ -34,6 +35,7 @@ def protocol_of(context: Context, artefact: str, split: str, images: int) -> Jso
         protocol["store_stride"] = recipe.cam.store_stride
     if recipe.refine is not None and artefact != "cam":
         protocol["refiner"] = ", ".join(one.name for one in recipe.refine.chain)
+        protocol |= _refiner_precision(recipe.refine)
     protocol["crf"] = _crf(recipe.pseudo.crf) if artefact == "pseudo" and recipe.pseudo else None
     if artefact == "pseudo" and recipe.pseudo and recipe.pseudo.refiner:
         protocol["mask refiner"] = recipe.pseudo.refiner.name
@@ -66,8 +68,16 @@ def _of_network(context: Context) -> Json:
 
 
 def _views(infer: InferSettings) -> Json:
-    """Return the settings of the views, with those of windows only if there are any."""
-    return infer.model_dump(mode="json", exclude_none=True, exclude={"overlap"} if infer.tile is None else None)
+    """Return the settings of the views, with those of windows if there are any, and a precision other than fp32."""
+    unsaid = {"overlap"} if infer.tile is None else set()
+    unsaid |= {"precision"} if infer.precision == "fp32" else set()
+    return infer.model_dump(mode="json", exclude_none=True, exclude=unsaid)
+
+
+def _refiner_precision(section: RefineSettings) -> Json:
+    """Return the precisions of the refiners that learn, unless all are fp32."""
+    said = [one.infer.precision for one in section.chain if one.train is not None and one.infer is not None]
+    return {"refiner precision": ", ".join(said)} if set(said) - {"fp32"} else {}
 
 
 def _supervision(context: Context) -> str:

@@ -89,11 +89,11 @@ class _Part:
         check_extras(self.choice.name, refiner.required.inference, samples)
         if refiner.required.trains:
             self._train(refiner, source)
-        device, workers = "cpu", cpu_workers(runtime)
+        device, workers, infer = "cpu", cpu_workers(runtime), self.choice.infer or InferSettings()
         if refiner.required.trains:
-            device, workers = device_and_workers(runtime, gradients=refiner.required.gradients)
+            gradients = refiner.required.gradients
+            device, workers = device_and_workers(runtime, precision=infer.precision, gradients=gradients)
         model_file = folder / "train" / checkpoint.MODEL if refiner.required.trains else None
-        infer = self.choice.infer or InferSettings()
         arguments = (refiner, model_file, context.prepared, source, folder, infer, self.store_stride)
         given = (*arguments, label_rule(context), device)
         run_each(context, self.stage, samples, ScoreStore(folder).missing, _computer, given, workers)
@@ -161,7 +161,8 @@ def _computer(
     """Return the function that refines the score map of one image."""
     index = read_index(prepared)
     coarse, store = ScoreStore(source), ScoreStore(folder)
-    model = trained(refiner, model_file, device) if model_file else None
+    precision = infer.precision if model_file else "fp32"
+    model = trained(refiner, model_file, device, fast=precision != "fp32") if model_file else None
 
     def compute(image_id: str) -> None:
         sample = index.entries[image_id].sample
@@ -169,7 +170,7 @@ def _computer(
         image = shrunk(whole, infer.longest)
         labels, extras = rule.labels(index, image_id), extras_of(sample, refiner.required.inference)
         smaller = {name: shrunk(one, infer.longest) for name, one in extras.items()}
-        with at_inference(refiner):
+        with at_inference(refiner, precision, device):
             before = _seen_at(coarse[image_id], whole, image)
             scores = refiner.refine(model, image, labels, before, infer, **smaller)
         size = (int(whole.shape[0]), int(whole.shape[1]))

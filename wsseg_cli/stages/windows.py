@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from ..data.strips import Pixels
@@ -17,7 +16,7 @@ from ..plugin.protocols import Predictor
 from ..recipe.evaluating import EvalSettings
 from ..settings import InferSettings
 from ..types import ByteArray, FloatArray, resize_scores
-from .plugins import crf_image
+from .plugins import at_inference, crf_image
 
 
 def network_mask(
@@ -54,11 +53,11 @@ def mask_and_confidence(
     seen = Pixels.of(shrunk(pixels.whole(), longest)) if smaller else pixels
     if in_windows(infer, seen.size) and crf is None and not smaller:
         sure = np.zeros(pixels.size, np.uint8) if confidence else None
-        return mask_in_windows(predictor, model, infer, pixels, sure), seen.size, sure
+        return mask_in_windows(predictor, model, infer, pixels, sure, device), seen.size, sure
     if in_windows(infer, seen.size):
-        logits = logits_in_windows(predictor, model, infer, seen)
+        logits = logits_in_windows(predictor, model, infer, seen, device)
     else:
-        with torch.inference_mode():
+        with at_inference(predictor, infer.precision, device):
             logits = predictor.logits(model, seen.whole(), infer)
     scores = logits if crf is None else crf_scores(logits, crf_image(crf, predictor, seen.whole()), crf, device)
     mask = mask_at_size(scores, pixels.size)
@@ -80,13 +79,14 @@ def mask_in_windows(
     infer: InferSettings,
     pixels: Pixels,
     confidence: ByteArray | None = None,
+    device: str = "cpu",
 ) -> ByteArray:
     """Return the (H, W) mask of a large photo; scores are in memory for a window and a strip of overlap at a time.
 
     confidence: (H, W) that is filled with 0 to 255 for the probability of each pixel's class.
     """
     mask = np.zeros(pixels.size, np.uint8)
-    for rows, columns, part in _parts(predictor, model, infer, pixels):
+    for rows, columns, part in _parts(predictor, model, infer, pixels, device):
         place = slice(*rows), slice(*columns)
         mask[place] = mask_from_scores(part)
         if confidence is not None:
@@ -95,22 +95,22 @@ def mask_in_windows(
 
 
 def logits_in_windows(
-    predictor: Predictor[Any, Any], model: nn.Module, infer: InferSettings, pixels: Pixels
+    predictor: Predictor[Any, Any], model: nn.Module, infer: InferSettings, pixels: Pixels, device: str = "cpu"
 ) -> FloatArray:
     """Return the blended class scores of a large photo before softmax, (1+C, H, W) float32, all of them in memory."""
     whole = np.zeros((len(predictor.classes.with_background), *pixels.size), np.float32)
-    for rows, columns, part in _parts(predictor, model, infer, pixels):
+    for rows, columns, part in _parts(predictor, model, infer, pixels, device):
         whole[:, rows[0] : rows[1], columns[0] : columns[1]] = part
     return whole
 
 
 def _parts(
-    predictor: Predictor[Any, Any], model: nn.Module, infer: InferSettings, pixels: Pixels
+    predictor: Predictor[Any, Any], model: nn.Module, infer: InferSettings, pixels: Pixels, device: str
 ) -> Iterator[tuple[Span, Span, FloatArray]]:
     window = infer.model_copy(update={"tile": None})
 
     def scores(rows: Span, columns: Span) -> FloatArray:
-        with torch.inference_mode():
+        with at_inference(predictor, infer.precision, device):
             return predictor.logits(model, pixels.read(rows, columns), window)
 
     return blended(pixels.size, infer.tile or max(pixels.size), infer.overlap, scores)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from wsseg_cli.engine.fit import Loop
 from wsseg_cli.engine.live import log_pictures
 from wsseg_cli.plugin import discovery
 from wsseg_cli.plugin.protocols import TrainingJob
+from wsseg_cli.run.records import metrics
 from wsseg_cli.settings import OptimSettings, RuntimeSettings, TrainSettings
 
 SMALL = {"backbone": "small", "backbone_options": {"width": 8}}
@@ -59,6 +61,20 @@ def test_pictures_change_nothing(tmp_path: Path, run: Path, group: str, name: st
     assert [picture.step for picture in shown] == [2, 4]
     assert (shown[0].width, shown[0].height) == (64, 24)
     assert "lr" in board.Tags()["scalars"]
+
+
+def test_the_norm_of_clipped_gradients_is_recorded(tmp_path: Path, run: Path) -> None:
+    models = []
+    for clip in (None, 1e9, 1e-4):
+        folder = tmp_path / str(clip)
+        plugin, stage = plugin_and_stage("methods", "cam", SMALL, folder, run)
+        optim = stage.settings.optim.model_copy(update={"name": "sgd", "grad_clip": clip})
+        stage = replace(stage, settings=stage.settings.model_copy(update={"optim": optim}))
+        Loop(RuntimeSettings(workers=0, device="cpu", log_every=1), quiet=True)(plugin, stage)
+        models.append((folder / "model.safetensors").read_bytes())
+        norms = [row.get("grad_norm") for row in metrics(folder / "metrics.jsonl")]
+        assert len(norms) == 4 and all((norm is None) if clip is None else (norm > 0) for norm in norms)
+    assert models[0] == models[1] != models[2]
 
 
 class Board:

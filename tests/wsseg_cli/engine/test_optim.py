@@ -13,7 +13,15 @@ from golden_cases import Case, golden
 from torch import nn
 
 from wsseg_cli.engine.ema import ema_decay, ema_update
-from wsseg_cli.engine.optim import PSA_MULTIPLIERS, build_optimizer, psa_param_groups, rate, set_learning_rates
+from wsseg_cli.engine.optim import (
+    PSA_MULTIPLIERS,
+    build_optimizer,
+    psa_param_groups,
+    rate,
+    set_learning_rates,
+    step_facts,
+    take_step,
+)
 from wsseg_cli.errors import RecipeError
 from wsseg_cli.settings import OptimSettings, ScheduleSettings
 from wsseg_cli.types import Progress
@@ -223,3 +231,37 @@ def test_optimisers_by_name(name: str) -> None:
 def test_nesterov_without_momentum_is_refused() -> None:
     with pytest.raises(RecipeError, match="nesterov"):
         build_optimizer([{"params": [nn.Parameter(torch.ones(1))]}], OptimSettings(lr=0.1, nesterov=True))
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_fused_takes_the_same_steps(name: str) -> None:
+    after = []
+    for fused in (False, True):
+        parameter = nn.Parameter(torch.linspace(-1, 1, 7))
+        settings = OptimSettings(name=name, lr=0.1, momentum=0.9 if name == "sgd" else 0.0, weight_decay=0.01)
+        optimizer = build_optimizer([{"params": [parameter]}], settings, fused=fused)
+        assert optimizer.param_groups[0]["fused"] is (True if fused else None)
+        for _ in range(3):
+            (parameter**3).sum().backward()
+            take_step(optimizer, None, None)
+        after.append(parameter.detach())
+    torch.testing.assert_close(after[1], after[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("scaled", [False, True], ids=["plain", "loss scaling"])
+@pytest.mark.parametrize(("clip", "moved"), [(None, (3.0, 4.0)), (10.0, (3.0, 4.0)), (1.0, (0.6, 0.8))])
+def test_gradients_are_clipped_by_the_norm_of_all(clip: float | None, moved: tuple[float, float], scaled: bool) -> None:
+    parts = [nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    optimizer = build_optimizer([{"params": [part]} for part in parts], OptimSettings(lr=1.0))
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0) if scaled else None
+    loss = (3 * parts[0] + 4 * parts[1]).sum()
+    (loss if scaler is None else scaler.scale(loss)).backward()
+    norm = take_step(optimizer, scaler, clip)
+    assert [-float(part.detach()) for part in parts] == pytest.approx(moved, rel=1e-5)
+    assert all(part.grad is None for part in parts)
+    assert step_facts(optimizer, norm) == {"lr": 1.0} | ({} if clip is None else {"grad_norm": pytest.approx(5.0)})
+
+
+def test_a_norm_that_overflows_is_no_fact() -> None:
+    optimizer = build_optimizer([{"params": [nn.Parameter(torch.zeros(1))]}], OptimSettings(lr=1.0))
+    assert step_facts(optimizer, torch.tensor(math.inf)) == {"lr": 1.0}

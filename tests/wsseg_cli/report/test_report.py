@@ -31,6 +31,7 @@ def test_one_run(run: Path) -> None:
         assert said in page
     # photo, truth, CAM and pseudo-mask of the three images of val
     assert page.count("data:image/jpeg;base64,") == 12
+    assert "learning rate" in page and "gradient norm" in page and "grad_norm" not in page
     assert "not finished" in page and "<b>made/up0</b>" not in page
 
 

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from wsseg_cli.engine import processes
 from wsseg_cli.engine.each import Workers
+from wsseg_cli.errors import RecipeError
 from wsseg_cli.main import app
 from wsseg_cli.settings import RuntimeSettings
 from wsseg_cli.stages import cam, network_masks
@@ -61,6 +62,20 @@ def test_a_gpu_is_fed_by_threads() -> None:
     assert device_and_workers(RuntimeSettings()) == ("cuda", Workers(4, threads=True))
     assert device_and_workers(RuntimeSettings(workers=9)) == ("cuda", Workers(9, threads=True))
     assert device_and_workers(RuntimeSettings(), gradients=True) == ("cuda", Workers(1, threads=True))
+
+
+@pytest.mark.usefixtures("on_a_gpu")
+def test_float32_is_float32_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    for wanted in (False, True, False):
+        device_and_workers(RuntimeSettings(tf32=wanted))
+        assert torch.backends.cudnn.allow_tf32 == torch.backends.cuda.matmul.allow_tf32 == wanted
+    device_and_workers(RuntimeSettings(), precision="fp16")
+
+
+def test_a_cpu_refuses_fp16() -> None:
+    with pytest.raises(RecipeError, match=r"infer\.precision: fp16 is for GPUs"):
+        device_and_workers(RuntimeSettings(device="cpu"), precision="fp16")
 
 
 @pytest.mark.usefixtures("on_a_gpu")

@@ -267,3 +267,12 @@ def test_what_is_done_is_not_asked_for_again(toy: Path, tmp_path: Path) -> None:
     assert wsseg("run", "--recipe", toy, *gone, "--to", "pseudo").exit_code == 0
     later = wsseg("run", "--recipe", toy, *gone, "--no-preflight")
     assert later.exit_code == 6 and "nothing was started" not in later.stderr
+
+
+def test_a_precision_that_the_device_lacks(toy: Path) -> None:
+    keys = ("cam.infer.precision", "eval.infer.precision")
+    assert found(toy, *(f"{key}=bf16" for key in keys)) == []
+    said = found(toy, *(f"{key}=fp16" for key in keys))
+    assert [line.partition(": ")[2] for line in said] == ["fp16 is for GPUs; a CPU computes in fp32 or bf16"] * 2
+    assert all(key in " ".join(said) for key in keys)
+    assert len(found(toy, "cam.infer.precision=fp16", "runtime.device=cuda")) == (not torch.cuda.is_available())

@@ -63,6 +63,16 @@ def test_a_run_without_train_seg(tmp_path: Path, method: str) -> None:
     assert record["artefact"] == "seg" and record["protocol"]["supervision"] == "I"
     same = np.asarray(Image.open(run / "eval" / "seg-train" / "scene_00000.png"))
     assert (same == mask).mean() > 0.999  # predict folds batch norms as eval does
+    assert "precision" not in record["protocol"]["infer"] and "tf32" not in record["protocol"]
+
+
+def test_a_protocol_says_the_arithmetic(tmp_path: Path) -> None:
+    trained(tmp_path, "onestage", OPTIONS["onestage"])
+    keys = ["--set", "eval.infer.precision=bf16", "--set", "runtime.tf32=true"]
+    recipe = ["--recipe", str(tmp_path / "r.yaml"), "--run", str(tmp_path / "run"), *keys]
+    said = json.loads(wsseg("eval", *recipe, "--what", "seg", "--split", "train", "--json"))
+    protocol = said["results"][0]["protocol"]
+    assert protocol["infer"]["precision"] == "bf16" and protocol["tf32"] is True
 
 
 @pytest.mark.skipif(importlib.util.find_spec("onnxscript") is None, reason="onnxscript is not installed")

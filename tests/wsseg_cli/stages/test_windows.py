@@ -15,6 +15,7 @@ from wsseg_onestage.method import OneStage
 
 from wsseg_cli.data.strips import Pixels
 from wsseg_cli.errors import DataError, RecipeError
+from wsseg_cli.plugin.requirements import Requirements
 from wsseg_cli.recipe.sections import CamSettings
 from wsseg_cli.settings import InferSettings
 from wsseg_cli.stages.cam import _check_windows
@@ -108,6 +109,7 @@ class Grey:
     """Stands in for a segmenter: its scores are the brightness and its opposite."""
 
     classes = ClassNames(["bright"])
+    required = Requirements()
 
     def logits(self, model: object, image: np.ndarray, infer: InferSettings) -> np.ndarray:
         assert infer.tile is None

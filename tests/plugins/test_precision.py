@@ -1,0 +1,60 @@
+"""Every network of ours predicts in bf16 and with folded batch norms: the maps of float32, but for rounding."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+from small_networks import NETWORKS
+from torch import nn
+
+from wsseg_cli import testing
+from wsseg_cli.nets.inference import for_inference
+from wsseg_cli.plugin import FloatArray, discovery
+from wsseg_cli.plugin.protocols import Method, Segmenter
+from wsseg_cli.settings import InferSettings, Precision
+from wsseg_cli.stages.plugins import at_inference
+from wsseg_cli.types import ScoreMap
+
+CASES = [
+    (name, options)
+    for name, several in NETWORKS.items()
+    for options in several
+    if options.get("precision") != "fp16"  # of a plugin's own, which rounds earlier
+]
+TESTERS = {"methods": testing.MethodTester, "refiners": testing.RefinerTester, "segmenters": testing.SegmenterTester}
+INFER = InferSettings(scales=(1.0, 0.5), flip=True)
+
+
+def maps(tester: Any, plugin: Any, model: nn.Module, precision: Precision) -> FloatArray:
+    """Return what a plugin says of a made-up image, (K, H, W) float32."""
+    image, mask = testing.made_up()
+    with at_inference(plugin, precision, "cpu"):
+        if isinstance(plugin, Segmenter):
+            said = plugin.logits(model, image, INFER)
+        elif isinstance(plugin, Method):
+            said = plugin.scores(model, image, (0, 2), INFER, **tester.extras(mask)).scores
+        else:
+            coarse = np.stack([0.7 * (mask == value) + 0.1 for value in (1, 3)])[:, ::4, ::4].astype(np.float32)
+            start = ScoreMap("", np.array([0, 2]), coarse, mask.shape)
+            said = plugin.refine(model, image, (0, 2), start, InferSettings()).scores
+    assert said.dtype == np.float32 and np.isfinite(said).all()
+    return said
+
+
+@pytest.mark.parametrize(("name", "options"), CASES, ids=[f"{name}-{i}" for i, (name, _) in enumerate(CASES)])
+def test_the_same_maps(name: str, options: dict[str, Any]) -> None:
+    group, _, plugin_name = name.partition(".")
+    body = {"plugin": discovery.load(group, plugin_name), "options": options}
+    tester: Any = type("Tester", (TESTERS[group],), body)()
+    plugin = tester.make()
+    model = tester.model(plugin).eval()
+    want = maps(tester, plugin, model, "fp32")
+    scale = float(np.abs(want).max())
+    assert scale > 0
+    fast = maps(tester, plugin, for_inference(copy.deepcopy(model)), "fp32")
+    half = maps(tester, plugin, model, "bf16")
+    np.testing.assert_allclose(fast, want, rtol=0, atol=1e-5 * scale)
+    assert 0 < np.abs(half - want).mean() < 0.005 * scale
