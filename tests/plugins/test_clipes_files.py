@@ -159,6 +159,9 @@ def test_the_model_file_keeps_features_and_no_weights(tmp_path: Path) -> None:
     checkpoint.tensor_files.write_tensors(path, {}, header)
     with pytest.raises(CheckpointError, match="lacks what was computed"):
         load_trained(method.build_model(), path)
+    checkpoint.tensor_files.write_tensors(path, tensors, header | {"frozen": dict.fromkeys(header["frozen"], "")})
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: weights: '' is neither a file"):
+        load_trained(method.build_model(), path)
     checkpoint.tensor_files.write_tensors(path, tensors, header)
     tiny_clip.write(weights, seed=1)
     with pytest.raises(CheckpointError, match="whose content has since changed"):

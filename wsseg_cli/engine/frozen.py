@@ -74,7 +74,11 @@ def load_trained(model: nn.Module, path: Path) -> None:
     """
     tensors, header = checkpoint.read_tensors(path)
     if "frozen" in header:
-        checkpoint.load_initial(model, frozen_weights(header, path, model))
+        weights = frozen_weights(header, path, model)
+        try:
+            checkpoint.load_initial(model, weights)
+        except CheckpointError as error:
+            raise CheckpointError(f"{path}: {error}") from error
         if sorted(tensors) != sorted(header.get("kept", ())):
             raise CheckpointError(f"{path} lacks what was computed of its weights; run `wsseg train-cls --force`")
         _put(model, tensors, str(path))
