@@ -209,7 +209,8 @@ def guess_family(names: Collection[str]) -> str:
     first = ", ".join(f"{name:.80}" for name in sorted(names)[:5])
     why = f"they look like {' and like '.join(found)}" if found else "no known family names them so"
     raise CheckpointError(
-        f"cannot tell whose weights these are ({first}, …): {why}; name it with --from {'|'.join(FAMILIES)}"
+        f"cannot tell whose weights these are ({first}, …): {why}; "
+        f"name it: `wsseg convert weights FILE --from {'|'.join(FAMILIES)}`"
     )
 
 
