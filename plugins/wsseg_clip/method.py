@@ -134,7 +134,7 @@ class CLIPES(Method[ClipesOptions, ClipNet]):
         texts = torch.cat([model.texts[list(labels)], model.texts[len(self.classes) :]])
         found = softmax_gradcam(model.backbone, seen.tokens, texts, range(len(labels)), seen.grid)
         attention = [one.float() for one in (*seen.attention, found.attention)]
-        with torch.autocast(found.raw.device.type, enabled=False):  # a map goes through the affinities several times
+        with torch.autocast(model.texts.device.type, enabled=False):  # a map goes through the affinities several times
             return normalized(self.refined(found.maps, attention)).cpu().numpy()
 
     def refined(self, maps: Tensor, attention: Sequence[Tensor]) -> Tensor:
