@@ -22,7 +22,7 @@ from .frozen import frozen_weights
 from .interrupt import Interrupt
 from .live import log_pictures
 from .losses import LossWatch, PartLosses
-from .memory import explained
+from .memory import built, explained
 from .metrics_log import MetricsLog
 from .optim import build_optimizer, set_learning_rates, step_facts, take_step
 from .progress import ProgressLine
@@ -75,7 +75,7 @@ class Loop:
         allow_tf32(self.runtime.tf32)
         finished = job.dir / checkpoint.MODEL
         if finished.is_file() and checkpoint.read_header(finished).get("fingerprint") == job.fingerprint:
-            model = trainable.build_model()
+            model = built(trainable)
             checkpoint.load_strictly(model, checkpoint.read_tensors(finished)[0], str(finished))
             return model.to(device).eval()
         with explained(job, device):
@@ -87,7 +87,7 @@ class Loop:
         max_steps = step_count(s, len(samples))
         _require_equal_parts(s)
         torch.manual_seed(job.seed)
-        model = trainable.build_model()
+        model = built(trainable)
         said = self._initial(model, s.weights)
         model.to(device).train()
         optimizer = build_optimizer(trainable.param_groups(model, s.optim), s.optim, fused=device.type == "cuda")

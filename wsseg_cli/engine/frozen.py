@@ -17,6 +17,7 @@ from ..data import tensor_files
 from ..errors import CheckpointError
 from ..plugin.protocols import Trainable
 from . import checkpoint
+from .memory import built
 
 
 def write_frozen(path: Path, trainable: Trainable[Any, Any], weights: str, header: Mapping[str, Any]) -> str:
@@ -28,7 +29,7 @@ def write_frozen(path: Path, trainable: Trainable[Any, Any], weights: str, heade
     states: list[dict[str, Tensor]] = []
     for seed in (0, 1):
         torch.manual_seed(seed)
-        model = trainable.build_model()
+        model = built(trainable)
         said = checkpoint.load_initial(model, weights)
         states.append(model.state_dict())
     chance = [name for name, value in states[0].items() if not torch.equal(value, states[1][name])]
@@ -95,7 +96,10 @@ def frozen_weights(header: Mapping[str, Any], path: Path, model: nn.Module) -> s
     frozen = header["frozen"]
     weights = str(frozen["weights"])
     if frozen["sha256"]:
-        file = checkpoint.initial_file(model, weights)
+        try:
+            file = checkpoint.initial_file(model, weights)
+        except CheckpointError as error:
+            raise CheckpointError(f"{path} names frozen weights that cannot be used: {error}") from error
         if file is None or not file.is_file():
             raise CheckpointError(
                 f"{path} names frozen weights {weights} ({frozen['file']}), which are not there; put them back, or "

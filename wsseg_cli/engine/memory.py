@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
-from ..errors import TrainingError
-from ..plugin.protocols import TrainingJob
+from ..errors import RecipeError, TrainingError
+from ..plugin.protocols import NetworkT, Trainable, TrainingJob
 from . import train_state
 
 _WORDS = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory", "alloc_failed")
+_NO_SIZE = ("overflow when unpacking", "storage size calculation overflowed")
 
 IMAGE_ADVICE = (
     "out of memory; fewer or smaller `infer.scales` need less, so do fewer `runtime.workers` and smaller photos"
@@ -24,6 +26,23 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _WORDS)
+
+
+def built(plugin: Trainable[Any, NetworkT]) -> NetworkT:
+    """Return the plugin's network with random weights.
+
+    Raises:
+        RecipeError: with its options the network is larger than any memory.
+    """
+    try:
+        return plugin.build_model()
+    except (MemoryError, RuntimeError, TypeError) as error:  # torch: TypeError for sizes of more than 64 bits
+        if not is_out_of_memory(error) and not any(word in str(error).lower() for word in _NO_SIZE):
+            raise
+        options = plugin.options.model_dump(mode="json")
+        raise RecipeError(
+            f"the network of {type(plugin).__name__} does not fit into memory with its options {str(options)[:300]}"
+        ) from None
 
 
 @contextmanager

@@ -57,10 +57,10 @@ def unpack(values: object, size: tuple[int, int]) -> BoolArray:
         DataError: the values are not bytes, have another size, or end too early or too late.
     """
     try:
-        data = bytes(values)  # type: ignore[call-overload]
-    except (TypeError, ValueError):
+        data = bytes(values) if isinstance(values, list) else b""  # of a number it would be as many zeros
+    except (TypeError, ValueError, OverflowError):
         data = b""
-    if not isinstance(values, list) or 8 * len(data) < _HEAD:
+    if 8 * len(data) < _HEAD:
         raise DataError("run lengths of something else than bytes")
     stream = _Bits(data)
     total = size[0] * size[1] * _CHANNELS

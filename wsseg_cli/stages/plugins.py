@@ -17,6 +17,7 @@ from ..disk.records import OPEN, check_record
 from ..engine import checkpoint
 from ..engine.arithmetic import autocast
 from ..engine.frozen import load_trained
+from ..engine.memory import built
 from ..errors import CheckpointError, StageError, WssegError
 from ..nets.inference import for_inference
 from ..plugin import discovery
@@ -179,7 +180,7 @@ def trained(plugin: Trainable[Any, Any], path: Path, device: str, fast: bool = F
         CheckpointError: the file is missing, or is of another network; differences are named key by key.
     """
     with _named(path):
-        model: nn.Module = plugin.build_model()
+        model: nn.Module = built(plugin)
     load_trained(model, path)
     model = model.to(device).eval()
     return for_inference(model) if fast else model

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ..data.index import Index
 from ..engine import checkpoint, hub_weights, processes
+from ..engine.memory import built
 from ..errors import CheckpointError, DataError, PluginError, RecipeError, WssegError
 from ..ops.opencv import MISSING
 from ..plugin.protocols import InitialWeights, Trainable
@@ -141,7 +142,7 @@ class Preflight:
             plugin: Trainable[Any, Any] = checked(cls(options, self.classes or _STAND_INS))
             training = _Training(cast(_Stage, stage), choice.name, plugin, settings, at, number)
             if settings is not None and plugin.required.trains:
-                training.network = without_numbers(plugin.build_model)
+                training.network = without_numbers(lambda: built(plugin))
         except WssegError as error:
             self._say((*place, "options"), str(error), type(error))
             return None

@@ -16,11 +16,10 @@ from wsseg_cli.foreign.brush_codes import pack
 
 
 def task(name: str, *regions: tuple[str, Any]) -> dict[str, Any]:
-    kinds = {list: "rle", tuple: "points"}
     result = []
     for label, value in regions:
-        kind = "brushlabels" if isinstance(value, list) else "polygonlabels"
-        inner = {kinds[type(value)]: value, kind: [label]}
+        holder, kind = ("points", "polygonlabels") if isinstance(value, tuple) else ("rle", "brushlabels")
+        inner = {holder: value, kind: [label]}
         result.append({"type": kind, "original_width": 18, "original_height": 13, "value": inner})
     return {"data": {"image": name}, "annotations": [{"result": result}]}
 
@@ -58,6 +57,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], int, str]] = {
     "twice": (lambda b: studio(b, task("a.jpg"), task("a.jpg")), 4, "occur twice, such as 'a.jpg'"),
     "cut": (lambda b: studio(b, task("a.jpg", ("cat", WHOLE[:9]))), 4, "run lengths that end before the image"),
     "of another size": (lambda b: studio(b, task("a.jpg", ("cat", pack([0, 9], 9)))), 4, "of 9 pixels of 8 bits"),
+    "a number": (lambda b: studio(b, task("a.jpg", ("cat", 10**30))), 4, "something else than bytes"),
     "no bytes": (lambda b: studio(b, task("a.jpg", ("cat", [*WHOLE, 256]))), 4, "something else than bytes"),
     "no corners": (lambda b: studio(b, task("a.jpg", ("cat", ((1, 2), (3,))))), 4, "pairs of numbers"),
 }

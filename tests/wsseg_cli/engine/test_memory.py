@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from wsseg_cli.engine.each import each
-from wsseg_cli.engine.memory import explained, is_out_of_memory
-from wsseg_cli.errors import TrainingError
+from wsseg_cli.engine.memory import built, explained, is_out_of_memory
+from wsseg_cli.errors import RecipeError, TrainingError
+from wsseg_cli.plugin.discovery import load
 from wsseg_cli.plugin.protocols import TrainingJob
 from wsseg_cli.settings import AugmentSettings, OptimSettings, TrainSettings
 from wsseg_cli.types import ClassNames
@@ -69,3 +70,22 @@ def _hungry(large: str) -> Any:
 def test_an_image_that_is_too_large_is_named_and_the_others_are_done() -> None:
     done = each(["a", "b", "c"], _hungry, ("b",), quiet=True)
     assert done.results == {"a": "a", "c": "c"} and "`infer.scales`" in done.failures["b"]
+
+
+@pytest.mark.parametrize("width", [2_000_000_000, 10**13, 10**26])
+def test_a_network_of_any_size_is_refused(width: int) -> None:
+    cam: Any = load("methods", "cam")
+    plugin = cam(cam.Options(backbone="small", backbone_options={"width": width}), ClassNames(["cat"]))
+    with pytest.raises(RecipeError, match="the network of CAM does not fit into memory with its options"):
+        built(plugin)
+
+
+def test_a_mistake_in_building_is_no_lack_of_memory() -> None:
+    cam: Any = load("methods", "cam")
+
+    class Wrong(cam):  # type: ignore[misc]
+        def build_model(self) -> Any:
+            raise TypeError("conv2d() got an unexpected keyword argument")
+
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        built(Wrong(cam.Options(backbone="small"), ClassNames(["cat"])))
