@@ -77,6 +77,8 @@ class Loop:
         if finished.is_file() and checkpoint.read_header(finished).get("fingerprint") == job.fingerprint:
             model = built(trainable)
             checkpoint.load_strictly(model, checkpoint.read_tensors(finished)[0], str(finished))
+            if processes.is_main():  # it may have ended between writing the model and removing its states
+                train_state.drop(job.dir)
             return model.to(device).eval()
         with explained(job, device):
             return self._train(trainable, job, device)

@@ -94,3 +94,15 @@ def test_modes_come_back_and_refiners_are_shown(tmp_path: Path, run: Path) -> No
     log_pictures([board], plugin, model, stage, 1)
     assert [module.training for module in model.modules()] == [True, True, False]
     assert board.shown == {f"made/up{number}": (1, 24, 64, 3) for number in range(4)}
+
+
+def test_a_finished_training_leaves_no_states(tmp_path: Path, run: Path) -> None:
+    plugin, stage = plugin_and_stage("methods", "cam", SMALL, tmp_path / "job", run)
+    stage = replace(stage, fingerprint="of these settings")
+    loop = Loop(RuntimeSettings(workers=0, device="cpu"), quiet=True)
+    loop(plugin, stage)
+    model = (tmp_path / "job" / "model.safetensors").read_bytes()
+    (tmp_path / "job" / "step_000003").mkdir()  # as after a kill, or a full quota, before the states were removed
+    loop(plugin, stage)
+    assert not list((tmp_path / "job").glob("step_*"))
+    assert (tmp_path / "job" / "model.safetensors").read_bytes() == model
