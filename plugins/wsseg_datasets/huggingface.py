@@ -153,6 +153,8 @@ class HuggingFace(Dataset[HuggingFaceOptions]):
             data = datasets.load_dataset(place, self.options.config, cache_dir=str(self._cache))
             for name in self._pictures(data):
                 data = data.cast_column(name, datasets.Image(decode=False))
+            for rows in data.values():
+                rows.data.validate(full=True)  # text that is not UTF-8 would fail only where it is used
         except DataError:
             raise
         except Exception as error:  # the library fails in many ways on broken files and without a network

@@ -233,3 +233,18 @@ def test_file_outside_of_the_data_set(tmp_path: Path) -> None:
     pq.write_table(table, root / "data" / "train-00000-of-00001.parquet")
     with pytest.raises(DataError, match="outside of the data set"):
         list(plugin(root, tmp_path / "w").samples("train"))
+
+
+def test_text_that_is_not_utf8(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    paths = pa.Array.from_buffers(pa.string(), 1, pa.array([b"\x8f.jpg"], pa.binary()).buffers())
+    pictures = pa.StructArray.from_arrays([pa.array([picture()["bytes"]], pa.binary()), paths], ["bytes", "path"])
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("string")})
+    table = pa.table({"image": pictures, "label": ["dog"]})
+    (tmp_path / "data").mkdir()
+    file = tmp_path / "data" / "train-00000-of-00001.parquet"
+    pq.write_table(table.replace_schema_metadata(features.arrow_schema.metadata), file)
+    with pytest.raises(DataError, match=r"cannot read it \(ArrowInvalid.*UTF8"):
+        list(plugin(tmp_path, tmp_path / "w").samples("train"))
