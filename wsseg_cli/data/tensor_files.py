@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import math
 import os
+import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import ConfigDict, Field, with_config
@@ -152,10 +154,15 @@ def save_tensors(path: Path, tensors: Mapping[str, Any], header: Mapping[str, An
         from safetensors.torch import save_file
     else:
         from safetensors.numpy import save_file  # type: ignore[assignment]
+    # the library prepares files of its own beside what it writes: in a folder that `sweep` knows
+    workshop = Path(mkdtemp(prefix=".tensors.", suffix=f".{os.getpid()}.tmp", dir=path.parent))
     try:
-        save_file(dict(tensors), path, metadata=None if header is None else to_header(header))
+        save_file(dict(tensors), workshop / "file", metadata=None if header is None else to_header(header))
+        os.replace(workshop / "file", path)
     except SafetensorError as wrong:
         raise OSError(errno.EIO, _reason(str(wrong))) from wrong
+    finally:
+        shutil.rmtree(workshop, ignore_errors=True)
 
 
 def _reason(text: str) -> str:

@@ -77,3 +77,26 @@ def test_the_dead_are_swept_and_the_living_are_not(tmp_path: Path) -> None:
     assert (tmp_path / names[1]).exists()
     sweep(tmp_path)
     assert sorted(p.name for p in tmp_path.rglob("*")) == sorted(["deep", f".d.{parent}.tmp", "e.tmp"])
+
+
+KILLED_IN_THE_LIBRARY = """
+import os, sys
+from pathlib import Path
+import numpy as np
+import safetensors.numpy
+from wsseg_cli.data.tensor_files import write_tensors
+
+def killed(tensors, path, metadata=None):
+    Path(path).with_name(".tmpABCDEF").touch()  # what the library fills before it renames
+    os._exit(9)
+
+safetensors.numpy.save_file = killed
+write_tensors(Path(sys.argv[1], "tensors"), {"a": np.zeros(3)}, {})
+"""
+
+
+def test_what_a_library_leaves_is_swept(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED_IN_THE_LIBRARY, str(tmp_path)])
+    assert done.returncode == 9 and list(tmp_path.rglob(".tmpABCDEF"))
+    sweep(tmp_path)
+    assert not list(tmp_path.iterdir())
