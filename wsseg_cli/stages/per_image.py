@@ -10,7 +10,7 @@ from typing import Any
 
 from ..data.index import Index
 from ..data.stores import MaskStore, ScoreStore
-from ..disk.writing import remove, write_text
+from ..disk.writing import remove, sweep, write_text
 from ..engine import processes
 from ..engine.arithmetic import allow_tf32, refusal
 from ..engine.each import Work, Workers, each, share
@@ -102,15 +102,19 @@ def run_each(
     ids = [sample.image_id for sample in samples]
     mine = share(ids)
     todo = processes_share(missing(ids))
-    done = each(
-        todo,
-        setup,
-        arguments,
-        workers=workers,
-        label=stage,
-        quiet=context.quiet,
-        total=len(mine) if len(todo) < len(mine) else len(todo),
-    )
+    try:
+        done = each(
+            todo,
+            setup,
+            arguments,
+            workers=workers,
+            label=stage,
+            quiet=context.quiet,
+            total=len(mine) if len(todo) < len(mine) else len(todo),
+        )
+    except BaseException:
+        sweep(context.run.folder(stage))  # workers are killed in whatever they write
+        raise
     failures = processes.gather_objects(list(done.failures.items()))
     report_failures(context.run.folder(stage), stage, failures, len(ids))
 
