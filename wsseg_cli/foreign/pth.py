@@ -21,7 +21,7 @@ from ..errors import CheckpointError
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network")
 _DEEPEST = 4
 _PARALLEL = "module."
-_MOST_PICKLE, _MOST_FILES, _MOST_READS = 4 << 20, 50_000, 1_000_000
+_MOST_PICKLE, _MOST_FILES, _MOST_READS = 2 << 20, 50_000, 400_000
 _LONGEST_LINE, _FREE = 1 << 20, 256 << 20  # bytes
 _OBJECT = re.compile(r"GLOBAL ([\w.]+)")
 _ADVICE = re.compile(r"Please use|In PyTorch 2\.6|Re-running|Weights only load failed")

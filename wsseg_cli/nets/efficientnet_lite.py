@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ..errors import CheckpointError, RecipeError
 from ..plugin.backbone import Backbone
 from ..plugin.backbone_entry import FREEZING_PRESETS, BackboneEntry, BackboneOptions, Freezing
+from .depthwise import dilated_depthwise
 
 WIDTH_DEPTH = {
     "efficientnet_lite0": (1.0, 1.0),
@@ -84,6 +85,8 @@ class SameConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, D, ceil(h / stride), ceil(w / stride)) features."""
+        if self.dilation[0] > 1 and self.groups > 1:
+            return dilated_depthwise(x, self.weight, self.dilation[0])
         reach = (self.kernel_size[0] - 1) // 2 * self.dilation[0]
         if self.stride[0] == 1:
             return F.conv2d(x, self.weight, self.bias, 1, reach, self.dilation, self.groups)
