@@ -85,7 +85,7 @@ class SameConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, D, ceil(h / stride), ceil(w / stride)) features."""
-        if self.dilation[0] > 1 and self.groups > 1:
+        if self.dilation[0] > 1 and self.groups > 1 and self.bias is None:  # a folded batch norm gives a bias
             return dilated_depthwise(x, self.weight, self.dilation[0])
         reach = (self.kernel_size[0] - 1) // 2 * self.dilation[0]
         if self.stride[0] == 1:
