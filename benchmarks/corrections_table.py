@@ -64,7 +64,7 @@ def main() -> None:
     reached: dict[tuple[str, int], list[float]] = {}
     for seed in arguments.seeds:
         run = arguments.out / f"{arguments.data}-{seed}-{steps}"
-        asked = [f"seed={seed}", f"train_seg.max_steps={steps}", *of_methods.settings]
+        asked = [f"seed={seed}", "train_seg.epochs=null", f"train_seg.max_steps={steps}", *of_methods.settings]
         settings = [word for setting in asked for word in ("--set", setting)]
         common = ["--recipe", data.recipe, "--run", str(run), *settings, "--quiet"]
         copy_once(Path(f"runs/{arguments.data}_table/cam-{seed}"), run)
