@@ -76,6 +76,7 @@ TOY = {
     "ppc_eps": Row("PPC on EPS (I+S)", "quickstart_ppc"),
     "onestage": Row("single stage", "quickstart_onestage"),
     "puzzlecam": Row("PuzzleCAM", "quickstart_puzzlecam"),
+    "recam": Row("ReCAM", "quickstart_recam"),
     "rsepm": Row("RecurSeed + EdgePredictMix (reconstructed)", "quickstart_rsepm"),
 }
 PHOTOS = {
@@ -96,6 +97,7 @@ VOC = {
     "seam": Row("SEAM (2 passes)", "seam_voc_lite"),
     "sccam": Row("SC-CAM (3 trainings)", "sccam_voc_lite"),
     "puzzlecam": Row("PuzzleCAM (2 passes)", "puzzlecam_voc_lite"),
+    "recam": Row("ReCAM", "recam_voc_lite"),
     "ppc_seam": Row("PPC on SEAM (2 passes)", "ppc_seam_voc_lite"),
     "eps": Row("EPS (I+S)", "eps_voc_lite", True),
     "ppc_eps": Row("PPC on EPS (I+S, 2 passes)", "ppc_eps_voc_lite", True),

@@ -15,6 +15,7 @@ NETWORKS: dict[str, list[dict[str, Any]]] = {
     "methods.onestage": [{**SMALL, "channels": 16, "pad_size": None, "warmup_epochs": 0}],
     "methods.ppc": [{**SMALL, "base": base, "view_size": 32, "grid": 4} for base in ("seam", "eps")],
     "methods.puzzlecam": [SMALL],
+    "methods.recam": [SMALL],
     "methods.rsepm": [
         {**SMALL, "decoder_width": 16, "aspp_dilations": (1, 2, 3), "recursion_epoch": 0, "mix_epoch": 0}
     ],

@@ -17,6 +17,7 @@ SECTIONS = {
     "onestage_voc": "train-cls",
     "rsepm_voc": "train-cls",
     "puzzlecam_voc": "train-cls",
+    "recam_voc": "train-cls",
     "psa_voc": "refine",
     "irn_voc": "refine",
 }

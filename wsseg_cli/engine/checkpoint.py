@@ -182,14 +182,16 @@ def _load_package(model: nn.Module) -> str:
 def _load_head(model: nn.Module, tensors: Mapping[str, Tensor]) -> str:
     """Load what fits of a head, such as all but the classifier; return a remark on what was loaded.
 
-    DeepLab on VGG-16 starts with fc6 and fc7 of the ImageNet classifier and its own fc8.
+    The head is the module `head`, or those that the network names in `initial_layers`. DeepLab on VGG-16 starts with
+    fc6 and fc7 of the ImageNet classifier and its own fc8, ReCAM with the class layer of plain CAM.
     """
-    own = model.state_dict()
-    fits = [n for n, t in tensors.items() if n.startswith("head.") and n in own and own[n].shape == t.shape]
+    head = getattr(model, "initial_layers", ("head",))
+    own = {name: value for name, value in model.state_dict().items() if name.split(".")[0] in head}
+    fits = [n for n, t in tensors.items() if n in own and own[n].shape == t.shape]
     with torch.no_grad():
         for name in fits:
             own[name].copy_(tensors[name])
-    return f"; head: {len(fits)} of {sum(n.startswith('head.') for n in own)} tensors" if fits else ""
+    return f"; head: {len(fits)} of {len(own)} tensors" if fits else ""
 
 
 def _device_of(model: nn.Module) -> str:
