@@ -75,6 +75,7 @@ TOY = {
     "eps": Row("EPS (I+S)", "quickstart_eps"),
     "ppc_eps": Row("PPC on EPS (I+S)", "quickstart_ppc"),
     "onestage": Row("single stage", "quickstart_onestage"),
+    "toco": Row("ToCo", "quickstart_toco"),
     "puzzlecam": Row("PuzzleCAM", "quickstart_puzzlecam"),
     "recam": Row("ReCAM", "quickstart_recam"),
     "rsepm": Row("RecurSeed + EdgePredictMix (reconstructed)", "quickstart_rsepm"),
