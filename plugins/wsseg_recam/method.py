@@ -41,7 +41,7 @@ class ReCAMOptions(CamOptions):
     head_init: HeadInit = Field("uniform", description="what the two class layers start from; zero for few images")
     lam: NotNegative = Field(1.0, description="weight of the softmax cross-entropy (lambda)")
     sce_after: int = Field(-1, ge=-1, description="last step with weight 0 of the softmax cross-entropy; -1: none")
-    weights: ClassWeights = Field(
+    map_weights: ClassWeights = Field(
         "product", description="class weights of the maps: the first layer's, the second's, their product or sum"
     )
 
@@ -81,7 +81,7 @@ class ReCAM(Classifier[ReCAMOptions, ReCAMNet]):
             labels,
             infer,
             normalization=self.normalization,
-            forward=partial(model.raw_cams, weights=self.options.weights),
+            forward=partial(model.raw_cams, weights=self.options.map_weights),
             activation=_reactivated,
             logits=_class_scores,
             class_threshold=self.options.class_threshold,

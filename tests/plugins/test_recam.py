@@ -164,7 +164,7 @@ def test_both_layers_learn_from_zero() -> None:
 
 @pytest.mark.parametrize("weights", ["product", "first", "second", "sum"])
 def test_weights_of_the_maps(weights: Any) -> None:
-    plugin = method(weights=weights)
+    plugin = method(map_weights=weights)
     model = plugin.build_model().eval()
     first, second = model.fc8.weight.detach(), model.fc_sce.weight.detach()
     image = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)
