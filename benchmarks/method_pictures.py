@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--images", nargs="+", type=int, default=[3, 15], help="places in the split")
     arguments = parser.parse_args()
     page = arguments.page.read_text(encoding="utf-8")
-    for method, row in TABLES["toy"].items():
+    for method, row in TABLES["toy"].rows.items():
         place = f"<!-- picture: {method} -->"
         if place not in page:
             continue
