@@ -19,6 +19,7 @@ lint: $(INSTALLED)                ## what the pre-commit hooks run, too
 
 types: $(INSTALLED)
 	$(BIN)/mypy wsseg_cli plugins
+	MYPYPATH=benchmarks $(BIN)/mypy benchmarks
 
 test: $(INSTALLED)                ## the whole suite
 	$(PYTEST)

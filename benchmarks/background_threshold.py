@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch.nn import functional as F
-from wsseg_cam.method import CAM
-from wsseg_datasets.voc import Voc
+from wsseg_cam.method import CAM, PlainCamOptions
+from wsseg_datasets.voc import Voc, VocOptions
 
 from wsseg_cli.data.images import read_image, read_mask
 from wsseg_cli.data.index import read_index
@@ -49,7 +49,7 @@ def main() -> None:
         samples = [s for s in index.samples("train") if s.mask is not None]
         row(str(run), ((store[s.image_id], read_mask(s.mask)) for s in samples), len(index.classes))  # type: ignore[arg-type]
     if arguments.voc:
-        data = Voc(Voc.Options(root=arguments.voc, masks=tuple(arguments.masks)), Path())
+        data = Voc(VocOptions(root=arguments.voc, masks=tuple(arguments.masks)), Path())
         samples = [s for s in data.samples(arguments.split) if s.labels and s.mask is not None]
         samples = random.Random(0).sample(samples, min(arguments.photos, len(samples)))
         title = f"{arguments.split}, {len(samples)} photos, {arguments.steps} steps"
@@ -76,7 +76,7 @@ def probed(samples: list, data: Voc, steps: int) -> Pairs:  # type: ignore[type-
     """Yield score maps of a class layer on frozen features, and the masks."""
     torch.manual_seed(0)
     options = {"output_stride": 16, "normalization": "tensorflow"}
-    method = CAM(CAM.Options(backbone="efficientnet_lite0", backbone_options=options), data.classes())
+    method = CAM(PlainCamOptions(backbone="efficientnet_lite0", backbone_options=options), data.classes())
     model = method.build_model()
     checkpoint.load_initial(model, "package")
     model.eval()

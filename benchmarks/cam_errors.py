@@ -51,6 +51,7 @@ def main() -> None:
 def best_of(run: Run, samples: Sequence[Sample], maps: Iterable[ScoreMap]) -> Any:
     curve = ThresholdCurve(THRESHOLDS, len(run.classes))
     for sample, scores in zip(samples, maps, strict=True):
+        assert sample.mask is not None
         curve.add(checked_mask(sample.mask, run.classes), scores.classes, scores.full(0.0)[1:])
     return curve.best()
 
@@ -58,6 +59,7 @@ def best_of(run: Run, samples: Sequence[Sample], maps: Iterable[ScoreMap]) -> An
 def shares(run: Run, samples: Sequence[Sample], maps: Mapping[str, ScoreMap], threshold: float) -> str:
     confusion = Confusion(len(run.classes))
     for sample in samples:
+        assert sample.mask is not None
         scores = maps[sample.image_id]
         mask = mask_from_map(scores, threshold=threshold)
         confusion.add(checked_mask(sample.mask, run.classes), mask, image_id=sample.image_id)
@@ -72,6 +74,7 @@ def shares(run: Run, samples: Sequence[Sample], maps: Mapping[str, ScoreMap], th
 
 @torch.no_grad()
 def raw_maps(method: SEAM, network: Any, run: Run, sample: Sample) -> ScoreMap:
+    assert run.recipe.cam is not None
     return multi_scale(
         network,
         read_image(sample.image),

@@ -16,6 +16,7 @@ import copy
 import time
 from collections.abc import Callable
 from statistics import median
+from typing import cast
 
 import numpy as np
 import torch
@@ -40,6 +41,7 @@ def lively(network: CamNet) -> CamNet:
     """Return a network of random weights in eval mode, its batch norms changing what they get."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None and module.running_var is not None
             nn.init.uniform_(module.running_mean, -0.2, 0.2)
             nn.init.uniform_(module.running_var, 0.7, 1.4)
     return network.eval()
@@ -72,7 +74,7 @@ def main() -> None:
     torch.manual_seed(0)
     method = CAM(PlainCamOptions(backbone=options.backbone), ClassNames(f"class {n}" for n in range(20)))
     plain = lively(method.build_model())
-    fast = for_inference(copy.deepcopy(plain))
+    fast = cast(CamNet, for_inference(copy.deepcopy(plain)))
     image, _ = made_up(size=tuple(options.size))
 
     def in_bf16() -> FloatArray:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -60,7 +60,7 @@ def reference(image: np.ndarray, scores: np.ndarray, p: CrfParameters) -> np.nda
     return np.array(crf.inference(p.iterations)).reshape(scores.shape)
 
 
-def interleaved(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+def interleaved(runs: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
     """Return the seconds of every run, each called once per round so that a busy machine hits all alike."""
     for run in runs.values():
         run()

@@ -58,7 +58,8 @@ def main() -> None:
         def look() -> None:
             assert not changes(index, given)
 
-        listing(), look()
+        listing()
+        look()
         listed = statistics.median(seconds(listing) for _ in range(options.runs))
         looked = statistics.median(seconds(look) for _ in range(options.runs))
         for path in paths:

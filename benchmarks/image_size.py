@@ -96,6 +96,7 @@ def dense_crf(image: np.ndarray, classes: ClassNames, device: str) -> Callable[[
 
     os.environ.setdefault("PHOTOS", ".")
     settings = recipes.load("cam_folder").section("pseudo").crf
+    assert settings is not None
     scores = np.random.default_rng(0).random((1 + SHOWN, *image.shape[:2]), np.float32)
     scores /= scores.sum(axis=0)
     return lambda: crf(image, scores, settings, device=device)

@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ from wsseg_cli.data.stores import MaskStore
 from wsseg_cli.engine import checkpoint
 from wsseg_cli.ops.views import forward_views, view_batches
 from wsseg_cli.plugin import discovery
-from wsseg_cli.plugin.protocols import Segmenter
+from wsseg_cli.plugin.protocols import Predictor, Segmenter
 from wsseg_cli.predict import photos_at, read_upright
 from wsseg_cli.settings import InferSettings
 from wsseg_cli.stages.plugins import predictor_from, trained
@@ -65,7 +66,7 @@ def forward_one_by_one(model: nn.Module, batches: list[Tensor]) -> list[Tensor]:
     return [model(batch[i : i + 1]) for batch in batches for i in range(len(batch))]
 
 
-def straightforward(segmenter: Segmenter, model: nn.Module, path: Path, target: Path) -> None:
+def straightforward(segmenter: Predictor[Any, Any], model: nn.Module, path: Path, target: Path) -> None:
     """Write the mask of one photo as the published scripts do: all views at full size, stacked, then their mean."""
     image = np.asarray(Image.open(path).convert("RGB"))
     size = image.shape[:2]
@@ -81,7 +82,7 @@ def straightforward(segmenter: Segmenter, model: nn.Module, path: Path, target: 
     picture.save(target)
 
 
-def ours(segmenter: Segmenter, model: nn.Module, path: Path, target: Path) -> None:
+def ours(segmenter: Predictor[Any, Any], model: nn.Module, path: Path, target: Path) -> None:
     image: ByteArray = read_upright(path)
     mask = segmenter.logits(model, image, VIEWS).argmax(axis=0).astype(np.uint8)
     MaskStore(target.parent).write(target.stem, mask)
@@ -188,11 +189,14 @@ def parts(file: Path, paths: Sequence[Path], runs: int) -> None:
     timed(network, 1, time.process_time)
     told("network part", timed(network, runs, time.process_time), len(paths))
     with tempfile.TemporaryDirectory() as made, tempfile.TemporaryDirectory() as theirs:
+
+        def each(way: Callable[..., None], network: nn.Module, folder: str) -> None:
+            for path in paths:
+                way(segmenter, network, path, Path(folder) / f"{path.stem}.png")
+
         whole: dict[str, Callable[[], object]] = {
-            "ours": lambda: [ours(segmenter, fast, p, Path(made) / f"{p.stem}.png") for p in paths],
-            "straightforward": lambda: [
-                straightforward(segmenter, model, p, Path(theirs) / f"{p.stem}.png") for p in paths
-            ],
+            "ours": lambda: each(ours, fast, made),
+            "straightforward": lambda: each(straightforward, model, theirs),
         }
         told("decode, views, network, merge, PNG", timed(whole, runs, time.process_time), len(paths))
         print(f"  equal labels: {equal(paths, Path(made), Path(theirs)):.4f} % of the pixels", flush=True)

@@ -249,6 +249,7 @@ def saliency_alone(cam: Path, with_saliency: Path, table: Table) -> float:
     for sample in index.samples(table.train):
         scores = store[sample.image_id]
         salient = read_saliency(sample.extras["saliency"]) > 127
+        assert sample.mask is not None
         prediction = np.zeros(salient.shape, np.uint8)
         if len(scores.classes):
             best = scores.classes[scores.full(0.0)[1:].argmax(axis=0)]

@@ -71,7 +71,9 @@ def devkit(root: Path, count: int) -> list[Path]:
 def made_up(mask: np.ndarray, rng: np.random.Generator) -> Image.Image:
     """Return a picture of the mask's size: its classes in muted colours, soft light and shade, grain on a part."""
     height, width = mask.shape
-    soft = Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)).resize((width, height), Image.BICUBIC)
+    soft = Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)).resize(
+        (width, height), Image.Resampling.BICUBIC
+    )
     middle = Image.fromarray(rng.integers(0, 256, (height // 5, width // 5, 3), dtype=np.uint8)).resize((width, height))
     grain = rng.normal(0, 9, (height, width, 1)) * (np.asarray(soft)[..., :1] > 110)
     pixels = 0.5 * np.asarray(soft) + 0.25 * voc_colours()[mask] + 0.15 * np.asarray(middle) + grain + 20

@@ -114,6 +114,7 @@ def proposals(run: Path, row: Row, out: Path) -> Path:
     if not all((folder / f"{sample.image_id}.json").is_file() for sample in samples):
         regions = out / f"{row.proposals}-regions"
         for sample in samples:
+            assert sample.mask is not None
             truth = checked_mask(sample.mask, index.classes)
             pieces = SOURCES[row.proposals](read_image(sample.image), truth)
             save(regions / f"{sample.image_id}.png", pieces)

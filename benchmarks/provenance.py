@@ -69,7 +69,7 @@ class Provenance:
 
 def _arrays(result: Any) -> list[np.ndarray]:
     if isinstance(result, ScoreMap):
-        parts = [result.scores, result.classes, result.background, result.strided]
+        parts: list[np.ndarray | None] = [result.scores, result.classes, result.background, result.strided]
         return [part for part in parts if part is not None]
     if isinstance(result, dict):
         result = tuple(result.values())

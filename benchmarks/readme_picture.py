@@ -45,8 +45,8 @@ def main() -> None:
     width = max(row[0].shape[1] for row in rows) + GAP
     sheet = np.full((height * len(rows) - GAP, width * len(rows[0]) - GAP, 3), 255, np.uint8)
     for y, row in enumerate(rows):
-        for x, picture in enumerate(row):
-            sheet[y * height : y * height + picture.shape[0], x * width : x * width + picture.shape[1]] = picture
+        for x, tile in enumerate(row):
+            sheet[y * height : y * height + tile.shape[0], x * width : x * width + tile.shape[1]] = tile
     arguments.picture.parent.mkdir(parents=True, exist_ok=True)
     picture = Image.fromarray(sheet)
     size = (sheet.shape[1] * arguments.enlarge, sheet.shape[0] * arguments.enlarge)

@@ -17,10 +17,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from method_table import share_prepare, spread, write_between_marks
-from wsseg_rsepm.method import RecurSeedEPM
+from wsseg_rsepm.method import RecurSeedEPM, RecurSeedOptions
+from wsseg_rsepm.net import RsepmNet
 
 from wsseg_cli.data.images import read_image
 from wsseg_cli.data.index import read_index
@@ -87,13 +88,14 @@ def spread_maps(out: Path, seed: int) -> dict[str, float]:
     run = out / f"rsepm_cam-{seed}"
     index, file = read_index(run / "prepare"), run / "train-cls" / checkpoint.MODEL
     options = checkpoint.read_header(file)["options"] | {"maps": "scg"}
-    method = RecurSeedEPM(RecurSeedEPM.Options.model_validate_json(json.dumps(options)), index.classes)
-    model = trained(method, file, "cpu")
+    method = RecurSeedEPM(RecurSeedOptions.model_validate_json(json.dumps(options)), index.classes)
+    model = cast(RsepmNet, trained(method, file, "cpu"))
     asks = json.loads((run / "cam/stage.json").read_text(encoding="utf-8"))["asks"]
     infer = InferSettings(scales=tuple(asks["cam.infer.scales"]), flip=asks["cam.infer.flip"])
     record = json.loads((run / "eval/cam-train.json").read_text(encoding="utf-8"))
     curve = ThresholdCurve([point["threshold"] for point in record["curve"]], len(index.classes))
     for sample in index.samples("train"):
+        assert sample.mask is not None
         scores = method.scores(model, read_image(sample.image), sample.labels, infer)
         curve.add(checked_mask(sample.mask, index.classes), scores.classes, scores.full(0.0)[1:])
     best = curve.best()

@@ -42,6 +42,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, one_thread():
         stores = {s: ScoreStore(Path(folder) / str(s)) for s in STRIDES}
         for sample in samples:
+            assert sample.mask is not None
             image = read_image(sample.image, sample.orientation)
             scores = method.scores(model, image, sample.labels, recipe.section("cam").infer)
             mask = checked_mask(sample.mask, index.classes, image.shape[:2])
