@@ -1,9 +1,10 @@
-"""What mask proposals add to plain CAM's pseudo-masks on the toy scenes: superpixels, and as an oracle true objects.
+"""What mask proposals add to plain CAM's pseudo-masks: superpixels, and as an oracle true objects.
 
-    python benchmarks/proposals_table.py                       runs in runs/proposals_table, random seeds 0 1 2
-    python benchmarks/proposals_table.py --write docs/methods.md
+    python benchmarks/proposals_table.py toy --write docs/methods.md       toy scenes, random seeds 0 1 2
+    VOC_ROOT=… python benchmarks/proposals_table.py voc --seeds 0 --write docs/methods.md
 
-CAM and CRF are the quickstart's. Proposals are made of the photos by scikit-image or of the true masks, and pass
+CAM and CRF are those of `method_table.py`'s first row, whose runs are taken over. Runs are in
+runs/proposals_table. Proposals are made of the photos by scikit-image or of the true masks, and pass
 `wsseg convert proposals` and the mask refiner sepl at its published rule. Every figure is a mIoU over the training
 split with image labels given. Nothing is chosen on the masks.
 """
@@ -18,7 +19,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from method_table import share_prepare, spread, write_between_marks, wsseg
+from method_table import (
+    TABLES,
+    Table,
+    copy_once,
+    random_seeds,
+    settings_of,
+    share_prepare,
+    spread,
+    write_between_marks,
+    wsseg,
+)
 from PIL import Image
 from scipy.ndimage import label
 from skimage.segmentation import felzenszwalb, slic
@@ -67,50 +78,55 @@ ROWS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", choices=["toy", "voc"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--out", type=Path, default=Path("runs/proposals_table"))
     parser.add_argument("--write", type=Path, help="put the table between its marks in this file")
     arguments = parser.parse_args()
+    of_methods = TABLES[arguments.data]
+    out = arguments.out / arguments.data
     reached: dict[str, list[float]] = {}
     for seed in arguments.seeds:
-        run = arguments.out / f"cam-{seed}"
-        common = ["--recipe", "quickstart", "--run", str(run), "--set", f"seed={seed}", "--quiet"]
-        with share_prepare(arguments.out / "prepare", run):
+        run = out / f"cam-{seed}"
+        settings = [word for text in settings_of(of_methods, "cam", seed) for word in ("--set", text)]
+        common = ["--recipe", of_methods.rows["cam"].recipe, "--run", str(run), *settings, "--quiet"]
+        copy_once(Path(f"runs/{arguments.data}_table/cam-{seed}"), run)
+        with share_prepare(out / "prepare", run):
             wsseg(["run", "--to", "cam", *common])
         for name, row in ROWS.items():
-            reached.setdefault(name, []).append(figure(run, row, arguments.out, common))
+            reached.setdefault(name, []).append(figure(run, row, out, common, of_methods))
             print(f"{name} seed {seed}: {reached[name][-1]:.1f}", file=sys.stderr, flush=True)
     lines = [
-        f"| toy scenes, random seeds {', '.join(map(str, arguments.seeds))} | pseudo-masks |",
+        f"| {of_methods.caption}, {random_seeds(arguments.seeds)} | pseudo-masks |",
         "|---|---|",
         *(f"| {row.title} | {spread(reached[name])} |" for name, row in ROWS.items()),
     ]
     table = "\n".join(lines)
     print(table)
     if arguments.write:
-        write_between_marks(arguments.write, "proposals table", table)
+        write_between_marks(arguments.write, f"{arguments.data} proposals", table)
 
 
-def figure(run: Path, row: Row, out: Path, common: list[str]) -> float:
+def figure(run: Path, row: Row, out: Path, common: list[str], of_methods: Table) -> float:
     """Return the mIoU of the pseudo-masks of one row; it is kept beside the run."""
     kept = run / f"proposals-{list(ROWS.values()).index(row)}.json"
     if not kept.is_file():
         asked = []
         if row.proposals:
-            folder = proposals(run, row, out)
+            folder = proposals(run, row, out, of_methods.train)
             asked = ["--set", f"pseudo.refiner={{name: sepl, options: {{folder: {folder}{row.options}}}}}"]
-        wsseg(["pseudo", "--split", "train", "--force", *common, *asked])
-        wsseg(["eval", "--what", "pseudo", "--split", "train", *common, *asked])
-        kept.write_bytes((run / "eval/pseudo-train.json").read_bytes())
+        wsseg(["pseudo", "--split", of_methods.train, "--force", *common, *asked])
+        wsseg(["eval", "--what", "pseudo", "--split", of_methods.train, *common, *asked])
+        kept.write_bytes((run / f"eval/pseudo-{of_methods.train}.json").read_bytes())
     miou: float = json.loads(kept.read_bytes())["miou"]
     return miou
 
 
-def proposals(run: Path, row: Row, out: Path) -> Path:
-    """Return the folder of a row's proposals of all training scenes, made at the first call."""
+def proposals(run: Path, row: Row, out: Path, split: str) -> Path:
+    """Return the folder of a row's proposals of all training photos, made at the first call."""
     folder = out / f"{row.proposals}{'-scene' if row.scene else ''}"
     index = read_index(run / "prepare")
-    samples = index.samples("train")
+    samples = index.samples(split)
     if not all((folder / f"{sample.image_id}.json").is_file() for sample in samples):
         regions = out / f"{row.proposals}-regions"
         for sample in samples:
