@@ -147,6 +147,11 @@ def extra_index(folder: Path, split: str) -> Path:
     return folder / "lists" / split
 
 
+def extra_indexes(folder: Path) -> list[Path]:
+    """Return the folders of the splits that were added to the index in `folder`, by name."""
+    return sorted(path.parent for path in (folder / "lists").glob("*/index.jsonl"))
+
+
 def read_index(folder: Path) -> Index:
     """Return the index in `folder`, including the splits that were added later.
 
@@ -168,8 +173,8 @@ def read_index(folder: Path) -> Index:
         raise DataError(f"{folder / 'classes.json'}: {error}; {REMEDY}") from None
     with _all_kept():
         index = Index(_entries(path, classes, roots), classes)
-    for added in sorted((folder / "lists").glob("*/index.jsonl")):
-        index.add(read_index(added.parent))
+    for added in extra_indexes(folder):
+        index.add(read_index(added))
     return index
 
 
