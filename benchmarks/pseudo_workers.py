@@ -34,7 +34,7 @@ SECTION = PseudoSettings.model_validate({"background": {"threshold": 0.4}, "crf"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=60)
+    parser.add_argument("--images", type=int, default=800)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     arguments = parser.parse_args()
     processes.start = lambda device="auto": torch.device("cuda")
@@ -45,7 +45,7 @@ def main() -> None:
         for count in arguments.workers:
             asked = cpu_workers(RuntimeSettings(workers=count))
             out = folder / f"masks-{count}"
-            given = (folder / "prepare", folder / "cam", out, SECTION, None, "cpu")
+            given = (folder / "prepare", folder / "cam", out, SECTION, None, None, "cpu")
             each(ids[:24], pseudo._computer, given, workers=asked, quiet=True)  # machine code compiled, pages read
             started = time.perf_counter()
             done = each(ids, pseudo._computer, given, workers=asked, quiet=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pytest
-from golden_cases import Case
+import torch
+from golden_cases import Case, noted
 from torch import Tensor, nn
 from wsseg_clip.method import CLIPES
 from wsseg_clip.network import ClipNet
@@ -16,7 +18,8 @@ from wsseg_clip.texts import without_tokens
 
 from wsseg_cli.engine.checkpoint import load_strictly
 from wsseg_cli.nets.clip_names import openai_names
-from wsseg_cli.types import ClassNames
+from wsseg_cli.settings import InferSettings
+from wsseg_cli.types import ClassNames, ScoreMap
 
 SIZES = {
     "embed_dim": "features",
@@ -30,14 +33,64 @@ SIZES = {
 }
 """What the cases call the sizes of a CLIP, and what we do."""
 
+SMALL: dict[str, Any] = {
+    **{"width": 64, "layers": 2, "grid": 2, "features": 4},
+    **{"text_width": 64, "text_layers": 1, "context": 8, "vocabulary": 8},
+}
+"""Sizes for the cases that bring no checkpoint."""
 
-def clipes(case: Case, classes: list[str], **options: Any) -> CLIPES:
+FILLER = "filler"
+"""A word for the background as long as CLIP reads, so that no other text is cut behind its end."""
+
+
+class Given(CLIPES):
+    """The method with parts that are given; what `scores` makes of the others on its way is kept in `kept`."""
+
+    given: dict[str, Any]
+    kept: dict[str, Any]
+
+    def _part(self, name: str, *args: Any) -> Any:
+        given = getattr(self, "given", {})
+        result = given[name] if name in given else getattr(super(), name)(*args)
+        self.__dict__.setdefault("kept", {})[name] = noted(result)
+        return result
+
+    def pixels(self, image: Any, scale: float = 1.0) -> Tensor:
+        return self._part("pixels", image, scale)
+
+    def seen(self, model: ClipNet, image: Any, scale: float) -> Any:
+        return self._part("seen", model, image, scale)
+
+    def class_maps(self, model: ClipNet, seen: Any, labels: Sequence[int]) -> Any:
+        return self._part("class_maps", model, seen, labels)
+
+    def refined(self, maps: Tensor, attention: Sequence[Tensor]) -> Tensor:
+        self.kept |= {"maps": noted(maps), "attention": list(attention)}
+        return self._part("refined", maps, attention)
+
+    def boxes(self, maps: Tensor) -> Tensor:
+        return self._part("boxes", maps)
+
+
+def clipes(case: Case, classes: Sequence[str], **options: Any) -> Given:
     """Return the method with the sizes of the case's network and the published values beside."""
     said = case.arguments.get("model")
     if said:
         grid = said["image_resolution"] // said["patch"]
         options["sizes"] = ClipSizes(grid=grid, **{ours: said[theirs] for theirs, ours in SIZES.items()})
-    return CLIPES(ClipesOptions(**options), ClassNames(classes))
+    return Given(ClipesOptions(**options), ClassNames(classes))
+
+
+def numbered(count: int) -> list[str]:
+    """Return names for classes of which a case says nothing."""
+    return [f"class {number}" for number in range(count)]
+
+
+def filler(templates: Sequence[str], sizes: ClipSizes) -> dict[str, Any]:
+    """Return the options that bring the long word; its token numbers are given, so that no tokenizer is asked."""
+    start, end = sizes.vocabulary - 2, sizes.vocabulary - 1
+    numbers = (start, *[1] * (sizes.context - 2), end)
+    return {"background": (FILLER,), "tokens": {template.replace("{}", FILLER): numbers for template in templates}}
 
 
 def network(case: Case, method: CLIPES) -> ClipNet:
@@ -45,6 +98,23 @@ def network(case: Case, method: CLIPES) -> ClipNet:
     model = method.build_model().eval()
     load_strictly(model.backbone, openai_names(case.state_dict()), case.name)
     return model
+
+
+def small_network(method: CLIPES) -> ClipNet:
+    """Return a network of random weights whose texts are random, too."""
+    torch.manual_seed(0)
+    model = method.build_model().eval()
+    model.texts.normal_()
+    return model
+
+
+def scored(method: Given, model: ClipNet, labels: Sequence[int], size: Sequence[int] = ()) -> ScoreMap:
+    """Return what the stage `cam` stores for an image that the case does not bring, only what is made of it.
+
+    size: (H, W) of the image; by default that of the given pixels.
+    """
+    height, width = size or method.given["pixels"].shape[1:]
+    return method.scores(model, np.zeros((height, width, 3), np.uint8), tuple(labels), InferSettings())
 
 
 def cut(case: Case, name: str, got: Any) -> Any:
@@ -68,7 +138,7 @@ def check_all(case: Case, got: dict[str, Any]) -> None:
 def watched(*modules: nn.Module) -> Iterator[list[Tensor]]:
     """Collect what modules are given, in the order of their calls."""
     given: list[Tensor] = []
-    hooks = [m.register_forward_pre_hook(lambda _, args: given.append(args[0].detach())) for m in modules]
+    hooks = [m.register_forward_pre_hook(lambda _, args: given.append(noted(args[0].detach()))) for m in modules]
     yield given
     for hook in hooks:
         hook.remove()

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -46,7 +46,8 @@ class Comparison:
         used: the largest share of its own bound that the difference of an element takes; 0 where all are equal.
         bound: what is allowed, in words.
         agree: share of the elements within their bound.
-        through: the entry point of a plugin or stage that gave it, "" if none did or nobody watches.
+        through: the entry point of a plugin or stage that gave it, "inside" and the entry point if a test kept it
+            while that was at work; "" if neither is so or nobody watches.
     """
 
     case: str
@@ -61,6 +62,32 @@ class Comparison:
 
 WITNESSES: list[Callable[[np.ndarray], str]] = []
 """Who can say through which entry point an array came; `python benchmarks/parity.py` puts one here."""
+
+NOTES: list[Callable[[Any], None]] = []
+"""Who notes what a test keeps from the inside of an entry point at work; likewise."""
+
+KeptT = TypeVar("KeptT")
+
+
+def noted(kept: KeptT) -> KeptT:
+    """Return what a test keeps of a running entry point, such as a module's output, after it was noted."""
+    for note in NOTES:
+        note(kept)
+    return kept
+
+
+def kept_results(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[Any]:
+    """Return a list that collects what a function of a module or object returns from now on."""
+    results: list[Any] = []
+    function = getattr(owner, name)
+
+    def call(*args: Any, **named: Any) -> Any:
+        results.append(noted(function(*args, **named)))
+        return results[-1]
+
+    monkeypatch.setattr(owner, name, call)
+    return results
+
 
 COMPARISONS: list[Comparison] = []
 """Every comparison since the tests began, for the table of parity (`python benchmarks/parity.py`)."""

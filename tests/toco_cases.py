@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from golden_cases import Case
+from golden_cases import Case, noted
 from torch import Tensor, nn
 from wsseg_toco.method import ToCo
 from wsseg_toco.net import Seen, ToCoNet
@@ -99,7 +99,7 @@ class Given(ToCo):
     def _part(self, name: str, *args: Any) -> Any:
         given = getattr(self, "given", {})
         result = given[name] if name in given else getattr(super(), name)(*args)
-        self.__dict__.setdefault("kept", {})[name] = result
+        self.__dict__.setdefault("kept", {})[name] = noted(result)
         return result
 
     def class_maps(self, model: Any, images: Tensor) -> Any:
@@ -115,7 +115,7 @@ class Given(ToCo):
         return self._part("token_labels", maps, boxes, seen)
 
     def refined_labels(self, maps: Tensor, batch: Any) -> Any:
-        self.__dict__.setdefault("kept", {})["refined_from"] = maps
+        self.__dict__.setdefault("kept", {})["refined_from"] = noted(maps)
         return self._part("refined_labels", maps, batch)
 
     def projections(self, model: Any, tokens: Tensor, images: int) -> Any:

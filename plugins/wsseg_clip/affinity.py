@@ -58,15 +58,3 @@ def box_mask(scores: FloatArray, threshold: float, *, inclusive: bool = False) -
         inside[region] = True
     inside[rows:], inside[:, columns:] = False, False
     return inside
-
-
-def refined_maps(
-    maps: Tensor, affinity: Tensor, *, box_threshold: float, squarings: int, inclusive: bool = False
-) -> Tensor:
-    """Return class maps spread along affinities, each from inside its boxes to everywhere, (K, h, w) not normalised.
-
-    maps: (K, h, w) in [0, 1]. affinity: (h*w, h*w).
-    """
-    boxes = [box_mask(m, box_threshold, inclusive=inclusive) for m in maps.cpu().numpy()]
-    sources = maps * torch.from_numpy(np.stack(boxes)).to(maps.device)
-    return spread(affinity, sources.flatten(1), squarings).view_as(maps)

@@ -22,8 +22,8 @@ from wsseg_cli.plugin import (
     resize_scores,
 )
 
-from .affinity import mean_attention, refined_maps, sinkhorn, symmetric
-from .gradcam import normalized, probabilities, softmax_gradcam
+from .affinity import box_mask, mean_attention, sinkhorn, spread, symmetric
+from .gradcam import ClassMaps, normalized, probabilities, softmax_gradcam
 from .network import ClipNet, Seen
 from .options import ClipesOptions
 from .texts import (
@@ -109,7 +109,7 @@ class CLIPES(Method[ClipesOptions, ClipNet]):
         views = [(scale, flip) for scale in infer.scales for flip in ([False, True] if infer.flip else [False])]
         total, grid = None, tuple(-(-side // self.options.sizes.patch) for side in size)
         for scale, flip in views:
-            seen = self._seen(model, image[:, ::-1] if flip else image, scale)
+            seen = self.seen(model, image[:, ::-1] if flip else image, scale)
             labels = self._predicted(model, seen) if labels is None else labels
             if not labels:
                 return ScoreMap("", np.zeros(0, np.int64), np.zeros((0, *grid), np.float32), size)
@@ -131,22 +131,37 @@ class CLIPES(Method[ClipesOptions, ClipNet]):
 
     def maps(self, model: ClipNet, seen: Seen, labels: Sequence[int]) -> np.ndarray:
         """Return the refined maps of the labels, (K, h, w) in [0, 1], from what CLIP has seen up to its last block."""
-        texts = torch.cat([model.texts[list(labels)], model.texts[len(self.classes) :]])
-        found = softmax_gradcam(model.backbone, seen.tokens, texts, range(len(labels)), seen.grid)
+        found = self.class_maps(model, seen, labels)
         attention = [one.float() for one in (*seen.attention, found.attention)]
         with torch.autocast(model.texts.device.type, enabled=False):  # a map goes through the affinities several times
             return normalized(self.refined(found.maps, attention)).cpu().numpy()
 
-    def refined(self, maps: Tensor, attention: Sequence[Tensor]) -> Tensor:
-        """Return class maps (K, h, w) spread along the attention of the last blocks, (1 + n, 1 + n) each."""
-        o = self.options
-        affinity = symmetric(sinkhorn(mean_attention(attention[-o.attention_layers :]), o.sinkhorn_rounds))
-        inclusive = o.box_edge == "inclusive"
-        return refined_maps(maps, affinity, box_threshold=o.box_threshold, squarings=o.squarings, inclusive=inclusive)
-
-    def _seen(self, model: ClipNet, image: ByteArray, scale: float) -> Seen:
+    def seen(self, model: ClipNet, image: ByteArray, scale: float) -> Seen:
+        """Return what CLIP has seen of a view of an image (H, W, 3) up to its last block."""
         pixels = self.pixels(image, scale).to(model.texts.device)
         return model.backbone.seen(pixels, self.options.attention_layers)
+
+    def class_maps(self, model: ClipNet, seen: Seen, labels: Sequence[int]) -> ClassMaps:
+        """Return what the labels' texts look at, among themselves and the background words, before any refinement."""
+        texts = torch.cat([model.texts[list(labels)], model.texts[len(self.classes) :]])
+        return softmax_gradcam(model.backbone, seen.tokens, texts, range(len(labels)), seen.grid)
+
+    def refined(self, maps: Tensor, attention: Sequence[Tensor]) -> Tensor:
+        """Return class maps (K, h, w) spread along the attention of the last blocks, (1 + n, 1 + n) each.
+
+        Each is spread from inside its boxes to everywhere; the result is not normalised.
+        """
+        o = self.options
+        affinity = symmetric(sinkhorn(mean_attention(attention[-o.attention_layers :]), o.sinkhorn_rounds))
+        sources = maps * self.boxes(maps)
+        return spread(affinity, sources.flatten(1), o.squarings).view_as(maps)
+
+    def boxes(self, maps: Tensor) -> Tensor:
+        """Return where the boxes around the regions of maps (K, h, w) in [0, 1] are, (K, h, w) bool."""
+        o = self.options
+        inclusive = o.box_edge == "inclusive"
+        masks = [box_mask(m, o.box_threshold, inclusive=inclusive) for m in maps.cpu().numpy()]
+        return torch.from_numpy(np.stack(masks)).to(maps.device)
 
     @torch.no_grad()
     def _predicted(self, model: ClipNet, seen: Seen) -> tuple[int, ...]:

@@ -44,6 +44,7 @@ READERS: dict[str, Reader] = {
     "photo .png": Reader("png", of_data.picture(".png")),
     "photo .tif": Reader("binary", of_data.picture(".tif", compression="tiff_lzw")),
     "photo .tif, plain": Reader("binary", of_data.picture(".tif", turned=False)),
+    "photo .tif, deflated": Reader("binary", of_data.picture(".tif", turned=False, compression="tiff_adobe_deflate")),
     "photo .webp": Reader("binary", of_data.picture(".webp")),
     "photo .bmp": Reader("binary", of_data.picture(".bmp")),
     "mask": Reader("png", of_data.mask),

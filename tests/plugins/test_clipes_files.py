@@ -16,9 +16,11 @@ from tiny_clip import ONE_VIEW, PHOTO, clipes, network
 from torch import Tensor
 
 from wsseg_cli.convert import weights as convert
+from wsseg_cli.convert.networks import Network
 from wsseg_cli.engine import checkpoint
 from wsseg_cli.engine.frozen import load_trained, write_frozen
 from wsseg_cli.errors import CheckpointError
+from wsseg_cli.nets.weights import match, rename
 from wsseg_cli.plugin import ClassNames
 
 
@@ -77,6 +79,20 @@ def test_files_by_whom_they_come_from(who: str, tmp_path: Path) -> None:
     assert said == "400 million image-text pairs (OpenAI, not public) (clip.safetensors); licence: MIT (OpenAI)"
     with torch.device("meta"):
         checkpoint.load_initial(clipes().build_model(), str(path))
+
+
+def test_a_conversion_names_the_parts_of_a_joined_tensor_and_the_transposed_one() -> None:
+    theirs = transformers_names(tiny_clip.tensors()) | {"text_model.embeddings.position_ids": torch.zeros(1, 12)}
+    theirs |= {name: torch.randn(tensor.shape) for name, tensor in theirs.items() if tensor.is_floating_point()}
+    tensors = rename(theirs, "clip")
+    network = Network("method clipes", "a backbone", None, match(tensors, clipes().build_model()), None)
+    keys = {key.name or key.published: key for key in convert.keys_of(theirs, tensors, network)}
+    assert {key.state for key in keys.values() if key.name} == {"fits"} and len(keys) == len(tensors) + 1
+    assert keys["text_model.embeddings.position_ids"].state == "left out"
+    before = "vision_model.encoder.layers.1.self_attn"
+    parts = ", ".join(f"{before}.{letter}_proj.bias" for letter in "qkv")
+    assert keys["backbone.visual.transformer.resblocks.1.attn.in_proj_bias"].published == parts
+    assert keys["backbone.visual.proj"].published == "visual_projection.weight"
 
 
 def test_what_a_file_says_of_itself_stands_before_what_a_recipe_says(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""CLIP-ES against the published code, part by part: tokens, towers, GradCAM, boxes, affinity."""
+"""CLIP-ES against the published code, part by part, each as a stage calls it: texts through what `train-cls` keeps of
+them, images through the scores that `cam` stores. Where a case brings an inner array in the place of an image, the
+method is given that array, and the rest is its own.
+"""
 
 from __future__ import annotations
 
@@ -8,58 +11,81 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from clipes_cases import check_all, clipes, cut, needs_a_tokenizer, network, watched
-from golden_cases import Case, golden
+from clipes_cases import (
+    SMALL,
+    Given,
+    check_all,
+    clipes,
+    cut,
+    filler,
+    needs_a_tokenizer,
+    network,
+    numbered,
+    scored,
+    small_network,
+    watched,
+)
+from golden_cases import Case, golden, kept_results, noted
 from torch import Tensor
 from wsseg_clip import method as room
-from wsseg_clip.affinity import box_mask, mean_attention, sinkhorn, spread, symmetric
-from wsseg_clip.gradcam import ClassMaps, normalized, softmax_gradcam
-from wsseg_clip.network import Clip, Seen, resized_positions
-from wsseg_clip.options import ClipesOptions, ClipSizes
-from wsseg_clip.texts import sentences, token_numbers
+from wsseg_clip.network import Seen
+from wsseg_clip.options import HEAD_WIDTH, ClipSizes
+from wsseg_clip.texts import sentences
 
 from wsseg_cli.engine.frozen import computed
+from wsseg_cli.ops.masks import full_scores
 from wsseg_cli.settings import InferSettings
-from wsseg_cli.types import ScoreMap
 
 
 @golden("clipes_tokens")
 def test_tokens(case: Case) -> None:
     texts = [str(text) for text in case.inputs["texts"]]
-    options = ClipesOptions(sizes=ClipSizes(context=case.arguments["context_length"]))
-    needs_a_tokenizer(options, texts)
-    tokens = token_numbers(options, texts)
+    names = numbered(len(texts))
+    sizes = ClipSizes(**SMALL | {"context": case.arguments["context_length"], "vocabulary": case.arguments["end"] + 1})
+    options = {"templates": ("{}",), "class_texts": dict(zip(names, texts, strict=True)), **filler(["{}"], sizes)}
+    method = clipes(case, names, sizes=sizes, **options)
+    needs_a_tokenizer(method.options, texts)
+    model = method.build_model()
+    with watched(model.backbone.token_embedding) as read:
+        computed(method, model)
+    tokens = read[0][: len(texts)]
     case.check_all({"tokens": tokens, "eot_position": tokens.argmax(1)})
 
 
 @golden("clipes_text_features")
-def test_text_features(case: Case) -> None:
+def test_text_features(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [str(name) for name in case.inputs["names"]]
     got: dict[str, Any] = {}
     for templates in case.arguments["templates"]:
-        method = clipes(case, names, templates=tuple(templates), background=())
+        sizes = clipes(case, names).options.sizes
+        method = clipes(case, names, templates=tuple(templates), **filler(templates, sizes))
         needs_a_tokenizer(method.options, sentences(method.options, names))
         model = network(case, method)
+        clip = model.backbone
+        blocks = list(clip.transformer.resblocks)
+        raw = kept_results(monkeypatch, clip, "text_features")
+        with watched(clip.token_embedding, *(block.ln_1 for block in blocks[1:]), clip.ln_final) as states:
+            features = computed(method, model)["texts"]
         word = {1: "one_template", 2: "two_templates", 3: "three_templates"}[len(templates)]
-        got[word] = computed(method, model)["texts"]
+        got[word] = features[: len(names)]
         if len(templates) == 1:
-            got["tokens"] = token_numbers(method.options, sentences(method.options, names))
-            blocks = list(model.backbone.transformer.resblocks)
-            following = [*(block.ln_1 for block in blocks[1:]), model.backbone.ln_final]
-            with watched(*following) as states:
-                got["raw"] = model.backbone.text_features(torch.from_numpy(got["tokens"]))
-            got |= {f"text_block_{number}": state for number, state in enumerate(states)}
+            tokens, *after = (state[: len(names)] for state in states)
+            got |= {"tokens": tokens, "raw": raw[0][: len(names)]}
+            got |= {f"text_block_{number}": state for number, state in enumerate(after)}
     check_all(case, got)
 
 
 @golden("clipes_preprocess")
 def test_pixels(case: Case) -> None:
-    method = clipes(case, ["cat"], sizes=ClipSizes(patch=case.arguments["patch"]))
+    method = clipes(case, ["cat"], background=(), sizes=ClipSizes(**SMALL, patch=case.arguments["patch"]))
+    model = small_network(method)
     assert method.normalization.mean == tuple(case.arguments["mean"])
     assert method.normalization.std == tuple(case.arguments["std"])
     for name, image in case.inputs.items():
         # a grey image is resized in one channel as published; the same in three
-        pixels = method.pixels(image if image.ndim == 3 else np.stack([image] * 3, -1))
+        three = image if image.ndim == 3 else np.stack([image] * 3, -1)
+        method.scores(model, three, (0,), InferSettings())
+        pixels = method.kept["pixels"]
         case.check(name, cut(case, name, pixels))
         case.check(f"{name}_size", np.array(pixels.shape[1:]))
     assert case.checked == set(case.outputs)
@@ -67,82 +93,110 @@ def test_pixels(case: Case) -> None:
 
 @golden("clipes_positions")
 def test_positions(case: Case) -> None:
-    tables = {name: torch.from_numpy(table) for name, table in case.inputs.items()}
-    case.check_all(
-        {
-            f"{name}_{rows}x{columns}": resized_positions(table, (rows, columns))
-            for name, table in tables.items()
-            for rows, columns in case.arguments["sizes"]
-        }
-    )
+    got = {}
+    for name, table in case.inputs.items():
+        rows, width = table.shape
+        heads = -(-width // HEAD_WIDTH)
+        sizes = ClipSizes(**SMALL | {"grid": round((rows - 1) ** 0.5), "width": heads * HEAD_WIDTH}, patch=1)
+        method = clipes(case, ["cat"], background=(), sizes=sizes)
+        model = small_network(method)
+        tower = model.backbone.visual
+        # the table fills the first channels; without patches and class token nothing else is in the sum
+        for part in (tower.conv1.weight, tower.class_embedding, tower.positional_embedding):
+            part.zero_()
+        tower.positional_embedding[:, :width] = torch.from_numpy(table)
+        for height, across in case.arguments["sizes"]:
+            with watched(tower.ln_pre) as embedded:
+                scored(method, model, (0,), (height, across))
+            got[f"{name}_{height}x{across}"] = embedded[0][0, :, :width]
+    case.check_all(got)
+
+
+def at_work(
+    case: Case, monkeypatch: pytest.MonkeyPatch, method: Given, targets: list[int], texts: Tensor | None = None
+) -> dict[str, Any]:
+    """Return, by the cases' names, what the method makes of the case's pixels on its way to the maps of its classes.
+
+    targets: the case's numbers of these classes. texts: features; by default those that the method computes once.
+    """
+    model = network(case, method)
+    if texts is None:
+        texts = computed(method, model)["texts"]
+    else:
+        model.texts.copy_(texts)
+    pixels = case.inputs["image"] if "image" in case.inputs else case.probe("image")
+    method.given = {"pixels": torch.from_numpy(pixels)[0]}
+    tower = model.backbone.visual
+    blocks, normed = list(tower.transformer.resblocks), []
+    embeddings = kept_results(monkeypatch, tower, "feature")
+    hook = tower.ln_post.register_forward_hook(lambda *args: normed.append(noted(args[2].detach())))
+    with watched(*(block.ln_1 for block in blocks), tower.ln_post) as states:
+        scored(method, model, range(len(targets)))
+    hook.remove()
+    first, *after = (state.view(-1, state.shape[-1]) for state in states)
+    seen, found = method.kept["seen"], method.kept["class_maps"]
+    got = {"ln_pre": first, "penultimate": seen.tokens, "ln_post": normed[0], "embedding": embeddings[0]}
+    got |= {f"block_{number}": state for number, state in enumerate(after)}
+    attention = [*seen.attention, found.attention]
+    got |= {f"attention_{number}": one for number, one in enumerate(attention, len(blocks) - len(attention))}
+    got |= {"attention_last": found.attention, "activations": found.activations[1:].T.unflatten(1, seen.grid)}
+    for row, target in enumerate(targets):
+        got |= {f"weights_{target}": found.weights[row], f"raw_{target}": found.raw[row]}
+        got[f"cam_{target}"] = method.kept["maps"][row]
+    return got | {"probabilities": found.probabilities, "text_features": texts}
 
 
 @golden("clipes_encoder")
-def test_image_tower(case: Case) -> None:
-    method = clipes(case, ["cat", "dog"])
-    clip: Clip = network(case, method).backbone
-    image = torch.from_numpy(case.inputs["image"])[0]
+def test_image_tower(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = case.arguments["model"]["vision_layers"]
+    method = clipes(case, ["cat", "dog"], attention_layers=layers, background=())
     texts = torch.eye(2, method.options.sizes.features)
-    blocks, normed = list(clip.visual.transformer.resblocks), []
-    hook = clip.visual.ln_post.register_forward_hook(lambda *args: normed.append(args[2].detach()))
-    with watched(*(block.ln_1 for block in blocks), clip.visual.ln_post) as states:
-        seen = clip.seen(image, len(blocks))
-        found = softmax_gradcam(clip, seen.tokens, texts, [0], seen.grid)
-    hook.remove()
-    first, *after = (state.reshape(-1, state.shape[-1]) for state in states)
-    got = {
-        "ln_pre": first,
-        "penultimate": seen.tokens,
-        "ln_post": normed[0],
-        "embedding": clip.visual.feature(after[-1]),
-    }
-    got |= {f"block_{number}": state for number, state in enumerate(after)}
-    got |= {f"attention_{number}": weights for number, weights in enumerate([*seen.attention, found.attention])}
-    check_all(case, got)
-
-
-def outputs_of(case: Case, found: ClassMaps, targets: list[int]) -> dict[str, Any]:
-    got: dict[str, Any] = {"probabilities": found.probabilities}
-    for number, target in enumerate(targets):
-        got |= {f"weights_{target}": found.weights[number], f"raw_{target}": found.raw[number]}
-        got |= {f"cam_{target}": found.maps[number]}
-    return got
+    check_all(case, at_work(case, monkeypatch, method, [0], texts))
 
 
 @golden("clipes_gradcam")
-def test_gradcam(case: Case) -> None:
-    method = clipes(case, ["cat"])
-    clip: Clip = network(case, method).backbone
-    seen = clip.seen(torch.from_numpy(case.inputs["image"])[0], 1)
-    targets = case.arguments["targets"]
-    found = softmax_gradcam(clip, seen.tokens, torch.from_numpy(case.inputs["text_features"]), targets, seen.grid)
-    activations = found.activations[1:].T.unflatten(1, seen.grid)
-    more = {"activations": activations, "attention_last": found.attention}
-    check_all(case, outputs_of(case, found, targets) | more)
+def test_gradcam(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    targets, texts = case.arguments["targets"], torch.from_numpy(case.inputs["text_features"])
+    others = [number for number in range(len(texts)) if number not in targets]
+    method = clipes(case, numbered(len(targets)), background=tuple(f"word {number}" for number in others))
+    order = np.array([*targets, *others])  # classes come before the background
+    got = at_work(case, monkeypatch, method, targets, texts[order])
+    check_all(case, got | {"probabilities": got["probabilities"][order.argsort()]})
 
 
 @golden("clipes_vitb16_probe")
 @pytest.mark.slow
-def test_full_size(case: Case) -> None:
+def test_full_size(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     names, words = case.arguments["names"], tuple(case.arguments["background"])
-    method = clipes(case, names, background=words, templates=(case.arguments["template"],))
+    layers = case.arguments["model"]["vision_layers"]
+    options = {"background": words, "templates": (case.arguments["template"],), "attention_layers": layers}
+    method = clipes(case, names, **options)
     needs_a_tokenizer(method.options, sentences(method.options, [*names, *words]))
-    model = network(case, method)
-    texts = computed(method, model)["texts"]
-    clip: Clip = model.backbone
-    seen = clip.seen(torch.from_numpy(case.probe("image"))[0], method.options.sizes.layers)
-    targets = list(range(len(names)))
-    found = softmax_gradcam(clip, seen.tokens, texts, targets, seen.grid)
-    got = outputs_of(case, found, targets) | {"text_features": texts, "penultimate": seen.tokens}
-    got |= {f"attention_{number}": weights for number, weights in enumerate([*seen.attention, found.attention])}
-    check_all(case, got)
+    check_all(case, at_work(case, monkeypatch, method, list(range(len(names)))))
+
+
+def spreading(case: Case, maps: Tensor, attention: list[Tensor], **options: Any) -> tuple[Given, Any]:
+    """Return the method and its scores of an image of one pixel a cell, its maps (K, h, w) and attention given.
+
+    As the published loop was run for the cases: with stubs for network and GradCAM that hand out what a case has.
+    """
+    count, *grid = maps.shape
+    sizes = ClipSizes(**SMALL, patch=1)
+    method = clipes(case, numbered(count), background=(), sizes=sizes, **options)
+    layers = method.options.attention_layers
+    seen = Seen(torch.zeros(1), attention[-layers:-1], (grid[0], grid[1]))
+    method.given = {"seen": seen, "class_maps": SimpleNamespace(maps=maps, attention=attention[-1])}
+    return method, scored(method, small_network(method), range(count), grid)
 
 
 @golden("clipes_boxes")
 def test_boxes(case: Case) -> None:
+    maps = {name: torch.from_numpy(scores)[None] for name, scores in case.inputs.items()}
     for name in case.outputs:
         which, _, threshold = name.partition("/mask_")
-        case.check(name, box_mask(case.inputs[which], float(threshold)).astype(np.uint8))
+        cells = maps[which][0].numel()
+        method, _ = spreading(case, maps[which], [torch.eye(1 + cells)] * 2, box_threshold=float(threshold))
+        case.check(name, method.kept["boxes"][0])
     assert case.checked == set(case.outputs)
 
 
@@ -150,38 +204,35 @@ def test_boxes(case: Case) -> None:
 def test_affinity(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     attention = list(torch.from_numpy(case.inputs["attention"]))
     maps = torch.from_numpy(case.inputs["cams"])
-    layers, grid = case.arguments["layers_used"], tuple(maps.shape[1:])
-    mean = mean_attention(attention[-layers:])
-    even = sinkhorn(mean, ClipesOptions().sinkhorn_rounds)
-    both = symmetric(even)
-    squared = spread(both, torch.eye(len(both)), ClipesOptions().squarings)
-    got: dict[str, Any] = {"attention_mean": mean, "sinkhorn": even, "symmetric": both, "squared": squared}
-    # as the published loop was run: with stubs for network and GradCAM that hand out what the case gives
-    model: Any = SimpleNamespace(texts=torch.ones(len(maps), 1), backbone=SimpleNamespace())
-    model.backbone.seen = lambda image, count: Seen(torch.zeros(1), attention[-count:-1], grid)
-    stub = SimpleNamespace(maps=maps, attention=attention[-1])
-    monkeypatch.setattr(room, "softmax_gradcam", lambda *args: stub)
-    labels = tuple(range(len(maps)))
+    layers = case.arguments["layers_used"]
+    inner = {name: kept_results(monkeypatch, room, name) for name in ("mean_attention", "sinkhorn", "symmetric")}
+    got: dict[str, Any] = {}
     for name, threshold in case.arguments["thresholds"].items():
-        options = {"attention_layers": layers, "box_threshold": threshold, "background": ()}
-        method = clipes(case, [f"class {label}" for label in labels], **options)
-        refined = method.refined(maps, attention)
-        masks = np.stack([box_mask(scores, threshold) for scores in maps.numpy()]).astype(np.uint8)
-        got |= {f"{name}_refined": refined, f"{name}_masks": masks}
-        side = method.options.sizes.patch
-        image = np.zeros((grid[0] * side, grid[1] * side, 3), np.uint8)
-        scores = method.scores(model, image, labels, InferSettings())
-        np.testing.assert_array_equal(scores.scores, normalized(refined))
+        method, scores = spreading(case, maps, attention, attention_layers=layers, box_threshold=threshold)
+        got |= {f"{name}_refined": method.kept["refined"], f"{name}_masks": method.kept["boxes"]}
+        np.testing.assert_array_equal(scores.scores, room.normalized(method.kept["refined"]))
+    mean, even, both = (results[0] for results in inner.values())
+    # the power itself is never formed: maps of one cell each, all of them in a box, have its columns
+    cells = torch.eye(len(both)).unflatten(1, maps.shape[1:])
+    method, _ = spreading(case, cells, attention, attention_layers=layers, box_edge="inclusive")
+    got |= {"attention_mean": mean, "sinkhorn": even, "symmetric": both, "squared": method.kept["refined"].flatten(1).T}
     case.check_all(got)
 
 
 @golden("clipes_refined_map")
 def test_stored_map(case: Case) -> None:
-    def full(maps: Tensor, size: list[int]) -> np.ndarray:
-        scores = ScoreMap("", np.arange(len(maps)), maps.numpy(), (size[0], size[1]))
-        return scores.full(0.0)[1:]
+    def stored(maps: Tensor, size: list[int]) -> Any:
+        """Return the scores of an image of this size whose refined maps are given, on their own grid if one fits."""
+        grid = tuple(maps.shape[1:])
+        fits = [side for side in range(1, max(size) + 1) if tuple(-(-length // side) for length in size) == grid]
+        sizes = ClipSizes(**SMALL, patch=(fits or [1])[0])
+        method = clipes(case, numbered(len(maps)), background=(), sizes=sizes)
+        before = SimpleNamespace(maps=maps, attention=torch.zeros(1))
+        method.given = {"seen": Seen(torch.zeros(1), [], grid), "class_maps": before, "refined": maps}
+        return scored(method, small_network(method), range(len(maps)), size)
 
-    low, down = (normalized(torch.from_numpy(case.inputs[name])) for name in ("low", "down"))
-    large = full(low, case.arguments["size"])
-    small = full(down, case.arguments["smaller_size"])
-    check_all(case, {"normalised": low, "full_size": large, "stored": large.astype(np.float16), "smaller": small})
+    low, down = (torch.from_numpy(case.inputs[name]) for name in ("low", "down"))
+    large, small = stored(low, case.arguments["size"]), stored(down, case.arguments["smaller_size"])
+    got = {"normalised": large.scores, "full_size": large.full(0.0)[1:], "smaller": small.full(0.0)[1:]}
+    # what later stages compute with where the published code stores float16
+    check_all(case, got | {"stored": full_scores(large, 0.0, None, half=True)[1:]})

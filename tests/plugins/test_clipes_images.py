@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,22 +12,20 @@ import pytest
 import torch
 from clipes_cases import clipes, network
 from fill import fill_array
-from golden_cases import Case, golden
+from golden_cases import Case, golden, kept_results
+from safetensors.torch import save_file
 from torch import Tensor
-from wsseg_clip import method as room
-from wsseg_clip.affinity import box_mask
-from wsseg_clip.gradcam import ClassMaps, softmax_gradcam
 from wsseg_clip.method import CLIPES
 from wsseg_clip.options import ClipesOptions
 from wsseg_clip.texts import _data
 
+from wsseg_cli.convert import weights as convert
+from wsseg_cli.engine import checkpoint
 from wsseg_cli.engine.frozen import computed
 from wsseg_cli.metrics import Confusion
 from wsseg_cli.nets.clip_names import openai_names
-from wsseg_cli.nets.weights import match, rename
-from wsseg_cli.ops.crf import unary_from_scores
-from wsseg_cli.ops.crf.presets import crf_parameters
-from wsseg_cli.ops.masks import full_scores, mask_and_marginals
+from wsseg_cli.ops import masks
+from wsseg_cli.ops.crf import inference
 from wsseg_cli.recipe.sections import PseudoSettings
 from wsseg_cli.settings import InferSettings
 from wsseg_cli.stages.plugins import crf_image
@@ -40,7 +39,7 @@ def class_names(texts: str) -> list[str]:
 
 
 @golden("clipes_image_end_to_end", "clipes_image_end_to_end_coco")
-def test_whole_images(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whole_images(case: Case) -> None:
     said = case.arguments
     classes = class_names(said["texts"])
     method = clipes(
@@ -50,40 +49,26 @@ def test_whole_images(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
         templates=(said["template"],),
         box_threshold=said["box_threshold"],
     )
-    # as the published file has them: in the order in which the annotation names them; ours ascend
     keys = said["labels"] if "labels" in said else list(dict.fromkeys(method.classes.label(n) for n in said["objects"]))
-    order = np.argsort(np.argsort(keys))
     model = network(case, method)
     texts = computed(method, model)["texts"]
-    found: list[ClassMaps] = []
-    refined: list[Tensor] = []
-
-    def gradcam(*args: Any) -> ClassMaps:
-        found.append(softmax_gradcam(*args))
-        return found[-1]
-
-    def kept(self: CLIPES, maps: Tensor, attention: Any) -> Tensor:
-        refined.append(refine(self, maps, attention))
-        return refined[-1]
-
-    refine = CLIPES.refined
-    monkeypatch.setattr(room, "softmax_gradcam", gradcam)
-    monkeypatch.setattr(CLIPES, "refined", kept)
     scores = method.scores(model, case.inputs["image"], tuple(sorted(keys)), InferSettings())
-    assert scores.classes.tolist() == sorted(keys)
-    (maps,), (low,) = (one.maps for one in found), refined
-    probable = torch.cat([found[0].probabilities[torch.from_numpy(order)], found[0].probabilities[len(keys) :]])
-    case.check_all(
-        {
-            "keys": scores.classes[order],
-            "text_features": torch.cat([texts[keys], texts[len(classes) :]]),
-            "probabilities": probable,
-            "cam": maps[order],
-            "masks": np.stack([box_mask(m, said["box_threshold"]) for m in maps[order].numpy()]).astype(np.uint8),
-            "refined_low": low[order],
-            "attn_highres": scores.full(0.0)[1:][order].astype(np.float16),
-        }
-    )
+    kept = method.kept
+    got = {
+        "keys": scores.classes,
+        "text_features": torch.cat([texts[sorted(keys)], texts[len(classes) :]]),
+        "probabilities": kept["class_maps"].probabilities,
+        "cam": kept["maps"],
+        "masks": kept["boxes"],
+        "refined_low": kept["refined"],
+        "attn_highres": scores.full(0.0)[1:],
+    }
+    # as the published file has them: in the order in which the annotation names them; ours ascend
+    order = np.argsort(keys)
+    for name, value in got.items():
+        want = case.outputs[name]
+        case.check(name, value, np.concatenate([want[: len(keys)][order], want[len(keys) :]]))
+    assert case.checked == set(case.outputs)
 
 
 def stored(case: Case, before: str = "") -> ScoreMap:
@@ -112,7 +97,7 @@ def test_labels_with_background(case: Case) -> None:
 
 
 @golden("clipes_confidence_labels")
-def test_confident_labels(case: Case) -> None:
+def test_confident_labels(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     said = case.arguments
     crf: dict[str, Any] = {"preset": "deeplab", "image": "published", "iterations": said["iterations"]}
     for kernel, width in (("gaussian", ("sxy",)), ("bilateral", ("sxy", "srgb"))):
@@ -123,22 +108,16 @@ def test_confident_labels(case: Case) -> None:
     section = PseudoSettings.model_validate_json(json.dumps(values))
     method, scores, image = clipes(case, ["cat"]), stored(case), case.inputs["image"]
     seen = crf_image(section.crf, method, image)
-    assert section.crf is not None
-    probabilities = full_scores(scores, None, said["background_power"], half=True)
-    mask, learnt = pseudo_masks(scores, section, seen)
-    by_name = {"": seen, "_file_pixels": image}
-    got: dict[str, Any] = {
-        "labels": learnt,
-        "labels_eval": mask,
-        "crf_image_bgr": seen,
-        "probabilities_in": probabilities,
+    inner = {
+        "probabilities_in": kept_results(monkeypatch, masks, "full_scores"),
+        "unary": kept_results(monkeypatch, inference, "unary_from_scores"),
     }
-    got["unary"] = unary_from_scores(probabilities, clip=crf_parameters(section.crf).clip)
+    marginals = kept_results(monkeypatch, masks, "crf_marginals")
+    mask, learnt = pseudo_masks(scores, section, seen)
+    got: dict[str, Any] = {"labels": learnt, "labels_eval": mask, "crf_image_bgr": seen, "q": marginals.pop()}
+    got |= {name: results[0] for name, results in inner.items()}
     got["labels_file_pixels"] = pseudo_masks(scores, section, image)[1]
-    for name, pixels in by_name.items():
-        q = mask_and_marginals(scores, power=said["background_power"], crf=section.crf, image=pixels, half=True)[1]
-        got[f"q{name}"] = q
-    case.check_all(got)
+    case.check_all(got | {"q_file_pixels": marginals.pop()})
 
 
 def transformers_tensors(rows: list[dict[str, Any]], tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -168,26 +147,36 @@ def timm_tensors(rows: list[dict[str, Any]], tensors: dict[str, Tensor]) -> dict
 
 @golden("clipes_name_map")
 @pytest.mark.slow
-def test_name_maps(case: Case) -> None:
+def test_name_maps(case: Case, tmp_path: Path) -> None:
     rows = json.loads((case.folder / "mapping.json").read_text())
     assert len(rows) == case.arguments["tensors"]
     tensors = {r["openai"]: torch.from_numpy(np.asarray(fill_array(r["openai"], tuple(r["shape"])))) for r in rows}
-    with torch.device("meta"):
-        model = CLIPES(ClipesOptions(), ClassNames(["cat"])).build_model()
-        half = CLIPES(ClipesOptions(precision="fp16"), ClassNames(["cat"])).build_model()
-    theirs = {
-        "openai": tensors,
-        "open_clip": {row["open_clip"]: tensors[row["openai"]] for row in rows},
-        "transformers": transformers_tensors(rows, tensors)
-        | {"text_model.embeddings.position_ids": torch.zeros(1, 77)},
-        "wrapped": {f"module.{name}": tensor for name, tensor in tensors.items()} | {"vocab_size": torch.zeros(())},
-    }
-    for who, named in theirs.items():
-        assert match(rename(named, "clip"), model).complete, who
-        ours = openai_names(named)
-        assert all(torch.equal(ours[name], tensor) for name, tensor in tensors.items()), who
-    image = openai_names(timm_tensors(rows, tensors))
+    assert all(row["open_clip"] == row["openai"] for row in rows), "one file is both"
+    # as `weights` of a recipe: from a file into the method's own network, at its full size
+    model = CLIPES(ClipesOptions(), ClassNames(["cat"])).build_model()
+    source, path = tmp_path / "clip.bin", tmp_path / "clip.safetensors"
+    for who in ("openai", "transformers"):
+        if who == "openai":
+            save_file({f"module.{n}": t for n, t in tensors.items()} | {"vocab_size": torch.zeros(())}, path)
+        else:
+            numbers = {"text_model.embeddings.position_ids": torch.zeros(1, 77)}
+            torch.save(transformers_tensors(rows, tensors) | numbers, source)
+            result = convert.run(source, path)
+            source.unlink()
+            assert result.counts == {"fits": len(tensors), "left out": len(numbers)}
+            assert {key.name: key.published for key in result.keys if key.state == "fits"} == {
+                f"backbone.{row['openai']}": ", ".join(row["transformers"]) for row in rows
+            }
+        for parameter in model.parameters():
+            parameter.zero_()
+        checkpoint.load_initial(model, str(path))
+        path.unlink()
+        ours = model.backbone.state_dict()
+        assert set(ours) == set(tensors) and all(torch.equal(ours[n], tensor) for n, tensor in tensors.items()), who
+    image = openai_names(timm_tensors(rows, tensors))  # the image tower alone, which is no CLIP for a recipe
     expected = {row["openai"] for row in rows if "timm" in row}
     assert set(image) == expected and all(torch.equal(image[name], tensors[name]) for name in expected)
+    with torch.device("meta"):
+        half = CLIPES(ClipesOptions(precision="fp16"), ClassNames(["cat"])).build_model()
     kinds = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in half.backbone.state_dict().items()}
     assert kinds == {row["openai"]: row["dtype_in_fp16_model"] for row in rows}

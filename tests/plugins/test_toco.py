@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from golden_cases import Case, golden
+from golden_cases import Case, golden, kept_results, noted
 from toco_cases import UNWEIGHTED, Fixed, Given, a_batch, method, sees, step, tensors
 from torch import Tensor
 from wsseg_toco import loss
-from wsseg_toco.loss import affinity, class_contrast
+from wsseg_toco import method as room
+from wsseg_toco.loss import class_contrast
 from wsseg_toco.method import ToCo
 
 from wsseg_cli.types import Progress
@@ -21,8 +22,9 @@ def gradient(value: Tensor, given: Tensor) -> Tensor:
 
 
 @golden("toco_ptc_loss")
-def test_patch_contrast(case: Case) -> None:
+def test_patch_contrast(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     given = tensors(case)
+    affinities = kept_results(monkeypatch, room, "affinity")
     images, width, *grid = given["feature_map"].shape
     for name in ("mixed", "ignored", "one_class"):
         m = method(2, cls=Given, local_size=2, **UNWEIGHTED)
@@ -35,7 +37,7 @@ def test_patch_contrast(case: Case) -> None:
         m.given = {"token_labels": given[f"{name}/label"].long()}
         m.given["projections"] = (torch.zeros(10 * images, 3), torch.zeros(2 * images, 3))
         value = step(m, model, a_batch(images, 2, (8, 8)))["ptc"]
-        pairs = affinity(m.kept["token_labels"])
+        pairs = affinities[-1]
         got = {"loss": value, "grad_feature_map": gradient(value, maps)}
         got["pairs"] = np.array([int((pairs == value).sum()) for value in (1, 0)])
         if name == "mixed":
@@ -68,15 +70,28 @@ def test_projection_heads(case: Case) -> None:
     a, given = case.arguments, tensors(case)
     sizes = (a["hidden"], a["bottleneck"], a["out_dim"])
     network = {"width": a["in_dim"], "depth": 1, "heads": 1, "mlp_ratio": 1.0, "img_size": 4, "patch_size": 1}
-    m = method(2, {**network, "qkv_bias": True, "projection": sizes}, teacher_momentum=a["momentum"])
+    m = method(
+        2,
+        {**network, "qkv_bias": True, "projection": sizes},
+        cls=Given,
+        teacher_momentum=a["momentum"],
+        **{"local_size": 2, "local_crops": 1},
+    )
     model = m.build_model()
     model.load_state_dict(case.state_dict(), strict=False)
     assert set(case.state_dict()) == {n for n in model.state_dict() if n.startswith("proj_head")}
     tokens = given["token"].clone().requires_grad_()
+    count = len(tokens)
+    sees(model, tokens[:, :, None, None])  # an image of one patch, whatever the view
+
+    def projected() -> tuple[Tensor, Tensor]:
+        step(m, model, a_batch(count, 2, (8, 8)))
+        return m.kept["projections"]
+
     channels = a["slices"]["student"]["channel_step"]
-    student, _ = m.projections(model, tokens, 1)
-    (student * given["weight_of_output"]).sum().backward()
-    case.check("student", student[:, ::channels])
+    student, _ = projected()
+    (student[:count] * given["weight_of_output"]).sum().backward()
+    case.check("student", student[:count, ::channels])
     case.check("grad_token", tokens.grad)
     head = dict(model.proj_head.named_parameters())
     assert head["last_layer.weight_g"].grad is None
@@ -89,9 +104,9 @@ def test_projection_heads(case: Case) -> None:
         for _ in range(updates - done):
             m.after_step(model, Progress(done, 10, 0))
         done = updates
-        _, teacher = m.projections(model, torch.cat([tokens, tokens]), len(tokens))
+        _, teacher = projected()
         channels = a["slices"][f"teacher_after{updates}"]["channel_step"]
-        case.check(f"teacher_after{updates}", teacher[: len(tokens), ::channels])
+        case.check(f"teacher_after{updates}", teacher[:count, ::channels])
     rows, columns = case.outputs["teacher_weight"].shape
     case.check("teacher_weight", model.proj_head_t.mlp[2].weight[:rows, :columns])
     assert case.checked == set(case.outputs)
@@ -129,6 +144,7 @@ def test_energy(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def smoothed(values: Tensor, pixels: Tensor, **widths: float) -> Tensor:
         kept.update(scaled_prob=values, scaled_image=pixels, filtered=original(values, pixels, **widths))
+        noted(kept)
         return kept["filtered"]
 
     original = loss.smoothed

@@ -6,62 +6,60 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from golden_cases import Case, golden
-from toco_cases import TINY, filled, head_of, method, published, tensors
+from golden_cases import Case, golden, kept_results, noted
+from toco_cases import TINY, a_batch, filled, head_of, method, published, step, tensors
 from wsseg_toco.method import ToCo
 from wsseg_toco.net import ToCoNet
 
-from wsseg_cli.engine.optim import build_optimizer, set_learning_rates
+from wsseg_cli.engine.optim import build_optimizer, set_learning_rates, take_step
 from wsseg_cli.errors import RecipeError
 from wsseg_cli.recipe import loading
 from wsseg_cli.settings import InferSettings, OptimSettings, ScheduleSettings
 from wsseg_cli.types import ClassNames, Progress
 
 
-def watched(model: ToCoNet) -> dict[str, torch.Tensor]:
-    """Return what goes into the first block, kept when the network runs."""
-    kept: dict[str, torch.Tensor] = {}
-    blocks = model.backbone.model.blocks
-    blocks[0].register_forward_pre_hook(lambda _, given: kept.update(embedded=given[0]))
+def watched(model: ToCoNet) -> list[torch.Tensor]:
+    """Return a list that collects what goes into the first block whenever the network runs."""
+    kept: list[torch.Tensor] = []
+    model.backbone.model.blocks[0].register_forward_pre_hook(lambda _, given: kept.append(noted(given[0])))
     return kept
 
 
-def probed(case: Case) -> dict[str, Any]:
-    """Return all that the network says of the case's image, its masks by way of what `export` writes."""
+def probed(case: Case, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Return all that the network says of the case's image while a training step runs."""
     a = case.arguments
-    m = method(a["classes"], a, projection=head_of(case))
+    few = {"local_size": a["patch_size"], "local_crops": 1, "cam_scales": (1.0,)}
+    m = method(a["classes"], a, projection=head_of(case), **few)
     model = filled(m, case)
     images = torch.from_numpy(case.probe("image"))
-    kept = watched(model)
-    model.decoder.register_forward_hook(lambda _, __, out: kept.update(seg=out))
-    with torch.inference_mode():
-        m.network(model)(images)
-        seen = model(images)
-        logits, logits_aux = model.class_logits(seen)
-        cam, cam_aux = model.raw_cams(seen)
-        projected = model.proj_head(seen.token)
-    rows = {name: maps.flatten(2).transpose(1, 2) for name, maps in zip(("patch", "aux"), seen[1:], strict=True)}
+    count, _, *size = images.shape
+    embedded, seen = watched(model), kept_results(monkeypatch, model, "forward")
+    maps, logits = (kept_results(monkeypatch, model, name) for name in ("raw_cams", "class_logits"))
+    masks, projected = (kept_results(monkeypatch, part, "forward") for part in (model.decoder, model.proj_head))
+    batch = a_batch(count, a["classes"], (size[0], size[1]))
+    with torch.no_grad():
+        step(m, model, batch | dict.fromkeys(("image", "view2", "local"), images))
+    # the maps that the losses need come first, of the images and their flips
+    token, final, middle = seen[1]
+    rows = {f"{name}_tokens": one.flatten(2).transpose(1, 2) for name, one in (("patch", final), ("aux", middle))}
+    cam, cam_aux = (one[:count] for one in maps[0])
     return {
-        **kept,
-        **{
-            "cls_token": seen.token,
-            "patch_tokens": rows["patch"],
-            "aux_tokens": rows["aux"],
-            "feature_map": seen.final,
-        },
-        **{"logits": logits, "logits_aux": logits_aux, "cam": cam, "cam_aux": cam_aux, "projected": projected},
+        **rows,
+        **{"embedded": embedded[1], "cls_token": token, "feature_map": final, "seg": masks[0]},
+        **{"logits": logits[0][0], "logits_aux": logits[0][1], "cam": cam, "cam_aux": cam_aux},
+        "projected": projected[0][:count],
     }
 
 
 @golden("toco_encoder_probe")
-def test_small_network(case: Case) -> None:
-    case.check_all(probed(case))
+def test_small_network(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    case.check_all(probed(case, monkeypatch))
 
 
 @pytest.mark.slow
 @golden("toco_vitb_probe")
-def test_published_network(case: Case) -> None:
-    case.check_all(probed(case))
+def test_published_network(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    case.check_all(probed(case, monkeypatch))
 
 
 @golden("toco_pos_embed")
@@ -80,7 +78,7 @@ def test_positions(case: Case) -> None:
         kept = watched(model)
         for height, width in said["sizes"]:
             m.logits(model, np.zeros((2 * height, 2 * width, 3), np.uint8), InferSettings())
-            got[f"{key}/{height}x{width}"] = kept["embedded"]
+            got[f"{key}/{height}x{width}"] = kept.pop()
     case.check_all(got)
 
 
@@ -135,8 +133,9 @@ def test_published_schedule_is_in_the_recipes() -> None:
 def rates(case: Case, which: str) -> np.ndarray:
     a = case.arguments
     schedule = ScheduleSettings(name="poly", power=a["power"], warmup=a["warmup_iter"], warmup_start=a["warmup_ratio"])
-    groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in a["lr"]]
-    optimizer = build_optimizer(groups, OptimSettings(name="adamw", lr=a["lr"][0], weight_decay=a["weight_decay"]))
+    optim = OptimSettings(name="adamw", lr=min(a["lr"]), weight_decay=a["weight_decay"], betas=tuple(a["betas"]))
+    m = method(2, head_lr_multiplier=max(a["lr"]) / min(a["lr"]))
+    optimizer = build_optimizer(m.param_groups(m.build_model(), optim), optim)
     rows = []
     for number in case.inputs[f"{which}/step"].tolist():
         set_learning_rates(optimizer, schedule, Progress(number, a[which]["max_iter"], 0))
@@ -159,7 +158,7 @@ def adamw(case: Case) -> np.ndarray:
                 gradients[0].any()
             )  # group 0 has zeros, group 1 has none, at the same time
             p.grad = None if absent else gradient.clone()
-        optimizer.step()
+        take_step(optimizer, None, None)
         rows.append(torch.stack([p.detach().clone() for p in parameters]))
     return torch.stack(rows).numpy()
 

@@ -40,7 +40,7 @@ _MASK_HEAD = re.compile(r"classifier\.\d+\.|decode_head\.|aux_|auxiliary_head\.|
 
 @dataclass(frozen=True)
 class Key:
-    """One tensor: our name, its state, its shape in the file, its name in the file."""
+    """One tensor: our name, its state, its shape, its name in the file, or the names of the parts that it joins."""
 
     state: State
     name: str
@@ -193,19 +193,40 @@ def _backbone_has_seen(family: str, published: Mapping[str, Tensor]) -> str:
 
 def keys_of(published: Mapping[str, Tensor], tensors: Mapping[str, Tensor], network: Network) -> list[Key]:
     """Return every tensor of the file and of the network, those that fit first."""
-    before: dict[int, str] = {id(tensor): name for name, tensor in published.items()}
+    before = _names_before(published, tensors)
     match = network.match
     wrong = {name for name, _, _ in match.wrong_shape}
     extra = set(match.extra)
     keys = []
     for name, tensor in tensors.items():
         state: State = "wrong shape" if name in wrong else "extra" if name in extra else "fits"
-        keys.append(Key(state, name, tuple(tensor.shape), before[id(tensor)]))
-    written = {id(tensor) for tensor in tensors.values()}
+        keys.append(Key(state, name, tuple(tensor.shape), ", ".join(before[name])))
+    written = {id(published[name]) for names in before.values() for name in names}
     keys += [Key("missing", name, (), "") for name in match.missing]
     keys += [Key("left out", "", tuple(t.shape), name) for name, t in published.items() if id(t) not in written]
     order: dict[str, int] = {"fits": 0, "left out": 1, "extra": 2, "missing": 3, "wrong shape": 4}
     return sorted(keys, key=lambda key: order[key.state])
+
+
+def _names_before(published: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[str, list[str]]:
+    """Return by our names those in the file: of the same tensor or its transpose, or of the parts joined in it."""
+    same = {id(tensor): name for name, tensor in published.items()}
+    turned = {tensor.data_ptr(): name for name, tensor in published.items()}
+    found = {name: same.get(id(t)) or turned.get(t.data_ptr()) for name, t in tensors.items()}
+    rest = {name: t for name, t in published.items() if name not in found.values() and t.numel()}
+    return {name: [one] if one is not None else _parts(tensors[name], rest) for name, one in found.items()}
+
+
+def _parts(joined: Tensor, rest: dict[str, Tensor]) -> list[str]:
+    """Take out of `rest` the tensors that stand one after the other in a joined one; return their names."""
+    names: list[str] = []
+    while len(joined):
+        found = (n for n, t in rest.items() if t.shape[1:] == joined.shape[1:] and torch.equal(t, joined[: len(t)]))
+        if (name := next(found, None)) is None:
+            break
+        joined = joined[len(rest.pop(name)) :]
+        names.append(name)
+    return names
 
 
 def _require_backbone(source: Path, family: str, tensors: Mapping[str, Tensor], found: list[Network]) -> None:
