@@ -162,7 +162,8 @@ def main() -> None:
                 where = [str(run)] if words in ("status", "report") else ["--recipe", str(recipe), "--run", str(run)]
                 quiet = [] if words in ("status", "report") else ["--quiet"]
                 found.append(cost("-m", "wsseg_cli", *words.split(), *where, *quiet))
-                print(f"  {words}: {found[-1].wall:.1f} s", file=sys.stderr, flush=True)
+                wall, cpu, memory = found[-1]
+                print(f"  {words}: {wall:.1f} s, {cpu:.1f} s, {memory:.0f} MB", file=sys.stderr, flush=True)
             costs.append(found)
     few, many = options.small, options.images
     print(f"\n{'':20} {few:>8} images {many:>14} images")

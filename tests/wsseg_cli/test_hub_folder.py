@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from wsseg_deeplab.segmenter import DeepLabV2
 
 from wsseg_cli import main as cli
+from wsseg_cli.data.index import Index, extra_index, read_index, write_index
 from wsseg_cli.engine import checkpoint
 from wsseg_cli.stages.model_card import write_cards
 from wsseg_cli.status import open_existing
@@ -96,6 +97,16 @@ def test_the_card_says_data_classes_protocol_numbers_and_licence(run: Path) -> N
     ):
         assert said in card
     assert str(run.parent.parent) not in card, "no place of this machine"
+
+
+def test_the_card_counts_added_splits_and_reads_no_large_index(run: Path) -> None:
+    entry = read_index(run / "prepare").entries["made/up0"]
+    added = Index([replace(entry, splits=("test",))], ClassNames(("cat", "dog")))
+    write_index(extra_index(run / "prepare", "test"), added, {})
+    (run / "prepare" / "index.jsonl").write_text("not read", encoding="utf-8")
+    write_cards(open_existing(run))
+    card = (run / "train-seg" / "model.md").read_text(encoding="utf-8")
+    assert "Data set `toy`: train (1 images), val (3 images), test (1 images)." in card
 
 
 def test_equal_runs_have_equal_cards_and_only_networks_have_one(run: Path) -> None:

@@ -6,6 +6,7 @@ import gc
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -15,7 +16,8 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import NotRequired, TypedDict
 
-from ..disk.records import read_lines, read_record
+from ..disk.reading import read_bytes
+from ..disk.records import LARGEST, parse_json, parse_record, read_lines, read_record
 from ..disk.writing import write_text
 from ..errors import DataError, StageError
 from ..settings import SPLIT
@@ -26,6 +28,7 @@ WORK = "work"
 """Name of the root for files that a data set stores in the run itself."""
 
 
+_ID = re.compile(rb'^\{"id": ("(?:[^"\\\n]|\\.)*")', re.MULTILINE)
 _Side = Annotated[int, Field(ge=1, lt=1 << 20)]
 
 
@@ -56,16 +59,20 @@ class Entry:
 class Index:
     """All images of a run by id, in the order of the data set."""
 
+    entries: Mapping[str, Entry]
+
     def __init__(self, entries: Iterable[Entry], classes: ClassNames) -> None:
         self.entries = {entry.sample.image_id: entry for entry in entries}
         self.classes = classes
 
     def add(self, other: Index) -> None:
         """Add the images of another split; an image already in the index is added to that split as well."""
+        entries = dict(self.entries)
         for image_id, entry in other.entries.items():
-            known = self.entries.get(image_id)
+            known = entries.get(image_id)
             splits = (*known.splits, *entry.splits) if known else entry.splits
-            self.entries[image_id] = replace(known or entry, splits=tuple(dict.fromkeys(splits)))
+            entries[image_id] = replace(known or entry, splits=tuple(dict.fromkeys(splits)))
+        self.entries = entries
 
     def splits(self) -> list[str]:
         """Return the names of the splits, in the order of first appearance."""
@@ -147,12 +154,41 @@ def extra_index(folder: Path, split: str) -> Path:
     return folder / "lists" / split
 
 
+def extra_indexes(folder: Path) -> list[Path]:
+    """Return the folders of the splits that were added to the index in `folder`, by name."""
+    return sorted(path.parent for path in (folder / "lists").glob("*/index.jsonl"))
+
+
 def read_index(folder: Path) -> Index:
     """Return the index in `folder`, including the splits that were added later.
 
     Raises:
         StageError: there is no index yet. DataError: the index is broken.
     """
+    path, rows = _rows_of(folder)
+    with _all_kept():
+        index = Index(_entries(path, rows), rows.classes)
+    for added in extra_indexes(folder):
+        index.add(read_index(added))
+    return index
+
+
+def look_up(folder: Path) -> Index:
+    """Return the index in `folder` whose lines are parsed as images are asked for: a worker needs few of many.
+
+    Raises:
+        StageError, DataError: as `read_index`; a broken line is named when its image is asked for.
+    """
+    path, rows = _rows_of(folder)
+    lines = None if extra_indexes(folder) else _Lines.of(path, rows)
+    if lines is None:
+        return read_index(folder)
+    index = Index((), rows.classes)
+    index.entries = lines
+    return index
+
+
+def _rows_of(folder: Path) -> tuple[Path, _Rows]:
     path = folder / "index.jsonl"
     if not path.exists():
         raise StageError(f"{folder} holds no index; run `wsseg prepare` first")
@@ -166,34 +202,78 @@ def read_index(folder: Path) -> Index:
         classes = ClassNames(names)
     except DataError as error:
         raise DataError(f"{folder / 'classes.json'}: {error}; {REMEDY}") from None
-    with _all_kept():
-        index = Index(_entries(path, classes, roots), classes)
-    for added in sorted((folder / "lists").glob("*/index.jsonl")):
-        index.add(read_index(added.parent))
-    return index
+    return path, _Rows(classes, _Places(roots))
 
 
-def _entries(path: Path, classes: ClassNames, roots: Mapping[str, Path]) -> Iterator[Entry]:
+class _Rows:
+    """Makes entries of rows; what many rows share is made once."""
+
+    def __init__(self, classes: ClassNames, places: _Places) -> None:
+        self.classes = classes
+        self.places = places
+        self.splits = dict[tuple[str, ...], tuple[str, ...]]()
+        self.no_extras = dict[str, Path]()
+
+    def entry(self, row: _Row, where: str) -> Entry:
+        """Return the entry of a row; `where` it stands is in the message of a DataError."""
+        if row["labels"] != sorted(set(row["labels"])) or (row["labels"] and row["labels"][-1] >= len(self.classes)):
+            raise DataError(f"{where}: `labels`: expected ascending class numbers below {len(self.classes)}; {REMEDY}")
+        sample = Sample(
+            image_id=row["id"],
+            image=self.places.path(row["image"], where),
+            labels=tuple(row["labels"]),
+            mask=None if row["mask"] is None else self.places.path(row["mask"], where),
+            extras={name: self.places.path(place, where) for name, place in row["extras"].items()} or self.no_extras,
+            orientation=row["orientation"],
+            labelled=row.get("labelled", True),
+        )
+        member_of = tuple(row["lists"])
+        return Entry(sample, self.splits.setdefault(member_of, member_of), row["size"])
+
+
+def _entries(path: Path, rows: _Rows) -> Iterator[Entry]:
     seen: set[str] = set()
-    places, splits, none = _Places(roots), dict[tuple[str, ...], tuple[str, ...]](), dict[str, Path]()
     for number, row in enumerate(read_lines(path, _Row, REMEDY), 1):
         where = f"{path}, entry {number}"
         if row["id"] in seen:
             raise DataError(f"{where}: image id {row['id'][:80]!r} occurs twice; {REMEDY}")
         seen.add(row["id"])
-        if row["labels"] != sorted(set(row["labels"])) or (row["labels"] and row["labels"][-1] >= len(classes)):
-            raise DataError(f"{where}: `labels`: expected ascending class numbers below {len(classes)}; {REMEDY}")
-        sample = Sample(
-            image_id=row["id"],
-            image=places.path(row["image"], where),
-            labels=tuple(row["labels"]),
-            mask=None if row["mask"] is None else places.path(row["mask"], where),
-            extras={name: places.path(place, where) for name, place in row["extras"].items()} or none,
-            orientation=row["orientation"],
-            labelled=row.get("labelled", True),
+        yield rows.entry(row, where)
+
+
+class _Lines(Mapping[str, Entry]):
+    """The entries of an index by image id, each parsed from its line whenever it is asked for."""
+
+    def __init__(self, path: Path, rows: _Rows, data: bytes, starts: dict[str, int]) -> None:
+        self.path, self.rows, self.data, self.starts = path, rows, data, starts
+
+    @classmethod
+    def of(cls, path: Path, rows: _Rows) -> _Lines | None:
+        """Return the entries of a file whose lines begin with the id, as `write_index` writes them; None of others."""
+        try:
+            data = read_bytes(path, LARGEST)
+            starts = {_unquoted(found[1]): found.start() for found in _ID.finditer(data)}
+        except (OSError, ValueError):
+            return None
+        whole = data.endswith(b"\n") and len(starts) == data.count(b"\n")
+        return cls(path, rows, data, starts) if whole else None
+
+    def __getitem__(self, image_id: str) -> Entry:
+        start = self.starts[image_id]
+        where = f"{self.path}, image {image_id[:80]!r}"
+        return self.rows.entry(
+            parse_record(self.data[start : self.data.find(b"\n", start)], _Row, where, REMEDY), where
         )
-        member_of = tuple(row["lists"])
-        yield Entry(sample, splits.setdefault(member_of, member_of), row["size"])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.starts)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+
+def _unquoted(text: bytes) -> str:
+    return str(parse_json(text)) if b"\\" in text else text[1:-1].decode()
 
 
 class _Places:

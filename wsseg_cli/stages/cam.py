@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.images import read_image
-from ..data.index import read_index
+from ..data.index import look_up
 from ..data.loader import extras_of
 from ..data.stores import ScoreStore
 from ..engine import checkpoint, processes
@@ -78,7 +78,7 @@ def _computer(
     device: str,
 ) -> Work:
     """Return the function that writes the score map of one image."""
-    index = read_index(prepared)
+    index = look_up(prepared)
     store = ScoreStore(folder)
     model = trained(method, model_file, device, fast=section.fold_norms or section.infer.precision != "fp32")
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
-from ..data.index import read_index
+from ..data.index import look_up
 from ..data.stores import MaskStore, ScoreStore, checked_mask
 from ..engine import processes
 from ..engine.each import Work, each, share
@@ -98,7 +98,7 @@ def _parts(
 def _counter(groups: dict[str, list[str]], prepared: Path, folder: Path, kind: Kind, section: EvalSettings) -> Work:
     """Return the function that counts a group of images."""
     thresholds = threshold_range(section.thresholds.start, section.thresholds.stop, section.thresholds.step)
-    index = read_index(prepared)
+    index = look_up(prepared)
     classes = index.classes
 
     def curve_of(group: str) -> ThresholdCurve:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data.index import read_index
+from ..data.index import extra_indexes, read_index
 from ..data.model_header import checked_header
 from ..data.tensor_files import Refusal, read_header
 from ..disk.records import read_record
@@ -122,10 +122,17 @@ def _network(header: Json) -> list[str]:
 
 def _data(run: RunDir, header: Json) -> list[str]:
     dataset = run.recipe.recipe.dataset
-    index = read_index(run.folder("prepare"))
-    counts = ", ".join(f"{name} ({len(index.samples(name))} images)" for name in index.splits())
+    counts = ", ".join(f"{name} ({size} images)" for name, size in _split_sizes(run).items())
     lines = ["## Data", "", f"Data set `{dataset.name}`: {counts}. Trained on {', '.join(dataset.train)}.", ""]
     return lines + _classes(header)
+
+
+def _split_sizes(run: RunDir) -> dict[str, int]:
+    """Return the images of each split, as `prepare` counted them: the index of all of them may be large."""
+    sizes = dict((run.done("prepare") or {}).get("counts", {}))
+    for added in map(read_index, extra_indexes(run.folder("prepare"))):
+        sizes |= {name: len(added.samples(name)) for name in added.splits()}
+    return sizes
 
 
 def _classes(header: Json) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data.index import Index, read_index
+from ..data.index import Index, look_up
 from ..data.sources import content
 from ..data.stores import MaskStore
 from ..data.strips import Pixels
@@ -59,7 +59,7 @@ def _predictor(
     predictor: Predictor[Any, Any], model_file: Path, prepared: Path, folder: Path, section: EvalSettings, device: str
 ) -> Work:
     """Return the function that writes the network's mask of one image."""
-    index = read_index(prepared)
+    index = look_up(prepared)
     masks = MaskStore(folder)
     model = trained(predictor, model_file, device, fast=True)
 

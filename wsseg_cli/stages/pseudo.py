@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..data.images import read_image
-from ..data.index import read_index
+from ..data.index import look_up
 from ..data.stores import CONFIDENCE, MaskStore, ScoreStore, stems_in, write_confidence
 from ..engine import processes
 from ..engine.each import Work
@@ -86,7 +86,7 @@ def _computer(
     device: str,
 ) -> Work:
     """Return the function that writes the pseudo-mask of one image."""
-    index = read_index(prepared)
+    index = look_up(prepared)
     scores, masks, confident = ScoreStore(source), MaskStore(folder), MaskStore(folder / CONFIDENT)
 
     def compute(image_id: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.images import read_image
-from ..data.index import Index, read_index
+from ..data.index import Index, look_up
 from ..data.loader import extras_of
 from ..data.stores import ScoreStore
 from ..engine import checkpoint, processes
@@ -159,7 +159,7 @@ def _computer(
     device: str,
 ) -> Work:
     """Return the function that refines the score map of one image."""
-    index = read_index(prepared)
+    index = look_up(prepared)
     coarse, store = ScoreStore(source), ScoreStore(folder)
     precision = infer.precision if model_file else "fp32"
     model = trained(refiner, model_file, device, fast=precision != "fp32") if model_file else None
