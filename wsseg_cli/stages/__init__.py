@@ -123,7 +123,7 @@ def run_all(
 
 def _look_ahead(context: Context, stages: Sequence[str]) -> None:
     """Let the main process check the stages that are not done, and tell the others what stands in their way."""
-    from ..data.index import read_index
+    from ..data.index import look_up
     from ..engine import checkpoint, processes
     from .preflight import Preflight, refuse
 
@@ -139,7 +139,7 @@ def _look_ahead(context: Context, stages: Sequence[str]) -> None:
             if context.force or not (run.done(name) or (name in trained and trained[name].is_file()))
         ]
         try:
-            index = None if "prepare" in ahead or not run.done("prepare") else read_index(context.prepared)
+            index = None if "prepare" in ahead or not run.done("prepare") else look_up(context.prepared)
             look = Preflight(context.recipe, ahead, work=context.prepared / "data", index=index)
             look.files()
             refuse(look.found, context.recipe)
