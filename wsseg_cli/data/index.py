@@ -6,7 +6,6 @@ import gc
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -16,8 +15,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import NotRequired, TypedDict
 
-from ..disk.reading import read_bytes
-from ..disk.records import LARGEST, parse_json, parse_record, read_lines, read_record
+from ..disk.records import read_lines, read_record
 from ..disk.writing import write_text
 from ..errors import DataError, StageError
 from ..settings import SPLIT
@@ -28,12 +26,11 @@ WORK = "work"
 """Name of the root for files that a data set stores in the run itself."""
 
 
-_ID = re.compile(rb'^\{"id": ("(?:[^"\\\n]|\\.)*")', re.MULTILINE)
 _Side = Annotated[int, Field(ge=1, lt=1 << 20)]
 
 
 @with_config(ConfigDict(extra="forbid", strict=True))
-class _Row(TypedDict):
+class Row(TypedDict):
     """One line of index.jsonl."""
 
     id: Annotated[str, Field(min_length=1)]
@@ -165,7 +162,7 @@ def read_index(folder: Path) -> Index:
     Raises:
         StageError: there is no index yet. DataError: the index is broken.
     """
-    path, rows = _rows_of(folder)
+    path, rows = rows_of(folder)
     with _all_kept():
         index = Index(_entries(path, rows), rows.classes)
     for added in extra_indexes(folder):
@@ -173,22 +170,12 @@ def read_index(folder: Path) -> Index:
     return index
 
 
-def look_up(folder: Path) -> Index:
-    """Return the index in `folder` whose lines are parsed as images are asked for: a worker needs few of many.
+def rows_of(folder: Path) -> tuple[Path, Rows]:
+    """Return the file with the lines of the index in `folder`, and what makes entries of them.
 
     Raises:
-        StageError, DataError: as `read_index`; a broken line is named when its image is asked for.
+        StageError: there is no index yet. DataError: the classes or the roots beside it are broken.
     """
-    path, rows = _rows_of(folder)
-    lines = None if extra_indexes(folder) else _Lines.of(path, rows)
-    if lines is None:
-        return read_index(folder)
-    index = Index((), rows.classes)
-    index.entries = lines
-    return index
-
-
-def _rows_of(folder: Path) -> tuple[Path, _Rows]:
     path = folder / "index.jsonl"
     if not path.exists():
         raise StageError(f"{folder} holds no index; run `wsseg prepare` first")
@@ -202,10 +189,10 @@ def _rows_of(folder: Path) -> tuple[Path, _Rows]:
         classes = ClassNames(names)
     except DataError as error:
         raise DataError(f"{folder / 'classes.json'}: {error}; {REMEDY}") from None
-    return path, _Rows(classes, _Places(roots))
+    return path, Rows(classes, _Places(roots))
 
 
-class _Rows:
+class Rows:
     """Makes entries of rows; what many rows share is made once."""
 
     def __init__(self, classes: ClassNames, places: _Places) -> None:
@@ -214,7 +201,7 @@ class _Rows:
         self.splits = dict[tuple[str, ...], tuple[str, ...]]()
         self.no_extras = dict[str, Path]()
 
-    def entry(self, row: _Row, where: str) -> Entry:
+    def entry(self, row: Row, where: str) -> Entry:
         """Return the entry of a row; `where` it stands is in the message of a DataError."""
         if row["labels"] != sorted(set(row["labels"])) or (row["labels"] and row["labels"][-1] >= len(self.classes)):
             raise DataError(f"{where}: `labels`: expected ascending class numbers below {len(self.classes)}; {REMEDY}")
@@ -231,49 +218,14 @@ class _Rows:
         return Entry(sample, self.splits.setdefault(member_of, member_of), row["size"])
 
 
-def _entries(path: Path, rows: _Rows) -> Iterator[Entry]:
+def _entries(path: Path, rows: Rows) -> Iterator[Entry]:
     seen: set[str] = set()
-    for number, row in enumerate(read_lines(path, _Row, REMEDY), 1):
+    for number, row in enumerate(read_lines(path, Row, REMEDY), 1):
         where = f"{path}, entry {number}"
         if row["id"] in seen:
             raise DataError(f"{where}: image id {row['id'][:80]!r} occurs twice; {REMEDY}")
         seen.add(row["id"])
         yield rows.entry(row, where)
-
-
-class _Lines(Mapping[str, Entry]):
-    """The entries of an index by image id, each parsed from its line whenever it is asked for."""
-
-    def __init__(self, path: Path, rows: _Rows, data: bytes, starts: dict[str, int]) -> None:
-        self.path, self.rows, self.data, self.starts = path, rows, data, starts
-
-    @classmethod
-    def of(cls, path: Path, rows: _Rows) -> _Lines | None:
-        """Return the entries of a file whose lines begin with the id, as `write_index` writes them; None of others."""
-        try:
-            data = read_bytes(path, LARGEST)
-            starts = {_unquoted(found[1]): found.start() for found in _ID.finditer(data)}
-        except (OSError, ValueError):
-            return None
-        whole = data.endswith(b"\n") and len(starts) == data.count(b"\n")
-        return cls(path, rows, data, starts) if whole else None
-
-    def __getitem__(self, image_id: str) -> Entry:
-        start = self.starts[image_id]
-        where = f"{self.path}, image {image_id[:80]!r}"
-        return self.rows.entry(
-            parse_record(self.data[start : self.data.find(b"\n", start)], _Row, where, REMEDY), where
-        )
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.starts)
-
-    def __len__(self) -> int:
-        return len(self.starts)
-
-
-def _unquoted(text: bytes) -> str:
-    return str(parse_json(text)) if b"\\" in text else text[1:-1].decode()
 
 
 class _Places:

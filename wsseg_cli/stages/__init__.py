@@ -123,7 +123,7 @@ def run_all(
 
 def _look_ahead(context: Context, stages: Sequence[str]) -> None:
     """Let the main process check the stages that are not done, and tell the others what stands in their way."""
-    from ..data.index import look_up
+    from ..data.lookup import look_up
     from ..engine import checkpoint, processes
     from .preflight import Preflight, refuse
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..data.images import read_image
-from ..data.index import look_up
 from ..data.loader import extras_of
+from ..data.lookup import look_up
 from ..data.stores import ScoreStore
 from ..engine import checkpoint, processes
 from ..engine.each import Work

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
-from ..data.index import look_up
+from ..data.lookup import look_up
 from ..data.stores import MaskStore, ScoreStore, checked_mask
 from ..engine import processes
 from ..engine.each import Work, each, share

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data.index import Index, look_up
+from ..data.index import Index
+from ..data.lookup import look_up
 from ..data.sources import content
 from ..data.stores import MaskStore
 from ..data.strips import Pixels

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..data.images import read_image
-from ..data.index import look_up
+from ..data.lookup import look_up
 from ..data.stores import CONFIDENCE, MaskStore, ScoreStore, stems_in, write_confidence
 from ..engine import processes
 from ..engine.each import Work
