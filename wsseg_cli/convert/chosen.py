@@ -20,13 +20,17 @@ def listed(path: Path, known: Collection[str]) -> set[str]:
         DataError: it cannot be read, is empty, or lists an image that is none of the `known`.
     """
     try:
-        ids = {line.strip() for line in read_text(path, _LARGEST).splitlines() if line.strip()}
+        text = read_text(path, _LARGEST, "utf-8-sig")
+        ids = {line.strip() for line in text.splitlines() if line.strip()}
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"--images {path}: cannot be read ({error})") from None
     if not ids:
         raise DataError(f"--images {path}: lists no image; expected an image id a line")
     if other := sorted(ids - set(known)):
-        raise DataError(f"--images {path}: {len(other)} of {len(ids)} have no mask here, such as {other[0]!r}")
+        raise DataError(
+            f"--images {path}: {len(other)} of {len(ids)} have no mask here, such as {other[0]!r}; "
+            "`wsseg rank RUN --list` prints ids as they are meant"
+        )
     return ids
 
 

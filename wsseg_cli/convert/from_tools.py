@@ -74,7 +74,8 @@ def run(
     if tool not in get_args(Tool):
         raise RecipeError(f"unknown tool {tool!r}; expected one of {', '.join(get_args(Tool))}")
     if not source.is_file():
-        raise DataError(f"{source}: no such file; `--from` reads the file that the tool exported")
+        reason = "a folder" if source.is_dir() else "no such file"
+        raise DataError(f"{source}: {reason}; `--from` reads the file that the tool exported")
     names = None if classes is None else read_class_names(classes)
     folder = None if photos is None else Photos(photos)
     coloured = cvat.labelmap(source) if tool == "cvat" else None
@@ -173,6 +174,8 @@ def _meaning(source: Path, names: ClassNames | None, ignore: str | None, labels:
     meaning = Meaning(ClassNames(kept) if names is None else names, ignore)
     if ignore in meaning.classes:
         raise RecipeError(f"--ignore {ignore}: is one of the classes")
+    if ignore is not None and labels is not None and ignore not in labels:
+        raise RecipeError(f"--ignore {ignore}: no label of {source}, which has {_listed(labels)}")
     return meaning
 
 

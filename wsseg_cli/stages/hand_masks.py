@@ -51,8 +51,8 @@ def _masks_in(folder: Path, index: Index) -> dict[str, Path]:
     wrong: list[str] = []
     for path in _pictures_below(folder):
         image_id = known.get(path.relative_to(folder).with_suffix("").as_posix())
-        if path.suffix != ".png":
-            wrong.append(f"{path}: hand masks are PNG files, ID.png")
+        if path.suffix != ".png" or path.is_dir():
+            wrong.append(f"{path}: hand masks are PNG files, ID.png" + (", not folders" if path.is_dir() else ""))
         elif image_id is None:
             wrong.append(f"{path}: none of the {len(index.entries)} photos of the run is called like this")
         elif image_id in found:
@@ -78,8 +78,8 @@ def _masks_in(folder: Path, index: Index) -> dict[str, Path]:
 def _pictures_below(folder: Path) -> list[Path]:
     places = [
         Path(place, name)
-        for place, _, names in os.walk(folder)
-        for name in names
+        for place, folders, names in os.walk(folder)
+        for name in (*folders, *names)
         if not name.startswith(".") and name.lower().endswith(PHOTO_SUFFIXES)
     ]
     return sorted(places)

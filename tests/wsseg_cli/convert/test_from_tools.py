@@ -162,3 +162,13 @@ def test_options_that_do_not_go_together(box: Path) -> None:
     assert done.exit_code == 2 and "only with --from" in done.stderr
     done = wsseg("convert", "masks", box / "x.json", box / "back", "--from", "coco")
     assert done.exit_code == 4 and "x.json: no such file" in done.stderr
+    (box / "x.json").mkdir()
+    done = wsseg("convert", "masks", box / "x.json", box / "back", "--from", "coco")
+    assert done.exit_code == 4 and "x.json: a folder" in done.stderr
+
+
+def test_a_label_to_ignore_that_the_file_does_not_have(box: Path) -> None:
+    coco(box)
+    done = wsseg("convert", "masks", box / "in.json", box / "again", "--from", "coco", "--ignore", "dgo")
+    assert done.exit_code != 0 and "--ignore dgo: no label of" in done.stderr and "'cat', 'dog'" in done.stderr
+    assert not (box / "again").exists()

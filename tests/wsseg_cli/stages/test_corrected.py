@@ -162,9 +162,11 @@ def test_what_cannot_be_used_is_named_before_anything_is_trained(box: Path, comm
     by_hand("scene_00001", 9)
     by_hand("scene_1")
     Path("hand/scene_00002.jpg").touch()
+    Path("hand/scene_00004.png").mkdir()
     by_hand("scene_00003")
     said = refused(*command)
-    assert "4 hand masks cannot be used" in said
+    assert "5 hand masks cannot be used" in said
+    assert "hand/scene_00004.png: hand masks are PNG files, ID.png, not folders" in said
     assert "hand/scene_00000.png: the mask is 60x64 pixels, its image 64x64" in said
     assert "hand/scene_00001.png: mask value 9 is out of range for 6 classes" in said
     assert "hand/scene_1.png: none of the 6 photos of the run is called like this" in said
