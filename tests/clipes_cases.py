@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from golden_cases import Case, noted
+from golden_cases import Case, GivenParts, noted
 from torch import Tensor, nn
 from wsseg_clip.method import CLIPES
 from wsseg_clip.network import ClipNet
@@ -43,17 +43,8 @@ FILLER = "filler"
 """A word for the background as long as CLIP reads, so that no other text is cut behind its end."""
 
 
-class Given(CLIPES):
+class Given(GivenParts, CLIPES):
     """The method with parts that are given; what `scores` makes of the others on its way is kept in `kept`."""
-
-    given: dict[str, Any]
-    kept: dict[str, Any]
-
-    def _part(self, name: str, *args: Any) -> Any:
-        given = getattr(self, "given", {})
-        result = given[name] if name in given else getattr(super(), name)(*args)
-        self.__dict__.setdefault("kept", {})[name] = noted(result)
-        return result
 
     def pixels(self, image: Any, scale: float = 1.0) -> Tensor:
         return self._part("pixels", image, scale)

@@ -89,6 +89,19 @@ def kept_results(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list
     return results
 
 
+class GivenParts:
+    """Comes before a method in the bases of a test's class: parts that are `given` are not computed, all are `kept`."""
+
+    given: dict[str, Any]
+    kept: dict[str, Any]
+
+    def _part(self, name: str, *args: Any) -> Any:
+        given = getattr(self, "given", {})
+        result = given[name] if name in given else getattr(super(), name)(*args)
+        self.__dict__.setdefault("kept", {})[name] = noted(result)
+        return result
+
+
 COMPARISONS: list[Comparison] = []
 """Every comparison since the tests began, for the table of parity (`python benchmarks/parity.py`)."""
 

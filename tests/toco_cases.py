@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from golden_cases import Case, noted
+from golden_cases import Case, GivenParts, noted
 from torch import Tensor, nn
 from wsseg_toco.method import ToCo
 from wsseg_toco.net import Seen, ToCoNet
@@ -90,17 +90,8 @@ class Fixed(nn.Module):
         return self.given
 
 
-class Given(ToCo):
+class Given(GivenParts, ToCo):
     """The method with parts of a step that are given; what the others return is kept in `kept`."""
-
-    given: dict[str, Any]
-    kept: dict[str, Any]
-
-    def _part(self, name: str, *args: Any) -> Any:
-        given = getattr(self, "given", {})
-        result = given[name] if name in given else getattr(super(), name)(*args)
-        self.__dict__.setdefault("kept", {})[name] = noted(result)
-        return result
 
     def class_maps(self, model: Any, images: Tensor) -> Any:
         return self._part("class_maps", model, images)

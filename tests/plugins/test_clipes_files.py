@@ -82,7 +82,7 @@ def test_files_by_whom_they_come_from(who: str, tmp_path: Path) -> None:
 
 
 def test_a_conversion_names_the_parts_of_a_joined_tensor_and_the_transposed_one() -> None:
-    theirs = transformers_names(tiny_clip.tensors()) | {"text_model.embeddings.position_ids": torch.zeros(1, 12)}
+    theirs = {"text_model.embeddings.position_ids": torch.tensor(0.5)} | transformers_names(tiny_clip.tensors())
     theirs |= {name: torch.randn(tensor.shape) for name, tensor in theirs.items() if tensor.is_floating_point()}
     tensors = rename(theirs, "clip")
     network = Network("method clipes", "a backbone", None, match(tensors, clipes().build_model()), None)

@@ -174,7 +174,7 @@ def _meaning(source: Path, names: ClassNames | None, ignore: str | None, labels:
     meaning = Meaning(ClassNames(kept) if names is None else names, ignore)
     if ignore in meaning.classes:
         raise RecipeError(f"--ignore {ignore}: is one of the classes")
-    if ignore is not None and labels is not None and ignore not in labels:
+    if ignore is not None and labels and ignore not in labels:
         raise RecipeError(f"--ignore {ignore}: no label of {source}, which has {_listed(labels)}")
     return meaning
 

@@ -213,14 +213,14 @@ def _names_before(published: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
     same = {id(tensor): name for name, tensor in published.items()}
     turned = {tensor.data_ptr(): name for name, tensor in published.items()}
     found = {name: same.get(id(t)) or turned.get(t.data_ptr()) for name, t in tensors.items()}
-    rest = {name: t for name, t in published.items() if name not in found.values() and t.numel()}
+    rest = {name: t for name, t in published.items() if name not in found.values() and t.ndim and t.numel()}
     return {name: [one] if one is not None else _parts(tensors[name], rest) for name, one in found.items()}
 
 
 def _parts(joined: Tensor, rest: dict[str, Tensor]) -> list[str]:
     """Take out of `rest` the tensors that stand one after the other in a joined one; return their names."""
     names: list[str] = []
-    while len(joined):
+    while joined.ndim and len(joined):
         found = (n for n, t in rest.items() if t.shape[1:] == joined.shape[1:] and torch.equal(t, joined[: len(t)]))
         if (name := next(found, None)) is None:
             break

@@ -33,6 +33,7 @@ class _Lines(Mapping[str, Entry]):
 
     def __init__(self, path: Path, rows: Rows, data: bytes, starts: dict[str, int]) -> None:
         self.path, self.rows, self.data, self.starts = path, rows, data, starts
+        self.last: tuple[str, Entry] | None = None  # a worker asks several times for the image it is at
 
     @classmethod
     def of(cls, path: Path, rows: Rows) -> _Lines | None:
@@ -46,9 +47,15 @@ class _Lines(Mapping[str, Entry]):
         return cls(path, rows, data, starts) if whole else None
 
     def __getitem__(self, image_id: str) -> Entry:
+        last = self.last  # threads share this: it is replaced as one
+        if last is not None and last[0] == image_id:
+            return last[1]
         start = self.starts[image_id]
         where = f"{self.path}, image {image_id[:80]!r}"
-        return self.rows.entry(parse_record(self.data[start : self.data.find(b"\n", start)], Row, where, REMEDY), where)
+        line = self.data[start : self.data.find(b"\n", start)]
+        entry = self.rows.entry(parse_record(line, Row, where, REMEDY), where)
+        self.last = image_id, entry
+        return entry
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.starts)

@@ -24,6 +24,7 @@ def test_a_worker_looks_up_what_the_index_holds(tmp_path: Path) -> None:
     found = look_up(tmp_path)
     assert dict(found.entries) == read_index(tmp_path).entries and found.classes == ClassNames(["x"])
     assert list(found.entries) == IDS and not isinstance(found.entries, dict)
+    assert found.entries["a"] is found.entries["a"] and found.entries[IDS[1]] is not found.entries["a"]
     with pytest.raises(KeyError):
         found.entries["b"]
 
