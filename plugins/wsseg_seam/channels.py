@@ -27,6 +27,24 @@ def known_labels(labels: Tensor, background: Background = 0) -> Tensor:
     return join_background(behind, labels, background)[:, :, None, None]
 
 
+def shown_channels(labels: Tensor, background: Background = 0) -> Tensor:
+    """Return the positions (N, K), ascending, of the channels of 1+C that an image's labels (N, C) leave above 0.
+
+    They are the image's classes, and the first and the last channel, of which one is the background. Images with fewer
+    than K of them get channels of absent classes, too.
+    """
+    shown = known_labels(labels, background).flatten(1) > 0
+    shown[:, 0] = shown[:, -1] = True
+    most = int(shown.sum(1).max())
+    return shown.float().topk(most, dim=1).indices.sort(dim=1).values
+
+
+def take(maps: Tensor, positions: Tensor) -> Tensor:
+    """Return the channels (N, K, h, w) of maps (N, 1+C, h, w) at each image's positions (N, K)."""
+    images = torch.arange(len(maps), device=maps.device)[:, None]
+    return maps[images, positions]
+
+
 def remaining_background(maps: Tensor, background: Background = 0) -> Tensor:
     """Return the maps (N, 1+C, h, w) with 1 - max over the classes as background."""
     classes = foreground(maps, background)

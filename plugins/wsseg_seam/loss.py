@@ -12,7 +12,15 @@ from wsseg_cli.ops.cam import rectified_min_max_norm
 from wsseg_cli.ops.losses import multilabel_soft_margin
 from wsseg_cli.ops.pooling import global_average
 
-from .channels import Background, foreground, known_labels, remaining_background, strongest_class
+from .channels import (
+    Background,
+    foreground,
+    known_labels,
+    remaining_background,
+    shown_channels,
+    strongest_class,
+    take,
+)
 from .net import SeamMaps
 from .pcm import resized
 
@@ -81,7 +89,9 @@ def classification(cams: Tensor, labels: Tensor) -> Tensor:
 
 def revised_min_pooling(revised: Tensor, labels: Tensor, share: float = 0.25, background: Background = 0) -> Tensor:
     """Return `min_pooling` of the revised maps (N, 1+C, H, W) of the classes that are present."""
-    return min_pooling(foreground(revised * known_labels(labels, background), background), share)
+    shown = shown_channels(labels, background)
+    known = take(known_labels(labels, background), shown)
+    return min_pooling(foreground(take(revised, shown) * known, background), share)
 
 
 def min_pooling(maps: Tensor, share: float = 0.25) -> Tensor:
@@ -113,16 +123,20 @@ def equivariance(
     its channel. spared: the channel exempt from the selection of the strongest, by default that of background (PPC
     on EPS published another).
     """
-    known = known_labels(labels, background)
-    size = (cams2.shape[2], cams2.shape[3])
-    c1, r1 = (resized(rectified_min_max_norm(maps), size) * known for maps in (cams1, revised1))
-    c2, r2 = (rectified_min_max_norm(maps) * known for maps in (cams2, revised2))
-    er = (foreground(c1, background) - foreground(c2, background)).abs().mean()
+    shown = shown_channels(labels, background)  # an absent class is 0 in both views and adds nothing: not computed
+    known = take(known_labels(labels, background), shown)
+    size, channels = (cams2.shape[2], cams2.shape[3]), cams2.shape[1]
+    c1, r1 = (resized(rectified_min_max_norm(take(maps, shown)), size) * known for maps in (cams1, revised1))
+    c2, r2 = (rectified_min_max_norm(take(maps, shown)) * known for maps in (cams2, revised2))
+    er = (foreground(c1, background) - foreground(c2, background)).abs().sum() / foreground(cams2, background).numel()
     spared = background if spared is None else spared
     target1, target2 = (strongest_class(remaining_background(c.detach(), background), spared) for c in (c1, c2))
-    return er, (_largest((target2 - r1).abs(), top), _largest((target1 - r2).abs(), top))
+    count = max(1, int(channels * size[0] * size[1] * top))
+    return er, (_largest((target2 - r1).abs(), count), _largest((target1 - r2).abs(), count))
 
 
-def _largest(differences: Tensor, share: float) -> Tensor:
+def _largest(differences: Tensor, count: int) -> Tensor:
+    """Return the mean of each image's `count` largest differences; those that were not computed are 0."""
     flat = differences.flatten(1)
-    return flat.topk(max(1, int(flat.shape[1] * share)), dim=1, sorted=False).values.mean()
+    largest = flat.topk(count, dim=1, sorted=False).values if count < flat.shape[1] else flat
+    return largest.sum() / (count * len(flat))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from golden_cases import Case, golden
 from published import picture_norm
-from wsseg_seam.channels import strongest_class
+from wsseg_seam.channels import Background, foreground, known_labels, remaining_background, strongest_class
 from wsseg_seam.loss import (
     SeamView,
     classification,
@@ -130,6 +130,24 @@ def test_background_last_gives_the_same_losses() -> None:
     torch.testing.assert_close(first, last)
     spared = equivariance(*(m.roll(-1, 1) for m in maps), labels, top=1.0, background=-1, spared=0)
     assert not torch.allclose(last[1][0], spared[1][0])
+
+
+@pytest.mark.parametrize(("background", "spared"), [(0, 0), (-1, -1), (-1, 0)])
+def test_absent_classes_are_not_computed_and_change_nothing(background: Background, spared: Background) -> None:
+    torch.manual_seed(0)
+    labels = torch.zeros(3, 9)
+    labels[0, [2, 5]] = labels[1, 0] = 1  # the third image has no class at all
+    maps = [torch.randn(3, 10, side, side) for side in (12, 12, 6, 6)]
+    known = known_labels(labels, background)
+    c1, r1 = (resized(rectified_min_max_norm(m), (6, 6)) * known for m in maps[:2])
+    c2, r2 = (rectified_min_max_norm(m) * known for m in maps[2:])
+    t1, t2 = (strongest_class(remaining_background(c, background), spared) for c in (c1, c2))
+    largest = [(t - r).abs().flatten(1).topk(int(360 * 0.7), dim=1).values.mean() for t, r in ((t2, r1), (t1, r2))]
+    er, ecr = equivariance(*maps, labels, top=0.7, background=background, spared=spared)
+    torch.testing.assert_close(er, (foreground(c1, background) - foreground(c2, background)).abs().mean())
+    torch.testing.assert_close(ecr, tuple(largest))
+    wanted = min_pooling(foreground(maps[1] * known, background))
+    torch.testing.assert_close(revised_min_pooling(maps[1], labels, background=background), wanted)
 
 
 def test_losses_are_means_over_images() -> None:
