@@ -1,4 +1,4 @@
-"""SEAM's losses forward and backward where images have two of twenty classes, beside all twenty: what absent classes cost.
+"""SEAM's losses and their gradients where images have two of twenty classes, beside all: what absent classes cost.
 
     python benchmarks/seam_losses.py                    # a batch of 8 at 256 pixels
     python benchmarks/seam_losses.py --batch 4 --crop 448
