@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import sys
 from typing import Annotated, Any
 
 import typer
 
 from . import __version__, console
 from .commands import backbones, convert, export, plugins, predict, rank, recipes, report, stages, state, weights
+from .commands.hints import made_whole
 from .commands.verbosity import LevelOpt, VerboseOpt, everywhere
 from .errors import DataError, WssegError
 from .runlog import close_log, command_line
@@ -44,7 +46,8 @@ class Commands(typer.core.TyperGroup):
         try:
             return super().invoke(ctx)
         except WssegError as error:
-            console.error(f"{error}{console.advice_on_letters(str(error))}")
+            said = made_whole(str(error), sys.argv[1:])
+            console.error(f"{said}{console.advice_on_letters(said)}")
             _log.debug("where it came from:", exc_info=True)
             raise typer.Exit(error.exit_code) from error
         except Terminated as error:

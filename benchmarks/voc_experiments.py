@@ -1,0 +1,127 @@
+"""Experiments on VOC photos: what a method's maps gain or lose where one setting differs from its recipe.
+
+    VOC_ROOT=… VOC_SALIENCY=… python benchmarks/voc_experiments.py cam cam_crop    # rows by name; default: all
+    VOC_ROOT=… python benchmarks/voc_experiments.py cam --keep benchmarks/figures/voc_experiments.json
+
+Each trains on train_mini with `--seeds` and gives the mIoU of its CAMs (initial seeds) on every seventh photo of that
+list, image labels given, at the threshold that is best on their masks. It resumes; finished figures stay in `--keep`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from kept_figures import Figures, KeptFigures, recipe_hash
+from method_table import TABLES, miou, share_prepare, spread, write_between_marks, wsseg
+
+EVERY = 7
+SPLIT = "every_seventh"
+
+
+class Experiment(NamedTuple):
+    """A recipe and what differs from it."""
+
+    title: str
+    recipe: str
+    settings: tuple[str, ...] = ()
+
+
+def options(**values: object) -> tuple[str, ...]:
+    """Return `--set`s of options of the method."""
+    return tuple(f"train_cls.method.options.{name}={json.dumps(value)}" for name, value in values.items())
+
+
+EXPERIMENTS = {
+    "cam": Experiment("plain CAM", "cam_voc_lite"),
+    "cam_x2": Experiment("plain CAM, 16 epochs", "cam_voc_lite", ("train_cls.epochs=16",)),
+    "cam_4": Experiment("plain CAM, 4 epochs", "cam_voc_lite", ("train_cls.epochs=4",)),
+    "cam_crop": Experiment(
+        "plain CAM, crops of 320 from 320 to 512",
+        "cam_voc_lite",
+        ("train_cls.augment.crop=320", "train_cls.augment.resize_long=[320, 512]"),
+    ),
+    "cam_frozen": Experiment(
+        "plain CAM, backbone frozen",
+        "cam_voc_lite",
+        options(backbone_options={"output_stride": 16, "normalization": "tensorflow", "frozen": "whole"}),
+    ),
+    "cam_conv4": Experiment(
+        "plain CAM, frozen up to conv4",
+        "cam_voc_lite",
+        options(backbone_options={"output_stride": 16, "normalization": "tensorflow", "frozen": "conv4"}),
+    ),
+    "cam_slow": Experiment(
+        "plain CAM, a third of the rate in the backbone",
+        "cam_voc_lite",
+        ("train_cls.optim.lr=3.3e-5", *options(lr_multipliers=[1, 1, 300, 300])),
+    ),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", nargs="*", default=list(EXPERIMENTS), metavar="ROW")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--out", type=Path, default=Path("runs/voc_experiments"))
+    parser.add_argument("--keep", type=Path, help="file of finished figures; they are not made again")
+    parser.add_argument("--write", type=Path, help="put the table between its two marks in this file")
+    arguments = parser.parse_args()
+    if unknown := [row for row in arguments.rows if row not in EXPERIMENTS]:
+        parser.error(f"no row {unknown[0]!r}; there are: {', '.join(EXPERIMENTS)}")
+    kept = KeptFigures(arguments.keep)
+    for row in arguments.rows:
+        for seed in arguments.seeds:
+            made = kept_or_made(kept, row, seed, arguments.out)
+            print(f"{row} random seed {seed}: {made}", file=sys.stderr, flush=True)
+    lines = ["| every seventh photo of train_mini (random seeds) | CAM (initial seed) |", "|---|---|"]
+    lines += [
+        f"| {experiment.title} ({', '.join(map(str, kept.seeds(row)))}) | {spread(kept.all(row, 'cam'))} |"
+        for row, experiment in EXPERIMENTS.items()
+        if kept.seeds(row)
+    ]
+    print("\n".join(lines))
+    if arguments.write:
+        write_between_marks(arguments.write, "voc experiments", "\n".join(lines))
+
+
+def kept_or_made(kept: KeptFigures, row: str, seed: int, out: Path) -> Figures:
+    """Return the figures of one experiment and seed, made now unless they are kept."""
+    experiment = EXPERIMENTS[row]
+    settings = [f"seed={seed}", *TABLES["voc"].settings, *experiment.settings]
+    recipe = recipe_hash(experiment.recipe, settings)
+    found = kept.get(row, seed, recipe)
+    if found is None:
+        found = figures(experiment, settings, out, out / f"{row}-{seed}")
+        kept.put(row, seed, recipe, found)
+    return found
+
+
+def figures(experiment: Experiment, settings: list[str], out: Path, run: Path) -> Figures:
+    """Train, compute and evaluate one experiment; return its mIoU and the minutes of training."""
+    listed = every_seventh(out)
+    scored = [f"dataset.score={SPLIT}", f'dataset.options.lists={{"{SPLIT}": {json.dumps(str(listed))}}}']
+    words = [word for setting in [*settings, *scored] for word in ("--set", setting)]
+    common = ["--recipe", experiment.recipe, "--run", str(run), *words, "--quiet"]
+    with share_prepare(out / ("prepare-saliency" if "eps" in experiment.recipe else "prepare"), run):
+        wsseg(["run", "--to", "cam", *common])
+    wsseg(["eval", "--what", "cam", "--split", SPLIT, *common])
+    seconds = json.loads((run / "train-cls" / "done.json").read_text(encoding="utf-8"))["seconds"]
+    return {"cam": miou(run, "cam", SPLIT), "minutes": seconds / 60}
+
+
+def every_seventh(out: Path) -> Path:
+    """Write the list of the photos that are scored."""
+    ids = (Path(os.environ["VOC_ROOT"]) / "ImageSets/Segmentation/train_mini.txt").read_text(encoding="utf-8").split()
+    listed = (out / f"{SPLIT}.txt").resolve()
+    listed.parent.mkdir(parents=True, exist_ok=True)
+    listed.write_text("\n".join(ids[::EVERY]) + "\n", encoding="utf-8")
+    return listed
+
+
+if __name__ == "__main__":
+    main()
