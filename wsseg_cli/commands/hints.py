@@ -1,4 +1,4 @@
-"""Hints in messages, such as "run `wsseg cam` first", made whole by the recipe and the run of the command that failed."""
+"""Hints in messages, such as "run `wsseg cam` first", made whole by recipe and run of the command that failed."""
 
 from __future__ import annotations
 
