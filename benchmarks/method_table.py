@@ -204,7 +204,8 @@ def figures(table: Table, method: str, seed: int, out: Path, networks: bool) -> 
     common = ["--recipe", row.recipe, "--run", str(run), *settings, "--quiet"]
     maps = "cam" if row.after is None else "refine"
     if row.after is not None:
-        copy_once(out / f"{row.after}-{seed}" / "train-cls", run / "train-cls")
+        for stage in ("train-cls", "cam"):
+            copy_once(out / f"{row.after}-{seed}" / stage, run / stage)
     with share_prepare(out / ("prepare-saliency" if row.saliency else "prepare"), run):
         wsseg(["run", "--to", "pseudo", *common])
     reached = {}
