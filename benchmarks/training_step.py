@@ -82,8 +82,9 @@ class Trainer:
         image, mask = picture(number)
         label = np.zeros(len(self.classes), np.float32)
         label[[0, 2]] = 1
-        sub = np.zeros(10 * len(self.classes), np.float32)
-        sub[[3, 25]] = 1
+        each = getattr(self.plugin.options, "subcategories", 10)
+        sub = np.zeros(each * len(self.classes), np.float32)
+        sub[[1, 2 * each]] = 1
         marginals = np.stack([(mask == value).astype(np.float32) for value in (0, 1, 3)] * 2)
         targets = {"subcategory": sub, "mask": mask, "scores": marginals}
         arrays = {"image": image, "label": label, "saliency": 255 * (mask > 0).astype(np.uint8), "mask": mask}
