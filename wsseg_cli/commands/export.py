@@ -82,6 +82,9 @@ def masks(
             metavar="URL",
         ),
     ] = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="png: write into a folder that holds masks, over those of the same name.")
+    ] = False,
     as_json: JsonOpt = False,
 ) -> None:
     """Write masks for labelling tools; `wsseg convert masks --from TOOL` reads the corrected ones back.
@@ -92,7 +95,17 @@ def masks(
     from ..convert import to_tools
 
     choice = to_tools.Choice(ignore=ignore, instances=instances, scores=scores, images=images, prefix=prefix)
-    done = to_tools.run(source, out, to, choice, what=what, split=split, classes=classes, photos=photos)  # type: ignore[arg-type]
+    done = to_tools.run(
+        source,
+        out,
+        to,  # type: ignore[arg-type]
+        choice,
+        what=what,  # type: ignore[arg-type]
+        split=split,
+        classes=classes,
+        photos=photos,
+        force=force,
+    )
     if as_json:
         console.say_json({"out": done.out, "images": done.images, "classes": done.classes, "notes": done.notes})
         return

@@ -77,12 +77,14 @@ def run(
     split: str | None = None,
     classes: Path | None = None,
     photos: Path | None = None,
+    force: bool = False,
 ) -> ExportedMasks:
     """Write masks for a labelling tool, whole or not at all (PNGs one by one, after all have been checked).
 
     source: a run, or a folder of palette PNGs, which needs classes. out: for "cvat", FILE.xml is "CVAT for images 1.1",
     FILE.zip "Segmentation mask 1.1"; for "png" a folder. what, split: which masks of a run; by default pseudo-masks of
     all splits if the recipe has them, else the network's of `val`. photos: folder with the photos of a mask folder.
+    force: write PNGs into a folder that holds something, where masks may have been corrected.
 
     Raises:
         RecipeError: options do not go together. StageError: the run has no such masks. DataError: a mask has invalid
@@ -99,6 +101,8 @@ def run(
         if what is not None or split is not None:
             raise RecipeError(f"{source} is not a run; --what and --split choose masks of one")
         names, masks = _of_folder(source, out, classes, photos)
+    if to == "png" and not force and out.is_dir() and any(out.iterdir()):
+        raise RecipeError(f"--out {out}: holds files, perhaps corrected masks; choose another or add --force")
     if choice.images is not None:
         wanted = listed(choice.images, [one.image_id for one in masks])
         masks = [one for one in masks if one.image_id in wanted]

@@ -80,6 +80,16 @@ def test_names_that_cvat_cannot_hold(box: Path, name: str) -> None:
     assert wsseg("export", "masks", box / "masks", *words, "--out", box / "a.xml").exit_code == (0 if plain else 4)
 
 
+def test_a_folder_of_pngs_is_not_written_over_unless_asked(box: Path) -> None:
+    assert export(box, "png", "out").exit_code == 0
+    corrected = next((box / "out").glob("*.png"))
+    corrected.write_bytes(b"by hand")
+    again = export(box, "png", "out")
+    assert again.exit_code == 2 and "add --force" in again.output and corrected.read_bytes() == b"by hand"
+    assert export(box, "png", "out", "--force").exit_code == 0
+    assert corrected.read_bytes() != b"by hand"
+
+
 def test_png_of_a_folder(box: Path) -> None:
     assert export(box, "png", "out").exit_code == 0
     assert (box / "out" / "classes.txt").read_text(encoding="utf-8").splitlines() == NAMES
