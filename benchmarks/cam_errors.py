@@ -1,6 +1,7 @@
 """What the CAMs (initial seeds) of runs get wrong: background taken for an object, another class, or an object missed.
 
     python benchmarks/cam_errors.py runs/toy_table/cam_800-0 runs/toy_table/seam-0
+    VOC_ROOT=… python benchmarks/cam_errors.py runs/voc_table/cam-0 runs/voc_table/seam-0 --split train_mini --every 7
 
 Of the images of a split with their labels given, at the threshold that is best on their masks. For a SEAM network also
 the mIoU of its maps before the pixel correlation module, and how alike the module finds two cells.
@@ -34,10 +35,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--split", default="train")
+    parser.add_argument("--every", type=int, default=1, help="every n-th image alone")
     arguments = parser.parse_args()
     for folder in arguments.runs:
         run = Run(folder)
-        samples, maps = run.samples(arguments.split), run.scores("cam")
+        samples, maps = run.samples(arguments.split)[:: arguments.every], run.scores("cam")
         best = best_of(run, samples, (maps[sample.image_id] for sample in samples))
         errors = shares(run, samples, maps, best.threshold)
         print(f"{folder}: {100 * best.mean_iou:.1f} at {best.threshold:.2f}; {errors}")
