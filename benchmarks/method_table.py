@@ -206,8 +206,7 @@ def figures(table: Table, method: str, seed: int, out: Path, networks: bool) -> 
     common = ["--recipe", row.recipe, "--run", str(run), *settings, "--quiet"]
     maps = "cam" if row.after is None else "refine"
     if row.after is not None:
-        for stage in ("train-cls", "cam"):
-            copy_once(out / f"{row.after}-{seed}" / stage, run / stage)
+        copy_once(out / f"{row.after}-{seed}" / "train-cls", run / "train-cls")
     with share_prepare(out / ("prepare-saliency" if row.saliency else "prepare"), run):
         wsseg(["run", "--to", "pseudo", *common])
     reached = {}
