@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -24,17 +25,20 @@ SPLIT = "every_seventh"
 
 
 class Experiment(NamedTuple):
-    """A recipe and what differs from it."""
+    """A recipe and what differs from it; oracle: it learns from true masks, by `oracle.py`."""
 
     title: str
     recipe: str
     settings: tuple[str, ...] = ()
+    oracle: bool = False
 
 
 def options(**values: object) -> tuple[str, ...]:
     """Return `--set`s of options of the method."""
     return tuple(f"train_cls.method.options.{name}={json.dumps(value)}" for name, value in values.items())
 
+
+STRIDE_8 = {"output_stride": 8, "normalization": "tensorflow", "frozen": "conv5"}
 
 EXPERIMENTS = {
     "cam": Experiment("plain CAM", "cam_voc_lite"),
@@ -59,6 +63,22 @@ EXPERIMENTS = {
         "plain CAM, a third of the rate in the backbone",
         "cam_voc_lite",
         ("train_cls.optim.lr=3.3e-5", *options(lr_multipliers=[1, 1, 300, 300])),
+    ),
+    "seam": Experiment("SEAM", "seam_voc_lite"),
+    "seam_8": Experiment("SEAM at stride 8: 32 x 32 cells", "seam_voc_lite", options(backbone_options=STRIDE_8)),
+    "puzzlecam": Experiment("PuzzleCAM", "puzzlecam_voc_lite"),
+    "puzzlecam_cam": Experiment("PuzzleCAM, level: cam", "puzzlecam_voc_lite", options(level="cam")),
+    "onestage": Experiment("single stage", "onestage_voc_lite"),
+    "onestage_oracle": Experiment("single stage, true masks", "onestage_voc_lite", oracle=True),
+    "onestage_late": Experiment(
+        "single stage, 12 of 16 epochs of warm-up", "onestage_voc_lite", options(warmup_epochs=12)
+    ),
+    "rsepm": Experiment("RecurSeed", "rsepm_voc_lite"),
+    "rsepm_oracle": Experiment("RecurSeed, true masks", "rsepm_voc_lite", oracle=True),
+    "rsepm_strict": Experiment(
+        "RecurSeed, stricter targets",
+        "rsepm_voc_lite",
+        options(scg_first=0.7, scg_foreground=0.6, scg_background=0.3, certain=0.7, uncertain=0.3),
     ),
 }
 
@@ -108,10 +128,16 @@ def figures(experiment: Experiment, settings: list[str], out: Path, run: Path) -
     words = [word for setting in [*settings, *scored] for word in ("--set", setting)]
     common = ["--recipe", experiment.recipe, "--run", str(run), *words, "--quiet"]
     with share_prepare(out / ("prepare-saliency" if "eps" in experiment.recipe else "prepare"), run):
-        wsseg(["run", "--to", "cam", *common])
+        train = oracle if experiment.oracle else wsseg
+        train(["run", "--to", "cam", *common])
     wsseg(["eval", "--what", "cam", "--split", SPLIT, *common])
     seconds = json.loads((run / "train-cls" / "done.json").read_text(encoding="utf-8"))["seconds"]
     return {"cam": miou(run, "cam", SPLIT), "minutes": seconds / 60}
+
+
+def oracle(words: list[str]) -> None:
+    script = Path(__file__).with_name("oracle.py")
+    subprocess.run([sys.executable, str(script), *words], check=True, stdout=subprocess.DEVNULL)
 
 
 def every_seventh(out: Path) -> Path:
