@@ -3,6 +3,11 @@
     python benchmarks/method_table.py toy                makes the runs, runs/toy_table/METHOD-SEED
     python benchmarks/method_pictures.py                 docs/images/METHOD.jpg of each run that is there, and its place
 
+    VOC_ROOT=… python benchmarks/method_pictures.py --sheets runs/voc_table/*-0 --split train_mini --to pictures
+
+The last writes no page: pictures/RUN.jpg shows twenty images of each run, spread over the split, for a look at photos
+whose rights keep them out of this repository.
+
 From left to right photo, score map of the seed, pseudo-mask and truth; one row a scene, the same for every method.
 Colours are those of VOC.
 """
@@ -14,12 +19,13 @@ import re
 from pathlib import Path
 
 from method_table import TABLES
-from PIL import Image
+from PIL import Image, ImageOps
 
 from wsseg_cli.notebook import Run
 
 KINDS = ("photo", "cam", "pseudo", "truth")
 GAP = 4
+BOX = 240, 180
 
 
 def main() -> None:
@@ -29,7 +35,13 @@ def main() -> None:
     parser.add_argument("--page", type=Path, default=Path("docs/methods.md"), help="pictures go to images/ beside it")
     parser.add_argument("--split", default="train")
     parser.add_argument("--images", nargs="+", type=int, default=[3, 15], help="places in the split")
+    parser.add_argument("--sheets", nargs="+", type=Path, metavar="RUN", help="twenty images of each, and no page")
+    parser.add_argument("--to", type=Path, default=Path("pictures"), help="folder of the sheets")
     arguments = parser.parse_args()
+    if arguments.sheets:
+        for folder in arguments.sheets:
+            write_sheet(folder, arguments.split, arguments.to)
+        return
     page = arguments.page.read_text(encoding="utf-8")
     for method, row in TABLES["toy"].rows.items():
         place = f"<!-- picture: {method} -->"
@@ -47,6 +59,27 @@ def main() -> None:
         print(f"{target} ({target.stat().st_size / 1000:.0f} kB)")
         page = re.sub(rf"{place}(\n!\[.*)?", f"{place}\n![{row.title} on two toy scenes](images/{method}.jpg)", page)
     arguments.page.write_text(page, encoding="utf-8")
+
+
+def write_sheet(folder: Path, split: str, to: Path) -> None:
+    """Write twenty images of a run whose pseudo-masks are there, two in a row, each in a box of one size."""
+    if not (folder / "pseudo" / "done.json").is_file():
+        print(f"{folder}: no pseudo-masks, no sheet")
+        return
+    run = Run(folder)
+    samples = run.samples(split)
+    shown = samples[:: max(1, len(samples) // 20)][:20]
+    pictures = [[boxed(run.picture(sample.image_id, kind)) for kind in KINDS] for sample in shown]
+    to.mkdir(parents=True, exist_ok=True)
+    target = to / f"{folder.name}.jpg"
+    sheet([[*one, *two] for one, two in zip(pictures[::2], pictures[1::2], strict=False)]).save(target, quality=80)
+    print(target)
+
+
+def boxed(picture: Image.Image) -> Image.Image:
+    box = Image.new("RGB", BOX, "white")
+    box.paste(ImageOps.contain(picture, BOX))
+    return box
 
 
 def sheet(rows: list[list[Image.Image]]) -> Image.Image:
