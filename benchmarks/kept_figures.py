@@ -21,10 +21,12 @@ class KeptFigures:
     def __init__(self, path: Path | None) -> None:
         """path: the file, there or not; None keeps nothing."""
         self.path = path
-        there = path is not None and path.is_file()
-        self._rows: dict[str, dict[str, dict[str, float | str]]] = (
-            json.loads(path.read_text(encoding="utf-8")) if there and path else {}
-        )
+        self._rows: dict[str, dict[str, dict[str, float | str]]] = {}
+        self._read()
+
+    def _read(self) -> None:
+        if self.path is not None and self.path.is_file():
+            self._rows = json.loads(self.path.read_text(encoding="utf-8"))
 
     def get(self, row: str, seed: int, recipe: str) -> Figures | None:
         """Return the figures of a row and seed, None if there are none of this recipe."""
@@ -34,7 +36,8 @@ class KeptFigures:
         return {name: value for name, value in kept.items() if isinstance(value, float)}
 
     def put(self, row: str, seed: int, recipe: str, figures: Figures) -> None:
-        """Keep the figures of a row and seed."""
+        """Keep the figures of a row and seed, beside what other processes have kept since."""
+        self._read()
         kept = {name: round(float(value), 3) for name, value in figures.items()}
         self._rows.setdefault(row, {})[str(seed)] = {"recipe": recipe, **kept}
         if self.path is not None:

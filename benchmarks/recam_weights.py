@@ -14,7 +14,7 @@ row leaves those features out; it is an experiment and no option.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from cam_errors import best_of
@@ -25,7 +25,7 @@ from wsseg_recam.method import ReCAM
 from wsseg_cli.data.images import read_image
 from wsseg_cli.notebook import Run
 from wsseg_cli.settings import InferSettings
-from wsseg_cli.types import ScoreMap
+from wsseg_cli.types import Sample, ScoreMap
 
 
 def without_both_negative(first: Tensor, second: Tensor) -> Tensor:
@@ -42,6 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--split", default="train")
+    parser.add_argument("--every", type=int, default=1, help="every n-th image alone")
     arguments = parser.parse_args()
     run = Run(arguments.run)
     method, network = run.model("train-cls")
@@ -50,15 +51,15 @@ def main() -> None:
     negative = [layer.weight.detach().numpy() < 0 for layer in (network.fc8, network.fc_sce)]
     share = (negative[0] & negative[1]).mean()
     print(f"both weights are negative in {100 * share:.0f} % of the features of a class")
-    infer = run.recipe.cam.infer
+    infer, samples = run.recipe.cam.infer, run.samples(arguments.split)[:: arguments.every]
     for name, combine in CHOICES.items():
         net.COMBINED[method.options.map_weights] = combine
-        best = best_of(run, run.samples(arguments.split), maps(run, arguments.split, method, network, infer))
+        best = best_of(run, samples, maps(samples, method, network, infer))
         print(f"{name}: {100 * best.mean_iou:.1f} at {best.threshold:.2f}", flush=True)
 
 
-def maps(run: Run, split: str, method: ReCAM, network: net.ReCAMNet, infer: InferSettings) -> Iterator[ScoreMap]:
-    for sample in run.samples(split):
+def maps(samples: Iterable[Sample], method: ReCAM, network: net.ReCAMNet, infer: InferSettings) -> Iterator[ScoreMap]:
+    for sample in samples:
         yield method.scores(network, read_image(sample.image), tuple(sample.labels), infer)
 
 

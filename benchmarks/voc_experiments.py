@@ -129,7 +129,8 @@ def figures(experiment: Experiment, settings: list[str], out: Path, run: Path) -
     common = ["--recipe", experiment.recipe, "--run", str(run), *words, "--quiet"]
     with share_prepare(out / ("prepare-saliency" if "eps" in experiment.recipe else "prepare"), run):
         train = oracle if experiment.oracle else wsseg
-        train(["run", "--to", "cam", *common])
+        train(["run", "--to", "train-cls", *common])
+    wsseg(["cam", "--split", SPLIT, *common])  # without a split also that of the training
     wsseg(["eval", "--what", "cam", "--split", SPLIT, *common])
     seconds = json.loads((run / "train-cls" / "done.json").read_text(encoding="utf-8"))["seconds"]
     return {"cam": miou(run, "cam", SPLIT), "minutes": seconds / 60}

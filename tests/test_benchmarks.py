@@ -27,8 +27,16 @@ def test_figures_are_kept_with_their_recipe(tmp_path: Path, monkeypatch: pytest.
     kept = KeptFigures(tmp_path / "figures/toy.json")
     kept.put("cam", 1, "as it was", {"cam": 41.0, "minutes": 0.8})
     kept.put("cam", 0, "as it was", {"cam": 40.0})
+    meanwhile = KeptFigures(kept.path)
+    kept.put("seam", 0, "as it was", {"cam": 43.0})
+    meanwhile.put("cam", 2, "as it was", {"cam": 42.0})
     again = KeptFigures(kept.path)
+    assert again.get("seam", 0, "as it was") == {"cam": 43.0}
     assert again.get("cam", 1, "as it was") == {"cam": 41.0, "minutes": 0.8}
     assert again.get("cam", 1, "changed") is None
     assert again.get("seam", 1, "as it was") is None
-    assert (again.seeds("cam"), again.all("cam", "cam"), again.all("cam", "minutes")) == ([0, 1], [40.0, 41.0], [0.8])
+    assert (again.seeds("cam"), again.all("cam", "cam"), again.all("cam", "minutes")) == (
+        [0, 1, 2],
+        [40.0, 41.0, 42.0],
+        [0.8],
+    )
