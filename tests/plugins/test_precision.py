@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from small_networks import NETWORKS
 from torch import nn
 
@@ -57,4 +58,5 @@ def test_the_same_maps(name: str, options: dict[str, Any]) -> None:
     fast = maps(tester, plugin, for_inference(copy.deepcopy(model)), "fp32")
     half = maps(tester, plugin, model, "bf16")
     np.testing.assert_allclose(fast, want, rtol=0, atol=1e-5 * scale)
-    assert 0 < np.abs(half - want).mean() < 0.005 * scale
+    # on average within one step of bf16; CPUs that multiply bf16 in hardware sum in another order
+    assert 0 < np.abs(half - want).mean() < torch.finfo(torch.bfloat16).eps * scale

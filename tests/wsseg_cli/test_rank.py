@@ -198,6 +198,7 @@ def test_only_the_photos_of_a_list_are_exported(run: Path, tmp_path: Path) -> No
     listed.write_bytes(b"\xef\xbb\xbfmade/up1\r\n")  # as editors of Windows write it
     assert wsseg(*words[:-3], tmp_path / "one", *words[-2:]).exit_code == 0
     listed.write_text("made/up1\nmade/up7\n")
+    words[-3] = tmp_path / "none"
     done = wsseg(*words)
     assert done.exit_code == 4 and "1 of 2 have no mask here, such as 'made/up7'" in done.stderr
     listed.write_text("\n")
