@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from wsseg_cli.recipe import loading
@@ -43,6 +44,15 @@ class KeptFigures:
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.write_text(json.dumps(self._rows, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+    def or_made(self, row: str, seed: int, recipe: str, make: Callable[[], Figures]) -> Figures:
+        """Return the figures of a row and seed, made and kept now unless they are there; say them on stderr."""
+        found = self.get(row, seed, recipe)
+        if found is None:
+            found = make()
+            self.put(row, seed, recipe, found)
+        print(f"{row} random seed {seed}: {found}", file=sys.stderr, flush=True)
+        return found
 
     def seeds(self, row: str) -> list[int]:
         """Return the random seeds that a row has figures of, ascending."""

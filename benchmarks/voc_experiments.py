@@ -14,6 +14,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -96,8 +97,9 @@ def main() -> None:
     kept = KeptFigures(arguments.keep)
     for row in arguments.rows:
         for seed in arguments.seeds:
-            made = kept_or_made(kept, row, seed, arguments.out)
-            print(f"{row} random seed {seed}: {made}", file=sys.stderr, flush=True)
+            settings = [f"seed={seed}", *TABLES["voc"].settings, *EXPERIMENTS[row].settings]
+            make = partial(figures, EXPERIMENTS[row], settings, arguments.out, arguments.out / f"{row}-{seed}")
+            kept.or_made(row, seed, recipe_hash(EXPERIMENTS[row].recipe, settings), make)
     lines = ["| every seventh photo of train_mini (random seeds) | CAM (initial seed) |", "|---|---|"]
     lines += [
         f"| {experiment.title} ({', '.join(map(str, kept.seeds(row)))}) | {spread(kept.all(row, 'cam'))} |"
@@ -107,18 +109,6 @@ def main() -> None:
     print("\n".join(lines))
     if arguments.write:
         write_between_marks(arguments.write, "voc experiments", "\n".join(lines))
-
-
-def kept_or_made(kept: KeptFigures, row: str, seed: int, out: Path) -> Figures:
-    """Return the figures of one experiment and seed, made now unless they are kept."""
-    experiment = EXPERIMENTS[row]
-    settings = [f"seed={seed}", *TABLES["voc"].settings, *experiment.settings]
-    recipe = recipe_hash(experiment.recipe, settings)
-    found = kept.get(row, seed, recipe)
-    if found is None:
-        found = figures(experiment, settings, out, out / f"{row}-{seed}")
-        kept.put(row, seed, recipe, found)
-    return found
 
 
 def figures(experiment: Experiment, settings: list[str], out: Path, run: Path) -> Figures:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,12 +61,8 @@ def main() -> None:
     kept = KeptFigures(arguments.keep)
     for row in arguments.rows:
         settings = settings_of(ROADS[row], arguments.seed, arguments.set)
-        recipe = recipe_hash(ROADS[row].recipe, settings)
-        found = kept.get(row, arguments.seed, recipe)
-        if found is None:
-            found = figures(ROADS[row], settings, arguments.out, arguments.out / f"{row}-{arguments.seed}")
-            kept.put(row, arguments.seed, recipe, found)
-        print(f"{row}: {found}", file=sys.stderr, flush=True)
+        make = partial(figures, ROADS[row], settings, arguments.out, arguments.out / f"{row}-{arguments.seed}")
+        kept.or_made(row, arguments.seed, recipe_hash(ROADS[row].recipe, settings), make)
     text = "\n".join(lines_of(kept, arguments.seed))
     print(text)
     if arguments.write:

@@ -34,6 +34,16 @@ def test_a_run_by_its_folder_joins_unless_there_are_two(tmp_path: Path) -> None:
     assert made_whole(SAID, ["rank", one, "--against", two]) == SAID
 
 
+def test_folders_join_the_stages_that_take_them() -> None:
+    typed = ["eval", "--run", "here", "--use", "cam=maps"]
+    assert made_whole("`wsseg pseudo` first", typed) == "`wsseg pseudo --run here --use cam=maps` first"
+    assert made_whole("`wsseg prepare` first", typed) == "`wsseg prepare --run here` first"
+
+
+def test_arguments_that_cannot_be_paths_are_no_runs() -> None:
+    assert made_whole(SAID, ["predict", "x" * 5000, "a\0b"]) == SAID
+
+
 def test_hints_that_name_a_recipe_or_are_of_other_commands_stay() -> None:
     said = "`wsseg run --recipe quickstart` makes one, `wsseg plugins list` shows all"
     assert made_whole(said, ["cam", "--run", "here"]) == said
