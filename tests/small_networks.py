@@ -1,10 +1,14 @@
-"""Options that make the network of each plugin of ours small."""
+"""Options that make the network of each plugin of ours small, and what it is trained on besides images."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tiny_clip
+
+from wsseg_cli.plugin import ByteArray
 
 SMALL = {"backbone": "small", "backbone_options": {"width": 8}}
 VIT = {"img_size": 64, "patch_size": 8, "embed_dim": 24, "depth": 3, "num_heads": 2}
@@ -39,3 +43,15 @@ NETWORKS: dict[str, list[dict[str, Any]]] = {
     "segmenters.deeplabv2_aspp_bn": [SMALL],
     "segmenters.deeplabv3plus": [SMALL],
 }
+
+
+def one_hot(mask: ByteArray) -> np.ndarray:
+    return np.stack([mask == value for value in (0, 1, 3)]).astype(np.float32)
+
+
+TARGETS: dict[str, Callable[[ByteArray], dict[str, Any]]] = {
+    "methods.sccam": lambda mask: {"target/subcategory": np.array([1, 0, 0, 0, 0, 1], np.float32)},
+    "refiners.psa": lambda mask: {"target/scores": np.concatenate([one_hot(mask), one_hot(mask)])},
+    "refiners.irn": lambda mask: {"target/mask": mask},
+}
+"""What is made before a training, by the plugin itself."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from small_networks import NETWORKS
+from small_networks import NETWORKS, TARGETS
 
 from wsseg_cli import testing
 from wsseg_cli.data.proposals import Proposals, ProposalStore
@@ -35,18 +35,6 @@ OPTIONS: dict[str, list[dict[str, Any]]] = NETWORKS | {
     "mask_refiners.sepl": [{"folder": PROPOSALS, "rule": rule} for rule in ("max_iou", "max_iou_imp2")],
 }
 """Small options of every plugin."""
-
-
-def one_hot(mask: ByteArray) -> np.ndarray:
-    return np.stack([mask == value for value in (0, 1, 3)]).astype(np.float32)
-
-
-TARGETS: dict[str, Callable[[ByteArray], dict[str, Any]]] = {
-    "methods.sccam": lambda mask: {"target/subcategory": np.array([1, 0, 0, 0, 0, 1], np.float32)},
-    "refiners.psa": lambda mask: {"target/scores": np.concatenate([one_hot(mask), one_hot(mask)])},
-    "refiners.irn": lambda mask: {"target/mask": mask},
-}
-"""What is made before a training, by the plugin itself."""
 
 
 def photo(path: Path, seed: int = 0) -> None:

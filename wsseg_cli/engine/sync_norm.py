@@ -32,15 +32,16 @@ class SyncedBatchNorm(nn.BatchNorm2d):
         if not self.training:
             return super().forward(input)
         count = processes.world() * input.numel() / input.shape[1]
+        features = input.to(torch.promote_types(input.dtype, torch.float32))  # as torch's own does under autocast
         # two passes: the variance from a mean of squares would lose digits
-        mean = _sum(input.sum((0, 2, 3), keepdim=True)) / count
-        centred = input - mean
+        mean = _sum(features.sum((0, 2, 3), keepdim=True)) / count
+        centred = features - mean
         variance = _sum(centred.square().sum((0, 2, 3), keepdim=True)) / count
         self._remember(mean.flatten(), variance.flatten(), count)
         result = centred * torch.rsqrt(variance + self.eps)
         if self.affine:
             result = result * self.weight[:, None, None] + self.bias[:, None, None]
-        return result
+        return result.to(input.dtype)
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor, count: float) -> None:

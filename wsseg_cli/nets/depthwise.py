@@ -19,6 +19,8 @@ def dilated_depthwise(x: Tensor, weight: Tensor, dilation: int) -> Tensor:
         dilation: cells from one weight of a kernel to the next.
     """
     if torch.is_grad_enabled() and x.requires_grad and x.device.type == "cpu":
+        if torch.is_autocast_enabled("cpu"):  # it casts the convolution inside, but not that of the backward pass
+            x, weight = (tensor.to(torch.get_autocast_dtype("cpu")) for tensor in (x, weight))
         return cast(Tensor, _DilatedDepthwise.apply(x, weight, dilation))
     return _same(x, weight, dilation)
 

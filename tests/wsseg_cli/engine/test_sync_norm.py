@@ -11,6 +11,8 @@ import torch
 from end_to_end.toy_run import environment
 from torch import nn
 
+from wsseg_cli.engine.sync_norm import sync_batch_norms
+
 SCRIPT = """
 import sys
 import torch
@@ -53,3 +55,15 @@ def test_two_halves_are_the_whole(tmp_path: Path) -> None:
     assert set(found) == set(want)
     for name, value in want.items():
         torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-4)
+
+
+def test_under_autocast_it_is_torchs() -> None:
+    """A convolution hands it bf16: the statistics are of float32 and the result is bf16, as of torch's own."""
+    torch.manual_seed(0)
+    images = (100 + torch.randn(4, 3, 5, 6)).to(torch.bfloat16)
+    plain = nn.BatchNorm2d(3)
+    synced = sync_batch_norms(nn.BatchNorm2d(3), torch.device("cpu"))
+    want, found = plain(images), synced(images)
+    assert found.dtype == want.dtype == torch.bfloat16
+    torch.testing.assert_close(found, want)
+    torch.testing.assert_close(synced.state_dict(), plain.state_dict())

@@ -26,6 +26,21 @@ def test_values_and_gradients_are_those_of_pytorch(dilation: int, kernel: int, s
         torch.testing.assert_close(found, wanted)
 
 
+def test_autocast_reaches_the_backward_pass_too() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 6, 9, 7, generator=generator, requires_grad=True)
+    weight = torch.randn(6, 1, 3, 3, generator=generator, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        plain, ours = F.conv2d(x, weight, None, 1, 2, 2, 6), dilated_depthwise(x, weight, 2)
+    assert ours.dtype == torch.bfloat16
+    torch.testing.assert_close(ours, plain)
+    upstream = torch.ones_like(plain)
+    expected = torch.autograd.grad(plain, (x, weight), upstream)
+    for found, wanted in zip(torch.autograd.grad(ours, (x, weight), upstream), expected, strict=True):
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, wanted, rtol=2**-7, atol=2**-7)
+
+
 def test_a_frozen_kernel_gets_no_gradient() -> None:
     x = torch.randn(1, 4, 5, 5, requires_grad=True)
     weight = torch.randn(4, 1, 3, 3)
