@@ -69,6 +69,19 @@ EXPERIMENTS = {
     "seam_8": Experiment("SEAM at stride 8: 32 x 32 cells", "seam_voc_lite", options(backbone_options=STRIDE_8)),
     "puzzlecam": Experiment("PuzzleCAM", "puzzlecam_voc_lite"),
     "puzzlecam_cam": Experiment("PuzzleCAM, level: cam", "puzzlecam_voc_lite", options(level="cam")),
+    "puzzlecam_tiles": Experiment(
+        "PuzzleCAM without reconstruction, 4 epochs", "puzzlecam_voc_lite", ("train_cls.epochs=4", *options(alpha=0))
+    ),
+    "puzzlecam_whole": Experiment(
+        "PuzzleCAM without the tiles' class loss, 4 epochs",
+        "puzzlecam_voc_lite",
+        ("train_cls.epochs=4", *options(tile_class=False)),
+    ),
+    "puzzlecam_512": Experiment(
+        "PuzzleCAM, crops of 512: tiles of 16 x 16 cells, 2 epochs",
+        "puzzlecam_voc_lite",
+        ("train_cls.epochs=2", "train_cls.augment.crop=512", "train_cls.augment.resize_long=[384, 640]"),
+    ),
     "onestage": Experiment("single stage", "onestage_voc_lite"),
     "onestage_oracle": Experiment("single stage, true masks", "onestage_voc_lite", oracle=True),
     "onestage_late": Experiment(
