@@ -72,6 +72,13 @@ def mask(path: Path) -> np.ndarray:
     return np.asarray(picture)
 
 
+def test_quiet_leaves_the_results(model: Path, tmp_path: Path) -> None:
+    words = ["predict", str(photo(tmp_path / "a.png")), "--model", str(model), "--out", str(tmp_path / "masks")]
+    loud, quiet = wsseg(*words), wsseg(*words, "--quiet")
+    assert "initial weights" in loud.stderr and quiet.stderr == ""
+    assert quiet.stdout == loud.stdout
+
+
 def test_scores_say_how_sure_each_pixel_is(model: Path, tmp_path: Path) -> None:
     picture = photo(tmp_path / "a.png", (64, 320))
     segmenter = predictor_from(model)

@@ -133,6 +133,8 @@ def test_table_and_list(run: Path) -> None:
         "rank       2 of 4 photos of train",
     ]
     assert wsseg("rank", run, "--top", 3, "--list").stdout == "made/up1\nmade/up2\nmade/up0\n"
+    done = wsseg("rank", run, "--list", "--json")
+    assert done.exit_code == 2 and "give one of them" in done.stderr
 
 
 def test_what_a_hand_has_labelled_is_left_out(run: Path, tmp_path: Path) -> None:

@@ -108,7 +108,8 @@ def predict(
         )
     else:
         _tell(records, out, [name for name, asked in (("overlays", overlay), ("confidence", scores)) if asked])
-        console.note(f"network    {chosen.file}; initial weights: {start}")
+        if not quiet:
+            console.note(f"network    {chosen.file}; initial weights: {start}")
     report_failures(out, "predict", failures, len(photos))
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from .. import console
+from ..errors import RecipeError
 from ..status import open_existing
 from .options import JsonOpt, SetOpt, run_names
 
@@ -54,6 +55,8 @@ def rank_command(
     """
     from .. import rank
 
+    if as_list and as_json:
+        raise RecipeError("--list and --json are two forms of the same ranking; give one of them")
     other = None if against is None else open_existing(against)
     ranking = rank.rank(open_existing(run, None, set_), by.value, split, other)
     shown = ranking.photos[:top]

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from .reading import MEGABYTE
 
+_BEGINNING = b"PK\x03\x04"
+
 _FOLD, _FREE = 100, 16 * MEGABYTE
 """How many times its packed size a member may have beyond the bytes that any may; text has ten to twenty."""
 
@@ -24,6 +26,20 @@ def check_member(entry: zipfile.ZipInfo, largest: int) -> None:
             f"{entry.filename[:80]} has {entry.file_size:,} bytes, packed in {entry.compress_size:,}; "
             f"at most {most:,} are unpacked"
         )
+
+
+def is_archive(path: Path) -> bool:
+    """Return whether a file is a zip archive; one whose table of contents, at the end, is missing is refused.
+
+    Raises:
+        zipfile.BadZipFile: it begins as an archive and is cut off. OSError: it cannot be read.
+    """
+    if zipfile.is_zipfile(path):
+        return True
+    with path.open("rb") as file:
+        if file.read(len(_BEGINNING)) == _BEGINNING:
+            raise zipfile.BadZipFile("the archive is cut off: it has no table of contents; export or copy it again")
+    return False
 
 
 def opened(path: Path) -> zipfile.ZipFile:

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
-from ..disk.archives import opened, unpack
+from ..disk.archives import is_archive, opened, unpack
 from ..disk.reading import MEGABYTE, read_bytes
 from ..disk.writing import write_atomically, write_text
 from ..errors import DataError
@@ -152,7 +152,7 @@ def read(path: Path) -> Drawings:
 
 
 def _xml_of(path: Path) -> bytes:
-    if not zipfile.is_zipfile(path):
+    if not is_archive(path):
         return read_bytes(path, LARGEST)
     with opened(path) as archive:
         if _ANNOTATIONS not in archive.namelist():
@@ -223,16 +223,18 @@ def labelmap(path: Path) -> tuple[list[str], ByteArray] | None:
     Raises:
         DataError: the archive or its label map is broken.
     """
-    if not zipfile.is_zipfile(path):
-        return None
     try:
+        if not is_archive(path):
+            return None
         with opened(path) as archive:
             if LABELMAP not in archive.namelist():
                 return None
             text = unpack(archive, archive.getinfo(LABELMAP), MEGABYTE).decode("utf-8-sig")
         rows = [line.split(":") for line in text.splitlines() if line.strip() and not line.startswith("#")]
         colours = np.array([[int(part) for part in row[1].split(",")] for row in rows])
-    except (OSError, ValueError, IndexError, zipfile.BadZipFile) as error:
+    except (OSError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from None
+    except (ValueError, IndexError) as error:
         raise DataError(f"{path}: {LABELMAP} cannot be read ({error}); expected lines NAME:R,G,B::") from None
     if colours.ndim != 2 or colours.shape[1] != 3 or colours.min() < 0 or colours.max() > 255 or len(colours) > 256:
         raise DataError(f"{path}: {LABELMAP}: expected up to 256 lines NAME:R,G,B::")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wsseg_cli.disk.archives import blocks, opened, unpack
+from wsseg_cli.disk.archives import blocks, is_archive, opened, unpack
 
 
 def test_members_are_unpacked_within_limits(tmp_path: Path) -> None:
@@ -38,3 +38,14 @@ def test_damage_is_one_kind_of_error(tmp_path: Path) -> None:
             except (zipfile.BadZipFile, OSError) as error:
                 seen.add(type(error))
     assert zipfile.BadZipFile in seen and OSError not in seen
+
+
+def test_an_archive_that_is_cut_off_is_no_other_file(tmp_path: Path) -> None:
+    path, text = tmp_path / "a.zip", tmp_path / "a.xml"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("text", b"abc" * 1000)
+    text.write_text("<annotations/>")
+    assert is_archive(path) and not is_archive(text)
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(zipfile.BadZipFile, match="cut off"):
+        is_archive(path)
