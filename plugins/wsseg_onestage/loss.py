@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wsseg_cli.ops.losses import multilabel_soft_margin
-from wsseg_cli.ops.pamr import DILATIONS, pamr
+from wsseg_cli.ops.pamr import DILATIONS, pamr_of
 from wsseg_cli.types import IGNORE
 
 ClassLoss = Literal["soft_margin", "hinge"]
@@ -64,17 +64,11 @@ def refined_masks(
     """Return the masks (N, 1+C, h, w) of background and present classes after PAMR on their grid, others 0.
 
     images: (N, 3, H, W) RGB, resized to the grid (bilinear, corners aligned, no antialiasing), so that a dilation spans
-    the same number of cells; masks: (N, 1+C, h, w), background first; labels: (N, C) multi-hot. The refinement treats
-    channels separately, so absent classes need none.
+    the same number of cells; masks: (N, 1+C, h, w), background first; labels: (N, C) multi-hot.
     """
     kept = torch.cat([torch.ones_like(labels[:, :1]), labels], 1) > 0
-    count = int(kept.sum(1).max())
-    order = kept.int().argsort(dim=1, descending=True, stable=True)[:, :count]
-    index = order[:, :, None, None].expand(-1, -1, *masks.shape[-2:])
     small = F.interpolate(images.float(), masks.shape[-2:], mode="bilinear", align_corners=True)
-    refined = pamr(small, masks.gather(1, index), iterations=iterations, dilations=dilations)
-    refined = refined * kept.gather(1, order)[:, :, None, None]
-    return torch.zeros_like(masks).scatter(1, index, refined)
+    return pamr_of(kept, small, masks, iterations=iterations, dilations=dilations)
 
 
 def cleaned(masks: Tensor, labels: Tensor, size: tuple[int, int]) -> Tensor:

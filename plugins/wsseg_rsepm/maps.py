@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wsseg_cli.ops.cam import EPSILON
-from wsseg_cli.ops.pamr import DILATIONS, pamr
 from wsseg_cli.ops.pooling import cells_in_boxes
 
 
@@ -39,16 +38,3 @@ def inside_boxes(boxes: Tensor, images: Tensor, size: tuple[int, int]) -> Tensor
 def enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Return maps (N, C, h, w) at `size`, bilinear, corners not aligned."""
     return maps if maps.shape[-2:] == size else F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
-
-
-def pamr_of_present(
-    images: Tensor, maps: Tensor, labels: Tensor, *, iterations: int = 10, dilations: tuple[int, ...] = DILATIONS
-) -> Tensor:
-    """Return `pamr` of maps (N, C, h, w) that are 0 for absent classes; computed only for the present ones.
-
-    images: (N, 3, h, w); labels: (N, C) multi-hot.
-    """
-    most = int(labels.sum(1).max())
-    index = labels.argsort(dim=1, descending=True, stable=True)[:, :most, None, None].expand(-1, -1, *maps.shape[2:])
-    refined = pamr(images, maps.gather(1, index), iterations=iterations, dilations=dilations)
-    return torch.zeros_like(maps).scatter(1, index, refined)

@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wsseg_cli.ops.losses import multilabel_soft_margin
+from wsseg_cli.ops.pamr import pamr_of
 from wsseg_cli.types import IGNORE
 
-from .maps import enlarged, inside_boxes, pamr_of_present, seed_maps, to_one
+from .maps import enlarged, inside_boxes, seed_maps, to_one
 from .mix import decoder_probabilities, draw_pasting, edge_labels, steepest_step
 from .net import Outputs, RsepmNet
 from .recur import (
@@ -148,7 +149,7 @@ def refined_targets(seen: Seen, rules: StepRules, mix: bool) -> Targets:
             # one PAMR for both: its weights come from the image alone
             maps = torch.cat([maps, decoder_probabilities(seen.logits, seen.labels, size)], 1)
             labels = torch.cat([labels, torch.ones_like(labels[:, :1]), labels], 1)
-        maps = pamr_of_present(small, maps, labels, iterations=rules.pamr_iterations, dilations=rules.pamr_dilations)
+        maps = pamr_of(labels > 0, small, maps, iterations=rules.pamr_iterations, dilations=rules.pamr_dilations)
         seeds = refined_seeds(maps[:, :classes], seen.labels, seen.pixels)
         mask = certain_filter(seeds, seen.pixels, rules.certain, rules.uncertain)
         mix_mask = _mix_mask(seen, maps[:, classes:], rules) if mix else None

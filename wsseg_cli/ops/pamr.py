@@ -53,6 +53,22 @@ def pamr(
     return masks
 
 
+def pamr_of(
+    kept: Tensor, images: Tensor, masks: Tensor, *, iterations: int = 10, dilations: Sequence[int] = DILATIONS
+) -> Tensor:
+    """Return `pamr` of the masks (N, C, H, W) whose channel is kept, 0 for the others, which are not computed.
+
+    kept: (N, C) bool. Each channel is refined by itself, so leaving some out changes no other.
+    """
+    most = int(kept.sum(1).max())
+    order = kept.int().argsort(dim=1, descending=True, stable=True)[:, :most]
+    index = order[:, :, None, None].expand(-1, -1, *masks.shape[-2:])
+    refined = pamr(images, masks.gather(1, index), iterations=iterations, dilations=dilations)
+    # an image with fewer channels than another gets some that it does not keep
+    refined = refined * kept.gather(1, order)[:, :, None, None]
+    return refined.new_zeros(masks.shape).scatter(1, index, refined)
+
+
 def pamr_affinity(
     images: Tensor, *, dilations: Sequence[int] = DILATIONS, sigma: float = 0.1, eps: float = 1e-8
 ) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from golden_cases import Case, golden
 
 from wsseg_cli.errors import DataError
-from wsseg_cli.ops.pamr import local_spread, pamr, pamr_affinity
+from wsseg_cli.ops.pamr import local_spread, pamr, pamr_affinity, pamr_of
 
 
 @golden("onestage-pamr")
@@ -68,3 +68,12 @@ def test_image_without_a_class() -> None:
 def test_bad_input(masks: torch.Tensor, settings: dict[str, object], message: str) -> None:
     with pytest.raises(DataError, match=message):
         pamr(torch.rand(1, 3, 4, 4), masks, **settings)  # type: ignore[arg-type]
+
+
+def test_channels_that_are_not_kept_change_no_other() -> None:
+    torch.manual_seed(0)
+    images, masks = torch.rand(2, 3, 8, 9), torch.rand(2, 4, 8, 9)
+    kept = torch.tensor([[True, False, True, False], [False, False, False, True]])
+    whole = pamr(images, masks, iterations=2, dilations=(1, 2))
+    some = pamr_of(kept, images, masks, iterations=2, dilations=(1, 2))
+    torch.testing.assert_close(some, whole * kept[:, :, None, None])
