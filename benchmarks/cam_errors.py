@@ -3,8 +3,9 @@
     python benchmarks/cam_errors.py runs/toy_table/cam_800-0 runs/toy_table/seam-0
     VOC_ROOT=… python benchmarks/cam_errors.py runs/voc_table/cam-0 runs/voc_table/seam-0 --split train_mini --every 7
 
-Of the images of a split with their labels given, at the threshold that is best on their masks. For a SEAM network also
-the mIoU of its maps before the pixel correlation module, and how alike the module finds two cells.
+Of the images of a split with their labels given, at the threshold that is best on their masks; and which share of the
+pixels of objects and of background has a highest score above levels at which published methods choose their targets.
+For a SEAM network also the mIoU of its maps before the pixel correlation module, and how alike it finds two cells.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from wsseg_cli.metrics import Confusion, ThresholdCurve, threshold_range
 from wsseg_cli.notebook import Run
 from wsseg_cli.ops.cam import multi_scale
 from wsseg_cli.ops.masks import mask_from_map
-from wsseg_cli.types import Sample, ScoreMap
+from wsseg_cli.types import IGNORE, Sample, ScoreMap
 
 THRESHOLDS = threshold_range(0.02, 0.9, 0.01)
+LEVELS = (0.1, 0.2, 0.3, 0.55, 0.7)
 
 
 def main() -> None:
@@ -43,6 +45,7 @@ def main() -> None:
         best = best_of(run, samples, (maps[sample.image_id] for sample in samples))
         errors = shares(run, samples, maps, best.threshold)
         print(f"{folder}: {100 * best.mean_iou:.1f} at {best.threshold:.2f}; {errors}")
+        print(f"    {above(run, samples, maps)}")
         method, network = run.model("train-cls")
         if isinstance(method, SEAM):
             raw = best_of(run, samples, (raw_maps(method, network, run, sample) for sample in samples))
@@ -72,6 +75,19 @@ def shares(run: Run, samples: Sequence[Sample], maps: Mapping[str, ScoreMap], th
     return (
         f"of what it predicts {spilt:.0%} is background, {other:.0%} another class; {missed:.0%} of objects is missed"
     )
+
+
+def above(run: Run, samples: Sequence[Sample], maps: Mapping[str, ScoreMap]) -> str:
+    """Say which share of objects and of background is above each of the levels."""
+    counts = np.zeros((2, 1 + len(LEVELS)))
+    for sample in samples:
+        assert sample.mask is not None
+        mask, highest = checked_mask(sample.mask, run.classes), maps[sample.image_id].full(0.0)[1:].max(0)
+        for row, pixels in enumerate((highest[(mask > 0) & (mask != IGNORE)], highest[mask == 0])):
+            counts[row] += [pixels.size, *((pixels > level).sum() for level in LEVELS)]
+    of_objects, of_background = counts[:, 1:] / counts[:, :1]
+    shares = zip(LEVELS, of_objects, of_background, strict=True)
+    return "above " + "; ".join(f"{level}: {a:.0%} of objects, {b:.0%} of background" for level, a, b in shares)
 
 
 @torch.no_grad()

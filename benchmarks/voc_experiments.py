@@ -40,6 +40,7 @@ def options(**values: object) -> tuple[str, ...]:
 
 
 STRIDE_8 = {"output_stride": 8, "normalization": "tensorflow", "frozen": "conv5"}
+RECURSION = ("train_cls.epochs=8", *options(recursion_epoch=4, mix=False))
 
 EXPERIMENTS = {
     "cam": Experiment("plain CAM", "cam_voc_lite"),
@@ -87,12 +88,17 @@ EXPERIMENTS = {
     "onestage_late": Experiment(
         "single stage, 12 of 16 epochs of warm-up", "onestage_voc_lite", options(warmup_epochs=12)
     ),
-    "rsepm": Experiment("RecurSeed", "rsepm_voc_lite"),
-    "rsepm_oracle": Experiment("RecurSeed, true masks", "rsepm_voc_lite", oracle=True),
+    "ppc_seam": Experiment("PPC on SEAM", "ppc_seam_voc_lite"),
+    "ppc_seam_45": Experiment(
+        "PPC on SEAM, background 0.45, the best threshold of SEAM's maps", "ppc_seam_voc_lite", options(background=0.45)
+    ),
+    "ppc_seam_off": Experiment("PPC on SEAM, contrast of weight 0", "ppc_seam_voc_lite", options(weight=0)),
+    "rsepm": Experiment("RecurSeed, 4 epochs and 4 of recursion", "rsepm_voc_lite", RECURSION),
+    "rsepm_oracle": Experiment("the same, true masks", "rsepm_voc_lite", RECURSION, oracle=True),
     "rsepm_strict": Experiment(
-        "RecurSeed, stricter targets",
+        "the same, stricter targets",
         "rsepm_voc_lite",
-        options(scg_first=0.7, scg_foreground=0.6, scg_background=0.3, certain=0.7, uncertain=0.3),
+        RECURSION + options(scg_first=0.7, scg_foreground=0.6, scg_background=0.3, certain=0.7, uncertain=0.3),
     ),
 }
 
