@@ -94,9 +94,11 @@ EXPERIMENTS = {
     ),
     "ppc_seam_off": Experiment("PPC on SEAM, contrast of weight 0", "ppc_seam_voc_lite", options(weight=0)),
     "rsepm": Experiment("RecurSeed, 4 epochs and 4 of recursion", "rsepm_voc_lite", RECURSION),
-    "rsepm_oracle": Experiment("the same, true masks", "rsepm_voc_lite", RECURSION, oracle=True),
+    "rsepm_oracle": Experiment(
+        "RecurSeed, true masks, 4 epochs and 4 of recursion", "rsepm_voc_lite", RECURSION, oracle=True
+    ),
     "rsepm_strict": Experiment(
-        "the same, stricter targets",
+        "RecurSeed, stricter targets, 4 epochs and 4 of recursion",
         "rsepm_voc_lite",
         RECURSION + options(scg_first=0.7, scg_foreground=0.6, scg_background=0.3, certain=0.7, uncertain=0.3),
     ),
