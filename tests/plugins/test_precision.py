@@ -30,6 +30,15 @@ TESTERS = {"methods": testing.MethodTester, "refiners": testing.RefinerTester, "
 INFER = InferSettings(scales=(1.0, 0.5), flip=True)
 
 
+def made_tester(name: str, options: dict[str, Any]) -> Any:
+    """Return the tester of a plugin, GROUP.NAME."""
+    group, _, plugin_name = name.partition(".")
+    body: dict[str, Any] = {"plugin": discovery.load(group, plugin_name), "options": options}
+    if name in TARGETS:
+        body["targets"] = lambda self, image, mask: TARGETS[name](mask)
+    return type("Tester", (TESTERS[group],), body)()
+
+
 def maps(tester: Any, plugin: Any, model: nn.Module, precision: Precision) -> FloatArray:
     """Return what a plugin says of a made-up image, (K, H, W) float32."""
     image, mask = testing.made_up()
@@ -48,9 +57,7 @@ def maps(tester: Any, plugin: Any, model: nn.Module, precision: Precision) -> Fl
 
 @pytest.mark.parametrize(("name", "options"), CASES, ids=[f"{name}-{i}" for i, (name, _) in enumerate(CASES)])
 def test_the_same_maps(name: str, options: dict[str, Any]) -> None:
-    group, _, plugin_name = name.partition(".")
-    body = {"plugin": discovery.load(group, plugin_name), "options": options}
-    tester: Any = type("Tester", (TESTERS[group],), body)()
+    tester = made_tester(name, options)
     plugin = tester.make()
     model = tester.model(plugin).eval()
     want = maps(tester, plugin, model, "fp32")
@@ -65,11 +72,7 @@ def test_the_same_maps(name: str, options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("name", "options"), CASES, ids=[f"{name}-{i}" for i, (name, _) in enumerate(CASES)])
 def test_the_same_step(name: str, options: dict[str, Any]) -> None:
-    group, _, plugin_name = name.partition(".")
-    body: dict[str, Any] = {"plugin": discovery.load(group, plugin_name), "options": options}
-    if name in TARGETS:
-        body["targets"] = lambda self, image, mask: TARGETS[name](mask)
-    tester: Any = type("Tester", (TESTERS[group],), body)()
+    tester = made_tester(name, options)
     plugin = tester.make()
     if not plugin.required.trains:
         pytest.skip("it learns nothing")
