@@ -26,12 +26,12 @@ SPLIT = "every_seventh"
 
 
 class Experiment(NamedTuple):
-    """A recipe and what differs from it; oracle: it learns from true masks, by `oracle.py`."""
+    """A recipe and what differs from it; script: it trains by this script, `wsseg` with one part replaced."""
 
     title: str
     recipe: str
     settings: tuple[str, ...] = ()
-    oracle: bool = False
+    script: str | None = None
 
 
 def options(**values: object) -> tuple[str, ...]:
@@ -83,8 +83,16 @@ EXPERIMENTS = {
         "puzzlecam_voc_lite",
         ("train_cls.epochs=2", "train_cls.augment.crop=512", "train_cls.augment.resize_long=[384, 640]"),
     ),
+    "sccam": Experiment("SC-CAM", "sccam_voc_lite"),
+    "sccam_1": Experiment("SC-CAM, one round after the classifier", "sccam_voc_lite", options(rounds=1)),
+    "sccam_1_shuffled": Experiment(
+        "SC-CAM, one round, each class's clusters dealt out at random",
+        "sccam_voc_lite",
+        options(rounds=1),
+        script="shuffled_clusters.py",
+    ),
     "onestage": Experiment("single stage", "onestage_voc_lite"),
-    "onestage_oracle": Experiment("single stage, true masks", "onestage_voc_lite", oracle=True),
+    "onestage_oracle": Experiment("single stage, true masks", "onestage_voc_lite", script="oracle.py"),
     "onestage_late": Experiment(
         "single stage, 12 of 16 epochs of warm-up", "onestage_voc_lite", options(warmup_epochs=12)
     ),
@@ -94,8 +102,13 @@ EXPERIMENTS = {
     ),
     "ppc_seam_off": Experiment("PPC on SEAM, contrast of weight 0", "ppc_seam_voc_lite", options(weight=0)),
     "rsepm": Experiment("RecurSeed, 4 epochs and 4 of recursion", "rsepm_voc_lite", RECURSION),
+    "rsepm_decoder": Experiment(
+        "RecurSeed without reconstruction, 4 epochs and 4 of recursion",
+        "rsepm_voc_lite",
+        RECURSION + options(reconstruction_weight=0),
+    ),
     "rsepm_oracle": Experiment(
-        "RecurSeed, true masks, 4 epochs and 4 of recursion", "rsepm_voc_lite", RECURSION, oracle=True
+        "RecurSeed, true masks, 4 epochs and 4 of recursion", "rsepm_voc_lite", RECURSION, script="oracle.py"
     ),
     "rsepm_strict": Experiment(
         "RecurSeed, stricter targets, 4 epochs and 4 of recursion",
@@ -139,7 +152,7 @@ def figures(experiment: Experiment, settings: list[str], out: Path, run: Path) -
     words = [word for setting in [*settings, *scored] for word in ("--set", setting)]
     common = ["--recipe", experiment.recipe, "--run", str(run), *words, "--quiet"]
     with share_prepare(out / ("prepare-saliency" if "eps" in experiment.recipe else "prepare"), run):
-        train = oracle if experiment.oracle else wsseg
+        train = partial(by_script, experiment.script) if experiment.script else wsseg
         train(["run", "--to", "train-cls", *common])
     wsseg(["cam", "--split", SPLIT, *common])  # without a split also that of the training
     wsseg(["eval", "--what", "cam", "--split", SPLIT, *common])
@@ -147,9 +160,9 @@ def figures(experiment: Experiment, settings: list[str], out: Path, run: Path) -
     return {"cam": miou(run, "cam", SPLIT), "minutes": seconds / 60}
 
 
-def oracle(words: list[str]) -> None:
-    script = Path(__file__).with_name("oracle.py")
-    subprocess.run([sys.executable, str(script), *words], check=True, stdout=subprocess.DEVNULL)
+def by_script(script: str, words: list[str]) -> None:
+    path = Path(__file__).with_name(script)
+    subprocess.run([sys.executable, str(path), *words], check=True, stdout=subprocess.DEVNULL)
 
 
 def every_seventh(out: Path) -> Path:

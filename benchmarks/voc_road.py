@@ -1,12 +1,12 @@
-"""Whole roads on VOC photos: from image labels of train_aug to a network scored on all of val.
+"""Whole roads on VOC photos: from image labels of train_aug (or of train alone) to a network scored on all of val.
 
     VOC_ROOT=… python benchmarks/voc_road.py cam seam truth --keep benchmarks/figures/voc_road.json
     VOC_ROOT=… VOC_TRANSCAM=… python benchmarks/voc_road.py transcam truth_train
 
-Every row trains the same segmentation network: on pseudo-masks, on the true masks of the same photos ("truth"), or on
-pseudo-masks of published quality (VOC_TRANSCAM, a folder of masks of the photos of train) and the true ones beside
-them. Figures are mIoU: CAMs at their best threshold and pseudo-masks on the photos trained on, the network on val. Each
-row takes hours; it resumes, and finished figures stay in `--keep`.
+Every row trains the same segmentation network, from ImageNet weights: on pseudo-masks, on the true masks of the same
+photos ("truth"), or on pseudo-masks of published quality (VOC_TRANSCAM, a folder of masks of the photos of train) and
+the true ones beside them. Figures are mIoU: CAMs at their best threshold and pseudo-masks on the photos trained on,
+the network on val. Each row takes hours; it resumes, and finished figures stay in `--keep`.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ ROADS = {
     "seam": Road("SEAM", "seam_voc_lite"),
     "eps": Road("EPS (I+S)", "eps_voc_lite"),
     "truth": Road("true masks of train_aug", "seg_voc_lite"),
+    "cam_train": Road("plain CAM, photos of train", "cam_voc_lite", "train"),
     "transcam": Road("TransCAM's masks of train", "seg_voc_lite", "train", "VOC_TRANSCAM"),
     "truth_train": Road("true masks of train", "seg_voc_lite", "train"),
 }
@@ -74,7 +75,8 @@ def settings_of(road: Road, seed: int, more: list[str]) -> list[str]:
     own = [f"seed={seed}", f"dataset.train={road.train}", *COMMON]
     if road.recipe.startswith("seg_"):
         return [*own, "dataset.score=val", *(["train_seg.masks=pseudo"] if road.masks else []), *more]
-    return [*own, f"dataset.score={road.train}", *more]
+    # The recipes of methods start at their classifier; beside the truth only the masks may differ.
+    return [*own, f"dataset.score={road.train}", "train_seg.weights=package", *more]
 
 
 def figures(road: Road, settings: list[str], out: Path, run: Path) -> Figures:
