@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from golden_cases import Case, golden
-from pipeline_cases import Pipeline
+from pipeline_cases import Pipeline, with_either_library
 
 from wsseg_cli.ops.masks import crf_marginals, crf_scores, mask_from_scores, probabilities
 from wsseg_cli.recipe.evaluating import EvalSettings
@@ -54,6 +54,7 @@ def test_class_maps(case: Case) -> None:
 
 
 @golden("pipeline_ppc_eps_cam", "pipeline_ppc_seam_cam")
+@with_either_library
 @torch.inference_mode()
 def test_class_maps_with_a_crf(case: Case) -> None:
     p = Pipeline(case)
@@ -166,6 +167,7 @@ def test_seed_and_mask_of_recurseed(case: Case) -> None:
     "pipeline_wseg_deeplabv1_resnet101",
     "pipeline_wseg_deeplabv2",
 )
+@with_either_library
 @torch.inference_mode()
 def test_segmentation(case: Case) -> None:
     p = Pipeline(case)

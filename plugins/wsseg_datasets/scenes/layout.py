@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,8 +106,8 @@ def _things(
 
 
 def _height(rng: np.random.Generator, kind: str, size: tuple[int, int]) -> float:
-    low, high = np.log(SHAPES[kind].heights)
-    return float(size[1] * np.exp(rng.uniform(low, high)))
+    low, high = map(math.log, SHAPES[kind].heights)
+    return size[1] * math.exp(rng.uniform(low, high))
 
 
 def _place(
