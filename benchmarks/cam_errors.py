@@ -34,10 +34,8 @@ LEVELS = (0.1, 0.2, 0.3, 0.55, 0.7)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of_images(__doc__)
     parser.add_argument("runs", type=Path, nargs="+")
-    parser.add_argument("--split", default="train")
-    parser.add_argument("--every", type=int, default=1, help="every n-th image alone")
     arguments = parser.parse_args()
     for folder in arguments.runs:
         run = Run(folder)
@@ -51,6 +49,14 @@ def main() -> None:
             raw = best_of(run, samples, (raw_maps(method, network, run, sample) for sample in samples))
             alike = np.mean([similarity(method, network, read_image(sample.image)) for sample in samples[::10]])
             print(f"    before the correlation module {100 * raw.mean_iou:.1f}; two cells are alike by {alike:.2f}")
+
+
+def parser_of_images(doc: str | None) -> argparse.ArgumentParser:
+    """Return a parser that knows which images of a run are asked for."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--split", default="train")
+    parser.add_argument("--every", type=int, default=1, help="every n-th image alone")
+    return parser
 
 
 def best_of(run: Run, samples: Sequence[Sample], maps: Iterable[ScoreMap]) -> Any:

@@ -13,11 +13,10 @@ row leaves those features out; it is an experiment and no option.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from cam_errors import best_of
+from cam_errors import best_of, parser_of_images
 from torch import Tensor
 from wsseg_recam import net
 from wsseg_recam.method import ReCAM
@@ -39,10 +38,8 @@ CHOICES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of_images(__doc__)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--split", default="train")
-    parser.add_argument("--every", type=int, default=1, help="every n-th image alone")
     arguments = parser.parse_args()
     run = Run(arguments.run)
     method, network = run.model("train-cls")

@@ -9,13 +9,13 @@ filter makes of the pixels of objects (their class, another class or background,
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from cam_errors import THRESHOLDS, parser_of_images
 from torch import Tensor
 from wsseg_cam.net import CamNet
 from wsseg_rsepm.net import RsepmNet
@@ -24,7 +24,7 @@ from wsseg_rsepm.step import Seen, StepRules, first_pass, refined_targets
 
 from wsseg_cli.data.loader import sample_arrays
 from wsseg_cli.data.transforms import classification_transform
-from wsseg_cli.metrics import ThresholdCurve, threshold_range
+from wsseg_cli.metrics import ThresholdCurve
 from wsseg_cli.notebook import Run
 from wsseg_cli.recipe.sections import TrainClsSettings
 from wsseg_cli.types import IGNORE
@@ -60,7 +60,7 @@ class Score:
     """What the targets of one choice are worth."""
 
     def __init__(self, num_classes: int) -> None:
-        self.curve = ThresholdCurve(threshold_range(0.02, 0.9, 0.01), num_classes)
+        self.curve = ThresholdCurve(THRESHOLDS, num_classes)
         self.counts = np.zeros((2, 3))
 
     def add(self, seeds: Tensor, mask: Tensor, truth: Tensor, labels: Tensor) -> None:
@@ -79,10 +79,8 @@ class Score:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of_images(__doc__)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--split", default="train")
-    parser.add_argument("--every", type=int, default=1, help="every n-th image alone")
     arguments = parser.parse_args()
     run = Run(arguments.run)
     scores = {name: Score(len(run.classes)) for name in CHOICES}

@@ -8,31 +8,34 @@ Here each void pixel takes the class of the nearest pixel that has one. mIoU at 
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from cam_errors import THRESHOLDS, parser_of_images
 from scipy.ndimage import distance_transform_edt
 
 from wsseg_cli.data.stores import checked_mask
-from wsseg_cli.metrics import ThresholdCurve, threshold_range
+from wsseg_cli.metrics import ThresholdCurve
 from wsseg_cli.notebook import Run
 from wsseg_cli.types import IGNORE
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of_images(__doc__)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--split", default="train")
     parser.add_argument("--only", type=Path, help="a list of photos; others are not scored")
     arguments = parser.parse_args()
     only = None if arguments.only is None else set(arguments.only.read_text(encoding="utf-8").split())
     run = Run(arguments.run)
-    with_void, without = (ThresholdCurve(threshold_range(0.02, 0.9, 0.01), len(run.classes)) for _ in range(2))
+    samples = [s for s in run.samples(arguments.split) if only is None or s.image_id in only][:: arguments.every]
+    if not samples:
+        parser.error(f"{arguments.only} lists no image of {arguments.split}")
+    maps = run.scores("cam")
+    with_void, without = (ThresholdCurve(THRESHOLDS, len(run.classes)) for _ in range(2))
     void = pixels = 0
-    samples = [s for s in run.samples(arguments.split) if only is None or s.image_id in only]
-    for sample, scores in ((sample, run.scores("cam")[sample.image_id]) for sample in samples):
+    for sample in samples:
+        scores = maps[sample.image_id]
         assert sample.mask is not None
         mask = checked_mask(sample.mask, run.classes)
         void, pixels = void + int((mask == IGNORE).sum()), pixels + mask.size

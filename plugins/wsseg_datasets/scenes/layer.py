@@ -11,15 +11,8 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from wsseg_cli.types import FloatArray
 
-Float64 = npt.NDArray[np.float64]
-
 OVERSAMPLE = 2
 """Layers are this much larger than the scene and reduced by boxes, which smooths the edges."""
-
-
-def cosines_and_sines(angles: Float64) -> tuple[Float64, Float64]:
-    """Return the cosines and sines of angles (N,); numpy's own differ in the last bit from processor to processor."""
-    return np.array([math.cos(angle) for angle in angles]), np.array([math.sin(angle) for angle in angles])
 
 
 class Layer:
@@ -60,8 +53,7 @@ class Layer:
     ) -> None:
         """Fill the ellipse around (u, v) with radii ru, rv, turned by `tilt` radians."""
         turn = np.linspace(0, 2 * np.pi, 28)
-        across, up = cosines_and_sines(turn)
-        a, b = ru * across, rv * up
+        a, b = ru * np.cos(turn), rv * np.sin(turn)
         cosine, sine = math.cos(tilt), math.sin(tilt)
         self.polygon(np.stack([u + a * cosine - b * sine, v + a * sine + b * cosine], axis=1), colour)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .layer import Layer, cosines_and_sines
+from .layer import Layer
 from .texture import Colour, vary
 
 PAINTS = ((178, 62, 54), (196, 158, 66), (70, 104, 158), (84, 136, 110), (206, 196, 176), (128, 92, 138))
@@ -190,8 +190,7 @@ def draw_rock(layer: Layer, rng: np.random.Generator, width: float) -> None:
     fur = _fur(rng)
     turn = np.linspace(0, np.pi, 12)
     radius = 1 + rng.normal(0, 0.07, 12)
-    across, up = cosines_and_sines(turn)
-    outline = np.stack([width / 2 - width / 2 * radius * across, 0.62 * radius * up], axis=1)
+    outline = np.stack([width / 2 - width / 2 * radius * np.cos(turn), 0.62 * radius * np.sin(turn)], axis=1)
     layer.polygon(outline, fur)
     layer.polygon([*outline[3:7], (width * 0.5, 0.3)], np.clip(fur * 1.16, 0, 245))
     layer.polygon([(width * 0.1, 0), (width * 0.9, 0), (width * 0.7, 0.12), (width * 0.3, 0.10)], fur * 0.75)
